@@ -1,0 +1,157 @@
+package events
+
+import "time"
+
+// AWSRequest is what every event about one AWS API request repeats, so that
+// each can be read alone. It holds no query string, body or secret.
+type AWSRequest struct {
+	// RequestID is postern's id of the request and the correlationid of all
+	// its events.
+	RequestID string `json:"request_id"`
+	// ReceivedAt is when the proxy had read the request's header.
+	ReceivedAt time.Time `json:"received_at"`
+
+	User             string   `json:"user"`
+	SessionID        string   `json:"session_id,omitempty"`
+	AccessRequestIDs []string `json:"access_request_ids,omitempty"`
+	App              string   `json:"app,omitempty"`
+	AWSRoleARN       string   `json:"aws_role_arn,omitempty"`
+	RoleSessionName  string   `json:"role_session_name,omitempty"`
+	SourceIdentity   string   `json:"source_identity,omitempty"`
+	// AccessKeyID is the temporary key that signs what is forwarded.
+	AccessKeyID string `json:"access_key_id,omitempty"`
+
+	Account   string `json:"account,omitempty"`
+	Partition string `json:"partition,omitempty"`
+	Region    string `json:"region,omitempty"`
+	// Service is the endpoint prefix of the API, such as "s3", "dynamodb".
+	Service     string   `json:"service,omitempty"`
+	SigningName string   `json:"signing_name,omitempty"`
+	Operation   string   `json:"operation,omitempty"`
+	Action      string   `json:"action,omitempty"`
+	AccessLevel string   `json:"access_level,omitempty"`
+	Resources   []string `json:"resources,omitempty"`
+
+	Method string `json:"method"`
+	Host   string `json:"host"`
+	// Path is the escaped path as it came, without the query string.
+	Path       string `json:"path"`
+	ClientAddr string `json:"client_addr,omitempty"`
+	UserAgent  string `json:"user_agent,omitempty"`
+	// Proxy is the name of the proxy that handled it.
+	Proxy string `json:"proxy"`
+}
+
+// AWSRequestAdmitted is on the stream, acknowledged, before a single byte of
+// the request goes to AWS.
+type AWSRequestAdmitted struct {
+	AWSRequest
+	// Role is the postern role whose permission allowed it, if any narrowed it.
+	Role string `json:"role,omitempty"`
+}
+
+// AWSRequestCompleted is what became of an admitted request that AWS answered.
+type AWSRequestCompleted struct {
+	AWSRequest
+	Status int `json:"status"`
+	// AWSRequestID is x-amzn-RequestId or x-amz-request-id of the answer, as
+	// CloudTrail's requestID.
+	AWSRequestID string `json:"aws_request_id,omitempty"`
+	// AWSErrorCode is the error code of the answer, where its header gives one.
+	AWSErrorCode string `json:"aws_error_code,omitempty"`
+	// RequestBytes and ResponseBytes count body bytes that passed.
+	RequestBytes  int64 `json:"request_bytes"`
+	ResponseBytes int64 `json:"response_bytes"`
+	// LatencyMicros is from ReceivedAt to the answer's header, DurationMicros to
+	// the last byte; both in microseconds.
+	LatencyMicros  int64 `json:"latency_us"`
+	DurationMicros int64 `json:"duration_us"`
+	// Interrupted says why the answer was cut before its end: "lock",
+	// "session_expired", "session_ended", "client_gone", "upstream"; empty when whole.
+	Interrupted       string `json:"interrupted,omitempty"`
+	InterruptedDetail string `json:"interrupted_detail,omitempty"`
+}
+
+// AWSRequestDenied is a request that postern refused; AWS never saw it.
+type AWSRequestDenied struct {
+	AWSRequest
+	// Code is the AWS error code that the client got, such as "AccessDenied".
+	Code string `json:"code"`
+	// Cause is "unauthenticated", "no_session", "session_expired",
+	// "session_ended", "lock", "rule", "signature", "host", "stale".
+	Cause  string `json:"cause"`
+	Reason string `json:"reason"`
+	// Rule names the role and the entry that refused; LockID the lock.
+	Rule   string `json:"rule,omitempty"`
+	LockID string `json:"lock_id,omitempty"`
+}
+
+// AWSRequestFailed is a request that postern could not carry out.
+type AWSRequestFailed struct {
+	AWSRequest
+	// Stage is "body", "credentials" or "forward". "forward" means that AWS may
+	// have seen it.
+	Stage         string `json:"stage"`
+	Code          string `json:"code"`
+	Reason        string `json:"reason"`
+	RequestBytes  int64  `json:"request_bytes"`
+	LatencyMicros int64  `json:"latency_us"`
+}
+
+func (r *AWSRequest) channel(what string) string {
+	return channel("audit", what, r.Account, r.Service, r.Operation)
+}
+
+func (e *AWSRequestAdmitted) Channel() string  { return e.channel("admitted") }
+func (e *AWSRequestAdmitted) Thing() string    { return "aws-request/" + e.RequestID }
+func (e *AWSRequestCompleted) Channel() string { return e.channel("completed") }
+func (e *AWSRequestCompleted) Thing() string   { return "aws-request/" + e.RequestID }
+func (e *AWSRequestDenied) Channel() string    { return e.channel("denied") }
+func (e *AWSRequestDenied) Thing() string      { return "aws-request/" + e.RequestID }
+func (e *AWSRequestFailed) Channel() string    { return e.channel("failed") }
+func (e *AWSRequestFailed) Thing() string      { return "aws-request/" + e.RequestID }
+
+// AWSCredentialsIssued says that the proxy assumed a role. The secret parts of
+// the credentials are nowhere but in the proxy's memory (or with the user,
+// where Exported).
+type AWSCredentialsIssued struct {
+	AccessKeyID     string `json:"access_key_id"`
+	SessionID       string `json:"session_id"`
+	User            string `json:"user"`
+	App             string `json:"app"`
+	AWSRoleARN      string `json:"aws_role_arn"`
+	Account         string `json:"account"`
+	RoleSessionName string `json:"role_session_name"`
+	SourceIdentity  string `json:"source_identity,omitempty"`
+	// AssumedRoleID is AROA…:session-name, CloudTrail's principalId.
+	AssumedRoleID string    `json:"assumed_role_id,omitempty"`
+	IssuedAt      time.Time `json:"issued_at"`
+	ExpiresAt     time.Time `json:"expires_at"`
+	// Use is "proxy" or "console" (later "export").
+	Use   string `json:"use"`
+	Proxy string `json:"proxy"`
+}
+
+// AWSConsoleOpened says that a console sign-in link was made for a user.
+type AWSConsoleOpened struct {
+	SessionID       string    `json:"session_id"`
+	User            string    `json:"user"`
+	App             string    `json:"app"`
+	AWSRoleARN      string    `json:"aws_role_arn"`
+	Account         string    `json:"account"`
+	RoleSessionName string    `json:"role_session_name"`
+	AccessKeyID     string    `json:"access_key_id"`
+	Destination     string    `json:"destination"`
+	ExpiresAt       time.Time `json:"expires_at"`
+	ClientAddr      string    `json:"client_addr,omitempty"`
+	Proxy           string    `json:"proxy"`
+}
+
+func (e *AWSCredentialsIssued) Channel() string {
+	return channel("audit", "credentials", e.Account, "sts", "AssumeRole")
+}
+func (e *AWSCredentialsIssued) Thing() string { return "session/" + e.SessionID }
+func (e *AWSConsoleOpened) Channel() string {
+	return channel("audit", "console", e.Account, "signin", "GetSigninToken")
+}
+func (e *AWSConsoleOpened) Thing() string { return "session/" + e.SessionID }

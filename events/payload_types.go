@@ -1,0 +1,47 @@
+package events
+
+// Every payload names its type; see Payload.
+
+func (*UserCreated) Type() Type         { return TypeUserCreated }
+func (*UserUpdated) Type() Type         { return TypeUserUpdated }
+func (*UserDeleted) Type() Type         { return TypeUserDeleted }
+func (*UserPasswordChanged) Type() Type { return TypeUserPasswordChanged }
+
+func (*SigninSucceeded) Type() Type { return TypeSigninSucceeded }
+func (*SigninFailed) Type() Type    { return TypeSigninFailed }
+
+func (*RoleCreated) Type() Type { return TypeRoleCreated }
+func (*RoleUpdated) Type() Type { return TypeRoleUpdated }
+func (*RoleDeleted) Type() Type { return TypeRoleDeleted }
+
+func (*AppCreated) Type() Type { return TypeAppCreated }
+func (*AppUpdated) Type() Type { return TypeAppUpdated }
+func (*AppDeleted) Type() Type { return TypeAppDeleted }
+
+func (*RequestCreated) Type() Type  { return TypeRequestCreated }
+func (*RequestReviewed) Type() Type { return TypeRequestReviewed }
+func (*RequestApproved) Type() Type { return TypeRequestApproved }
+func (*RequestDenied) Type() Type   { return TypeRequestDenied }
+func (*RequestExpired) Type() Type  { return TypeRequestExpired }
+func (*RequestDropped) Type() Type  { return TypeRequestDropped }
+
+func (*SessionStarted) Type() Type { return TypeSessionStarted }
+func (*SessionEnded) Type() Type   { return TypeSessionEnded }
+
+func (*LockPlaced) Type() Type { return TypeLockPlaced }
+func (*LockLifted) Type() Type { return TypeLockLifted }
+
+func (*AWSRequestAdmitted) Type() Type  { return TypeAWSRequestAdmitted }
+func (*AWSRequestCompleted) Type() Type { return TypeAWSRequestCompleted }
+func (*AWSRequestDenied) Type() Type    { return TypeAWSRequestDenied }
+func (*AWSRequestFailed) Type() Type    { return TypeAWSRequestFailed }
+
+func (*AWSCredentialsIssued) Type() Type { return TypeAWSCredentialsIssued }
+func (*AWSConsoleOpened) Type() Type     { return TypeAWSConsoleOpened }
+
+func (*CloudTrailRecordReceived) Type() Type { return TypeCloudTrailRecordReceived }
+func (*CloudTrailFileRejected) Type() Type   { return TypeCloudTrailFileRejected }
+
+func (*VerdictReached) Type() Type  { return TypeVerdictReached }
+func (*FindingOpened) Type() Type   { return TypeFindingOpened }
+func (*FindingResolved) Type() Type { return TypeFindingResolved }

@@ -1,0 +1,139 @@
+package events
+
+import "time"
+
+// RequestCreated is a user's wish for access beyond the standing roles.
+type RequestCreated struct {
+	RequestID string `json:"request_id"`
+	User      string `json:"user"`
+	// Roles asked for; Resources are AWS role ARNs asked for one by one.
+	Roles     []string `json:"roles,omitempty"`
+	Resources []string `json:"resources,omitempty"`
+	Reason    string   `json:"reason,omitempty"`
+	// TTL in seconds: how long the access lasts once approved.
+	TTL int64 `json:"ttl_seconds"`
+	// ExpiresAt is when the request lapses if nobody has decided.
+	ExpiresAt  time.Time   `json:"expires_at"`
+	Thresholds []Threshold `json:"thresholds"`
+	// Reviewers are those whom a role suggests to ask.
+	Reviewers []string `json:"suggested_reviewers,omitempty"`
+}
+
+// RequestReviewed is one person's verdict.
+type RequestReviewed struct {
+	RequestID string `json:"request_id"`
+	Reviewer  string `json:"reviewer"`
+	// Verdict is "approve" or "deny".
+	Verdict string `json:"verdict"`
+	Reason  string `json:"reason,omitempty"`
+}
+
+// RequestApproved says that a threshold was met: User holds Roles until
+// AccessExpiresAt.
+type RequestApproved struct {
+	RequestID       string    `json:"request_id"`
+	User            string    `json:"user"`
+	Roles           []string  `json:"roles,omitempty"`
+	Resources       []string  `json:"resources,omitempty"`
+	AccessExpiresAt time.Time `json:"access_expires_at"`
+	Reviewers       []string  `json:"reviewers"`
+	Threshold       string    `json:"threshold,omitempty"`
+}
+
+// RequestDenied says that a denial threshold was met.
+type RequestDenied struct {
+	RequestID string   `json:"request_id"`
+	User      string   `json:"user"`
+	Reviewers []string `json:"reviewers"`
+	Threshold string   `json:"threshold,omitempty"`
+}
+
+// RequestExpired says that nobody decided in time.
+type RequestExpired struct {
+	RequestID string `json:"request_id"`
+	User      string `json:"user"`
+}
+
+// RequestDropped says that the asker (or an operator) gave the request, or the
+// access it granted, up.
+type RequestDropped struct {
+	RequestID string `json:"request_id"`
+	By        string `json:"by"`
+}
+
+func (e *RequestCreated) Channel() string  { return channel("access", "request", e.RequestID) }
+func (e *RequestCreated) Thing() string    { return "request/" + e.RequestID }
+func (e *RequestReviewed) Channel() string { return channel("access", "request", e.RequestID) }
+func (e *RequestReviewed) Thing() string   { return "request/" + e.RequestID }
+func (e *RequestApproved) Channel() string { return channel("access", "request", e.RequestID) }
+func (e *RequestApproved) Thing() string   { return "request/" + e.RequestID }
+func (e *RequestDenied) Channel() string   { return channel("access", "request", e.RequestID) }
+func (e *RequestDenied) Thing() string     { return "request/" + e.RequestID }
+func (e *RequestExpired) Channel() string  { return channel("access", "request", e.RequestID) }
+func (e *RequestExpired) Thing() string    { return "request/" + e.RequestID }
+func (e *RequestDropped) Channel() string  { return channel("access", "request", e.RequestID) }
+func (e *RequestDropped) Thing() string    { return "request/" + e.RequestID }
+
+// SessionStarted is the whole decision that lets a user use one AWS role: the
+// proxy decides every request from it alone.
+type SessionStarted struct {
+	SessionID string `json:"session_id"`
+	User      string `json:"user"`
+	// Roles are the postern roles that allow it, by name and revision.
+	Roles     []RoleRef         `json:"roles"`
+	App       string            `json:"app"`
+	AppLabels map[string]string `json:"app_labels,omitempty"`
+	// RequestIDs are the access requests whose approval it rests on.
+	RequestIDs []string `json:"request_ids,omitempty"`
+
+	AWSRoleARN string `json:"aws_role_arn"`
+	Account    string `json:"account"`
+	Partition  string `json:"partition"`
+	// Region is the app's default region; STS is called there.
+	Region string `json:"region"`
+	// RoleSessionName is the user name as STS accepts it
+	// (https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html).
+	RoleSessionName string            `json:"role_session_name"`
+	SourceIdentity  string            `json:"source_identity,omitempty"`
+	SessionTags     map[string]string `json:"session_tags,omitempty"`
+	ExternalID      string            `json:"external_id,omitempty"`
+
+	// Permissions narrow what may be called; empty allows every AWS call that
+	// the IAM role itself allows.
+	Permissions []Permission `json:"permissions,omitempty"`
+
+	StartedAt  time.Time `json:"started_at"`
+	ExpiresAt  time.Time `json:"expires_at"`
+	ClientAddr string    `json:"client_addr,omitempty"`
+}
+
+// RoleRef names a role at one revision.
+type RoleRef struct {
+	Name     string `json:"name"`
+	Revision uint64 `json:"revision"`
+}
+
+// Permission is one postern role's say on AWS calls. A call needs one Allow
+// permission whose lists all match (an empty list matches all) and no Deny
+// permission that matches (a Deny permission has at least one list).
+type Permission struct {
+	Role string `json:"role"`
+	// Effect is "Allow" or "Deny".
+	Effect    string   `json:"effect"`
+	Actions   []string `json:"actions,omitempty"`
+	Resources []string `json:"resources,omitempty"`
+	Regions   []string `json:"regions,omitempty"`
+}
+
+// SessionEnded ends a session before its time.
+type SessionEnded struct {
+	SessionID string `json:"session_id"`
+	User      string `json:"user"`
+	By        string `json:"by"`
+	Reason    string `json:"reason"`
+}
+
+func (e *SessionStarted) Channel() string { return channel("access", "session", e.SessionID) }
+func (e *SessionStarted) Thing() string   { return "session/" + e.SessionID }
+func (e *SessionEnded) Channel() string   { return channel("access", "session", e.SessionID) }
+func (e *SessionEnded) Thing() string     { return "session/" + e.SessionID }

@@ -1,0 +1,77 @@
+package events
+
+// Role says what its holders may do. Field names in JSON are those of a
+// Teleport role's YAML, so that such files keep their meaning.
+type Role struct {
+	Name        string            `json:"name"`
+	Description string            `json:"description,omitempty"`
+	Labels      map[string]string `json:"labels,omitempty"`
+	Options     RoleOptions       `json:"options,omitzero"`
+	Allow       RoleConditions    `json:"allow,omitzero"`
+	Deny        RoleConditions    `json:"deny,omitzero"`
+}
+
+// RoleOptions bound the sessions of a role's holders.
+type RoleOptions struct {
+	// MaxSessionTTL in seconds; the shortest among a user's roles wins; 0
+	// means the cluster's default.
+	MaxSessionTTL int64 `json:"max_session_ttl_seconds,omitempty"`
+}
+
+// RoleConditions is one side, allow or deny, of a role. Deny wins.
+type RoleConditions struct {
+	// AppLabels selects apps: every key must match one of its values; "*": ["*"]
+	// selects all apps. Values are literal, globs ("prod-*") or ^regexps$.
+	AppLabels map[string][]string `json:"app_labels,omitempty"`
+	// AWSRoleARNs are the IAM roles that may be assumed, literal, "*" or
+	// templates such as "{{internal.aws_role_arns}}".
+	AWSRoleARNs []string `json:"aws_role_arns,omitempty"`
+	// AWSActions are IAM actions with wildcards ("s3:Get*") or access levels
+	// ("@Read", "s3:@Write"). On the allow side, empty means all.
+	AWSActions []string `json:"aws_actions,omitempty"`
+	// AWSResources are ARNs with wildcards. On the allow side, empty means all.
+	AWSResources []string `json:"aws_resources,omitempty"`
+	// AWSRegions are region names with wildcards. On the allow side, empty means all.
+	AWSRegions []string `json:"aws_regions,omitempty"`
+	// Request is what holders may ask for.
+	Request *RequestConditions `json:"request,omitempty"`
+	// ReviewRequests is what holders may approve and deny.
+	ReviewRequests *ReviewConditions `json:"review_requests,omitempty"`
+	// Rules give access to postern's own resources (kubectl-like):
+	// resources: [role, user, app, lock, request, session, audit], verbs: [list,
+	// read, create, update, delete].
+	Rules []ResourceRule `json:"rules,omitempty"`
+}
+
+// RequestConditions says which roles and resources may be asked for.
+type RequestConditions struct {
+	Roles              []string    `json:"roles,omitempty"`
+	SearchAsRoles      []string    `json:"search_as_roles,omitempty"`
+	SuggestedReviewers []string    `json:"suggested_reviewers,omitempty"`
+	Thresholds         []Threshold `json:"thresholds,omitempty"`
+	// MaxDuration in seconds of the access that results; 0 means the default.
+	MaxDuration int64 `json:"max_duration_seconds,omitempty"`
+	// ReasonRequired refuses requests that give no reason.
+	ReasonRequired bool `json:"reason_required,omitempty"`
+}
+
+// Threshold is how many approvals grant and how many denials refuse a request.
+type Threshold struct {
+	Name    string `json:"name,omitempty"`
+	Filter  string `json:"filter,omitempty"`
+	Approve int    `json:"approve"`
+	Deny    int    `json:"deny"`
+}
+
+// ReviewConditions says which requests may be reviewed.
+type ReviewConditions struct {
+	Roles          []string `json:"roles,omitempty"`
+	PreviewAsRoles []string `json:"preview_as_roles,omitempty"`
+	Where          string   `json:"where,omitempty"`
+}
+
+// ResourceRule is access to postern's own resources.
+type ResourceRule struct {
+	Resources []string `json:"resources"`
+	Verbs     []string `json:"verbs"`
+}

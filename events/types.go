@@ -1,0 +1,169 @@
+package events
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+)
+
+// Type is a CloudEvents type, "io.postern.<aggregate>.<verb>.v<version>".
+type Type string
+
+// SchemaURI names the JSON Schema of the type's payload; package schemas
+// carries the schema under the last part of it.
+func (t Type) SchemaURI() string { return "https://postern.io/schemas/events/" + t.SchemaFile() }
+
+// SchemaFile is the name of the type's JSON Schema in package schemas:
+// "session.started.v1.json".
+func (t Type) SchemaFile() string {
+	return strings.TrimPrefix(string(t), "io.postern.") + ".json"
+}
+
+// The event types of this version, by stream and aggregate.
+const (
+	TypeUserCreated         Type = "io.postern.user.created.v1"
+	TypeUserUpdated         Type = "io.postern.user.updated.v1"
+	TypeUserDeleted         Type = "io.postern.user.deleted.v1"
+	TypeUserPasswordChanged Type = "io.postern.user.password_changed.v1"
+
+	TypeSigninSucceeded Type = "io.postern.signin.succeeded.v1"
+	TypeSigninFailed    Type = "io.postern.signin.failed.v1"
+
+	TypeRoleCreated Type = "io.postern.role.created.v1"
+	TypeRoleUpdated Type = "io.postern.role.updated.v1"
+	TypeRoleDeleted Type = "io.postern.role.deleted.v1"
+
+	TypeAppCreated Type = "io.postern.app.created.v1"
+	TypeAppUpdated Type = "io.postern.app.updated.v1"
+	TypeAppDeleted Type = "io.postern.app.deleted.v1"
+
+	TypeRequestCreated  Type = "io.postern.request.created.v1"
+	TypeRequestReviewed Type = "io.postern.request.reviewed.v1"
+	TypeRequestApproved Type = "io.postern.request.approved.v1"
+	TypeRequestDenied   Type = "io.postern.request.denied.v1"
+	TypeRequestExpired  Type = "io.postern.request.expired.v1"
+	TypeRequestDropped  Type = "io.postern.request.dropped.v1"
+
+	TypeSessionStarted Type = "io.postern.session.started.v1"
+	TypeSessionEnded   Type = "io.postern.session.ended.v1"
+
+	TypeLockPlaced Type = "io.postern.lock.placed.v1"
+	TypeLockLifted Type = "io.postern.lock.lifted.v1"
+
+	TypeAWSRequestAdmitted  Type = "io.postern.aws.request.admitted.v1"
+	TypeAWSRequestCompleted Type = "io.postern.aws.request.completed.v1"
+	TypeAWSRequestDenied    Type = "io.postern.aws.request.denied.v1"
+	TypeAWSRequestFailed    Type = "io.postern.aws.request.failed.v1"
+
+	TypeAWSCredentialsIssued Type = "io.postern.aws.credentials.issued.v1"
+	TypeAWSConsoleOpened     Type = "io.postern.aws.console.opened.v1"
+
+	TypeCloudTrailRecordReceived Type = "io.postern.cloudtrail.record.received.v1"
+	TypeCloudTrailFileRejected   Type = "io.postern.cloudtrail.file.rejected.v1"
+
+	TypeVerdictReached  Type = "io.postern.verdict.reached.v1"
+	TypeFindingOpened   Type = "io.postern.finding.opened.v1"
+	TypeFindingResolved Type = "io.postern.finding.resolved.v1"
+)
+
+// Types lists every event type of this version.
+func Types() []Type {
+	return []Type{
+		TypeUserCreated, TypeUserUpdated, TypeUserDeleted, TypeUserPasswordChanged,
+		TypeSigninSucceeded, TypeSigninFailed,
+		TypeRoleCreated, TypeRoleUpdated, TypeRoleDeleted,
+		TypeAppCreated, TypeAppUpdated, TypeAppDeleted,
+		TypeRequestCreated, TypeRequestReviewed, TypeRequestApproved, TypeRequestDenied, TypeRequestExpired, TypeRequestDropped,
+		TypeSessionStarted, TypeSessionEnded,
+		TypeLockPlaced, TypeLockLifted,
+		TypeAWSRequestAdmitted, TypeAWSRequestCompleted, TypeAWSRequestDenied, TypeAWSRequestFailed,
+		TypeAWSCredentialsIssued, TypeAWSConsoleOpened,
+		TypeCloudTrailRecordReceived, TypeCloudTrailFileRejected,
+		TypeVerdictReached, TypeFindingOpened, TypeFindingResolved,
+	}
+}
+
+// New returns a pointer to an empty payload of type t.
+// The error wraps ErrUnknownType.
+func (t Type) New() (Payload, error) {
+	switch t {
+	case TypeUserCreated:
+		return &UserCreated{}, nil
+	case TypeUserUpdated:
+		return &UserUpdated{}, nil
+	case TypeUserDeleted:
+		return &UserDeleted{}, nil
+	case TypeUserPasswordChanged:
+		return &UserPasswordChanged{}, nil
+	case TypeSigninSucceeded:
+		return &SigninSucceeded{}, nil
+	case TypeSigninFailed:
+		return &SigninFailed{}, nil
+	case TypeRoleCreated:
+		return &RoleCreated{}, nil
+	case TypeRoleUpdated:
+		return &RoleUpdated{}, nil
+	case TypeRoleDeleted:
+		return &RoleDeleted{}, nil
+	case TypeAppCreated:
+		return &AppCreated{}, nil
+	case TypeAppUpdated:
+		return &AppUpdated{}, nil
+	case TypeAppDeleted:
+		return &AppDeleted{}, nil
+	case TypeRequestCreated:
+		return &RequestCreated{}, nil
+	case TypeRequestReviewed:
+		return &RequestReviewed{}, nil
+	case TypeRequestApproved:
+		return &RequestApproved{}, nil
+	case TypeRequestDenied:
+		return &RequestDenied{}, nil
+	case TypeRequestExpired:
+		return &RequestExpired{}, nil
+	case TypeRequestDropped:
+		return &RequestDropped{}, nil
+	case TypeSessionStarted:
+		return &SessionStarted{}, nil
+	case TypeSessionEnded:
+		return &SessionEnded{}, nil
+	case TypeLockPlaced:
+		return &LockPlaced{}, nil
+	case TypeLockLifted:
+		return &LockLifted{}, nil
+	case TypeAWSRequestAdmitted:
+		return &AWSRequestAdmitted{}, nil
+	case TypeAWSRequestCompleted:
+		return &AWSRequestCompleted{}, nil
+	case TypeAWSRequestDenied:
+		return &AWSRequestDenied{}, nil
+	case TypeAWSRequestFailed:
+		return &AWSRequestFailed{}, nil
+	case TypeAWSCredentialsIssued:
+		return &AWSCredentialsIssued{}, nil
+	case TypeAWSConsoleOpened:
+		return &AWSConsoleOpened{}, nil
+	case TypeCloudTrailRecordReceived:
+		return &CloudTrailRecordReceived{}, nil
+	case TypeCloudTrailFileRejected:
+		return &CloudTrailFileRejected{}, nil
+	case TypeVerdictReached:
+		return &VerdictReached{}, nil
+	case TypeFindingOpened:
+		return &FindingOpened{}, nil
+	case TypeFindingResolved:
+		return &FindingResolved{}, nil
+	}
+	return nil, fmt.Errorf("%w %q", ErrUnknownType, string(t))
+}
+
+func decodePayload(t Type, data []byte) (Payload, error) {
+	p, err := t.New()
+	if err != nil {
+		return nil, err
+	}
+	if err := json.Unmarshal(data, p); err != nil {
+		return nil, fmt.Errorf("data of %s: %w", t, err)
+	}
+	return p, nil
+}
