@@ -1,0 +1,166 @@
+package embedded
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"regexp"
+	"time"
+
+	"github.com/nats-io/jwt/v2"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nkeys"
+)
+
+// authority is the operator and the accounts of an embedded server: NATS's
+// decentralised authentication, which lets credentials be minted while the
+// server runs, by whoever holds the account's seed, with no user list to edit.
+// The seeds are the whole state; every JWT follows from them.
+type authority struct {
+	operator, system, account nkeys.KeyPair
+}
+
+// openAuthority reads the seeds under dir, or makes them (0600).
+func openAuthority(dir string) (*authority, error) {
+	var a authority
+	for _, k := range []struct {
+		file string
+		pair *nkeys.KeyPair
+		make func() (nkeys.KeyPair, error)
+	}{
+		{"operator.nk", &a.operator, nkeys.CreateOperator},
+		{"system.nk", &a.system, nkeys.CreateAccount},
+		{"account.nk", &a.account, nkeys.CreateAccount},
+	} {
+		seed, err := keepSecret(filepath.Join(dir, k.file), func() ([]byte, error) {
+			pair, err := k.make()
+			if err != nil {
+				return nil, err
+			}
+			return pair.Seed()
+		})
+		if err != nil {
+			return nil, err
+		}
+		if *k.pair, err = nkeys.FromSeed(seed); err != nil {
+			return nil, fmt.Errorf("%s: not an nkey seed: %w", filepath.Join(dir, k.file), err)
+		}
+	}
+	return &a, nil
+}
+
+// operatorClaims returns the trusted operator of the server's configuration.
+func (a *authority) operatorClaims() (*jwt.OperatorClaims, error) {
+	id, err := a.operator.PublicKey()
+	if err != nil {
+		return nil, err
+	}
+	system, err := a.system.PublicKey()
+	if err != nil {
+		return nil, err
+	}
+	c := jwt.NewOperatorClaims(id)
+	c.Name, c.SystemAccount = "postern", system
+	token, err := c.Encode(a.operator) // fills in issuer and id
+	if err != nil {
+		return nil, err
+	}
+	return jwt.DecodeOperatorClaims(token)
+}
+
+// accounts returns the accounts' JWTs by public key.
+func (a *authority) accounts() (map[string]string, error) {
+	jwts := map[string]string{}
+	for _, acc := range []struct {
+		name string
+		pair nkeys.KeyPair
+		js   jwt.JetStreamLimits
+	}{
+		{"SYS", a.system, jwt.JetStreamLimits{}},
+		{"POSTERN", a.account, jwt.JetStreamLimits{
+			MemoryStorage: jwt.NoLimit, DiskStorage: jwt.NoLimit,
+			Streams: jwt.NoLimit, Consumer: jwt.NoLimit, MaxAckPending: jwt.NoLimit,
+		}},
+	} {
+		id, err := acc.pair.PublicKey()
+		if err != nil {
+			return nil, err
+		}
+		c := jwt.NewAccountClaims(id)
+		c.Name = acc.name
+		c.Limits.JetStreamLimits = acc.js
+		if jwts[id], err = c.Encode(a.operator); err != nil {
+			return nil, fmt.Errorf("sign account %s: %w", acc.name, err)
+		}
+	}
+	return jwts, nil
+}
+
+// credName keeps names to one subject token: they become part of the inbox's.
+var credName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$`)
+
+// mint makes the contents of a standard .creds file. A ttl of 0 never ends.
+func (a *authority) mint(name string, perms Permissions, ttl time.Duration) ([]byte, error) {
+	if !credName.MatchString(name) {
+		return nil, fmt.Errorf("mint nats credentials: name %q: want letters, digits, - and _, 64 at most", name)
+	}
+	if ttl < 0 {
+		return nil, fmt.Errorf("mint nats credentials for %s: negative lifetime %s", name, ttl)
+	}
+	user, err := nkeys.CreateUser()
+	if err != nil {
+		return nil, err
+	}
+	defer user.Wipe()
+	id, err := user.PublicKey()
+	if err != nil {
+		return nil, err
+	}
+	c := jwt.NewUserClaims(id)
+	c.Name = name
+	// An empty allow list means everything to NATS: an absent one must mean nothing.
+	c.Pub.Allow.Add(perms.Pub...)
+	if len(perms.Pub) == 0 {
+		c.Pub.Deny.Add(">")
+	}
+	c.Sub.Allow.Add(perms.Sub...)
+	c.Sub.Allow.Add(InboxPrefix(name) + ".>")
+	if ttl > 0 {
+		c.Expires = time.Now().Add(ttl).Unix()
+	}
+	token, err := c.Encode(a.account)
+	if err != nil {
+		return nil, fmt.Errorf("sign nats credentials for %s: %w", name, err)
+	}
+	seed, err := user.Seed()
+	if err != nil {
+		return nil, err
+	}
+	return jwt.FormatUserConfig(token, seed)
+}
+
+// InboxPrefix is the private inbox of the credentials of that name: the only
+// one they may listen on, so that no holder reads another's replies.
+func InboxPrefix(name string) string { return "_INBOX_" + name }
+
+// ClientOptions are the nats.go options that a connection with these
+// credentials needs: the credentials and their private inbox. They work as
+// well with credentials of a server that isn't embedded.
+func ClientOptions(creds []byte) ([]nats.Option, error) {
+	token, err := jwt.ParseDecoratedJWT(creds)
+	if err != nil {
+		return nil, fmt.Errorf("read nats credentials: %w", err)
+	}
+	claims, err := jwt.DecodeUserClaims(token)
+	if err != nil {
+		return nil, fmt.Errorf("read nats credentials: %w", err)
+	}
+	if !credName.MatchString(claims.Name) {
+		return nil, errors.New("read nats credentials: the user's name is no subject token, so it has no inbox of its own")
+	}
+	return []nats.Option{
+		nats.UserCredentialBytes(creds),
+		nats.CustomInboxPrefix(InboxPrefix(claims.Name)),
+		nats.Name(claims.Name),
+	}, nil
+}

@@ -1,0 +1,160 @@
+package embedded
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"path/filepath"
+	"time"
+
+	"github.com/nats-io/jwt/v2"
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/rs/zerolog"
+)
+
+// MaxPayload is the greatest message the embedded server takes, in bytes.
+const MaxPayload = 8 << 20
+
+// NATSConfig says where and how the embedded NATS server runs.
+type NATSConfig struct {
+	Dir  string // data and keys; made when absent, never shared
+	Host string // "127.0.0.1" when empty; any other needs TLS
+	Port int    // 0: one that is free
+	TLS  *tls.Config
+	// LazySync lets the server acknowledge what isn't on disk yet, to be
+	// written within two minutes. Acknowledged events are then lost when the
+	// machine loses power: it is for tests only.
+	LazySync bool
+	MaxStore int64 // greatest size of the streams on disk in bytes; 0: three quarters of the free space
+	Log      zerolog.Logger
+}
+
+// NATS is a JetStream server in this process.
+type NATS struct {
+	cfg   NATSConfig
+	auth  *authority
+	ready chan struct{}
+	url   string
+}
+
+// NewNATS checks the configuration and reads the keys in its directory, or
+// makes them. Credentials can be minted from then on; nothing listens yet.
+func NewNATS(cfg NATSConfig) (*NATS, error) {
+	if cfg.Dir == "" {
+		return nil, errors.New("embedded nats: no data directory")
+	}
+	if cfg.Host == "" {
+		cfg.Host = "127.0.0.1"
+	}
+	if ip := net.ParseIP(cfg.Host); cfg.TLS == nil && cfg.Host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+		return nil, fmt.Errorf("embedded nats: %s isn't a loopback address: events would cross the network in clear; configure TLS", cfg.Host)
+	}
+	auth, err := openAuthority(filepath.Join(cfg.Dir, "keys"))
+	if err != nil {
+		return nil, fmt.Errorf("embedded nats: %w", err)
+	}
+	return &NATS{cfg: cfg, auth: auth, ready: make(chan struct{})}, nil
+}
+
+// Ready is closed when the server takes connections.
+func (n *NATS) Ready() <-chan struct{} { return n.ready }
+
+// URL is the address for clients. It is empty before [NATS.Ready].
+func (n *NATS) URL() string {
+	select {
+	case <-n.ready:
+		return n.url
+	default:
+		return ""
+	}
+}
+
+// Mint makes credentials: the contents of a standard .creds file. They stay
+// valid over restarts, for ttl, or for ever when ttl is 0.
+func (n *NATS) Mint(name string, perms Permissions, ttl time.Duration) (creds []byte, err error) {
+	return n.auth.mint(name, perms, ttl)
+}
+
+// Run serves until ctx is done, then closes connections and files, and returns
+// nil. The error wraps [ErrInUse] when another process holds the directory.
+func (n *NATS) Run(ctx context.Context) error {
+	lock, err := lockDir(n.cfg.Dir)
+	if err != nil {
+		return fmt.Errorf("embedded nats: %w", err)
+	}
+	defer lock.Close()
+	opts, err := n.options()
+	if err != nil {
+		return fmt.Errorf("embedded nats: %w", err)
+	}
+	srv, err := server.NewServer(opts)
+	if err != nil {
+		return fmt.Errorf("embedded nats: %w", err)
+	}
+	log := &natsLog{log: n.cfg.Log, fatal: make(chan error, 1)}
+	srv.SetLoggerV2(log, false, false, false)
+	defer func() {
+		srv.Shutdown()
+		srv.WaitForShutdown()
+	}()
+	srv.Start()
+	if !srv.ReadyForConnections(startTimeout) {
+		select {
+		case err = <-log.fatal:
+		default:
+			err = fmt.Errorf("took no connections within %s", startTimeout)
+		}
+		return fmt.Errorf("embedded nats: start: %w", err)
+	}
+	n.url = srv.ClientURL()
+	close(n.ready)
+	select {
+	case <-ctx.Done():
+		return nil
+	case err := <-log.fatal:
+		return fmt.Errorf("embedded nats: %w", err)
+	}
+}
+
+// startTimeout is long because recovering large streams is part of the start.
+const startTimeout = 2 * time.Minute
+
+func (n *NATS) options() (*server.Options, error) {
+	operator, err := n.auth.operatorClaims()
+	if err != nil {
+		return nil, err
+	}
+	accounts, err := n.auth.accounts()
+	if err != nil {
+		return nil, err
+	}
+	resolver := &server.MemAccResolver{}
+	for id, token := range accounts {
+		if err := resolver.Store(id, token); err != nil {
+			return nil, err
+		}
+	}
+	port := n.cfg.Port
+	if port == 0 {
+		port = server.RANDOM_PORT
+	}
+	return &server.Options{
+		ServerName:        "postern",
+		Host:              n.cfg.Host,
+		Port:              port,
+		TLS:               n.cfg.TLS != nil,
+		TLSConfig:         n.cfg.TLS,
+		NoSigs:            true, // signals are main's
+		MaxPayload:        MaxPayload,
+		MaxControlLine:    4096,
+		JetStream:         true,
+		JetStreamMaxStore: n.cfg.MaxStore,
+		StoreDir:          n.cfg.Dir,
+		SyncAlways:        !n.cfg.LazySync,
+		TrustedOperators:  []*jwt.OperatorClaims{operator},
+		SystemAccount:     operator.SystemAccount,
+		AccountResolver:   resolver,
+	}, nil
+}
