@@ -1,0 +1,113 @@
+package sigv4
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+)
+
+// message is the part of a request that a signature covers, as it is on the
+// wire.
+type message struct {
+	method, path, query, host string
+	header                    http.Header
+	length                    int64
+	encoding                  []string
+}
+
+// messageOf reads a request that came from net/http's server (RequestURI set:
+// the very bytes of the request line) or that is about to be sent.
+func messageOf(r *http.Request) message {
+	m := message{
+		method: r.Method, host: r.Host, header: r.Header,
+		length: r.ContentLength, encoding: r.TransferEncoding,
+	}
+	if m.method == "" {
+		m.method = http.MethodGet
+	}
+	if r.RequestURI != "" {
+		m.path, m.query, _ = strings.Cut(originForm(r.RequestURI), "?")
+	} else {
+		m.path, m.query = r.URL.EscapedPath(), r.URL.RawQuery
+		if r.URL.Opaque != "" {
+			m.path, _, _ = strings.Cut(originForm(r.URL.Opaque), "?")
+		}
+	}
+	if m.path == "" {
+		m.path = "/"
+	}
+	if m.host == "" && r.URL != nil {
+		m.host = r.URL.Host
+	}
+	return m
+}
+
+// originForm cuts scheme and host from a request target in absolute form
+// (RFC 9112, section 3.2.2).
+func originForm(target string) string {
+	if strings.HasPrefix(target, "/") {
+		return target
+	}
+	i := strings.Index(target, "://")
+	if i < 0 {
+		return target
+	}
+	rest := target[i+3:]
+	if j := strings.IndexAny(rest, "/?"); j >= 0 {
+		if rest[j] == '?' {
+			return "/" + rest[j:]
+		}
+		return rest[j:]
+	}
+	return "/"
+}
+
+// SetTarget makes net/http's client send exactly path and query (both as on the
+// wire) for u. url.URL would otherwise encode some bytes anew, and S3 would see
+// another key than the one that was signed.
+func SetTarget(u *url.URL, path, query string) error {
+	u.RawQuery, u.Fragment, u.RawFragment = query, "", ""
+	u.ForceQuery = false
+	dec, err := url.PathUnescape(path)
+	if err != nil {
+		return fmt.Errorf("path %q: %w", path, err)
+	}
+	u.Opaque, u.Path, u.RawPath = "", dec, path
+	if u.EscapedPath() == path {
+		return nil
+	}
+	// Opaque goes out untouched, but with two leading slashes it would be read
+	// as a host.
+	if strings.HasPrefix(path, "//") {
+		return fmt.Errorf("path %q cannot be sent unchanged: percent-encode it", path)
+	}
+	u.Opaque = path
+	return nil
+}
+
+// values gives the values of a header by its lower-case name, including those
+// that net/http keeps outside of the header map.
+func (m *message) values(name string) []string {
+	switch name {
+	case "host":
+		return []string{m.host}
+	case "content-length":
+		if v := m.header["Content-Length"]; len(v) > 0 {
+			return v
+		}
+		if m.length > 0 || m.length == 0 && m.method != http.MethodGet && m.method != http.MethodHead {
+			return []string{strconv.FormatInt(m.length, 10)}
+		}
+		return nil
+	case "transfer-encoding":
+		return m.encoding
+	}
+	for k, v := range m.header {
+		if len(k) == len(name) && strings.EqualFold(k, name) {
+			return v
+		}
+	}
+	return nil
+}
