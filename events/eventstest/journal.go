@@ -1,0 +1,40 @@
+// Package eventstest gives tests a throw-away journal and golden events.
+package eventstest
+
+import (
+	"testing"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/posternhq/postern/deploy/embedded"
+	"github.com/posternhq/postern/deploy/embedded/embeddedtest"
+	"github.com/posternhq/postern/events/journal"
+)
+
+// Journal returns a journal on a real NATS server of its own, with the streams
+// set up. Both end with the test.
+func Journal(t testing.TB) *journal.Journal {
+	t.Helper()
+	return Open(t, Connect(t))
+}
+
+// Connect starts a server of its own, sets the streams up and connects to it
+// with all permissions.
+func Connect(t testing.TB) *nats.Conn {
+	t.Helper()
+	nc := embeddedtest.Connect(t, embeddedtest.StartNATS(t), "test", embedded.Admin())
+	if err := journal.Setup(t.Context(), nc, journal.StreamsConfig{}); err != nil {
+		t.Fatal(err)
+	}
+	return nc
+}
+
+// Open returns another journal on a connection.
+func Open(t testing.TB, nc *nats.Conn) *journal.Journal {
+	t.Helper()
+	j, err := journal.New(nc, "/postern/test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return j
+}

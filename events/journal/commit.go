@@ -1,0 +1,192 @@
+package journal
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nuid"
+)
+
+// maxCommit bounds the events of one commit; the server allows 1000
+// (https://github.com/nats-io/nats-architecture-and-design, ADR-50).
+const maxCommit = 500
+
+// commitTimeout bounds one commit's wait for its acknowledgement.
+const commitTimeout = 10 * time.Second
+
+// Headers of an atomic batch publish (ADR-50).
+const (
+	batchIDHeader       = "Nats-Batch-Id"
+	batchSequenceHeader = "Nats-Batch-Sequence"
+	batchCommitHeader   = "Nats-Batch-Commit"
+)
+
+// committer lets concurrent appends to one stream share one disk sync: while a
+// commit waits for its acknowledgement, newcomers queue up and go together
+// with the next one.
+type committer struct {
+	nc *nats.Conn
+	js jetstream.JetStream
+
+	mu      sync.Mutex
+	queue   []*pending
+	running bool
+}
+
+type pending struct {
+	msg  *nats.Msg
+	done chan struct{}
+	seq  uint64
+	err  error
+}
+
+func (c *committer) append(ctx context.Context, m *nats.Msg) (uint64, error) {
+	p := &pending{msg: m, done: make(chan struct{})}
+	c.mu.Lock()
+	c.queue = append(c.queue, p)
+	start := !c.running
+	c.running = true
+	c.mu.Unlock()
+	if start {
+		go c.run()
+	}
+	select {
+	case <-p.done:
+		return p.seq, p.err
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	}
+}
+
+func (c *committer) run() {
+	for {
+		c.mu.Lock()
+		n := min(len(c.queue), maxCommit)
+		batch := c.queue[:n:n]
+		c.queue = c.queue[n:]
+		if n == 0 {
+			c.queue = nil
+			c.running = false
+			c.mu.Unlock()
+			return
+		}
+		c.mu.Unlock()
+		c.commit(batch)
+	}
+}
+
+func (c *committer) commit(batch []*pending) {
+	ctx, cancel := context.WithTimeout(context.Background(), commitTimeout)
+	defer cancel()
+	msgs := make([]*nats.Msg, len(batch))
+	for i, p := range batch {
+		msgs[i] = p.msg
+	}
+	last, err := publish(ctx, c.nc, c.js, msgs)
+	var refused *jetstream.APIError
+	if len(batch) > 1 && errors.As(err, &refused) {
+		// One event spoiled the batch (a duplicate, say), or more batches are open
+		// than the server likes: nothing was stored, so let each stand for itself.
+		c.each(ctx, batch)
+		return
+	}
+	for i, p := range batch {
+		p.seq, p.err = last-uint64(len(batch)-1-i), err
+		close(p.done)
+	}
+}
+
+// each publishes the events one by one, pipelined, and waits for all of them.
+func (c *committer) each(ctx context.Context, batch []*pending) {
+	futures := make([]jetstream.PubAckFuture, len(batch))
+	for i, p := range batch {
+		for _, h := range []string{batchIDHeader, batchSequenceHeader, batchCommitHeader} {
+			p.msg.Header.Del(h)
+		}
+		p.msg.Reply = ""
+		futures[i], p.err = c.js.PublishMsgAsync(p.msg)
+	}
+	for i, p := range batch {
+		if p.err == nil {
+			select {
+			case ack := <-futures[i].Ok():
+				p.seq = ack.Sequence
+			case err := <-futures[i].Err():
+				p.err = asConflict(err)
+			case <-ctx.Done():
+				p.err = ctx.Err()
+			}
+		}
+		close(p.done)
+	}
+}
+
+// publish stores msgs in one stream, all or none, and returns the sequence of
+// the last one.
+func publish(ctx context.Context, nc *nats.Conn, js jetstream.JetStream, msgs []*nats.Msg) (uint64, error) {
+	if _, bounded := ctx.Deadline(); !bounded {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, commitTimeout)
+		defer cancel()
+	}
+	if len(msgs) == 1 {
+		ack, err := js.PublishMsg(ctx, msgs[0])
+		if err != nil {
+			return 0, asConflict(err)
+		}
+		return ack.Sequence, nil
+	}
+	id := nuid.Next()
+	for i, m := range msgs {
+		m.Header.Set(batchIDHeader, id)
+		m.Header.Set(batchSequenceHeader, strconv.Itoa(i+1))
+		if i < len(msgs)-1 {
+			if err := nc.PublishMsg(m); err != nil {
+				return 0, err
+			}
+		}
+	}
+	final := msgs[len(msgs)-1]
+	final.Header.Set(batchCommitHeader, "1")
+	reply, err := nc.RequestMsgWithContext(ctx, final)
+	if err != nil {
+		return 0, err
+	}
+	var ack struct {
+		Sequence uint64              `json:"seq"`
+		Count    int                 `json:"count"`
+		Error    *jetstream.APIError `json:"error"`
+	}
+	if err := json.Unmarshal(reply.Data, &ack); err != nil {
+		return 0, fmt.Errorf("acknowledgement of a batch: %w", err)
+	}
+	if ack.Error != nil {
+		return 0, asConflict(ack.Error)
+	}
+	if ack.Count != len(msgs) {
+		return 0, fmt.Errorf("acknowledgement of a batch: %d of %d events stored", ack.Count, len(msgs))
+	}
+	return ack.Sequence, nil
+}
+
+// asConflict makes the server's "wrong last sequence" an ErrConflict.
+func asConflict(err error) error {
+	var api *jetstream.APIError
+	if errors.As(err, &api) && (api.ErrorCode == wrongLastSequence || api.ErrorCode == wrongLastSequenceConstant) {
+		return fmt.Errorf("%w: %w", ErrConflict, err)
+	}
+	return err
+}
+
+// Error codes of nats-server (server/errors.json).
+const (
+	wrongLastSequence         jetstream.ErrorCode = 10071
+	wrongLastSequenceConstant jetstream.ErrorCode = 10164
+)

@@ -1,0 +1,168 @@
+// Package journal is postern's only JetStream code: it sets the streams up,
+// appends events to them and reads them back, in order, with no skip and no
+// repeat.
+//
+// The invariants that every room leans on:
+//
+//   - Append and AppendIf return nil only when the stream has the event on
+//     disk (sync_interval: always, or a quorum of replicas; see docs/nats.md).
+//   - An event is in a stream at most once: its ID is the JetStream message id,
+//     and AppendIf is refused when somebody else wrote to the channel first.
+//   - Nothing here deletes: the streams deny deletion and purging.
+package journal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/oklog/ulid/v2"
+
+	"github.com/posternhq/postern/events"
+)
+
+// ErrConflict is wrapped by AppendIf's error when the channel has moved on:
+// catch up, decide again, and retry.
+var ErrConflict = errors.New("channel has newer events")
+
+// Journal appends to and reads from postern's streams over one connection.
+// It is safe for concurrent use.
+type Journal struct {
+	nc     *nats.Conn
+	js     jetstream.JetStream
+	source string
+	now    func() time.Time
+	// sequence numbers the events of this source, from 1, without gaps unless
+	// an append failed.
+	sequence atomic.Uint64
+
+	mu         sync.Mutex
+	committers map[string]*committer // by stream
+}
+
+// New returns a journal that writes as source, such as "/postern/broker/NAME".
+// The part after the last slash of what it writes is new for every Journal, so
+// that (source, sequence) is unique over restarts.
+func New(nc *nats.Conn, source string) (*Journal, error) {
+	if source == "" {
+		return nil, errors.New("journal: source is empty")
+	}
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return nil, fmt.Errorf("journal: %w", err)
+	}
+	return &Journal{
+		nc:         nc,
+		js:         js,
+		source:     source + "/" + NewID(),
+		now:        time.Now,
+		committers: map[string]*committer{},
+	}, nil
+}
+
+// NewID returns a new ULID: unique, and sortable by its time.
+func NewID() string { return ulid.Make().String() }
+
+// Source is the CloudEvents source of what this journal writes.
+func (j *Journal) Source() string { return j.source }
+
+// Append adds e to its stream and waits until it is durable. Appends that run
+// at the same time share one commit. It fills in what Meta leaves empty and
+// returns the stream sequence.
+//
+// After an error the event may or may not be in the stream; appending it again
+// with the same ID is safe within the stream's duplicate window.
+func (j *Journal) Append(ctx context.Context, e events.Event) (uint64, error) {
+	m, stream, err := j.message(e)
+	if err != nil {
+		return 0, err
+	}
+	seq, err := j.committer(stream).append(ctx, m)
+	if err != nil {
+		return 0, fmt.Errorf("append %s to %s: %w", e.Data.Type(), m.Subject, err)
+	}
+	return seq, nil
+}
+
+// AppendIf adds events of one channel, all or none, if the last event of that
+// channel has the stream sequence last (0: the channel is empty). Otherwise the
+// error wraps ErrConflict. It returns the new last sequence.
+func (j *Journal) AppendIf(ctx context.Context, last uint64, es ...events.Event) (uint64, error) {
+	if len(es) == 0 {
+		return last, nil
+	}
+	msgs := make([]*nats.Msg, len(es))
+	for i, e := range es {
+		m, _, err := j.message(e)
+		if err != nil {
+			return 0, err
+		}
+		if i > 0 && m.Subject != msgs[0].Subject {
+			return 0, fmt.Errorf("append: events for %s and %s in one append", msgs[0].Subject, m.Subject)
+		}
+		msgs[i] = m
+	}
+	msgs[0].Header.Set(jetstream.ExpectedLastSubjSeqHeader, fmt.Sprint(last))
+	seq, err := publish(ctx, j.nc, j.js, msgs)
+	if err != nil {
+		return 0, fmt.Errorf("append %s to %s after %d: %w", es[0].Data.Type(), msgs[0].Subject, last, err)
+	}
+	return seq, nil
+}
+
+// message completes e and encodes it.
+func (j *Journal) message(e events.Event) (*nats.Msg, string, error) {
+	if e.Data == nil {
+		return nil, "", errors.New("append: event has no data")
+	}
+	if e.ID == "" {
+		e.ID = NewID()
+	}
+	if e.Source == "" {
+		e.Source = j.source
+	}
+	if e.Time.IsZero() {
+		e.Time = j.now()
+	}
+	if e.Sequence == 0 {
+		e.Sequence = j.sequence.Add(1)
+	}
+	body, err := events.Encode(e)
+	if err != nil {
+		return nil, "", err
+	}
+	m := nats.NewMsg(e.Data.Channel())
+	m.Data = body
+	m.Header.Set(jetstream.MsgIDHeader, e.ID)
+	m.Header.Set("content-type", events.ContentType)
+	stream := events.StreamOf(m.Subject)
+	if stream == "" {
+		return nil, "", fmt.Errorf("append: no stream takes %s", m.Subject)
+	}
+	return m, stream, nil
+}
+
+func (j *Journal) committer(stream string) *committer {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	c := j.committers[stream]
+	if c == nil {
+		c = &committer{nc: j.nc, js: j.js}
+		j.committers[stream] = c
+	}
+	return c
+}
+
+// Last returns the sequence of the last event in a stream, 0 when it is empty.
+func (j *Journal) Last(ctx context.Context, stream string) (uint64, error) {
+	s, err := j.js.Stream(ctx, stream)
+	if err != nil {
+		return 0, fmt.Errorf("stream %s: %w", stream, err)
+	}
+	return s.CachedInfo().State.LastSeq, nil
+}

@@ -1,0 +1,154 @@
+package journal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/posternhq/postern/events"
+)
+
+// Entry is an event as it stands in a stream.
+type Entry struct {
+	// Event's Data is nil where it could not be decoded.
+	events.Event
+	Stream  string
+	Channel string
+	// Seq is the sequence in the stream, from 1.
+	Seq      uint64
+	StoredAt time.Time
+	// Raw is the message as stored.
+	Raw []byte
+}
+
+// readAhead is how many messages a reader asks for at once.
+const readAhead = 1000
+
+// Replay yields what a stream holds at the time of the call, in order, and
+// ends. Filters are NATS subjects with wildcards; none means all.
+//
+// An event that can't be decoded comes as an Entry with Raw and an error; the
+// loop may go on. Any other error comes with Seq 0 and ends the loop.
+func (j *Journal) Replay(ctx context.Context, stream string, filters ...string) iter.Seq2[Entry, error] {
+	return func(yield func(Entry, error) bool) {
+		fail := func(err error) { yield(Entry{}, fmt.Errorf("replay %s: %w", stream, err)) }
+		consumer, err := j.js.CreateConsumer(ctx, stream, jetstream.ConsumerConfig{
+			FilterSubjects:    filters,
+			DeliverPolicy:     jetstream.DeliverAllPolicy,
+			AckPolicy:         jetstream.AckNonePolicy,
+			MemoryStorage:     true,
+			InactiveThreshold: time.Minute,
+			Replicas:          1,
+		})
+		if err != nil {
+			fail(err)
+			return
+		}
+		info := consumer.CachedInfo()
+		defer func() { _ = j.js.DeleteConsumer(context.WithoutCancel(ctx), stream, info.Name) }()
+		left := info.NumPending
+		if left == 0 {
+			return
+		}
+		it, err := consumer.Messages(jetstream.PullMaxMessages(readAhead))
+		if err != nil {
+			fail(err)
+			return
+		}
+		defer it.Stop()
+		for delivered := uint64(1); left > 0; delivered++ {
+			m, err := it.Next(jetstream.NextContext(ctx))
+			if err != nil {
+				fail(err)
+				return
+			}
+			e, position, err := entry(m)
+			if err == nil && position != delivered {
+				err = fmt.Errorf("message %d came in place of %d", position, delivered)
+			}
+			if err != nil && e.Seq == 0 {
+				fail(err)
+				return
+			}
+			left--
+			if !yield(e, err) {
+				return
+			}
+		}
+	}
+}
+
+// Follow yields the entries with a sequence above after, those to come
+// included, until ctx ends (which is not an error). Errors are as in Replay.
+func (j *Journal) Follow(ctx context.Context, stream string, after uint64, filters ...string) iter.Seq2[Entry, error] {
+	return func(yield func(Entry, error) bool) {
+		fail := func(err error) {
+			if ctx.Err() == nil {
+				yield(Entry{}, fmt.Errorf("follow %s after %d: %w", stream, after, err))
+			}
+		}
+		consumer, err := j.js.OrderedConsumer(ctx, stream, jetstream.OrderedConsumerConfig{
+			FilterSubjects: filters,
+			DeliverPolicy:  jetstream.DeliverByStartSequencePolicy,
+			OptStartSeq:    after + 1,
+		})
+		if err != nil {
+			fail(err)
+			return
+		}
+		it, err := consumer.Messages(jetstream.PullMaxMessages(readAhead))
+		if err != nil {
+			fail(err)
+			return
+		}
+		defer it.Stop()
+		for {
+			m, err := it.Next(jetstream.NextContext(ctx))
+			if errors.Is(err, jetstream.ErrNoHeartbeat) {
+				continue // the ordered consumer starts itself again where it was
+			}
+			if err != nil {
+				fail(err)
+				return
+			}
+			e, _, err := entry(m)
+			if err != nil && e.Seq == 0 {
+				fail(err)
+				return
+			}
+			if e.Seq <= after {
+				fail(fmt.Errorf("sequence %d came again", e.Seq))
+				return
+			}
+			if !yield(e, err) {
+				return
+			}
+			after = e.Seq // only now: a sequence advances after it was applied
+		}
+	}
+}
+
+// entry decodes a message; position is its place in the consumer's delivery.
+// The error of a message that is not ours to read comes with Seq set.
+func entry(m jetstream.Msg) (e Entry, position uint64, err error) {
+	meta, err := m.Metadata()
+	if err != nil {
+		return Entry{}, 0, err
+	}
+	e = Entry{
+		Stream:   meta.Stream,
+		Channel:  m.Subject(),
+		Seq:      meta.Sequence.Stream,
+		StoredAt: meta.Timestamp,
+		Raw:      m.Data(),
+	}
+	e.Event, err = events.Decode(e.Raw)
+	if err != nil {
+		err = fmt.Errorf("%s sequence %d: %w", e.Stream, e.Seq, err)
+	}
+	return e, meta.Sequence.Consumer, err
+}
