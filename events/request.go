@@ -101,6 +101,9 @@ type SessionStarted struct {
 	// Permissions narrow what may be called; empty allows every AWS call that
 	// the IAM role itself allows.
 	Permissions []Permission `json:"permissions,omitempty"`
+	// Requestable names the roles that the user may ask for and that reach the
+	// same AWS role: what a denial offers (`postern request create --roles …`).
+	Requestable []string `json:"requestable_roles,omitempty"`
 
 	StartedAt  time.Time `json:"started_at"`
 	ExpiresAt  time.Time `json:"expires_at"`
