@@ -1,0 +1,162 @@
+package api
+
+import "time"
+
+// App is an app as one user sees it.
+type App struct {
+	Name        string            `json:"name"`
+	Description string            `json:"description,omitempty"`
+	Labels      map[string]string `json:"labels,omitempty"`
+	AccountID   string            `json:"account_id,omitempty"`
+	Partition   string            `json:"partition"`
+	Region      string            `json:"region"`
+	// AWSRoles are those that the user can use now.
+	AWSRoles []AWSRole `json:"aws_roles"`
+	// Requestable are those that an access request would add.
+	Requestable []Requestable `json:"requestable,omitempty"`
+}
+
+// AWSRole is an IAM role that a user reaches.
+type AWSRole struct {
+	ARN string `json:"arn"`
+	// Name is the part of the ARN behind the last slash.
+	Name string `json:"name"`
+	// Roles are the postern roles that allow it.
+	Roles []string `json:"roles"`
+	// RequestIDs are the access requests that it rests on, ExpiresAt the
+	// latest end of these; both are empty where standing roles suffice.
+	RequestIDs []string   `json:"request_ids,omitempty"`
+	ExpiresAt  *time.Time `json:"expires_at,omitempty"`
+}
+
+// Requestable is an IAM role and the postern roles to ask for to get it.
+type Requestable struct {
+	ARN   string   `json:"arn"`
+	Roles []string `json:"roles"`
+}
+
+// StartSession asks for the use of an AWS role of an app.
+type StartSession struct {
+	App string `json:"app"`
+	// AWSRole is an ARN or a role's name; it may be empty where there is one only.
+	AWSRole string `json:"aws_role,omitempty"`
+	// RequestID picks the access request to rest on, where several would do.
+	RequestID string `json:"request_id,omitempty"`
+}
+
+// Session is the use of one AWS role, for a while.
+type Session struct {
+	ID              string   `json:"id"`
+	User            string   `json:"user"`
+	App             string   `json:"app"`
+	Roles           []string `json:"roles"`
+	RequestIDs      []string `json:"request_ids,omitempty"`
+	AWSRoleARN      string   `json:"aws_role_arn"`
+	Account         string   `json:"account"`
+	Partition       string   `json:"partition"`
+	Region          string   `json:"region"`
+	RoleSessionName string   `json:"role_session_name"`
+	SourceIdentity  string   `json:"source_identity,omitempty"`
+	// Narrowed is set where the session allows some AWS calls only.
+	Narrowed  bool      `json:"narrowed,omitempty"`
+	StartedAt time.Time `json:"started_at"`
+	ExpiresAt time.Time `json:"expires_at"`
+	// State is "running", "ended" or "expired".
+	State     string `json:"state"`
+	EndedBy   string `json:"ended_by,omitempty"`
+	EndReason string `json:"end_reason,omitempty"`
+}
+
+// CreateRequest asks for access.
+type CreateRequest struct {
+	Roles []string `json:"roles,omitempty"`
+	// Resources are AWS role ARNs.
+	Resources []string `json:"resources,omitempty"`
+	Reason    string   `json:"reason,omitempty"`
+	// TTL is how long the access lasts from its approval, such as "2h".
+	TTL string `json:"ttl,omitempty"`
+	// PendingTTL is how long the request waits for a decision.
+	PendingTTL string `json:"pending_ttl,omitempty"`
+}
+
+// Request is an access request.
+type Request struct {
+	ID        string   `json:"id"`
+	User      string   `json:"user"`
+	Roles     []string `json:"roles"`
+	Resources []string `json:"resources,omitempty"`
+	Reason    string   `json:"reason,omitempty"`
+	// State is "pending", "approved", "denied", "expired" or "dropped".
+	State      string    `json:"state"`
+	CreatedAt  time.Time `json:"created_at"`
+	ExpiresAt  time.Time `json:"expires_at"`
+	TTLSeconds int64     `json:"ttl_seconds"`
+	// AccessExpiresAt is set once approved.
+	AccessExpiresAt    *time.Time  `json:"access_expires_at,omitempty"`
+	Thresholds         []Threshold `json:"thresholds"`
+	Reviews            []Review    `json:"reviews,omitempty"`
+	SuggestedReviewers []string    `json:"suggested_reviewers,omitempty"`
+	// CanReview says whether the caller may review it now.
+	CanReview bool `json:"can_review,omitempty"`
+}
+
+// Threshold is how many reviews decide.
+type Threshold struct {
+	Name    string `json:"name,omitempty"`
+	Approve int    `json:"approve"`
+	Deny    int    `json:"deny"`
+}
+
+// Review is one person's verdict on a request.
+type Review struct {
+	Reviewer  string    `json:"reviewer"`
+	Verdict   string    `json:"verdict"`
+	Reason    string    `json:"reason,omitempty"`
+	CreatedAt time.Time `json:"created_at"`
+}
+
+// CreateReview is a verdict: "approve" or "deny".
+type CreateReview struct {
+	Verdict string `json:"verdict"`
+	Reason  string `json:"reason,omitempty"`
+}
+
+// CreateLock stops its target at once.
+type CreateLock struct {
+	Target  LockTarget `json:"target"`
+	Message string     `json:"message,omitempty"`
+	// TTL is how long it lasts; empty means until it is lifted.
+	TTL string `json:"ttl,omitempty"`
+}
+
+// LockTarget is what a lock stops: see events.LockTarget for the kinds.
+type LockTarget struct {
+	Kind string `json:"kind"`
+	Name string `json:"name"`
+}
+
+// Lock is a lock in force.
+type Lock struct {
+	ID        string     `json:"id"`
+	Target    LockTarget `json:"target"`
+	Message   string     `json:"message,omitempty"`
+	By        string     `json:"by"`
+	CreatedAt time.Time  `json:"created_at"`
+	ExpiresAt *time.Time `json:"expires_at,omitempty"`
+}
+
+// The lists that the broker answers with.
+type (
+	Apps struct {
+		Apps []App `json:"apps"`
+	}
+	Sessions struct {
+		Sessions []Session `json:"sessions"`
+	}
+	Requests struct {
+		Requests []Request `json:"requests"`
+	}
+	Locks struct {
+		Locks []Lock `json:"locks"`
+	}
+)

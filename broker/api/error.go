@@ -1,0 +1,47 @@
+package api
+
+// Error is how the broker says no.
+type Error struct {
+	// Status is the HTTP status.
+	Status int `json:"-"`
+	// Code is one word for programs: see the Code constants.
+	Code string `json:"code"`
+	// Message names the cause.
+	Message string `json:"message"`
+	// Details are further lines, such as every fault of a resource file.
+	Details []string `json:"details,omitempty"`
+	// Next is a command that mends it, where there is one.
+	Next string `json:"next,omitempty"`
+}
+
+// ErrorBody wraps an Error in an answer.
+type ErrorBody struct {
+	Error *Error `json:"error"`
+}
+
+// The codes of errors.
+const (
+	CodeInvalid         = "invalid"
+	CodeUnauthenticated = "unauthenticated"
+	CodeDenied          = "denied"
+	CodeLocked          = "locked"
+	CodeNotFound        = "not_found"
+	CodeExists          = "already_exists"
+	CodeConflict        = "conflict"
+	CodeTooLarge        = "too_large"
+	CodeThrottled       = "throttled"
+	CodeUnavailable     = "unavailable"
+	CodeInternal        = "internal"
+)
+
+// Error returns the message, its details and the next step.
+func (e *Error) Error() string {
+	s := e.Message
+	for _, d := range e.Details {
+		s += "\n  " + d
+	}
+	if e.Next != "" {
+		s += "\ntry: " + e.Next
+	}
+	return s
+}
