@@ -18,6 +18,9 @@ type CloudTrailRecordReceived struct {
 	File     string          `json:"file"`
 	Position int             `json:"position"`
 	Record   json.RawMessage `json:"record"`
+	// Raw is the record byte for byte as the file has it, where Record, which
+	// travels without insignificant white space, differs from that.
+	Raw string `json:"raw,omitempty"`
 }
 
 // CloudTrailFileRejected says that a file was set aside, with the reason.
@@ -52,10 +55,15 @@ func serviceOf(eventSource string) string {
 // Verdicts of VerdictReached.
 const (
 	Matched    = "matched"    // a request and its CloudTrail record
-	Awaiting   = "awaiting"   // a request whose record is not due yet
+	Awaiting   = "awaiting"   // a request whose record is not due yet: the state before any verdict, so never an event
 	Missing    = "missing"    // a request whose record is overdue
 	Mismatched = "mismatched" // a pair that disagrees
 	Bypass     = "bypass"     // a record under a brokered identity that no request made
+	// The rest are about records that need no request of their own.
+	Proxied     = "proxied"     // one more record of a request that has its record: copies for other accounts, say
+	Console     = "console"     // a record of a console session that postern opened
+	Forwarded   = "forwarded"   // an AWS service acting for a brokered identity
+	Credentials = "credentials" // an AssumeRole of postern's own
 )
 
 // VerdictReached says how a request and CloudTrail's account of it compare. A
@@ -64,13 +72,19 @@ type VerdictReached struct {
 	// RequestID is empty for a record with no request of ours.
 	RequestID string `json:"request_id,omitempty"`
 	// RecipientAccountID and EventID are empty for a request with no record.
-	RecipientAccountID string    `json:"recipient_account_id,omitempty"`
-	EventID            string    `json:"event_id,omitempty"`
-	Verdict            string    `json:"verdict"`
-	Previous           string    `json:"previous,omitempty"`
-	Rule               string    `json:"rule,omitempty"`
-	Detail             string    `json:"detail,omitempty"`
-	At                 time.Time `json:"at"`
+	RecipientAccountID string `json:"recipient_account_id,omitempty"`
+	EventID            string `json:"event_id,omitempty"`
+	// RequestAt is the request's ReceivedAt, EventTime the record's eventTime.
+	RequestAt time.Time `json:"request_at,omitzero"`
+	EventTime time.Time `json:"event_time,omitzero"`
+	// User is the request's user, else the record's federated user name.
+	User     string    `json:"user,omitempty"`
+	Account  string    `json:"account,omitempty"`
+	Verdict  string    `json:"verdict"`
+	Previous string    `json:"previous,omitempty"`
+	Rule     string    `json:"rule,omitempty"`
+	Detail   string    `json:"detail,omitempty"`
+	At       time.Time `json:"at"`
 }
 
 func (e *VerdictReached) Channel() string { return channel("findings", "verdict") }
