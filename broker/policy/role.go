@@ -1,0 +1,172 @@
+package policy
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+
+	"github.com/posternhq/postern/events"
+)
+
+// Role is a role made ready for questions.
+type Role struct {
+	events.Role
+	Revision    uint64
+	allow, deny side
+	broken      bool
+}
+
+// side is one side, allow or deny, of a role.
+type side struct {
+	labels                      []selector
+	arns                        []Pattern
+	actions, resources, regions []Pattern
+	request, searchAs, review   []Pattern
+}
+
+// selector asks one label of an app for one of values.
+type selector struct {
+	key    string
+	values []Pattern
+}
+
+// Fault is what is wrong at one place of a role.
+type Fault struct {
+	// Path is the place as in a role's YAML: "spec.allow.aws_role_arns[2]".
+	Path string
+	Err  error
+}
+
+// Compile makes a role ready. A role with faults allows nothing and denies
+// everything to its holders: it must be mended, not half obeyed.
+func Compile(spec events.Role, revision uint64) (*Role, []Fault) {
+	r := &Role{Role: spec, Revision: revision}
+	c := compiler{}
+	r.allow = c.side("spec.allow", spec.Allow)
+	r.deny = c.side("spec.deny", spec.Deny)
+	if spec.Options.MaxSessionTTL < 0 {
+		c.fault("spec.options.max_session_ttl", fmt.Errorf("%d s is less than nothing", spec.Options.MaxSessionTTL))
+	}
+	r.broken = len(c.faults) > 0
+	return r, c.faults
+}
+
+type compiler struct{ faults []Fault }
+
+func (c *compiler) fault(path string, err error) {
+	c.faults = append(c.faults, Fault{Path: path, Err: err})
+}
+
+func (c *compiler) side(path string, s events.RoleConditions) side {
+	out := side{
+		arns:      c.patterns(path+".aws_role_arns", s.AWSRoleARNs, checkRoleARN),
+		actions:   c.patterns(path+".aws_actions", s.AWSActions, checkAction),
+		resources: c.patterns(path+".aws_resources", s.AWSResources, checkResource),
+		regions:   c.patterns(path+".aws_regions", s.AWSRegions, checkRegion),
+	}
+	for key, values := range s.AppLabels {
+		at := path + ".app_labels." + key
+		sel := selector{key: key, values: c.patterns(at, values, nil)}
+		if key == "*" && (len(values) != 1 || values[0] != "*") {
+			c.fault(at, fmt.Errorf(`the label "*" selects all apps; its value must be "*"`))
+		}
+		out.labels = append(out.labels, sel)
+	}
+	if q := s.Request; q != nil {
+		out.request = c.patterns(path+".request.roles", q.Roles, nil)
+		out.searchAs = c.patterns(path+".request.search_as_roles", q.SearchAsRoles, nil)
+		for i, t := range q.Thresholds {
+			if t.Approve < 1 || t.Deny < 1 {
+				c.fault(fmt.Sprintf("%s.request.thresholds[%d]", path, i), fmt.Errorf("approve and deny must be 1 or more"))
+			}
+		}
+	}
+	if q := s.ReviewRequests; q != nil {
+		out.review = c.patterns(path+".review_requests.roles", q.Roles, nil)
+	}
+	return out
+}
+
+func (c *compiler) patterns(path string, values []string, check func(string) error) []Pattern {
+	out := make([]Pattern, 0, len(values))
+	for i, v := range values {
+		p, err := ParsePattern(v)
+		if err == nil && v == "" {
+			err = fmt.Errorf("empty")
+		}
+		if err == nil && check != nil {
+			err = check(v)
+		}
+		if err != nil {
+			c.fault(fmt.Sprintf("%s[%d]", path, i), err)
+		}
+		out = append(out, p)
+	}
+	return out
+}
+
+// checkRoleARN refuses what can match no IAM role; templates and wildcards
+// show only when they are used.
+func checkRoleARN(v string) error {
+	if strings.Contains(v, "{{") || strings.HasPrefix(v, "^") {
+		return nil
+	}
+	if strings.Contains(v, "*") {
+		if !strings.HasPrefix(v, "*") && !strings.HasPrefix(v, "arn:") {
+			return fmt.Errorf("%q matches no ARN: it must begin with arn: or *", v)
+		}
+		return nil
+	}
+	_, err := ParseRoleARN(v)
+	return err
+}
+
+// IAM's form of an action, or one of IAM's access levels
+// (https://docs.aws.amazon.com/service-authorization/latest/reference/reference.html).
+var actionForm = regexp.MustCompile(`(?i)^(\*|[a-z0-9*?-]+:[a-z0-9*?]+|([a-z0-9*?-]+:)?@(list|read|write|tagging|permissions management))$`)
+
+func checkAction(v string) error {
+	if strings.Contains(v, "{{") || actionForm.MatchString(v) {
+		return nil
+	}
+	return fmt.Errorf(`%q is not an IAM action; want "s3:Get*", "@Read" or "s3:@Write" (levels: List, Read, Write, Tagging, Permissions management)`, v)
+}
+
+func checkResource(v string) error {
+	if strings.Contains(v, "{{") || strings.HasPrefix(v, "*") || strings.HasPrefix(v, "arn:") {
+		return nil
+	}
+	return fmt.Errorf("%q is not an ARN with wildcards: it must begin with arn: or *", v)
+}
+
+var regionForm = regexp.MustCompile(`^[a-z0-9*?-]+$`)
+
+func checkRegion(v string) error {
+	if strings.Contains(v, "{{") || regionForm.MatchString(v) {
+		return nil
+	}
+	return fmt.Errorf("%q is not an AWS region with wildcards", v)
+}
+
+func anyMatch(ps []Pattern, v string, traits map[string][]string) bool {
+	for _, p := range ps {
+		if p.Match(v, traits) {
+			return true
+		}
+	}
+	return false
+}
+
+// matchLabels reports whether every selector finds its label with one of its
+// values. No selector at all selects nothing.
+func matchLabels(sel []selector, labels map[string]string, traits map[string][]string) bool {
+	for _, s := range sel {
+		if s.key == "*" {
+			continue // checked when compiled: all apps
+		}
+		if v, ok := labels[s.key]; !ok || !anyMatch(s.values, v, traits) {
+			return false
+		}
+	}
+	return len(sel) > 0
+}

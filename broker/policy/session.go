@@ -1,0 +1,205 @@
+package policy
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/posternhq/postern/events"
+)
+
+// Grant is what a session may rest on.
+type Grant struct {
+	// Roles allow the AWS role and last as long as the session may.
+	Roles []Held
+	// Until is the end of the access requests among them, zero for none.
+	Until time.Time
+	// MaxTTL is the shortest max_session_ttl of all roles in play, 0 for none.
+	MaxTTL time.Duration
+	// Permissions as in events.SessionStarted.
+	Permissions []events.Permission
+}
+
+// RequestIDs are the access requests that the grant rests on, without repeats.
+func (g Grant) RequestIDs() []string {
+	var out []string
+	for _, h := range g.Roles {
+		if !h.Standing() && !slices.Contains(out, h.RequestID) {
+			out = append(out, h.RequestID)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// Refusal is why somebody may not.
+type Refusal struct{ Reason string }
+
+func (r *Refusal) Error() string { return r.Reason }
+
+// Grant decides whether the subject may use arn of app. requestID picks the
+// access request to rest on; empty leaves the choice. The error is a *Refusal.
+//
+// A session holds only roles that last as long as it does, so that grants that
+// overlap each end in their own time. Where a standing role gives all there is
+// to have, nothing else is needed. Otherwise the request that ends last is
+// chosen, with every role that lasts as long.
+func (s Subject) Grant(app events.App, arn, requestID string) (Grant, error) {
+	if reason := s.denial(app, arn); reason != "" {
+		return Grant{}, &Refusal{reason}
+	}
+	if !Belongs(app, arn) {
+		return Grant{}, &Refusal{fmt.Sprintf("%s is not an AWS role of app %s", arn, app.Name)}
+	}
+	held := s.allowing(app, arn)
+	if len(held) == 0 {
+		return Grant{}, &Refusal{s.why(app, arn)}
+	}
+	var until time.Time
+	free := false
+	for _, h := range held {
+		p, ok := s.allowPermission(h)
+		switch {
+		case requestID != "" && h.RequestID == requestID:
+			until = h.Until
+		case requestID == "" && h.Standing() && ok && !narrows(p):
+			free = true
+		case requestID == "" && !h.Standing() && h.Until.After(until):
+			until = h.Until
+		}
+	}
+	switch {
+	case requestID != "" && until.IsZero():
+		return Grant{}, &Refusal{fmt.Sprintf("access request %s gives no access to %s of app %s", requestID, arn, app.Name)}
+	case free:
+		until = time.Time{}
+	}
+	lasts := func(h Held) bool {
+		return h.Standing() || (!until.IsZero() && !h.Until.Before(until))
+	}
+	g := Grant{Until: until}
+	for _, h := range held {
+		if _, ok := s.allowPermission(h); ok && lasts(h) {
+			g.Roles = append(g.Roles, h)
+		}
+	}
+	if len(g.Roles) == 0 {
+		return Grant{}, &Refusal{fmt.Sprintf("the roles that allow %s limit it by a trait that %s does not have", arn, s.User)}
+	}
+	var inPlay []Held
+	for _, h := range s.Roles {
+		if lasts(h) {
+			inPlay = append(inPlay, h)
+		}
+	}
+	g.MaxTTL = shortestTTL(inPlay)
+	g.Permissions = s.permissions(g.Roles)
+	return g, nil
+}
+
+// why names the first thing that stands between the subject and arn.
+func (s Subject) why(app events.App, arn string) string {
+	labels := false
+	for _, h := range s.Roles {
+		labels = labels || matchLabels(h.allow.labels, app.Labels, s.Traits)
+	}
+	if !labels {
+		return fmt.Sprintf("no role of %s selects app %s by its labels", s.User, app.Name)
+	}
+	return fmt.Sprintf("no role of %s allows %s on app %s", s.User, arn, app.Name)
+}
+
+// permissions returns the say of the roles that allow and the denials of all.
+// Nothing at all means that nothing is narrowed.
+func (s Subject) permissions(allowing []Held) []events.Permission {
+	var out []events.Permission
+	narrowed := false
+	for _, h := range allowing {
+		if p, ok := s.allowPermission(h); ok {
+			out = append(out, p)
+			narrowed = narrowed || narrows(p)
+		}
+	}
+	for _, p := range out {
+		if !narrows(p) { // one that allows all makes the others idle
+			out, narrowed = []events.Permission{p}, false
+			break
+		}
+	}
+	for _, h := range s.Roles {
+		if p, ok := s.denyPermission(h); ok && !slices.ContainsFunc(out, func(q events.Permission) bool { return same(p, q) }) {
+			out = append(out, p)
+			narrowed = true
+		}
+	}
+	if !narrowed {
+		return nil
+	}
+	return out
+}
+
+// allowPermission is a role's allow side for AWS calls; not ok where one of
+// its lists is empty once templates are filled in: that allows nothing, and
+// must not read as "all".
+func (s Subject) allowPermission(h Held) (events.Permission, bool) {
+	p := events.Permission{Role: h.Name, Effect: "Allow"}
+	ok := expand(&p, h.allow, s.Traits, false)
+	return p, ok
+}
+
+// denyPermission is a role's deny side; not ok where it denies no call.
+func (s Subject) denyPermission(h Held) (events.Permission, bool) {
+	p := events.Permission{Role: h.Name, Effect: "Deny"}
+	ok := expand(&p, h.deny, s.Traits, true)
+	return p, ok && narrows(p)
+}
+
+func expand(p *events.Permission, c side, traits map[string][]string, wide bool) bool {
+	ok := true
+	list := func(ps []Pattern) []string {
+		var out []string
+		for _, pattern := range ps {
+			out = append(out, pattern.Globs(traits, wide)...)
+		}
+		ok = ok && (len(ps) == 0 || len(out) > 0)
+		return out
+	}
+	p.Actions, p.Resources, p.Regions = list(c.actions), list(c.resources), list(c.regions)
+	return ok
+}
+
+func narrows(p events.Permission) bool {
+	return len(p.Actions) > 0 || len(p.Resources) > 0 || len(p.Regions) > 0
+}
+
+func same(a, b events.Permission) bool {
+	return a.Role == b.Role && a.Effect == b.Effect && slices.Equal(a.Actions, b.Actions) &&
+		slices.Equal(a.Resources, b.Resources) && slices.Equal(a.Regions, b.Regions)
+}
+
+// Covers reports whether permissions now allow all that permissions before
+// allowed, as far as can be told by comparing entries.
+func Covers(now, before []events.Permission) bool {
+	has := func(ps []events.Permission, p events.Permission) bool {
+		return slices.ContainsFunc(ps, func(q events.Permission) bool { return same(p, q) })
+	}
+	all := len(now) == 0
+	for _, p := range now {
+		if p.Effect == "Deny" && !has(before, p) {
+			return false
+		}
+		all = all || p.Effect == "Allow" && !narrows(p)
+	}
+	if all {
+		return true
+	}
+	if len(before) == 0 {
+		return false
+	}
+	for _, p := range before {
+		if p.Effect == "Allow" && !has(now, p) {
+			return false
+		}
+	}
+	return true
+}
