@@ -3,6 +3,7 @@ package policy
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/posternhq/postern/events"
@@ -76,7 +77,7 @@ func (s Subject) Ask(roles, arns []string, all []*Role, apps []events.App) (Aski
 		}
 	}
 	if a.Thresholds = combine(sets); len(a.Thresholds) == 0 {
-		return Asking{}, &Refusal{"all its thresholds have filters, which this version cannot evaluate: nobody could approve it"}
+		return Asking{}, &Refusal{fmt.Sprintf("every threshold for %s has a filter, which this version cannot evaluate: nobody could approve the request", strings.Join(a.Roles, ", "))}
 	}
 	return a, nil
 }

@@ -64,7 +64,7 @@ func (s Subject) Grant(app events.App, arn, requestID string) (Grant, error) {
 			until = h.Until
 		case requestID == "" && h.Standing() && ok && !narrows(p):
 			free = true
-		case requestID == "" && !h.Standing() && h.Until.After(until):
+		case requestID == "" && !h.Standing() && ok && h.Until.After(until):
 			until = h.Until
 		}
 	}
@@ -175,6 +175,29 @@ func narrows(p events.Permission) bool {
 func same(a, b events.Permission) bool {
 	return a.Role == b.Role && a.Effect == b.Effect && slices.Equal(a.Actions, b.Actions) &&
 		slices.Equal(a.Resources, b.Resources) && slices.Equal(a.Regions, b.Regions)
+}
+
+// Still says why a session that rests on roles, by name, and on access requests
+// would not start today with its permissions, or "".
+func (s Subject) Still(app events.App, arn string, roles, requestIDs []string, perms []events.Permission) string {
+	if reason := s.denial(app, arn); reason != "" {
+		return reason
+	}
+	if !Belongs(app, arn) {
+		return fmt.Sprintf("%s is no AWS role of app %s any more", arn, app.Name)
+	}
+	held := slices.DeleteFunc(s.allowing(app, arn), func(h Held) bool {
+		return !slices.Contains(roles, h.Name) || !h.Standing() && !slices.Contains(requestIDs, h.RequestID)
+	})
+	for _, name := range roles {
+		if !slices.ContainsFunc(held, func(h Held) bool { return h.Name == name }) {
+			return fmt.Sprintf("role %s does not give %s to %s any more", name, arn, s.User)
+		}
+	}
+	if !Covers(s.permissions(held), perms) {
+		return "the roles allow fewer AWS calls than when the session started"
+	}
+	return ""
 }
 
 // Covers reports whether permissions now allow all that permissions before

@@ -1,0 +1,136 @@
+package access
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/posternhq/postern/events"
+)
+
+// Touched names what events changed, for Unfounded to look at no more than
+// needed. The zero value touches nothing.
+type Touched struct {
+	All                         bool
+	Users, Roles, Apps, Request map[string]bool
+}
+
+// Add notes what an event changed.
+func (t *Touched) Add(p events.Payload) {
+	note := func(m *map[string]bool, name string) {
+		if *m == nil {
+			*m = map[string]bool{}
+		}
+		(*m)[name] = true
+	}
+	switch d := p.(type) {
+	case *events.UserUpdated:
+		note(&t.Users, d.Name)
+	case *events.UserDeleted:
+		note(&t.Users, d.Name)
+	case *events.UserCreated:
+		note(&t.Users, d.Name)
+	case *events.RoleUpdated:
+		note(&t.Roles, d.Name)
+	case *events.RoleDeleted:
+		note(&t.Roles, d.Name)
+	case *events.AppUpdated:
+		note(&t.Apps, d.Name)
+	case *events.AppDeleted:
+		note(&t.Apps, d.Name)
+	case *events.RequestDropped:
+		note(&t.Request, d.RequestID)
+	case *events.SessionStarted:
+		// What it rests on may have gone between its decision and its place
+		// in the stream.
+		note(&t.Users, d.User)
+	}
+}
+
+func (t *Touched) concerns(s *State, x *Session) bool {
+	if t.All || t.Users[x.User] || t.Apps[x.App] {
+		return true
+	}
+	for _, r := range x.Roles {
+		if t.Roles[r.Name] {
+			return true
+		}
+	}
+	for _, id := range x.RequestIDs {
+		if t.Request[id] {
+			return true
+		}
+	}
+	if u := s.Users[x.User]; u != nil && len(t.Roles) > 0 {
+		for _, r := range u.Roles { // another role of theirs may deny now
+			if t.Roles[r] {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// Unfounded lists the running sessions, of those that the changes concern,
+// that would not be started today.
+func Unfounded(s *State, now time.Time, t Touched) []string {
+	var out []string
+	for id, x := range s.running {
+		if x.State(now) == Running && t.concerns(s, x) && s.unfounded(x, now) != "" {
+			out = append(out, id)
+		}
+	}
+	return out
+}
+
+// EndUnfounded ends a session if what it rests on has gone.
+func EndUnfounded(s *State, env Env, id string) ([]events.Event, error) {
+	x := s.running[id]
+	if x == nil || x.State(env.Now) != Running {
+		return nil, nil
+	}
+	reason := s.unfounded(x, env.Now)
+	if reason == "" {
+		return nil, nil
+	}
+	return End(s, env, id, reason)
+}
+
+func (s *State) unfounded(x *Session, now time.Time) string {
+	u := s.Users[x.User]
+	switch {
+	case u == nil || u.CreatedSeq > x.Seq:
+		return fmt.Sprintf("user %s was deleted", x.User)
+	case u.Disabled:
+		return fmt.Sprintf("user %s was disabled", x.User)
+	}
+	for _, id := range x.RequestIDs {
+		if q := s.Requests[id]; q == nil || q.status != Approved {
+			return fmt.Sprintf("the access of request %s was given up", id)
+		}
+	}
+	app := s.Apps[x.App]
+	if app == nil {
+		return fmt.Sprintf("app %s was deleted", x.App)
+	}
+	var roles []string
+	for _, r := range x.Roles {
+		roles = append(roles, r.Name)
+	}
+	// A lock is for the proxies to obey, and may be lifted: it ends nothing.
+	sub := s.subject(u, now, func(string) bool { return true })
+	return sub.Still(app.App, x.AWSRoleARN, roles, x.RequestIDs, x.Permissions)
+}
+
+// Lapsing lists the requests whose time to be decided is over, and returns
+// when the next one's will be (zero: none waits).
+func (s *State) Lapsing(now time.Time) (ids []string, next time.Time) {
+	for id, q := range s.pending {
+		switch {
+		case q.State(now) == Lapsed:
+			ids = append(ids, id)
+		case next.IsZero() || q.ExpiresAt.Before(next):
+			next = q.ExpiresAt
+		}
+	}
+	return ids, next
+}

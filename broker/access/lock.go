@@ -1,0 +1,99 @@
+package access
+
+import (
+	"slices"
+	"time"
+
+	"github.com/posternhq/postern/events"
+)
+
+// PlaceLock is the command to stop something at once.
+type PlaceLock struct {
+	// ID may be empty: then it is a new ULID.
+	ID      string
+	Target  events.LockTarget
+	Message string
+	// ExpiresAt nil means never.
+	ExpiresAt *time.Time
+}
+
+// Place decides a PlaceLock. A target that does not exist is refused: a typing
+// error must not look like a lock.
+func Place(s *State, env Env, c PlaceLock) ([]events.Event, error) {
+	if err := CheckLockTarget(c.Target); err != nil {
+		return nil, refuse(Invalid, "lock: %v", err)
+	}
+	if c.ID == "" {
+		c.ID = env.NewID()
+	} else if err := checkName(c.ID); err != nil {
+		return nil, refuse(Invalid, "lock: %v", err)
+	}
+	switch {
+	case s.Head((&events.LockPlaced{LockID: c.ID}).Channel()).Seq != 0:
+		return nil, refuse(Exists, "lock %s exists already, or did", c.ID)
+	case len(c.Message) > maxText:
+		return nil, refuse(Invalid, "lock: the message has more than %d bytes", maxText)
+	case c.ExpiresAt != nil && !c.ExpiresAt.After(env.Now):
+		return nil, refuse(Invalid, "lock: it would end before it begins")
+	}
+	known := true
+	switch c.Target.Kind {
+	case "user":
+		known = s.Users[c.Target.Name] != nil
+	case "role":
+		known = s.Roles[c.Target.Name] != nil
+	case "app":
+		known = s.Apps[c.Target.Name] != nil
+	case "session":
+		known = s.Sessions[c.Target.Name] != nil
+	case "request":
+		known = s.Requests[c.Target.Name] != nil
+	}
+	if !known {
+		return nil, refuse(NotFound, "there is no %s %s to lock", c.Target.Kind, c.Target.Name)
+	}
+	return env.one("", "", &events.LockPlaced{LockID: c.ID, Target: c.Target, Message: c.Message, By: env.By, ExpiresAt: c.ExpiresAt}), nil
+}
+
+// Lift ends a lock before its time.
+func Lift(s *State, env Env, id string) ([]events.Event, error) {
+	l := s.Locks[id]
+	if l == nil || !l.Active(env.Now) {
+		return nil, refuse(NotFound, "there is no lock %s in force", id)
+	}
+	return env.one("", "", &events.LockLifted{LockID: id, By: env.By}), nil
+}
+
+// locked says what a lock stops and until when.
+func locked(l *Lock) *Error {
+	e := refuse(Locked, "%s %s is locked", l.Target.Kind, l.Target.Name)
+	if l.Message != "" {
+		e.Message += ": " + l.Message
+	}
+	if l.ExpiresAt != nil {
+		e.Message += " (until " + l.ExpiresAt.UTC().Format(time.RFC3339) + ")"
+	}
+	return e
+}
+
+// Admit refuses users who may do nothing: those that do not exist, are
+// disabled or locked.
+func Admit(s *State, now time.Time, name string) (*User, error) {
+	u := s.Users[name]
+	if u == nil {
+		return nil, refuse(Denied, "there is no user %s any more", name)
+	}
+	if u.Disabled {
+		return nil, refuse(Denied, "user %s is disabled", name)
+	}
+	if l := s.LockOn(now, events.LockTarget{Kind: "user", Name: name}); l != nil {
+		return nil, locked(l)
+	}
+	return u, nil
+}
+
+func sortedCopy(names []string) []string {
+	out := slices.Clone(names)
+	slices.Sort(out)
+	return out
+}

@@ -1,0 +1,160 @@
+package access
+
+import (
+	"bytes"
+	"encoding/json"
+	"strings"
+
+	"github.com/posternhq/postern/broker/policy"
+	"github.com/posternhq/postern/events"
+)
+
+// Put says how a resource may be written.
+type Put struct {
+	// Replace allows to change what exists.
+	Replace bool
+	// Revision, if not 0, is the one that the change was made from.
+	Revision uint64
+}
+
+// decide reports whether to write. A resource that would not change gives no
+// event.
+func (p Put) decide(kind, name string, revision uint64, exists, same bool, faults []policy.Fault) (bool, error) {
+	switch {
+	case len(faults) > 0:
+		e := refuse(Invalid, "%s %s: %s: %v", kind, name, faults[0].Path, faults[0].Err)
+		for _, f := range faults[1:] {
+			e.Details = append(e.Details, f.Path+": "+f.Err.Error())
+		}
+		return false, e
+	case !exists:
+		return true, nil
+	case same:
+		return false, nil
+	case !p.Replace:
+		return false, refuse(Exists, "%s %s exists already", kind, name)
+	case p.Revision != 0 && p.Revision != revision:
+		return false, refuse(Conflict, "%s %s was changed since it was read: it is at revision %d, the change was made from %d", kind, name, revision, p.Revision)
+	}
+	return true, nil
+}
+
+// PutUser creates or replaces a user.
+func PutUser(s *State, env Env, u events.User, p Put) ([]events.Event, error) {
+	old := s.Users[u.Name]
+	var revision uint64
+	same := false
+	if old != nil {
+		revision, same = old.Revision, alike(old.User, u)
+	}
+	write, err := p.decide("user", u.Name, revision, old != nil, same, CheckUser(u))
+	if !write || err != nil {
+		return nil, err
+	}
+	for _, r := range u.Roles {
+		if s.Roles[r] == nil {
+			return nil, refuse(Invalid, "user %s: there is no role %s", u.Name, r)
+		}
+	}
+	if old == nil {
+		return env.one("", "", &events.UserCreated{User: u, By: env.By}), nil
+	}
+	return env.one("", "", &events.UserUpdated{User: u, By: env.By}), nil
+}
+
+// DeleteUser ends a user.
+func DeleteUser(s *State, env Env, name string) ([]events.Event, error) {
+	if s.Users[name] == nil {
+		return nil, refuse(NotFound, "there is no user %s", name)
+	}
+	return env.one("", "", &events.UserDeleted{Name: name, By: env.By}), nil
+}
+
+// ChangePassword records that a user has a new password.
+func ChangePassword(s *State, env Env, name string) ([]events.Event, error) {
+	if s.Users[name] == nil {
+		return nil, refuse(NotFound, "there is no user %s", name)
+	}
+	return env.one("", "", &events.UserPasswordChanged{Name: name, By: env.By}), nil
+}
+
+// PutRole creates or replaces a role.
+func PutRole(s *State, env Env, r events.Role, p Put) ([]events.Event, error) {
+	old := s.Roles[r.Name]
+	var revision uint64
+	same := false
+	if old != nil {
+		revision, same = old.Revision, alike(old.Role, r)
+	}
+	write, err := p.decide("role", r.Name, revision, old != nil, same, CheckRole(r))
+	if !write || err != nil {
+		return nil, err
+	}
+	if old == nil {
+		return env.one("", "", &events.RoleCreated{Role: r, By: env.By}), nil
+	}
+	return env.one("", "", &events.RoleUpdated{Role: r, By: env.By}), nil
+}
+
+// DeleteRole ends a role that no user has.
+func DeleteRole(s *State, env Env, name string) ([]events.Event, error) {
+	if s.Roles[name] == nil {
+		return nil, refuse(NotFound, "there is no role %s", name)
+	}
+	var holders []string
+	for _, u := range s.Users {
+		for _, r := range u.Roles {
+			if r == name {
+				holders = append(holders, u.Name)
+			}
+		}
+	}
+	if len(holders) > 0 {
+		return nil, refuse(Conflict, "role %s is still held by %s: take it from them first", name, few(holders))
+	}
+	return env.one("", "", &events.RoleDeleted{Name: name, By: env.By}), nil
+}
+
+// PutApp creates or replaces an app.
+func PutApp(s *State, env Env, a events.App, p Put) ([]events.Event, error) {
+	old := s.Apps[a.Name]
+	var revision uint64
+	same := false
+	if old != nil {
+		revision, same = old.Revision, alike(old.App, a)
+	}
+	write, err := p.decide("app", a.Name, revision, old != nil, same, CheckApp(a))
+	if !write || err != nil {
+		return nil, err
+	}
+	if old == nil {
+		return env.one("", "", &events.AppCreated{App: a, By: env.By}), nil
+	}
+	return env.one("", "", &events.AppUpdated{App: a, By: env.By}), nil
+}
+
+// DeleteApp ends an app.
+func DeleteApp(s *State, env Env, name string) ([]events.Event, error) {
+	if s.Apps[name] == nil {
+		return nil, refuse(NotFound, "there is no app %s", name)
+	}
+	return env.one("", "", &events.AppDeleted{Name: name, By: env.By}), nil
+}
+
+// alike compares what was read from a stream with what a person sent: as
+// events would have it, in which nil and empty are the same.
+func alike[T any](a, b T) bool {
+	x, errX := json.Marshal(a)
+	y, errY := json.Marshal(b)
+	return errX == nil && errY == nil && bytes.Equal(x, y)
+}
+
+// few lists some names.
+func few(names []string) string {
+	const most = 5
+	sorted := sortedCopy(names)
+	if len(sorted) > most {
+		return strings.Join(sorted[:most], ", ") + " and others"
+	}
+	return strings.Join(sorted, ", ")
+}

@@ -1,0 +1,182 @@
+package access
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"github.com/posternhq/postern/broker/policy"
+	"github.com/posternhq/postern/events"
+)
+
+// defaultSessionTTL bounds sessions where no role says less.
+const defaultSessionTTL = 12 * time.Hour
+
+// Session is the use of one AWS role.
+type Session struct {
+	events.SessionStarted
+	Seq uint64 // of its start
+	// End is set once somebody or something ended it.
+	End *events.SessionEnded
+}
+
+// The states of a session.
+const (
+	Running = "running"
+	Ended   = "ended"
+	Expired = "expired"
+)
+
+// State of the session at a moment.
+func (x *Session) State(now time.Time) string {
+	switch {
+	case x.End != nil:
+		return Ended
+	case !now.Before(x.ExpiresAt):
+		return Expired
+	}
+	return Running
+}
+
+func (s *State) applySession(e events.Event) {
+	switch d := e.Data.(type) {
+	case *events.SessionStarted:
+		x := &Session{SessionStarted: *d, Seq: s.Head(d.Channel()).Seq}
+		s.Sessions[d.SessionID], s.running[d.SessionID] = x, x
+	case *events.SessionEnded:
+		delete(s.running, d.SessionID)
+		if old := s.Sessions[d.SessionID]; old != nil {
+			x := *old
+			x.End = d
+			s.Sessions[d.SessionID] = &x
+		}
+	}
+}
+
+// StartSession is the command to use an AWS role of an app.
+type StartSession struct {
+	User, App string
+	// AWSRole is an ARN, a role's name, or empty where there is one only.
+	AWSRole string
+	// RequestID picks the access request to rest on; empty leaves the choice.
+	RequestID  string
+	ClientAddr string
+	// NotAfter is the end of the user's certificate.
+	NotAfter time.Time
+}
+
+// Start decides a StartSession. The event is the whole decision: proxies need
+// nothing else.
+func Start(s *State, env Env, c StartSession) ([]events.Event, error) {
+	u, err := Admit(s, env.Now, c.User)
+	if err != nil {
+		return nil, err
+	}
+	app := s.Apps[c.App]
+	if app == nil {
+		e := refuse(NotFound, "there is no app %s", c.App)
+		e.Next = "postern apps ls"
+		return nil, e
+	}
+	sub := s.Subject(u, env.Now)
+	asks := sub.Requestable(app.App, s.allRoles())
+	arn, err := chooseARN(sub, app.App, c.AWSRole, asks)
+	if err != nil {
+		return nil, err
+	}
+	g, err := sub.Grant(app.App, arn, c.RequestID)
+	if err != nil {
+		return nil, s.offer(denied(err), env.Now, c.User, asks[arn])
+	}
+	parsed, err := policy.ParseRoleARN(arn)
+	if err != nil {
+		return nil, refuse(Invalid, "%v", err)
+	}
+	if l := s.lockOnSession(env.Now, sub, g, app.Name, arn, parsed.Account); l != nil {
+		return nil, locked(l)
+	}
+	region := cmp.Or(app.Region, policy.DefaultRegion(parsed.Partition))
+	if region == "" {
+		return nil, refuse(Invalid, "app %s names no region and partition %s has no default: set spec.aws.region", app.Name, parsed.Partition)
+	}
+	expires := env.Now.Add(cmp.Or(g.MaxTTL, defaultSessionTTL))
+	for _, t := range []time.Time{c.NotAfter, g.Until} {
+		if !t.IsZero() && t.Before(expires) {
+			expires = t
+		}
+	}
+	if !expires.After(env.Now) {
+		return nil, &Error{Code: Denied, Message: "the certificate has expired", Next: "postern login"}
+	}
+	id := env.NewID()
+	started := &events.SessionStarted{
+		SessionID:       id,
+		User:            c.User,
+		App:             app.Name,
+		AppLabels:       app.Labels,
+		RequestIDs:      g.RequestIDs(),
+		AWSRoleARN:      arn,
+		Account:         parsed.Account,
+		Partition:       parsed.Partition,
+		Region:          region,
+		RoleSessionName: RoleSessionName(c.User),
+		ExternalID:      app.ExternalID,
+		Permissions:     g.Permissions,
+		Requestable:     asks[arn],
+		StartedAt:       env.Now.UTC(),
+		ExpiresAt:       expires.UTC(),
+		ClientAddr:      c.ClientAddr,
+	}
+	cause := ""
+	for _, h := range g.Roles {
+		ref := events.RoleRef{Name: h.Name, Revision: h.Revision}
+		if !slices.Contains(started.Roles, ref) {
+			started.Roles = append(started.Roles, ref)
+		}
+		if q := s.Requests[h.RequestID]; q != nil && cause == "" {
+			cause = q.DecisionID
+		}
+	}
+	if app.SourceIdentity {
+		started.SourceIdentity = started.RoleSessionName
+	}
+	if app.SessionTags {
+		started.SessionTags = map[string]string{"PosternUser": tagValue(c.User), "PosternSession": id}
+		if len(started.RequestIDs) > 0 {
+			started.SessionTags["PosternRequest"] = started.RequestIDs[0]
+		}
+	}
+	return env.one(id, cause, started), nil
+}
+
+// lockOnSession returns a lock in force on anything that the session would
+// rest on. A lock on any of the user's roles counts, whatever it is for.
+func (s *State) lockOnSession(now time.Time, sub policy.Subject, g policy.Grant, app, arn, account string) *Lock {
+	targets := []events.LockTarget{
+		{Kind: "app", Name: app},
+		{Kind: "aws_role", Name: arn},
+		{Kind: "account", Name: account},
+	}
+	for _, name := range sub.RoleNames() {
+		targets = append(targets, events.LockTarget{Kind: "role", Name: name})
+	}
+	for _, h := range g.Roles {
+		targets = append(targets, events.LockTarget{Kind: "role", Name: h.Name})
+		if !h.Standing() {
+			targets = append(targets, events.LockTarget{Kind: "request", Name: h.RequestID})
+		}
+	}
+	return s.LockOn(now, targets...)
+}
+
+// End ends a session; one that is over already stays as it is.
+func End(s *State, env Env, id, reason string) ([]events.Event, error) {
+	x := s.Sessions[id]
+	if x == nil {
+		return nil, refuse(NotFound, "there is no session %s", id)
+	}
+	if x.State(env.Now) != Running {
+		return nil, nil
+	}
+	return env.one(id, "", &events.SessionEnded{SessionID: id, User: x.User, By: env.By, Reason: reason}), nil
+}

@@ -1,0 +1,194 @@
+package access
+
+import (
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/posternhq/postern/broker/policy"
+	"github.com/posternhq/postern/events"
+)
+
+// State is the fold of the ACCESS stream. Apply alone changes it; what the
+// maps point to never changes, so that a pointer may be kept after the state
+// has moved on.
+type State struct {
+	Users    map[string]*User
+	Roles    map[string]*policy.Role
+	Apps     map[string]*App
+	Requests map[string]*Request
+	Sessions map[string]*Session
+	// Locks are those that nobody has lifted; time may have ended them.
+	Locks map[string]*Lock
+
+	heads   map[string]Head                // by channel
+	pending map[string]*Request            // undecided requests
+	granted map[string]map[string]*Request // approved requests by user
+	running map[string]*Session            // sessions that nobody has ended
+	targets map[events.LockTarget][]string // lock ids
+}
+
+// Head is the end of one aggregate's history.
+type Head struct {
+	// Seq is the stream sequence of the last event, Revision its number among
+	// the aggregate's events, from 1.
+	Seq, Revision uint64
+	EventID       string
+}
+
+// User is a user.
+type User struct {
+	events.User
+	Revision uint64
+	// CreatedAt and CreatedSeq tell this user from an earlier one of the name.
+	CreatedAt  time.Time
+	CreatedSeq uint64
+}
+
+// App is an app.
+type App struct {
+	events.App
+	Revision uint64
+}
+
+// Lock is a lock.
+type Lock struct {
+	events.LockPlaced
+	PlacedAt time.Time
+}
+
+// Active reports whether the lock is in force.
+func (l *Lock) Active(now time.Time) bool { return l.ExpiresAt == nil || now.Before(*l.ExpiresAt) }
+
+// NewState returns the state before the first event.
+func NewState() *State {
+	return &State{
+		Users:    map[string]*User{},
+		Roles:    map[string]*policy.Role{},
+		Apps:     map[string]*App{},
+		Requests: map[string]*Request{},
+		Sessions: map[string]*Session{},
+		Locks:    map[string]*Lock{},
+		heads:    map[string]Head{},
+		pending:  map[string]*Request{},
+		granted:  map[string]map[string]*Request{},
+		running:  map[string]*Session{},
+		targets:  map[events.LockTarget][]string{},
+	}
+}
+
+// Head returns the end of an aggregate's history, zero where there is none.
+func (s *State) Head(channel string) Head { return s.heads[channel] }
+
+// Apply folds in the next event of the stream.
+func (s *State) Apply(e events.Event, seq uint64) {
+	switch e.Data.(type) {
+	case *events.SigninSucceeded, *events.SigninFailed:
+		return // no aggregate: nothing is decided by them, and names are anybody's
+	}
+	channel := e.Data.Channel()
+	h := Head{Seq: seq, Revision: s.heads[channel].Revision + 1, EventID: e.ID}
+	s.heads[channel] = h
+	switch d := e.Data.(type) {
+	case *events.UserCreated:
+		s.Users[d.Name] = &User{User: d.User, Revision: h.Revision, CreatedAt: e.Time, CreatedSeq: seq}
+	case *events.UserUpdated:
+		u := &User{User: d.User, Revision: h.Revision, CreatedAt: e.Time, CreatedSeq: seq}
+		if old := s.Users[d.Name]; old != nil {
+			u.CreatedAt, u.CreatedSeq = old.CreatedAt, old.CreatedSeq
+		}
+		s.Users[d.Name] = u
+	case *events.UserDeleted:
+		delete(s.Users, d.Name)
+		delete(s.granted, d.Name)
+	case *events.RoleCreated:
+		s.Roles[d.Name], _ = policy.Compile(d.Role, h.Revision)
+	case *events.RoleUpdated:
+		s.Roles[d.Name], _ = policy.Compile(d.Role, h.Revision)
+	case *events.RoleDeleted:
+		delete(s.Roles, d.Name)
+	case *events.AppCreated:
+		s.Apps[d.Name] = &App{App: d.App, Revision: h.Revision}
+	case *events.AppUpdated:
+		s.Apps[d.Name] = &App{App: d.App, Revision: h.Revision}
+	case *events.AppDeleted:
+		delete(s.Apps, d.Name)
+	case *events.LockPlaced:
+		s.Locks[d.LockID] = &Lock{LockPlaced: *d, PlacedAt: e.Time}
+		s.targets[d.Target] = append(s.targets[d.Target], d.LockID)
+	case *events.LockLifted:
+		s.dropLock(d.LockID)
+	default:
+		s.applyRequest(e)
+		s.applySession(e)
+	}
+}
+
+func (s *State) dropLock(id string) {
+	l := s.Locks[id]
+	if l == nil {
+		return
+	}
+	delete(s.Locks, id)
+	ids := slices.DeleteFunc(slices.Clone(s.targets[l.Target]), func(other string) bool { return other == id })
+	if s.targets[l.Target] = ids; len(ids) == 0 {
+		delete(s.targets, l.Target)
+	}
+}
+
+// Subject returns what a user holds at a moment: the standing roles and those
+// of approved requests that neither time nor a lock has ended.
+func (s *State) Subject(u *User, now time.Time) policy.Subject {
+	return s.subject(u, now, func(requestID string) bool {
+		return s.LockOn(now, events.LockTarget{Kind: "request", Name: requestID}) == nil
+	})
+}
+
+func (s *State) subject(u *User, now time.Time, counts func(requestID string) bool) policy.Subject {
+	sub := policy.Subject{User: u.Name, Traits: u.Traits}
+	for _, name := range u.Roles {
+		if r := s.Roles[name]; r != nil {
+			sub.Roles = append(sub.Roles, policy.Held{Role: r})
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(s.granted[u.Name])) {
+		q := s.granted[u.Name][id]
+		if !now.Before(q.AccessExpiresAt) || !counts(id) {
+			continue
+		}
+		for _, name := range q.Roles {
+			if r := s.Roles[name]; r != nil {
+				sub.Roles = append(sub.Roles, policy.Held{Role: r, RequestID: id, Until: q.AccessExpiresAt, Only: q.Resources})
+			}
+		}
+	}
+	return sub
+}
+
+// LockOn returns a lock in force on one of the targets, or nil.
+func (s *State) LockOn(now time.Time, targets ...events.LockTarget) *Lock {
+	for _, t := range targets {
+		for _, id := range s.targets[t] {
+			if l := s.Locks[id]; l.Active(now) {
+				return l
+			}
+		}
+	}
+	return nil
+}
+
+// Forget drops what can matter no more: sessions and locks that ended, and
+// requests that were resolved, before a time. Their heads stay.
+func (s *State) Forget(before time.Time) {
+	for id, x := range s.Sessions {
+		if x.State(before) != Running {
+			delete(s.Sessions, id)
+			delete(s.running, id)
+		}
+	}
+	for id, l := range s.Locks {
+		if !l.Active(before) {
+			s.dropLock(id)
+		}
+	}
+}
