@@ -1,0 +1,175 @@
+package identity
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"strings"
+	"time"
+)
+
+// How long a user's certificate lives, and at most.
+const (
+	DefaultTTL = 12 * time.Hour
+	MaxTTL     = 30 * time.Hour
+	serverTTL  = 90 * 24 * time.Hour
+)
+
+// Issued is a user's certificate.
+type Issued struct {
+	PEM       []byte
+	Serial    string // hex
+	ExpiresAt time.Time
+}
+
+// TTL is how long a certificate may live that somebody asked to live for
+// asked (0: the default), when the roles allow roles (0: any).
+func TTL(asked, roles time.Duration) (time.Duration, error) {
+	ttl := asked
+	if ttl == 0 {
+		ttl = DefaultTTL
+	}
+	if ttl < time.Minute {
+		return 0, fmt.Errorf("a certificate lives a minute at least, not %s", ttl)
+	}
+	ttl = min(ttl, MaxTTL)
+	if roles > 0 {
+		ttl = min(ttl, roles)
+	}
+	return ttl, nil
+}
+
+// ParseCSR reads a PKCS #10 request in PEM and proves that its sender holds the
+// key, which must be ECDSA P-256.
+func ParseCSR(text []byte) (*ecdsa.PublicKey, error) {
+	block, rest := pem.Decode(text)
+	if block == nil || block.Type != "CERTIFICATE REQUEST" || strings.TrimSpace(string(rest)) != "" {
+		return nil, errors.New("csr: want one CERTIFICATE REQUEST in PEM")
+	}
+	csr, err := x509.ParseCertificateRequest(block.Bytes)
+	if err != nil {
+		return nil, fmt.Errorf("csr: %w", err)
+	}
+	if err := csr.CheckSignature(); err != nil {
+		return nil, fmt.Errorf("csr: %w", err)
+	}
+	key, ok := csr.PublicKey.(*ecdsa.PublicKey)
+	if !ok || key.Curve != elliptic.P256() {
+		return nil, errors.New("csr: the key must be ECDSA P-256")
+	}
+	return key, nil
+}
+
+// IssueUser issues a client certificate: the user's name as common name and,
+// escaped, in the URI postern://user/NAME; the roles as organizations.
+func (ca *CA) IssueUser(key *ecdsa.PublicKey, user string, roles []string, now time.Time, ttl time.Duration) (Issued, error) {
+	t := &x509.Certificate{
+		Subject:     pkix.Name{CommonName: user, Organization: roles},
+		URIs:        []*url.URL{userURI(user)},
+		NotBefore:   now.Add(-backdate),
+		NotAfter:    now.Add(ttl),
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	}
+	der, err := ca.issue(t, key)
+	if err != nil {
+		return Issued{}, fmt.Errorf("certificate of user %s: %w", user, err)
+	}
+	return Issued{PEM: certPEM(der), Serial: t.SerialNumber.Text(16), ExpiresAt: t.NotAfter.UTC().Truncate(time.Second)}, nil
+}
+
+func userURI(user string) *url.URL {
+	return &url.URL{Scheme: "postern", Host: "user", Path: "/" + user, RawPath: "/" + url.PathEscape(user)}
+}
+
+// Person is whom a certificate speaks for.
+type Person struct {
+	User      string
+	IssuedAt  time.Time
+	ExpiresAt time.Time
+	Serial    string
+}
+
+// ErrExpired is wrapped by Verify's error for a certificate whose time is over.
+var ErrExpired = errors.New("the certificate has expired")
+
+// Verify reads a user from the certificates that a TLS client showed and
+// proved to hold the key of.
+func (ca *CA) Verify(chain []*x509.Certificate, now time.Time) (Person, error) {
+	if len(chain) == 0 {
+		return Person{}, errors.New("no client certificate was shown")
+	}
+	cert := chain[0]
+	if now.After(cert.NotAfter) {
+		return Person{}, fmt.Errorf("%w on %s", ErrExpired, cert.NotAfter.UTC().Format(time.RFC3339))
+	}
+	_, err := cert.Verify(x509.VerifyOptions{
+		Roots:       ca.pool,
+		CurrentTime: now,
+		KeyUsages:   []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	})
+	if err != nil {
+		return Person{}, fmt.Errorf("client certificate: %w", err)
+	}
+	user := cert.Subject.CommonName
+	if len(cert.URIs) != 1 || user == "" || cert.URIs[0].String() != userURI(user).String() {
+		return Person{}, errors.New("client certificate: it is not a user's")
+	}
+	return Person{
+		User:      user,
+		IssuedAt:  cert.NotBefore.Add(backdate),
+		ExpiresAt: cert.NotAfter,
+		Serial:    cert.SerialNumber.Text(16),
+	}, nil
+}
+
+// IssueServer makes a key and a server certificate of 90 days for DNS names
+// and IP addresses.
+func (ca *CA) IssueServer(names []string, now time.Time) (tls.Certificate, error) {
+	if len(names) == 0 {
+		return tls.Certificate{}, errors.New("server certificate: no name to put into it")
+	}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return tls.Certificate{}, fmt.Errorf("server certificate: %w", err)
+	}
+	t := &x509.Certificate{
+		Subject:     pkix.Name{CommonName: names[0]},
+		NotBefore:   now.Add(-backdate),
+		NotAfter:    now.Add(min(serverTTL, ca.cert.NotAfter.Sub(now))),
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	}
+	for _, name := range names {
+		if ip := net.ParseIP(name); ip != nil {
+			t.IPAddresses = append(t.IPAddresses, ip)
+		} else {
+			t.DNSNames = append(t.DNSNames, name)
+		}
+	}
+	der, err := ca.issue(t, key.Public())
+	if err != nil {
+		return tls.Certificate{}, fmt.Errorf("server certificate for %s: %w", strings.Join(names, ", "), err)
+	}
+	leaf, err := x509.ParseCertificate(der)
+	if err != nil {
+		return tls.Certificate{}, fmt.Errorf("server certificate: %w", err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der, ca.cert.Raw}, PrivateKey: key, Leaf: leaf}, nil
+}
+
+// NewKey makes a user's key where there is no machine of theirs to make it
+// on: for identity files.
+func NewKey() (*ecdsa.PublicKey, []byte, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, nil, fmt.Errorf("key: %w", err)
+	}
+	return &key.PublicKey, mustKeyPEM(key), nil
+}

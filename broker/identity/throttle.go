@@ -1,0 +1,80 @@
+package identity
+
+import (
+	"sync"
+	"time"
+)
+
+// How failed sign-ins slow the next ones down.
+const (
+	freeFailures     = 5  // of one user from one address
+	freeAddrFailures = 50 // of one address, whoever it tries
+	firstWait        = time.Second
+	longestWait      = 5 * time.Minute
+	forgetAfter      = 15 * time.Minute
+	maxThrottled     = 100_000 // keys remembered
+)
+
+// Throttle makes guessing slow: after some failures each further one doubles
+// the wait, for that user from that address (nobody locks somebody else out
+// from elsewhere) and for that address. It is safe for concurrent use.
+type Throttle struct {
+	mu   sync.Mutex
+	keys map[throttleKey]failures
+}
+
+type throttleKey struct{ user, addr string }
+
+type failures struct {
+	count int
+	last  time.Time
+}
+
+// NewThrottle returns a Throttle that has seen nothing.
+func NewThrottle() *Throttle { return &Throttle{keys: map[throttleKey]failures{}} }
+
+// Wait returns how long a sign-in must wait from now, 0 for not at all.
+func (t *Throttle) Wait(user, addr string, now time.Time) time.Duration {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	pair := wait(t.keys[throttleKey{user, addr}], freeFailures, now)
+	return max(pair, wait(t.keys[throttleKey{"", addr}], freeAddrFailures, now))
+}
+
+func wait(f failures, free int, now time.Time) time.Duration {
+	if f.count < free {
+		return 0
+	}
+	d := min(firstWait<<min(f.count-free, 20), longestWait)
+	return max(0, f.last.Add(d).Sub(now))
+}
+
+// Failed counts a failure.
+func (t *Throttle) Failed(user, addr string, now time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.keys) >= maxThrottled {
+		for k, f := range t.keys {
+			if now.Sub(f.last) > forgetAfter {
+				delete(t.keys, k)
+			}
+		}
+		if len(t.keys) >= maxThrottled {
+			clear(t.keys) // a flood from many addresses: Argon2's slots bound it
+		}
+	}
+	for _, k := range []throttleKey{{user, addr}, {"", addr}} {
+		f := t.keys[k]
+		if now.Sub(f.last) > forgetAfter {
+			f.count = 0
+		}
+		t.keys[k] = failures{count: f.count + 1, last: now}
+	}
+}
+
+// Succeeded forgets the failures of a user from an address.
+func (t *Throttle) Succeeded(user, addr string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.keys, throttleKey{user, addr})
+}
