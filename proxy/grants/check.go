@@ -1,0 +1,126 @@
+package grants
+
+import (
+	"time"
+
+	"github.com/posternhq/postern/events"
+)
+
+// Call is an AWS call as far as it could be recognised; empty fields are
+// unknown. Permissions that narrow by something unknown refuse.
+type Call struct {
+	// Action is the IAM action, "s3:GetObject".
+	Action string
+	// AccessLevel is "Read", "Write", "List", "Tagging" or "Permissions
+	// management".
+	AccessLevel string
+	// Resources are ARNs; {"*"} means that the action has no resource, empty
+	// that it is not known.
+	Resources []string
+	Region    string
+	// Account is the account of the resources, where it shows.
+	Account string
+}
+
+// Check decides whether a session of this user may make a call now. It
+// allocates nothing.
+func (g *Grants) Check(sessionID, user string, call Call, now time.Time) Decision {
+	d := Decision{id: sessionID}
+	g.mu.RLock()
+	policy, ok := g.live(&d, user, call.Account, now.UnixNano())
+	g.mu.RUnlock()
+	if ok {
+		d.permit(policy, call)
+	}
+	return d
+}
+
+// live decides all but the permissions, and returns those to ask. The caller
+// holds g.mu.
+func (g *Grants) live(d *Decision, user, account string, now int64) (p *policy, ok bool) {
+	if g.broken != "" || g.stale != "" {
+		d.cause, d.detail = CauseStale, g.broken
+		if g.broken == "" {
+			d.detail = g.stale
+		}
+		return nil, false
+	}
+	slot := g.sessions.find(g.sessions.hash(d.id))
+	if slot == nil || slot.user != g.sessions.hashUser(user) {
+		d.cause = CauseNoSession
+		return nil, false
+	}
+	d.session = slot.session
+	if len(g.all.locks) > 0 && d.locked(&g.all, now) {
+		return nil, false
+	}
+	if account != "" && len(g.locks) > 0 && slot.account != g.sessions.hashUser(account) {
+		if t := g.targets[events.LockTarget{Kind: "account", Name: account}]; t != nil && d.locked(t, now) {
+			return nil, false
+		}
+	}
+	if now < slot.expires && slot.clear.Load() == g.epoch {
+		return slot.policy, true
+	}
+	clear, ok := d.examine(now)
+	if clear {
+		slot.clear.Store(g.epoch)
+	}
+	return slot.policy, ok
+}
+
+// examine looks at the session itself. clear says that nothing at all hangs on
+// it, so that only its expiry can refuse it until the next epoch.
+func (d *Decision) examine(now int64) (clear, ok bool) {
+	s := d.session
+	switch {
+	case s.ended != nil:
+		d.cause, d.ended = CauseEnded, s.ended
+		return false, false
+	case now >= s.expires:
+		d.cause = CauseExpired
+		return false, false
+	}
+	clear = true
+	for _, t := range s.targets {
+		if t.troubled(s) {
+			clear = false
+			if d.locked(t, now) || d.over(t, s) {
+				return false, false
+			}
+		}
+	}
+	return clear, true
+}
+
+// troubled tells whether anything hangs on t that may refuse s.
+func (t *target) troubled(s *session) bool {
+	return len(t.locks) > 0 || t.disabled || t.deleted || t.deletedAt > s.seq || t.dropped
+}
+
+// locked fills d in if a lock on t holds now.
+func (d *Decision) locked(t *target, now int64) bool {
+	for _, l := range t.locks {
+		if l.expires == 0 || now < l.expires {
+			d.cause, d.lock = CauseLock, l.LockPlaced
+			return true
+		}
+	}
+	return false
+}
+
+// over fills d in if what s rests on is gone.
+func (d *Decision) over(t *target, s *session) bool {
+	switch {
+	case t.deleted, t.deletedAt > s.seq:
+		d.detail = "deleted"
+	case t.disabled:
+		d.detail = "disabled"
+	case t.dropped:
+		d.detail = "dropped"
+	default:
+		return false
+	}
+	d.cause, d.on = CauseEnded, t.LockTarget
+	return true
+}

@@ -1,0 +1,156 @@
+package grants
+
+import (
+	"sync"
+	"time"
+
+	"github.com/posternhq/postern/events"
+)
+
+// grace is how long an expired session is remembered, so that its user reads
+// "expired" and not "unknown".
+const grace = 10 * time.Minute
+
+// Grants is the projection. It is safe for concurrent use; Apply is for one
+// goroutine at a time.
+type Grants struct {
+	// agent is the name of the proxy that decides by this projection: a lock on
+	// that agent stops everything.
+	agent string
+
+	mu       sync.RWMutex
+	seq      uint64
+	sessions index
+	targets  map[events.LockTarget]*target
+	locks    map[string]*lock
+	policies map[string]*policy
+	// bySession and byLock order what expires.
+	sessionsByEnd heap[*session]
+	locksByEnd    heap[*lock]
+	requestsByEnd heap[*target]
+	// all is what a lock on this agent, or one that this version cannot read,
+	// hangs on.
+	all target
+	// stale says why the projection may be behind the stream; empty: it is not.
+	stale string
+	// broken says which event this version could not read; it stays until the
+	// proxy is started anew.
+	broken string
+
+	// epoch grows with every event that can take access away from sessions by
+	// their targets, so that freedom from locks is worked out once a session
+	// and epoch.
+	epoch uint64
+
+	runningMu sync.Mutex
+	running   map[*Watch]struct{}
+}
+
+// session is a session.started event and what became of it.
+type session struct {
+	start   *events.SessionStarted
+	eventID string
+	seq     uint64
+	expires int64 // Unix nanoseconds
+	policy  *policy
+	targets []*target
+	// ended is the event that ended it, nil while it lasts.
+	ended *events.SessionEnded
+	index int
+}
+
+// target is something that locks and other refusals hang on: a user, role, app,
+// AWS role, account, session or access request. It lives as long as something
+// refers to it.
+type target struct {
+	events.LockTarget
+	sessions int
+	locks    []*lock
+	// disabled and deleted are a user's state; deletedAt is the sequence of the
+	// last deletion, which ended the sessions that are older.
+	disabled, deleted bool
+	deletedAt         uint64
+	// approved is when the access of an approved request ends (Unix
+	// nanoseconds, 0 unless approved); dropped: it was given up before.
+	approved int64
+	dropped  bool
+	index    int
+}
+
+type lock struct {
+	*events.LockPlaced
+	on      *target
+	expires int64 // Unix nanoseconds, 0: never
+	index   int
+}
+
+// New returns an empty projection for the proxy of this name. It refuses
+// everything as stale until [Grants.Fresh] is called.
+func New(agent string) *Grants {
+	g := &Grants{
+		agent:    agent,
+		sessions: newIndex(),
+		targets:  map[events.LockTarget]*target{},
+		locks:    map[string]*lock{},
+		epoch:    1,
+		policies: map[string]*policy{},
+		running:  map[*Watch]struct{}{},
+		stale:    "it has not read the ACCESS stream yet",
+	}
+	g.all.index = -1
+	return g
+}
+
+// Seq is the stream sequence of the last event that was applied.
+func (g *Grants) Seq() uint64 {
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	return g.seq
+}
+
+// Stats counts what is held in memory.
+type Stats struct{ Sessions, Locks, Targets, Running int }
+
+// Stats counts what is held in memory.
+func (g *Grants) Stats() Stats {
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	g.runningMu.Lock()
+	defer g.runningMu.Unlock()
+	return Stats{g.sessions.count, len(g.locks), len(g.targets), len(g.running)}
+}
+
+// Stale makes everything be refused, with the reason, until Fresh. Running
+// calls go on: they hold a decision that was fresh when it was made, and a
+// broken link to the stream must not cut every transfer.
+func (g *Grants) Stale(reason string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.stale = reason
+}
+
+// Fresh says that every event of the stream up to now has been applied.
+func (g *Grants) Fresh() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.stale = ""
+}
+
+// target finds or makes a target.
+func (g *Grants) target(kind, name string) *target {
+	key := events.LockTarget{Kind: kind, Name: name}
+	t := g.targets[key]
+	if t == nil {
+		t = &target{LockTarget: key, index: -1}
+		g.targets[key] = t
+	}
+	return t
+}
+
+// release forgets a target that nothing refers to and that holds no news.
+func (g *Grants) release(t *target) {
+	if t == &g.all || t.sessions > 0 || len(t.locks) > 0 || t.disabled || t.deleted || t.approved != 0 {
+		return
+	}
+	delete(g.targets, t.LockTarget)
+}

@@ -1,0 +1,270 @@
+package grants
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/posternhq/postern/events"
+)
+
+// answer of a comparison with something that may be unknown.
+type answer uint8
+
+const (
+	no answer = iota
+	unknown
+	yes
+)
+
+// policy is a list of permissions; sessions with equal lists share one.
+type policy struct {
+	text     string
+	perms    []events.Permission
+	sessions int
+}
+
+// policy finds or makes the policy of a list, nil for an empty one.
+func (g *Grants) policy(perms []events.Permission) *policy {
+	if len(perms) == 0 {
+		return nil
+	}
+	text := fmt.Sprintf("%q", perms)
+	p := g.policies[text]
+	if p == nil {
+		p = &policy{text: text, perms: perms}
+		g.policies[text] = p
+	}
+	p.sessions++
+	return p
+}
+
+func (g *Grants) releasePolicy(p *policy) {
+	if p == nil {
+		return
+	}
+	if p.sessions--; p.sessions == 0 {
+		delete(g.policies, p.text)
+	}
+}
+
+// permit decides a call by the session's permissions: no Deny that matches, and
+// for every resource an Allow that matches. For Deny, unknown counts as a match;
+// for Allow it does not. That is IAM's evaluation (https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic.html),
+// closed where IAM would know more than the proxy.
+func (d *Decision) permit(p *policy, call Call) {
+	d.call = call
+	if p == nil {
+		d.Allowed = true
+		return
+	}
+	perms := p.perms
+	for i := range perms {
+		p := &perms[i]
+		// An effect that this version does not know denies.
+		if p.Effect == "Allow" {
+			continue
+		}
+		if m, entry := match(p, call, call.Resources); m != no {
+			d.cause, d.deny, d.entry = CauseRule, p, entry
+			if m == unknown {
+				d.detail = unknownDetail(p, call)
+			}
+			return
+		}
+	}
+	d.detail = ""
+	if len(call.Resources) == 0 {
+		allow(d, perms, call, nil)
+		return
+	}
+	for i := range call.Resources {
+		if one := call.Resources[i : i+1]; !allow(d, perms, call, one) {
+			d.call.Resources = one
+			return
+		}
+	}
+}
+
+func allow(d *Decision, perms []events.Permission, call Call, resources []string) bool {
+	d.Allowed = false
+	for i := range perms {
+		p := &perms[i]
+		if p.Effect != "Allow" {
+			continue
+		}
+		m, _ := match(p, call, resources)
+		if m == yes {
+			d.Allowed, d.allow, d.cause = true, p, ""
+			return true
+		}
+		if m == unknown && d.detail == "" {
+			d.detail = unknownDetail(p, call)
+		}
+	}
+	d.cause, d.allow = CauseRule, nil
+	return false
+}
+
+// match compares a permission with a call. entry is the list entry that tells
+// most: the action if actions are listed, else the resource, else the region.
+func match(p *events.Permission, call Call, resources []string) (m answer, entry string) {
+	m = yes
+	if len(p.Regions) > 0 {
+		a, e := matchRegion(p.Regions, call.Region)
+		m, entry = min(m, a), e
+	}
+	if m != no && len(p.Resources) > 0 {
+		a, e := matchResource(p.Resources, resources)
+		m, entry = min(m, a), e
+	}
+	if m != no && len(p.Actions) > 0 {
+		a, e := matchAction(p.Actions, call)
+		m, entry = min(m, a), e
+	}
+	return m, entry
+}
+
+// matchAction finds the entry that matches the action: IAM actions with
+// wildcards, in any case, or access levels ("@Write", "s3:@Write").
+func matchAction(list []string, call Call) (answer, string) {
+	best, entry := no, ""
+	for _, pattern := range list {
+		if pattern == "*" {
+			return yes, pattern
+		}
+		var a answer
+		if at := strings.IndexByte(pattern, '@'); at >= 0 {
+			a = matchLevel(pattern[:at], pattern[at+1:], call)
+		} else if call.Action == "" {
+			a = unknown
+		} else if glob(pattern, call.Action, true) {
+			a = yes
+		}
+		if a > best {
+			best, entry = a, pattern
+		}
+		if best == yes {
+			break
+		}
+	}
+	return best, entry
+}
+
+// matchLevel compares service ("s3:" or "") and access level.
+func matchLevel(service, level string, call Call) answer {
+	if service != "" {
+		prefix, _, ok := strings.Cut(call.Action, ":")
+		if !ok {
+			return unknown
+		}
+		if !glob(strings.TrimSuffix(service, ":"), prefix, true) {
+			return no
+		}
+	}
+	switch {
+	case call.AccessLevel == "":
+		return unknown
+	case level == "*", sameLevel(level, call.AccessLevel):
+		return yes
+	}
+	return no
+}
+
+// sameLevel compares access levels without regard to case and spaces, so that
+// "@PermissionsManagement" is "Permissions management".
+func sameLevel(a, b string) bool {
+	for {
+		for a != "" && a[0] == ' ' {
+			a = a[1:]
+		}
+		for b != "" && b[0] == ' ' {
+			b = b[1:]
+		}
+		if a == "" || b == "" {
+			return a == b
+		}
+		if lower(a[0]) != lower(b[0]) {
+			return false
+		}
+		a, b = a[1:], b[1:]
+	}
+}
+
+func matchResource(list, resources []string) (answer, string) {
+	for _, pattern := range list {
+		if pattern == "*" {
+			return yes, pattern
+		}
+		for _, r := range resources {
+			if glob(pattern, r, false) {
+				return yes, pattern
+			}
+		}
+	}
+	if len(resources) == 0 {
+		return unknown, list[0]
+	}
+	return no, ""
+}
+
+// matchRegion treats the region sets of SigV4A as unknown, unless the pattern
+// takes all.
+func matchRegion(list []string, region string) (answer, string) {
+	known := region != "" && !strings.ContainsAny(region, "*,")
+	for _, pattern := range list {
+		if pattern == "*" || known && glob(pattern, region, true) {
+			return yes, pattern
+		}
+	}
+	if !known {
+		return unknown, list[0]
+	}
+	return no, ""
+}
+
+// unknownDetail says what is not known about the call that p asks about.
+func unknownDetail(p *events.Permission, call Call) string {
+	switch {
+	case len(p.Resources) > 0 && len(call.Resources) == 0:
+		return "it narrows by resource, and postern cannot tell which resources this call is about"
+	case len(p.Actions) > 0 && (call.Action == "" || call.AccessLevel == ""):
+		return "it narrows by action, and postern cannot tell which IAM action this call needs"
+	}
+	return "it narrows by region, and postern cannot tell the region of this call"
+}
+
+// glob matches s against an IAM pattern: "*" is any text, "?" any one byte
+// (https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_resource.html).
+func glob(pattern, s string, fold bool) bool {
+	p, i := 0, 0
+	star, from := -1, 0
+	for i < len(s) {
+		switch {
+		case p < len(pattern) && pattern[p] == '*':
+			if p == len(pattern)-1 {
+				return true
+			}
+			star, from = p, i
+			p++
+		case p < len(pattern) && (pattern[p] == '?' || pattern[p] == s[i] || fold && lower(pattern[p]) == lower(s[i])):
+			p++
+			i++
+		case star >= 0:
+			from++
+			p, i = star+1, from
+		default:
+			return false
+		}
+	}
+	for p < len(pattern) && pattern[p] == '*' {
+		p++
+	}
+	return p == len(pattern)
+}
+
+func lower(c byte) byte {
+	if 'A' <= c && c <= 'Z' {
+		return c | 0x20
+	}
+	return c
+}

@@ -1,0 +1,119 @@
+package grants_test
+
+import (
+	"path"
+	"strings"
+	"testing"
+
+	"github.com/posternhq/postern/events"
+	"github.com/posternhq/postern/proxy/grants"
+)
+
+func TestPermissions(t *testing.T) {
+	get := grants.Call{Action: "s3:GetObject", AccessLevel: "Read", Resources: []string{"arn:aws:s3:::b/k"}, Region: "us-east-1"}
+	put := grants.Call{Action: "s3:PutObject", AccessLevel: "Write", Resources: []string{"arn:aws:s3:::b/k"}, Region: "us-east-1"}
+	list := grants.Call{Action: "s3:ListAllMyBuckets", AccessLevel: "List", Resources: []string{"*"}, Region: "us-east-1"}
+	nameless := grants.Call{Region: "us-east-1"}
+	two := grants.Call{Action: "dynamodb:BatchGetItem", AccessLevel: "Read", Resources: []string{"arn:t/a", "arn:t/b"}, Region: "us-east-1"}
+	acl := grants.Call{Action: "s3:PutObjectAcl", AccessLevel: "Permissions management", Resources: []string{"arn:aws:s3:::b/k"}, Region: "us-east-1"}
+	regions := grants.Call{Action: "s3:GetObject", AccessLevel: "Read", Resources: []string{"arn:aws:s3:::b/k"}, Region: "*"}
+	type perms = []events.Permission
+	allow := func(actions, resources, regions string) events.Permission {
+		return events.Permission{Role: "dev", Effect: "Allow", Actions: fields(actions), Resources: fields(resources), Regions: fields(regions)}
+	}
+	deny := func(actions, resources, regions string) events.Permission {
+		p := allow(actions, resources, regions)
+		p.Role, p.Effect = "guard", "Deny"
+		return p
+	}
+	for _, c := range []struct {
+		name string
+		perms
+		call   grants.Call
+		rule   string // "" allows
+		reason string // part of it
+	}{
+		{"none", nil, get, "", ""},
+		{"all", perms{allow("", "", "")}, nameless, "", ""},
+		{"action", perms{allow("s3:Get*", "", "")}, get, "", ""},
+		{"case", perms{allow("S3:gEToBJECT", "", "")}, get, "", ""},
+		{"question mark", perms{allow("s3:?etObject", "", "")}, get, "", ""},
+		{"other action", perms{allow("s3:Get*", "", "")}, put, "no role of the session allows it", "no role of the session allows s3:PutObject on arn:aws:s3:::b/k in us-east-1"},
+		{"level", perms{allow("@Read", "", "")}, get, "", ""},
+		{"level of service", perms{allow("s3:@Read", "", "")}, get, "", ""},
+		{"level of other service", perms{allow("ec2:@Read", "", "")}, get, "no role of the session allows it", ""},
+		{"other level", perms{allow("@Read,@List", "", "")}, put, "no role of the session allows it", ""},
+		{"long level", perms{allow("@Permissions management", "", "")}, acl, "", ""},
+		{"long level, short", perms{allow("@PermissionsManagement", "", "")}, acl, "", ""},
+		{"level that starts alike", perms{allow("@Permissions", "", "")}, acl, "no role of the session allows it", ""},
+		{"deny wins", perms{allow("*", "", ""), deny("s3:Put*", "", "")}, put, "role guard denies s3:Put*", `role guard denies s3:PutObject by "s3:Put*"`},
+		{"deny level", perms{allow("", "", ""), deny("@Write", "", "")}, put, "role guard denies @Write", ""},
+		{"deny passes over", perms{allow("", "", ""), deny("@Write", "", "")}, get, "", ""},
+		{"deny all lists must match", perms{allow("", "", ""), deny("s3:*", "arn:aws:s3:::other/*", "")}, get, "", ""},
+		{"deny region", perms{allow("", "", ""), deny("", "", "us-*")}, get, "role guard denies us-*", ""},
+		{"unknown effect", perms{allow("", "", ""), {Role: "odd", Effect: "Hold", Actions: []string{"s3:*"}}}, get, "role odd denies s3:*", ""},
+		{"only deny", perms{deny("ec2:*", "", "")}, get, "no role of the session allows it", ""},
+		{"resource", perms{allow("", "arn:aws:s3:::b/*", "")}, get, "", ""},
+		{"resource's case", perms{allow("", "arn:aws:s3:::B/*", "")}, get, "no role of the session allows it", ""},
+		{"resource-less action", perms{allow("s3:List*", "arn:aws:s3:::b/*", "")}, list, "no role of the session allows it", ""},
+		{"resource-less action, all", perms{allow("s3:List*", "*", "")}, list, "", ""},
+		{"resource-less action, deny", perms{allow("", "", ""), deny("", "arn:aws:s3:::b/*", "")}, list, "", ""},
+		{"every resource", perms{allow("", "arn:t/a", "")}, two, "no role of the session allows it", "on arn:t/b"},
+		{"resources by several", perms{allow("", "arn:t/a", ""), allow("", "arn:t/b", "")}, two, "", ""},
+		{"one resource denied", perms{allow("", "", ""), deny("", "arn:t/b", "")}, two, "role guard denies arn:t/b", ""},
+		{"region", perms{allow("", "", "us-*,eu-west-1")}, get, "", ""},
+		{"other region", perms{allow("", "", "eu-*")}, get, "no role of the session allows it", ""},
+		{"region set", perms{allow("", "", "us-*")}, regions, "no role of the session allows it", "cannot tell the region"},
+		{"region set denied", perms{allow("", "", ""), deny("", "", "eu-*")}, regions, "role guard denies eu-*", "cannot tell the region"},
+		{"unknown action", perms{allow("s3:*", "", "")}, nameless, "no role of the session allows it", "cannot tell which IAM action"},
+		{"unknown action denied", perms{allow("", "", ""), deny("s3:*", "", "")}, nameless, "role guard denies s3:*", "cannot tell which IAM action"},
+		{"unknown level", perms{allow("@Read", "", "")}, grants.Call{Action: "s3:GetObject"}, "no role of the session allows it", "cannot tell which IAM action"},
+		{"unknown resource", perms{allow("", "arn:aws:s3:::b/*", "")}, grants.Call{Action: "s3:GetObject"}, "no role of the session allows it", "cannot tell which resources"},
+		{"unknown resource denied", perms{allow("", "", ""), deny("", "arn:aws:s3:::b/*", "")}, grants.Call{Action: "s3:GetObject"}, "role guard denies arn:aws:s3:::b/*", "cannot tell which resources"},
+		{"unknown resource, all", perms{allow("", "*", "")}, grants.Call{Action: "s3:GetObject"}, "", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			g := grants.New("proxy-1")
+			g.Fresh()
+			s := session("s", "alice")
+			s.Permissions = c.perms
+			fold(t, g, s)
+			d := g.Check("s", "alice", c.call, t0)
+			if d.Allowed != (c.rule == "") || d.Rule() != c.rule || !strings.Contains(d.Reason(), c.reason) {
+				t.Errorf("allowed %v, rule %q, reason %q", d.Allowed, d.Rule(), d.Reason())
+			}
+			if !d.Allowed && d.Cause() != grants.CauseRule {
+				t.Errorf("cause %q", d.Cause())
+			}
+			if d.Allowed && len(c.perms) > 0 && d.Role() != "dev" {
+				t.Errorf("role %q allowed it, want dev", d.Role())
+			}
+		})
+	}
+}
+
+func fields(s string) []string {
+	if s == "" {
+		return nil
+	}
+	return strings.Split(s, ",")
+}
+
+// FuzzGlob compares with path.Match where both give the pattern one meaning.
+func FuzzGlob(f *testing.F) {
+	for _, s := range []string{"*", "a*b", "?", "a?c*", "**a", "*a*a*b"} {
+		f.Add(s, "aabab")
+	}
+	f.Fuzz(func(t *testing.T, pattern, s string) {
+		if strings.ContainsAny(pattern, `[]\/`) || strings.ContainsAny(s, "/") || strings.ContainsFunc(pattern+s, func(r rune) bool { return r >= 0x80 }) {
+			t.Skip("means something else to path.Match")
+		}
+		want, err := path.Match(pattern, s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := grants.Glob(pattern, s); got != want {
+			t.Errorf("glob(%q, %q) = %v", pattern, s, got)
+		}
+	})
+}

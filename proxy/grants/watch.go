@@ -1,0 +1,73 @@
+package grants
+
+import "time"
+
+// Watch is a running call that wants to be told when it must end.
+type Watch struct {
+	g       *Grants
+	session *session
+	cut     func(Decision)
+}
+
+// Watch registers a running call of a session of this user. cut is called at
+// most once, on the goroutine of Apply, as soon as an event takes the session's
+// access away; it must not block and may call nothing of g but Stop. Session
+// and locks are checked again while registering: unless the decision allows,
+// nothing is registered and Watch is nil. Expiry is the caller's to time (the
+// decision has the session). Call Stop when the call is over.
+func (g *Grants) Watch(sessionID, user string, now time.Time, cut func(Decision)) (*Watch, Decision) {
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	d := Decision{id: sessionID}
+	if _, ok := g.live(&d, user, "", now.UnixNano()); !ok {
+		return nil, d
+	}
+	if s := d.session.start; s.SessionID != sessionID || s.User != user {
+		return nil, Decision{id: sessionID, cause: CauseNoSession}
+	}
+	d.Allowed = true
+	w := &Watch{g: g, session: d.session, cut: cut}
+	g.runningMu.Lock()
+	g.running[w] = struct{}{}
+	g.runningMu.Unlock()
+	return w, d
+}
+
+// Stop ends the registration. It may be called twice.
+func (w *Watch) Stop() {
+	w.g.runningMu.Lock()
+	delete(w.g.running, w)
+	w.g.runningMu.Unlock()
+}
+
+// cuts are watches to be told of d, once no lock of g is held.
+type cuts []func()
+
+func (c cuts) run() {
+	for _, f := range c {
+		f()
+	}
+}
+
+// cut takes the watches whose session matches out of the running ones. The
+// caller holds g.mu, so no new one can appear that has not seen the change.
+func (g *Grants) cut(match func(*session) bool, d Decision) cuts {
+	g.runningMu.Lock()
+	defer g.runningMu.Unlock()
+	var out cuts
+	for w := range g.running {
+		if match(w.session) {
+			delete(g.running, w)
+			d := d
+			d.session, d.id = w.session, w.session.start.SessionID
+			out = append(out, func() { w.cut(d) })
+		}
+	}
+	return out
+}
+
+// cutTarget starts a new epoch and cuts what depends on t.
+func (g *Grants) cutTarget(t *target, d Decision) cuts {
+	g.epoch++
+	return g.cut(func(s *session) bool { return t == &g.all || s.has(t) }, d)
+}
