@@ -1,0 +1,89 @@
+package embedded
+
+import (
+	"bytes"
+	"crypto/rand"
+	"crypto/sha256"
+	"embed"
+	"encoding/json"
+	"encoding/xml"
+	"fmt"
+	"os"
+	"path/filepath"
+	"text/template"
+)
+
+//go:embed clickhouse/*.xml
+var clickhouseFiles embed.FS
+
+// systemDatabase seeds an on-disk system database: the engine's own is in
+// memory, where the query log can't live. The UUID is any fixed one.
+const systemDatabase = "ATTACH DATABASE _ UUID '5cc00000-0000-4000-8000-000000000001' ENGINE = Atomic\n"
+
+// readerMemory is the most that one of the reader's queries may use, in bytes.
+const readerMemory = 1 << 30
+
+// openPasswords reads the users' passwords under dir, or makes them (0600).
+func openPasswords(dir string) (map[string]string, error) {
+	path := filepath.Join(dir, "passwords.json")
+	data, err := keepSecret(path, func() ([]byte, error) {
+		return json.Marshal(map[string]string{Owner: rand.Text(), Reader: rand.Text()})
+	})
+	if err != nil {
+		return nil, err
+	}
+	var passwords map[string]string
+	if err := json.Unmarshal(data, &passwords); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	for _, user := range []string{Owner, Reader} {
+		if passwords[user] == "" {
+			return nil, fmt.Errorf("%s: no password for %s: remove the file to have new ones made", path, user)
+		}
+	}
+	return passwords, nil
+}
+
+func (c *ClickHouse) writeFiles() error {
+	for _, dir := range []string{c.dataDir(), filepath.Join(c.dataDir(), "metadata"), filepath.Join(c.cfg.Dir, "log")} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return err
+		}
+	}
+	values := map[string]any{
+		"Dir":          c.cfg.Dir,
+		"MaxMemory":    c.cfg.MaxMemory,
+		"LazySync":     c.cfg.LazySync,
+		"Passwords":    c.passwords,
+		"ReaderMemory": readerMemory,
+	}
+	tmpl, err := template.New("").Funcs(template.FuncMap{
+		"xml":    escapeXML,
+		"sha256": func(s string) string { return fmt.Sprintf("%x", sha256.Sum256([]byte(s))) },
+	}).ParseFS(clickhouseFiles, "clickhouse/*.xml")
+	if err != nil {
+		return err
+	}
+	for _, name := range []string{"server.xml", "users.xml"} {
+		var out bytes.Buffer
+		if err := tmpl.ExecuteTemplate(&out, name, values); err != nil {
+			return err
+		}
+		if err := writePrivate(filepath.Join(c.cfg.Dir, name), out.Bytes(), os.Rename); err != nil {
+			return err
+		}
+	}
+	seed := filepath.Join(c.dataDir(), "metadata", "system.sql")
+	if _, err := os.Stat(seed); err == nil {
+		return nil
+	}
+	return writePrivate(seed, []byte(systemDatabase), os.Rename)
+}
+
+func (c *ClickHouse) dataDir() string { return filepath.Join(c.cfg.Dir, "data") }
+
+func escapeXML(s string) (string, error) {
+	var out bytes.Buffer
+	err := xml.EscapeText(&out, []byte(s))
+	return out.String(), err
+}
