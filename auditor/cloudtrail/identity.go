@@ -1,0 +1,165 @@
+package cloudtrail
+
+import (
+	"encoding/json"
+	"strings"
+)
+
+// Identity is a record's userIdentity.
+type Identity struct {
+	Type        text    `json:"type"`
+	PrincipalID text    `json:"principalId"`
+	ARN         text    `json:"arn"`
+	AccountID   text    `json:"accountId"`
+	AccessKeyID text    `json:"accessKeyId"`
+	UserName    text    `json:"userName"`
+	InvokedBy   text    `json:"invokedBy"`
+	Session     session `json:"sessionContext"`
+	OnBehalfOf  behalf  `json:"onBehalfOf"`
+}
+
+type session struct {
+	SourceIdentity text   `json:"sourceIdentity"`
+	Issuer         issuer `json:"sessionIssuer"`
+}
+
+type issuer struct {
+	Type     text `json:"type"`
+	ARN      text `json:"arn"`
+	UserName text `json:"userName"`
+}
+
+type behalf struct {
+	UserID text `json:"userId"`
+}
+
+// UnmarshalJSON passes over an identity of an unexpected form.
+func (i *Identity) UnmarshalJSON(b []byte) error {
+	type plain Identity
+	var p plain
+	if json.Unmarshal(b, &p) == nil {
+		*i = Identity(p)
+	}
+	return nil
+}
+
+func (s *session) UnmarshalJSON(b []byte) error {
+	type plain session
+	var p plain
+	if json.Unmarshal(b, &p) == nil {
+		*s = session(p)
+	}
+	return nil
+}
+
+func (s *issuer) UnmarshalJSON(b []byte) error {
+	type plain issuer
+	var p plain
+	if json.Unmarshal(b, &p) == nil {
+		*s = issuer(p)
+	}
+	return nil
+}
+
+func (s *behalf) UnmarshalJSON(b []byte) error {
+	type plain behalf
+	var p plain
+	if json.Unmarshal(b, &p) == nil {
+		*s = behalf(p)
+	}
+	return nil
+}
+
+// RoleSession takes an assumed role's identity apart:
+// arn:PARTITION:sts::ACCOUNT:assumed-role/ROLE/SESSION, where ROLE is the
+// role's name without its path. ok is false for every other kind of ARN.
+func (i *Identity) RoleSession() (account, role, session string, ok bool) {
+	p := strings.SplitN(string(i.ARN), ":", 6)
+	if len(p) != 6 || p[0] != "arn" || p[2] != "sts" {
+		return "", "", "", false
+	}
+	q := strings.SplitN(p[5], "/", 3)
+	if len(q) != 3 || q[0] != "assumed-role" || q[1] == "" || q[2] == "" {
+		return "", "", "", false
+	}
+	return p[4], q[1], q[2], true
+}
+
+// RoleARN is the ARN of the IAM role behind an assumed role, with its path.
+func (i *Identity) RoleARN() string {
+	if i.Session.Issuer.Type == "Role" {
+		return string(i.Session.Issuer.ARN)
+	}
+	return ""
+}
+
+// User resolves the name of the person or program behind an identity, and says
+// by which rule:
+//
+//	source_identity    sessionContext.sourceIdentity, on any type: set once at the
+//	                   first AssumeRole and unchanged through role chaining
+//	role_session_name  AssumedRole: the last part of the assumed-role ARN
+//	principal_id       AssumedRole, FederatedUser, AWSAccount, Role, Unknown, without
+//	                   such an ARN: principalId after its first colon (AROA…:session)
+//	user_name          IAMUser, SAMLUser, WebIdentityUser, Directory, Role, Unknown: userName
+//	arn                IAMUser without userName: the last part of user/PATH/NAME;
+//	                   FederatedUser: what follows federated-user/
+//	root               Root: "root", whatever alias userName gives
+//	on_behalf_of       IdentityCenterUser: onBehalfOf.userId
+//	invoked_by         AWSService, or no type at all: the service that acted
+//
+// Names are always cut at the separators that AWS documents and compared
+// whole; nothing is found by searching inside a string.
+func (i *Identity) User() (name, rule string) {
+	if s := i.Session.SourceIdentity; s != "" {
+		return string(s), "source_identity"
+	}
+	switch i.Type {
+	case "AssumedRole":
+		if _, _, s, ok := i.RoleSession(); ok {
+			return s, "role_session_name"
+		}
+	case "Root":
+		return "root", "root"
+	case "IdentityCenterUser":
+		if i.OnBehalfOf.UserID != "" {
+			return string(i.OnBehalfOf.UserID), "on_behalf_of"
+		}
+	case "FederatedUser":
+		if s := afterARN(string(i.ARN), "federated-user"); s != "" {
+			return s, "arn"
+		}
+	case "AWSService", "":
+		if i.InvokedBy != "" && i.UserName == "" {
+			return string(i.InvokedBy), "invoked_by"
+		}
+	}
+	switch i.Type {
+	case "AssumedRole", "FederatedUser", "AWSAccount":
+		if _, s, ok := strings.Cut(string(i.PrincipalID), ":"); ok && s != "" {
+			return s, "principal_id"
+		}
+	}
+	if i.UserName != "" {
+		return string(i.UserName), "user_name"
+	}
+	if s := afterARN(string(i.ARN), "user"); s != "" {
+		return s[strings.LastIndexByte(s, '/')+1:], "arn"
+	}
+	if _, s, ok := strings.Cut(string(i.PrincipalID), ":"); ok && s != "" {
+		return s, "principal_id"
+	}
+	return "", ""
+}
+
+// afterARN returns what follows KIND/ in an ARN's resource part.
+func afterARN(arn, kind string) string {
+	p := strings.SplitN(arn, ":", 6)
+	if len(p) != 6 || p[0] != "arn" {
+		return ""
+	}
+	if k, rest, ok := strings.Cut(p[5], "/"); ok && k == kind {
+		return rest
+	}
+	return ""
+}

@@ -1,0 +1,166 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"embed"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strconv"
+	"strings"
+	"text/template"
+
+	"github.com/ClickHouse/clickhouse-go/v2"
+)
+
+//go:embed migrations/*.sql
+var migrations embed.FS
+
+// unknownDatabase is ClickHouse's error code for a database that isn't there.
+const unknownDatabase = 81
+
+// Migrate makes the database if need be and applies the migrations that it has
+// not had yet, in order. Every statement can be applied again, so a crash in
+// the middle of one, or two auditors starting at once, do no harm. A migration
+// that was applied and has changed since is refused: released ones never change.
+func (s *Store) Migrate(ctx context.Context) error {
+	if err := s.createDatabase(ctx); err != nil {
+		return err
+	}
+	d := dialect{cluster: s.cluster}
+	record := `CREATE TABLE IF NOT EXISTS migrations ` + d.OnCluster() + ` (version UInt32, name String, sha256 String, applied_at DateTime64(3, 'UTC') DEFAULT now64(3)) ENGINE = ` + d.Engine("ReplacingMergeTree") + ` ORDER BY version`
+	if err := s.conn.Exec(ctx, record); err != nil {
+		return fmt.Errorf("migrate: %w", err)
+	}
+	applied := map[uint32]string{}
+	rows, err := s.conn.Query(ctx, `SELECT version, sha256 FROM migrations FINAL`)
+	if err != nil {
+		return fmt.Errorf("migrate: %w", err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var v uint32
+		var sum string
+		if err := rows.Scan(&v, &sum); err != nil {
+			return fmt.Errorf("migrate: %w", err)
+		}
+		applied[v] = sum
+	}
+	if err := rows.Err(); err != nil {
+		return fmt.Errorf("migrate: %w", err)
+	}
+	names, err := fs.Glob(migrations, "migrations/*.sql") // sorted
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if err := s.apply(ctx, d, name, applied); err != nil {
+			return fmt.Errorf("migration %s: %w", strings.TrimPrefix(name, "migrations/"), err)
+		}
+	}
+	return nil
+}
+
+func (s *Store) apply(ctx context.Context, d dialect, name string, applied map[uint32]string) error {
+	text, err := migrations.ReadFile(name)
+	if err != nil {
+		return err
+	}
+	base := strings.TrimPrefix(name, "migrations/")
+	number, _, _ := strings.Cut(base, "_")
+	version, err := strconv.ParseUint(number, 10, 32)
+	if err != nil {
+		return fmt.Errorf("name has no number: %w", err)
+	}
+	digest := sha256.Sum256(text)
+	sum := hex.EncodeToString(digest[:])
+	if was, ok := applied[uint32(version)]; ok {
+		if was != sum {
+			return errors.New("was applied in another form: the database belongs to another version of postern")
+		}
+		return nil
+	}
+	statements, err := d.statements(base, text)
+	if err != nil {
+		return err
+	}
+	for i, q := range statements {
+		if err := s.conn.Exec(ctx, q); err != nil {
+			return fmt.Errorf("statement %d: %w", i+1, err)
+		}
+	}
+	return s.conn.Exec(inserting(ctx, ""), `INSERT INTO migrations (version, name, sha256) VALUES (?, ?, ?)`, version, base, sum)
+}
+
+func (s *Store) createDatabase(ctx context.Context) error {
+	err := s.conn.Ping(ctx)
+	var e *clickhouse.Exception
+	if err == nil || !errors.As(err, &e) || e.Code != unknownDatabase {
+		if err != nil {
+			return fmt.Errorf("connect to clickhouse at %s: %w", strings.Join(s.options.Addr, ", "), err)
+		}
+		return nil
+	}
+	o := *s.options
+	o.Auth.Database = "default"
+	conn, err := clickhouse.Open(&o)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	q := "CREATE DATABASE IF NOT EXISTS `" + strings.ReplaceAll(s.Database(), "`", "``") + "` " + dialect{cluster: s.cluster}.OnCluster()
+	if err := conn.Exec(ctx, q); err != nil {
+		return fmt.Errorf("create database %s: %w", s.Database(), err)
+	}
+	return nil
+}
+
+// dialect fills in what differs between a node and a cluster.
+type dialect struct{ cluster string }
+
+// OnCluster is the ON CLUSTER clause, empty on a single node.
+func (d dialect) OnCluster() string {
+	if d.cluster == "" {
+		return ""
+	}
+	return "ON CLUSTER `" + strings.ReplaceAll(d.cluster, "`", "``") + "`"
+}
+
+// Engine names a table engine: MergeTree on a node, ReplicatedMergeTree on a
+// cluster (paths by the server's default_replica_path).
+func (d dialect) Engine(name string, args ...string) string {
+	if d.cluster != "" {
+		name = "Replicated" + name
+	}
+	return name + "(" + strings.Join(args, ", ") + ")"
+}
+
+// DeduplicationWindow is the setting that keeps tokens of inserted blocks.
+func (d dialect) DeduplicationWindow() string {
+	if d.cluster != "" {
+		return "replicated_deduplication_window"
+	}
+	return "non_replicated_deduplication_window"
+}
+
+// statements renders a migration and cuts it at semicolons that end a line.
+func (d dialect) statements(name string, text []byte) ([]string, error) {
+	t, err := template.New(name).Parse(string(text))
+	if err != nil {
+		return nil, err
+	}
+	var b bytes.Buffer
+	if err := t.Execute(&b, d); err != nil {
+		return nil, err
+	}
+	var out []string
+	for q := range strings.SplitSeq(b.String()+"\n", ";\n") {
+		if q = strings.TrimSpace(q); q != "" {
+			out = append(out, q)
+		}
+	}
+	return out, nil
+}

@@ -1,0 +1,164 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/posternhq/postern/events/journal"
+)
+
+// Sink writes one stream into the store, batch by batch. It is not safe for
+// concurrent use: batches come in the stream's order.
+type Sink struct {
+	store  *Store
+	stream string
+	stored *stored
+	// doubt: an earlier write of this or another process may have been cut off,
+	// so the ledger is asked what it has before and after the next one.
+	doubt   bool
+	written uint64 // the floor that is written down
+}
+
+// floorEvery is after how many entries the floor is written down again.
+const floorEvery = 100_000
+
+// Sink reads from the ledger where a stream's writing has to go on.
+func (s *Store) Sink(ctx context.Context, stream string) (*Sink, error) {
+	st, err := s.readStored(ctx, stream)
+	if err != nil {
+		return nil, err
+	}
+	return &Sink{store: s, stream: stream, stored: st, doubt: true, written: st.floor}, nil
+}
+
+// Floor is the sequence up to which nothing is missing: for
+// journal.BatchConfig.After.
+func (k *Sink) Floor() uint64 { return k.stored.floor }
+
+// Write stores entries, of which some may be stored already, and returns those
+// that were not. After an error the same entries can be given again.
+func (k *Sink) Write(ctx context.Context, entries []journal.Entry) ([]journal.Entry, error) {
+	if k.doubt && len(entries) > 0 {
+		if err := k.lookBack(ctx, entries[0].Seq, entries[len(entries)-1].Seq); err != nil {
+			return nil, err
+		}
+	}
+	fresh := make([]journal.Entry, 0, len(entries))
+	for _, e := range entries {
+		if !k.stored.has(e.Seq) {
+			fresh = append(fresh, e)
+		}
+	}
+	if len(fresh) == 0 {
+		return nil, nil
+	}
+	if k.stored.floor == 0 && len(k.stored.above) == 0 {
+		k.stored.floor = fresh[0].Seq - 1 // what came before is gone from the stream
+	}
+	if err := k.store.insertRows(ctx, fresh); err != nil {
+		return nil, err
+	}
+	inDoubt := k.doubt
+	k.doubt = true
+	for _, part := range byMonth(fresh) {
+		if err := k.insert(ctx, part, inDoubt); err != nil {
+			return nil, err
+		}
+	}
+	k.doubt = false
+	for _, e := range fresh {
+		k.stored.add(e.Seq)
+	}
+	if k.stored.floor >= k.written+floorEvery {
+		if err := k.store.writeFloor(ctx, k.stream, k.written, k.stored.floor); err != nil {
+			return nil, err
+		}
+		k.written = k.stored.floor
+	}
+	return fresh, nil
+}
+
+// insert writes one block, and where an earlier try is in doubt makes sure that
+// the server didn't take it for a double of something it then lost.
+func (k *Sink) insert(ctx context.Context, part []journal.Entry, inDoubt bool) error {
+	first, last := part[0].Seq, part[len(part)-1].Seq
+	token := fmt.Sprintf("%s:%d-%d", k.stream, first, last)
+	if err := k.store.insertLedger(ctx, token, part); err != nil || !inDoubt {
+		return err
+	}
+	for try := 1; ; try++ {
+		had, err := k.store.sequences(ctx, k.stream, first, last)
+		if err != nil {
+			return err
+		}
+		var lost []journal.Entry
+		for _, e := range part {
+			if _, ok := had[e.Seq]; !ok {
+				lost = append(lost, e)
+			}
+		}
+		if len(lost) == 0 {
+			return nil
+		}
+		if try < 3 { // the other try may be committing at this very moment
+			select {
+			case <-ctx.Done():
+				return ctx.Err()
+			case <-time.After(time.Second):
+			}
+			continue
+		}
+		again := fmt.Sprintf("%s#%d", token, time.Now().UnixNano())
+		if err := k.store.insertLedger(ctx, again, lost); err != nil {
+			return err
+		}
+	}
+}
+
+// lookBack notes which sequences of a range the ledger has.
+func (k *Sink) lookBack(ctx context.Context, first, last uint64) error {
+	had, err := k.store.sequences(ctx, k.stream, first, last)
+	if err != nil {
+		return err
+	}
+	for seq := range had {
+		k.stored.add(seq)
+	}
+	return nil
+}
+
+func (s *Store) sequences(ctx context.Context, stream string, first, last uint64) (map[uint64]struct{}, error) {
+	rows, err := s.conn.Query(ctx, `SELECT seq FROM events WHERE stream = ? AND seq BETWEEN ? AND ?`, stream, first, last)
+	if err != nil {
+		return nil, fmt.Errorf("sequences of %s: %w", stream, err)
+	}
+	defer rows.Close()
+	had := map[uint64]struct{}{}
+	for rows.Next() {
+		var seq uint64
+		if err := rows.Scan(&seq); err != nil {
+			return nil, fmt.Errorf("sequences of %s: %w", stream, err)
+		}
+		had[seq] = struct{}{}
+	}
+	return had, rows.Err()
+}
+
+// byMonth cuts entries where the ledger's partition changes.
+func byMonth(entries []journal.Entry) [][]journal.Entry {
+	var parts [][]journal.Entry
+	start := 0
+	for i := 1; i <= len(entries); i++ {
+		if i == len(entries) || month(entries[i]) != month(entries[start]) {
+			parts = append(parts, entries[start:i])
+			start = i
+		}
+	}
+	return parts
+}
+
+func month(e journal.Entry) int {
+	t := e.StoredAt.UTC()
+	return 12*t.Year() + int(t.Month())
+}

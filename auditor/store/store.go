@@ -1,0 +1,106 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/ClickHouse/clickhouse-go/v2"
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+	"github.com/rs/zerolog"
+)
+
+// Config says where the store is.
+type Config struct {
+	// DSN of the owner, "clickhouse://user:password@host:port/database". The
+	// database is made if there is none.
+	DSN string
+	// Cluster is the name for ON CLUSTER; empty means a single node.
+	Cluster string
+	Log     zerolog.Logger
+}
+
+// Store writes to and reads from one database. It is safe for concurrent use,
+// but each stream has one writer at a time.
+type Store struct {
+	log     zerolog.Logger
+	options *clickhouse.Options
+	cluster string
+	conn    driver.Conn
+}
+
+// ErrNoDSN says that there is no address to connect to.
+var ErrNoDSN = errors.New("clickhouse dsn is empty: set clickhouse.dsn, or clickhouse.embedded: true")
+
+// New checks the configuration. It does not connect.
+func New(c Config) (*Store, error) {
+	conn, options, err := connect(c.DSN)
+	if err != nil {
+		return nil, err
+	}
+	return &Store{log: c.Log, options: options, cluster: c.Cluster, conn: conn}, nil
+}
+
+func connect(dsn string) (driver.Conn, *clickhouse.Options, error) {
+	if dsn == "" {
+		return nil, nil, ErrNoDSN
+	}
+	o, err := clickhouse.ParseDSN(dsn)
+	if err != nil {
+		return nil, nil, fmt.Errorf("clickhouse dsn: %w", withoutDSN(err))
+	}
+	if o.Auth.Database == "" {
+		o.Auth.Database = "default"
+	}
+	if o.Compression == nil {
+		o.Compression = &clickhouse.Compression{Method: clickhouse.CompressionLZ4}
+	}
+	if o.DialTimeout == 0 {
+		o.DialTimeout = 5 * time.Second
+	}
+	o.MaxOpenConns = 16
+	o.MaxIdleConns = 8
+	conn, err := clickhouse.Open(o)
+	if err != nil {
+		return nil, nil, fmt.Errorf("clickhouse: %w", err)
+	}
+	return conn, o, nil
+}
+
+// withoutDSN keeps url.Error from repeating an address that has a password.
+func withoutDSN(err error) error {
+	for u := errors.Unwrap(err); u != nil; u = errors.Unwrap(u) {
+		err = u
+	}
+	return err
+}
+
+// Database is the name of the database.
+func (s *Store) Database() string { return s.options.Auth.Database }
+
+// Conn is the owner's connection.
+func (s *Store) Conn() driver.Conn { return s.conn }
+
+// Close ends all connections.
+func (s *Store) Close() error { return s.conn.Close() }
+
+// Reader connects as another user, to the same tables, to ask questions only.
+func Reader(dsn string) (driver.Conn, error) {
+	conn, _, err := connect(dsn)
+	return conn, err
+}
+
+// inserting sets what every insert needs: the block must be stored when the
+// server says so, as one, into however many partitions it belongs to.
+func inserting(ctx context.Context, token string) context.Context {
+	settings := clickhouse.Settings{
+		"async_insert":                    0,
+		"max_partitions_per_insert_block": 0,
+	}
+	if token != "" {
+		settings["insert_deduplicate"] = 1
+		settings["insert_deduplication_token"] = token
+	}
+	return clickhouse.Context(ctx, clickhouse.WithSettings(settings))
+}
