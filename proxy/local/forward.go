@@ -1,0 +1,113 @@
+package local
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/posternhq/postern/proxy/sigv4"
+)
+
+// copyBuffer is the size of the pieces in which bodies pass, in bytes.
+const copyBuffer = 64 << 10
+
+func (h *Helper) newTransports() {
+	h.upstream = &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return h.dialer.DialContext(ctx, "tcp", h.cfg.ProxyAddr)
+		},
+		TLSClientConfig:     h.cfg.ProxyTLS,
+		TLSHandshakeTimeout: 10 * time.Second,
+		MaxIdleConnsPerHost: 256,
+		IdleConnTimeout:     90 * time.Second,
+		DisableCompression:  true, // what AWS compressed stays so
+		ReadBufferSize:      copyBuffer,
+		WriteBufferSize:     copyBuffer,
+		// The proxy says "continue" when the request is admitted; until then
+		// the client does not upload. It always answers one or the other.
+		ExpectContinueTimeout: time.Minute,
+	}
+	h.direct = &http.Transport{
+		DialContext:         h.dialer.DialContext,
+		MaxIdleConnsPerHost: 16,
+		IdleConnTimeout:     30 * time.Second,
+		DisableCompression:  true,
+	}
+	pool := &bufferPool{}
+	h.toProxy = &httputil.ReverseProxy{
+		Rewrite:       func(p *httputil.ProxyRequest) { keep(p) },
+		Transport:     h.upstream,
+		FlushInterval: -1, // as it comes
+		BufferPool:    pool,
+		ErrorHandler:  h.unreachable,
+		ErrorLog:      serverLog(h.log),
+	}
+	h.toHost = &httputil.ReverseProxy{
+		Rewrite:       func(p *httputil.ProxyRequest) { keep(p) },
+		Transport:     h.direct,
+		FlushInterval: -1,
+		BufferPool:    pool,
+		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
+			http.Error(w, "postern: cannot reach "+r.URL.Host+": "+err.Error(), http.StatusBadGateway)
+		},
+		ErrorLog: serverLog(h.log),
+	}
+}
+
+// keep undoes what ReverseProxy does to a request that it thinks unsafe to pass
+// on: the query that it cleaned, the forwarding headers that it dropped. Both
+// may be signed.
+func keep(p *httputil.ProxyRequest) {
+	p.Out.URL.RawQuery = p.In.URL.RawQuery
+	p.Out.Host = p.In.Host
+	for _, name := range [...]string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto"} {
+		if v, ok := p.In.Header[name]; ok {
+			p.Out.Header[name] = v
+		}
+	}
+}
+
+// servePlain passes an http:// request to a host other than AWS's.
+func (h *Helper) servePlain(w http.ResponseWriter, r *http.Request) {
+	path, query, hasQuery := strings.Cut(requestTarget(r), "?")
+	u := *r.URL
+	if err := sigv4.SetTarget(&u, path, query); err != nil {
+		http.Error(w, "postern: "+err.Error(), http.StatusBadRequest)
+		return
+	}
+	u.ForceQuery = hasQuery && query == ""
+	r.URL = &u
+	_ = http.NewResponseController(w).EnableFullDuplex()
+	h.toHost.ServeHTTP(withoutContinue{w}, r)
+}
+
+// withoutContinue drops the "100 Continue" that ReverseProxy passes on: our own
+// server sends one when the body is first read, which is when the proxy has sent
+// its own, and two would confuse clients.
+type withoutContinue struct{ http.ResponseWriter }
+
+func (w withoutContinue) WriteHeader(code int) {
+	if code != http.StatusContinue {
+		w.ResponseWriter.WriteHeader(code)
+	}
+}
+
+// Unwrap lets http.ResponseController flush and hijack.
+func (w withoutContinue) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// bufferPool holds copyBuffer-sized buffers, by pointer so that putting one
+// back allocates nothing.
+type bufferPool struct{ p sync.Pool }
+
+func (b *bufferPool) Get() []byte {
+	if v, ok := b.p.Get().(*[copyBuffer]byte); ok {
+		return v[:]
+	}
+	return make([]byte, copyBuffer)
+}
+
+func (b *bufferPool) Put(buf []byte) { b.p.Put((*[copyBuffer]byte)(buf)) }

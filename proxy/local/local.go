@@ -1,0 +1,251 @@
+package local
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/rs/zerolog"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/posternhq/postern/proxy/sigv4"
+)
+
+// Config is what a Helper needs.
+type Config struct {
+	// Listen is the address for clients; "" means "127.0.0.1:0".
+	Listen string
+	// AllowRemote permits a Listen address other than loopback and clients
+	// from other machines, such as containers.
+	AllowRemote bool
+	// ProxyAddr is postern's proxy, "host:port".
+	ProxyAddr string
+	// ProxyTLS holds the user's certificate and the roots for the proxy's.
+	// TLS 1.3 is demanded whatever MinVersion says; ServerName is the host of
+	// ProxyAddr where empty.
+	ProxyTLS *tls.Config
+	// Sessions to serve from the start; see AddSession.
+	Sessions []Session
+	// Dir is where the CA bundle goes while Run runs, and where large bodies
+	// that must be hashed first are spilled (unlinked at once). It is made with
+	// mode 0700 when missing, and refused when others may enter it.
+	Dir string
+	// CABundle is a PEM file that is trusted too: what AWS_CA_BUNDLE was before
+	// it was set to ours. "" for none.
+	CABundle string
+	Log      zerolog.Logger
+}
+
+// shutdownGrace is how long running requests have when Run is told to end.
+const shutdownGrace = 3 * time.Second
+
+// Helper is the local proxy. Its methods may be called from any goroutine.
+type Helper struct {
+	cfg      Config
+	log      zerolog.Logger
+	ca       *authority
+	keys     keyring
+	verifier sigv4.Verifier
+	upstream *http.Transport        // to postern's proxy
+	direct   *http.Transport        // plain http:// to other hosts
+	toProxy  *httputil.ReverseProxy // over upstream
+	toHost   *httputil.ReverseProxy // over direct
+	dialer   net.Dialer
+
+	intercepted *connListener // TLS connections to AWS hosts
+	tunnels     sync.WaitGroup
+
+	ready  chan struct{}
+	mu     sync.Mutex
+	addr   string   // "" until listening
+	bundle string   // path of the CA bundle, "" when there is none
+	made   []string // directories that Run made
+}
+
+// New makes a Helper. Nothing listens and no file is written before Run.
+func New(c Config) (*Helper, error) {
+	if c.Listen == "" {
+		c.Listen = "127.0.0.1:0"
+	}
+	if err := checkListen(c.Listen); err != nil && !c.AllowRemote {
+		return nil, err
+	}
+	host, _, err := net.SplitHostPort(c.ProxyAddr)
+	if err != nil {
+		return nil, fmt.Errorf("address of the postern proxy: %w", err)
+	}
+	if c.ProxyTLS == nil {
+		return nil, errors.New("local proxy: no TLS configuration with the user's certificate; sign in first: postern login")
+	}
+	if c.Dir == "" {
+		return nil, errors.New("local proxy: no directory for its files")
+	}
+	c.ProxyTLS = c.ProxyTLS.Clone()
+	c.ProxyTLS.MinVersion = tls.VersionTLS13
+	c.ProxyTLS.NextProtos = []string{"http/1.1"}
+	if c.ProxyTLS.ServerName == "" {
+		c.ProxyTLS.ServerName = host
+	}
+	ca, err := newAuthority(time.Now())
+	if err != nil {
+		return nil, err
+	}
+	h := &Helper{cfg: c, log: c.Log, ca: ca, ready: make(chan struct{}), intercepted: newConnListener()}
+	h.dialer.Timeout = 30 * time.Second
+	h.newTransports()
+	for _, s := range c.Sessions {
+		if err := h.AddSession(s); err != nil {
+			return nil, err
+		}
+	}
+	return h, nil
+}
+
+func checkListen(addr string) error {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return fmt.Errorf("local proxy: address to listen on: %w", err)
+	}
+	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+		return fmt.Errorf("local proxy: %s is not a loopback address: everyone who reaches it could use this machine as a proxy; use 127.0.0.1:PORT", addr)
+	}
+	return nil
+}
+
+// Run writes the CA bundle, listens and serves until ctx ends, which is no
+// error. Every file is gone when it returns.
+func (h *Helper) Run(ctx context.Context) (err error) {
+	defer func() { err = errors.Join(err, h.Cleanup()) }()
+	if err := h.writeBundle(); err != nil {
+		return err
+	}
+	ln, err := new(net.ListenConfig).Listen(ctx, "tcp", h.cfg.Listen)
+	if err != nil {
+		return fmt.Errorf("local proxy: %w", err)
+	}
+	h.mu.Lock()
+	h.addr = ln.Addr().String()
+	h.mu.Unlock()
+	close(h.ready)
+	h.log.Info().Str("addr", h.addr).Str("proxy", h.cfg.ProxyAddr).Msg("local AWS proxy ready")
+
+	g, ctx := errgroup.WithContext(ctx)
+	outer := h.server(func(w http.ResponseWriter, r *http.Request) { h.serveProxy(ctx, w, r) })
+	inner := h.server(h.serveAWS)
+	inner.ConnContext = withConnectHost
+	g.Go(func() error { return served(outer.Serve(ln)) })
+	g.Go(func() error { return served(inner.Serve(h.intercepted)) })
+	g.Go(func() error {
+		<-ctx.Done()
+		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownGrace)
+		defer cancel()
+		for _, s := range []*http.Server{outer, inner} {
+			if s.Shutdown(grace) != nil {
+				_ = s.Close() // cuts what did not end in time
+			}
+		}
+		return nil
+	})
+	err = g.Wait()
+	h.tunnels.Wait()
+	h.upstream.CloseIdleConnections()
+	h.direct.CloseIdleConnections()
+	return err
+}
+
+func served(err error) error {
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return fmt.Errorf("local proxy: %w", err)
+}
+
+func (h *Helper) server(handler http.HandlerFunc) *http.Server {
+	return &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: 30 * time.Second,
+		IdleTimeout:       5 * time.Minute,
+		ErrorLog:          serverLog(h.log),
+	}
+}
+
+// Ready is closed when the proxy listens and its files are written.
+func (h *Helper) Ready() <-chan struct{} { return h.ready }
+
+// Addr is the address that it listens on, "" before Ready.
+func (h *Helper) Addr() string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.addr
+}
+
+// Cleanup removes every file and directory that Run made. It may be called
+// again, and before Run.
+func (h *Helper) Cleanup() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var errs []error
+	if h.bundle != "" {
+		if err := os.Remove(h.bundle); err != nil && !errors.Is(err, os.ErrNotExist) {
+			errs = append(errs, err)
+		}
+		h.bundle = ""
+	}
+	for _, d := range h.made {
+		// Not ours to remove when somebody else has put a file there.
+		_ = os.Remove(d)
+	}
+	h.made = nil
+	return errors.Join(errs...)
+}
+
+// writeBundle writes the certificates that clients are to trust.
+func (h *Helper) writeBundle() error {
+	pem, err := h.ca.bundle(h.cfg.CABundle)
+	if err != nil {
+		return err
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if err := h.makeDir(); err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(h.cfg.Dir, "aws-ca-*.pem") // mode 0600
+	if err != nil {
+		return fmt.Errorf("CA bundle: %w", err)
+	}
+	h.bundle = f.Name()
+	_, err = f.Write(pem)
+	if err := errors.Join(err, f.Close()); err != nil {
+		return fmt.Errorf("CA bundle: %w", err)
+	}
+	return nil
+}
+
+func (h *Helper) makeDir() error {
+	dir, err := filepath.Abs(h.cfg.Dir)
+	if err != nil {
+		return fmt.Errorf("directory of the local proxy: %w", err)
+	}
+	h.cfg.Dir = dir
+	var missing []string
+	for d := dir; ; d = filepath.Dir(d) {
+		if _, err := os.Stat(d); !errors.Is(err, os.ErrNotExist) {
+			break
+		}
+		missing = append(missing, d)
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("directory of the local proxy: %w", err)
+	}
+	h.made = missing
+	return checkPrivate(dir)
+}

@@ -1,0 +1,93 @@
+package local
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+
+	"github.com/oklog/ulid/v2"
+
+	"github.com/posternhq/postern/proxy/awserr"
+	"github.com/posternhq/postern/proxy/sigv4"
+)
+
+const credentialsHint = "use the environment that `postern proxy aws` printed, or run the command with `postern exec -- COMMAND`"
+
+// refuse answers a request that was not verified, and so not forwarded.
+func (h *Helper) refuse(w http.ResponseWriter, r *http.Request, err error) {
+	if r.Context().Err() != nil {
+		return // nobody is there to read it
+	}
+	e := refusal(r, err)
+	e.RequestID = ulid.Make().String()
+	// No query: a presigned one is a credential.
+	h.log.Warn().Str("request_id", e.RequestID).Str("code", e.Code).Str("method", r.Method).
+		Str("host", r.Host).Str("path", r.URL.Path).Err(err).Msg("request refused")
+	awserr.Write(w, r, e)
+}
+
+func refusal(r *http.Request, err error) awserr.Error {
+	e := awserr.Error{Status: http.StatusForbidden}
+	if se, ok := errors.AsType[*sigv4.Error](err); ok && !errors.Is(err, errTarget) {
+		e.Status, e.Code = se.Status(), se.Code()
+		switch se.Kind {
+		case sigv4.ErrMismatch:
+			e.Code = "SignatureDoesNotMatch"
+			e.Message = fmt.Sprintf("postern: %v: the secret key is not the one of this `postern proxy aws`, or something changed the request on its way; %s", err, credentialsHint)
+		case sigv4.ErrMissing:
+			e.Message = fmt.Sprintf("postern: %v: unsigned requests are not sent to AWS; %s", err, credentialsHint)
+		default:
+			e.Message = fmt.Sprintf("postern: %v", err)
+		}
+		return e
+	}
+	switch {
+	case errors.Is(err, errUnknownKey):
+		e.Code = awserr.UnknownAccessKey(r)
+		e.Message = fmt.Sprintf("postern: %v: this `postern proxy aws` did not give it out (a --profile, AWS_PROFILE or shared credentials file in the way, or a proxy that was restarted?); %s", err, credentialsHint)
+	case errors.Is(err, errMisdirected):
+		e.Status, e.Code, e.Message = http.StatusMisdirectedRequest, "InvalidRequest", fmt.Sprintf("postern: %v", err)
+	default:
+		e.Status, e.Code, e.Message = http.StatusBadRequest, "InvalidRequest", fmt.Sprintf("postern: %v", err)
+	}
+	return e
+}
+
+// unreachable answers a verified request that the proxy gave no answer to.
+func (h *Helper) unreachable(w http.ResponseWriter, r *http.Request, err error) {
+	if r.Context().Err() != nil || errors.Is(err, context.Canceled) {
+		return
+	}
+	e := awserr.Error{
+		// A proxy that restarts is back soon: this is for the client to retry.
+		Status: http.StatusServiceUnavailable, Code: "ServiceUnavailable",
+		Message:   fmt.Sprintf("postern: no answer from the postern proxy at %s: %v; is it running, and reachable from here?", h.cfg.ProxyAddr, err),
+		RequestID: ulid.Make().String(),
+	}
+	// crypto/tls tells of the other side's alerts in this way.
+	alert, refused := errors.AsType[*net.OpError](err)
+	refused = refused && alert.Op == "remote error"
+	verr, untrusted := errors.AsType[*tls.CertificateVerificationError](err)
+	_, unknown := errors.AsType[x509.UnknownAuthorityError](err)
+	switch {
+	case refused:
+		e.Status, e.Code = http.StatusForbidden, awserr.AccessDenied(r)
+		e.Message = fmt.Sprintf("postern: the postern proxy at %s refused this user's certificate (%v): sign in again: postern login", h.cfg.ProxyAddr, alert.Err)
+	case untrusted, unknown:
+		e.Status, e.Code = http.StatusForbidden, awserr.AccessDenied(r)
+		e.Message = fmt.Sprintf("postern: the server at %s does not prove to be the postern proxy (%v): check the address, or sign in again: postern login", h.cfg.ProxyAddr, cause(verr, err))
+	}
+	h.log.Error().Str("request_id", e.RequestID).Str("host", r.Host).Err(err).Msg("proxy gave no answer")
+	awserr.Write(w, r, e)
+}
+
+func cause(verr *tls.CertificateVerificationError, err error) error {
+	if verr != nil {
+		return verr.Err
+	}
+	return err
+}

@@ -1,0 +1,152 @@
+package local_test
+
+import (
+	"crypto/tls"
+	"encoding/json"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/posternhq/postern/proxy/local"
+)
+
+// Whatever is changed after signing, nothing goes out.
+func TestMutations(t *testing.T) {
+	var s seen
+	h := pair(t, func(w http.ResponseWriter, r *http.Request) { s.add(r.Method, r.RequestURI) })
+	env := h.Env()
+	c := client(t, env, false)
+	fresh := func() *http.Request {
+		r := request(t, "PUT", "https://bucket.s3.eu-central-1.amazonaws.com/key?a=1&b=2", strings.NewReader("body"))
+		r.Header.Set("X-Amz-Meta-Colour", "red")
+		return sign(t, r, env, "s3", bodyHash)
+	}
+	if resp, body := do(t, c, fresh()); resp.StatusCode != 200 || len(s.take()) != 1 {
+		t.Fatalf("the unchanged request: %d %s", resp.StatusCode, body)
+	}
+	auth := func(f func(string) string) func(*http.Request) {
+		return func(r *http.Request) { r.Header.Set("Authorization", f(r.Header.Get("Authorization"))) }
+	}
+	for _, m := range []struct {
+		name, code string
+		do         func(*http.Request)
+	}{
+		{"method", "SignatureDoesNotMatch", func(r *http.Request) { r.Method = "POST" }},
+		{"path", "SignatureDoesNotMatch", func(r *http.Request) { r.URL.Path = "/kez" }},
+		{"query value", "SignatureDoesNotMatch", func(r *http.Request) { r.URL.RawQuery = "a=1&b=3" }},
+		{"query more", "SignatureDoesNotMatch", func(r *http.Request) { r.URL.RawQuery += "&acl" }},
+		{"host", "SignatureDoesNotMatch", func(r *http.Request) {
+			r.URL.Host = "bucket2.s3.eu-central-1.amazonaws.com"
+			r.Host = r.URL.Host
+		}},
+		{"signed header", "SignatureDoesNotMatch", func(r *http.Request) { r.Header.Set("X-Amz-Meta-Colour", "blue") }},
+		{"unsigned x-amz header", "AccessDenied", func(r *http.Request) { r.Header.Set("X-Amz-Acl", "public-read") }},
+		{"declared hash", "SignatureDoesNotMatch", func(r *http.Request) { r.Header.Set("X-Amz-Content-Sha256", emptyHash) }},
+		{"hash to unsigned", "SignatureDoesNotMatch", func(r *http.Request) { r.Header.Set("X-Amz-Content-Sha256", unsigned) }},
+		{"time", "SignatureDoesNotMatch", func(r *http.Request) {
+			r.Header.Set("X-Amz-Date", time.Now().UTC().Add(time.Second).Format("20060102T150405Z"))
+		}},
+		{"region", "SignatureDoesNotMatch", auth(func(a string) string { return strings.Replace(a, "eu-central-1", "us-east-1", 1) })},
+		{"service", "SignatureDoesNotMatch", auth(func(a string) string { return strings.Replace(a, "/s3/", "/s3express/", 1) })},
+		{"one bit", "SignatureDoesNotMatch", auth(func(a string) string {
+			last := a[len(a)-1]
+			return a[:len(a)-1] + map[bool]string{true: "1", false: "0"}[last == '0']
+		})},
+		{"no signature", "IncompleteSignature", auth(func(a string) string { return a[:strings.Index(a, ", Signature")] })},
+		{"old signature version", "IncompleteSignature", auth(func(string) string { return "AWS AKIA:abc=" })},
+		{"unknown key", "InvalidAccessKeyId", auth(func(a string) string { return strings.Replace(a, "AKIA", "AKIB", 1) })},
+		{"none at all", "MissingAuthenticationToken", func(r *http.Request) { r.Header.Del("Authorization") }},
+		{"chunk signatures", "InvalidRequest", func(r *http.Request) {
+			sign(t, r, env, "s3", "STREAMING-AWS4-HMAC-SHA256-PAYLOAD")
+		}},
+		{"Host against CONNECT", "InvalidRequest", func(r *http.Request) {
+			r.Host = "other.s3.eu-central-1.amazonaws.com"
+			sign(t, r, env, "s3", bodyHash)
+		}},
+		{"Host that is not AWS", "InvalidRequest", func(r *http.Request) {
+			r.Host = "attacker.example"
+			sign(t, r, env, "s3", bodyHash)
+		}},
+	} {
+		r := fresh()
+		m.do(r)
+		resp, body := do(t, c, r)
+		if resp.StatusCode < 400 || resp.StatusCode >= 500 || resp.StatusCode == 429 || !strings.Contains(body, m.code) {
+			t.Errorf("%s: %d %s, want %s", m.name, resp.StatusCode, body, m.code)
+		}
+		if got := s.take(); len(got) > 0 {
+			t.Errorf("%s: forwarded %v", m.name, got)
+		}
+		if strings.Contains(body, value(t, env, "AWS_SECRET_ACCESS_KEY")) {
+			t.Errorf("%s: the secret is in %s", m.name, body)
+		}
+	}
+}
+
+// The body counts where it has to be hashed here.
+func TestUndeclaredBodyChanged(t *testing.T) {
+	var s seen
+	h := pair(t, func(w http.ResponseWriter, r *http.Request) { s.add(r.RequestURI) })
+	r := request(t, "POST", "https://dynamodb.eu-central-1.amazonaws.com/", strings.NewReader("bodz"))
+	r.Header.Set("X-Amz-Target", "DynamoDB_20120810.PutItem")
+	resp, body := do(t, client(t, h.Env(), false), sign(t, r, h.Env(), "dynamodb", bodyHash))
+	var got struct {
+		Type    string `json:"__type"`
+		Message string `json:"message"`
+	}
+	if err := json.Unmarshal([]byte(body), &got); err != nil || resp.StatusCode != 403 || got.Type != "SignatureDoesNotMatch" || !strings.Contains(got.Message, "postern exec") || len(s.take()) != 0 {
+		t.Errorf("%d %s", resp.StatusCode, body)
+	}
+}
+
+// The proxy's troubles come with its address and, where a retry cannot mend
+// them, with a status that SDKs do not retry.
+func TestProxyTrouble(t *testing.T) {
+	p := newPKI(t)
+	closed, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	closed.Close()
+	ok := standIn(t, p, func(http.ResponseWriter, *http.Request) {})
+	for _, c := range []struct {
+		name, addr string
+		tls        *tls.Config
+		status     int
+		want       string
+	}{
+		{"nobody there", closed.Addr().String(), p.client(), 503, "is it running"},
+		{"another CA's proxy", ok.Listener.Addr().String(), newPKI(t).client(), 403, "does not prove to be the postern proxy"},
+		{"no certificate", ok.Listener.Addr().String(), &tls.Config{RootCAs: p.roots}, 403, "postern login"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			h := run(t, local.Config{ProxyAddr: c.addr, ProxyTLS: c.tls, Sessions: []local.Session{{ID: "S"}}})
+			r := sign(t, request(t, "GET", "https://s3.eu-central-1.amazonaws.com/bucket/key", nil), h.Env(), "s3", emptyHash)
+			resp, body := do(t, client(t, h.Env(), false), r)
+			if resp.StatusCode != c.status || !strings.Contains(body, c.addr) || !strings.Contains(body, c.want) {
+				t.Errorf("%d %s", resp.StatusCode, body)
+			}
+		})
+	}
+}
+
+// Somebody who finds the port without being a proxy's client gets told so.
+func TestNotAProxyRequest(t *testing.T) {
+	h := pair(t, func(http.ResponseWriter, *http.Request) { t.Error("forwarded") })
+	resp, body := do(t, http.DefaultClient, request(t, "GET", "http://"+h.Addr()+"/", nil))
+	if resp.StatusCode != 400 || !strings.Contains(body, "HTTPS_PROXY") {
+		t.Errorf("%d %s", resp.StatusCode, body)
+	}
+	conn, err := net.Dial("tcp", h.Addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	_, _ = io.WriteString(conn, "\x16\x03\x01 this is no HTTP\r\n\r\n")
+	if b, err := io.ReadAll(conn); err != nil || !strings.Contains(string(b), "400 Bad Request") {
+		t.Errorf("%q %v", b, err)
+	}
+}

@@ -1,0 +1,169 @@
+package local
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+
+	"github.com/posternhq/postern/proxy/sigv4"
+)
+
+// serveProxy answers on the port that HTTPS_PROXY names. run ends when the
+// helper is told to stop.
+func (h *Helper) serveProxy(run context.Context, w http.ResponseWriter, r *http.Request) {
+	if a, err := netip.ParseAddrPort(r.RemoteAddr); !h.cfg.AllowRemote && (err != nil || !a.Addr().Unmap().IsLoopback()) {
+		http.Error(w, "postern: this proxy serves its own machine only", http.StatusForbidden)
+		return
+	}
+	switch {
+	case r.Method == http.MethodConnect:
+		h.serveConnect(run, w, r)
+	case r.URL.Scheme == "http" && r.URL.Host != "":
+		if host := bareHost(r.Host); isAWS(host) {
+			h.serveAWS(w, r)
+			return
+		}
+		h.servePlain(w, r)
+	default:
+		http.Error(w, "postern: this is an HTTP proxy for AWS clients, to be named in HTTPS_PROXY", http.StatusBadRequest)
+	}
+}
+
+func (h *Helper) serveConnect(run context.Context, w http.ResponseWriter, r *http.Request) {
+	host, port, err := net.SplitHostPort(r.Host)
+	if err != nil {
+		http.Error(w, "postern: CONNECT wants host:port", http.StatusBadRequest)
+		return
+	}
+	host = strings.ToLower(host)
+	// Other ports of AWS hosts are databases and the like, no API.
+	if port == "443" && isAWS(host) {
+		if c := h.hijack(w, host); c != nil {
+			h.intercepted.add(tls.Server(c, h.clientTLS()))
+		}
+		return
+	}
+	upstream, err := h.dialer.DialContext(r.Context(), "tcp", r.Host)
+	if err != nil {
+		h.log.Debug().Err(err).Str("host", r.Host).Msg("tunnel")
+		http.Error(w, fmt.Sprintf("postern: cannot reach %s: %v", r.Host, err), http.StatusBadGateway)
+		return
+	}
+	c := h.hijack(w, host)
+	if c == nil {
+		_ = upstream.Close()
+		return
+	}
+	h.tunnels.Add(1)
+	defer h.tunnels.Done()
+	splice(run, c, upstream)
+}
+
+// hijack takes the connection over and tells the client that it is through;
+// nil when the client has gone.
+func (h *Helper) hijack(w http.ResponseWriter, host string) *clientConn {
+	conn, buf, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		h.log.Debug().Err(err).Msg("take over CONNECT")
+		return nil
+	}
+	c := &clientConn{Conn: conn, host: host}
+	if n := buf.Reader.Buffered(); n > 0 { // sent without waiting for our answer
+		c.early, _ = buf.Reader.Peek(n)
+	}
+	if _, err := io.WriteString(conn, "HTTP/1.1 200 Connection established\r\n\r\n"); err != nil {
+		_ = conn.Close()
+		return nil
+	}
+	return c
+}
+
+// clientTLS ends TLS for the host that was named in CONNECT, and no other.
+func (h *Helper) clientTLS() *tls.Config {
+	return &tls.Config{
+		MinVersion: tls.VersionTLS12,
+		NextProtos: []string{"h2", "http/1.1"},
+		// Each connection has a configuration of its own.
+		SessionTicketsDisabled: true,
+		GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+			host := hello.Conn.(*clientConn).host
+			if hello.ServerName != "" && !strings.EqualFold(hello.ServerName, host) {
+				return nil, fmt.Errorf("CONNECT names %s, TLS names %s", host, hello.ServerName)
+			}
+			return h.ca.certificate(host)
+		},
+	}
+}
+
+// serveAWS handles one request to an AWS host: verified, then forwarded.
+func (h *Helper) serveAWS(w http.ResponseWriter, r *http.Request) {
+	host := bareHost(r.Host)
+	if named := connectHost(r.Context()); named != "" && named != host || !isAWS(host) {
+		h.refuse(w, r, fmt.Errorf("%w: CONNECT names %s, the request's Host names %s", errMisdirected, named, host))
+		return
+	}
+	v, err := h.verify(r)
+	if err != nil {
+		h.refuse(w, r, err)
+		return
+	}
+	defer v.close()
+	if err := h.readdress(r, v); err != nil {
+		h.refuse(w, r, err)
+		return
+	}
+	// Without it, an answer that comes early would make the server swallow the
+	// rest of the upload first. HTTP/2 needs it not and says so by an error.
+	_ = http.NewResponseController(w).EnableFullDuplex()
+	h.toProxy.ServeHTTP(withoutContinue{w}, r)
+}
+
+// readdress turns the verified request into the one for the proxy. The server's
+// own request is changed in place: nobody looks at it again.
+func (h *Helper) readdress(r *http.Request, v *verified) error {
+	path, query, hasQuery := strings.Cut(requestTarget(r), "?")
+	u := *r.URL
+	u.Scheme, u.Host, u.User = "https", h.cfg.ProxyAddr, nil
+	if err := sigv4.SetTarget(&u, path, query); err != nil {
+		return fmt.Errorf("%w: %w", errTarget, err)
+	}
+	u.ForceQuery = hasQuery && query == ""
+	r.URL = &u
+	for name := range r.Header {
+		if strings.HasPrefix(name, "Postern-") {
+			delete(r.Header, name)
+		}
+	}
+	r.Header["Postern-Session"] = []string{v.session}
+	if v.hash != "" {
+		r.Header["Postern-Payload-Sha256"] = []string{v.hash}
+	}
+	if v.body != nil {
+		r.Body, r.ContentLength, r.TransferEncoding = io.NopCloser(v.body), v.body.Size, nil
+		delete(r.Header, "Expect") // the body is here already
+	}
+	return nil
+}
+
+// requestTarget is path and query as the client sent them, without the scheme
+// and host of the absolute form.
+func requestTarget(r *http.Request) string {
+	t := r.RequestURI
+	if i := strings.Index(t, "://"); i > 0 && !strings.HasPrefix(t, "/") {
+		t = t[i+3:]
+		if j := strings.IndexAny(t, "/?"); j >= 0 {
+			t = t[j:]
+		} else {
+			t = ""
+		}
+	}
+	if t == "" || t[0] == '?' {
+		t = "/" + t
+	}
+	return t
+}

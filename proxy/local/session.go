@@ -1,0 +1,148 @@
+package local
+
+import (
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"sync"
+)
+
+// Session is an app session that the broker has started.
+type Session struct {
+	// ID goes to the proxy in the header Postern-Session.
+	ID string
+	// App is the app's name, for messages.
+	App string
+	// Region is the app's default region; "" for none.
+	Region string
+}
+
+// Var is one environment variable for AWS clients.
+type Var struct {
+	Name, Value string
+	// Default marks one to set only where the user's environment sets neither
+	// of AWS_REGION and AWS_DEFAULT_REGION.
+	Default bool
+	// Secret values are not to be logged.
+	Secret bool
+}
+
+// credential is what a client signs with to mean one session.
+type credential struct {
+	Session
+	accessKeyID, secret string
+}
+
+// keyring finds sessions by access key id. The zero value is empty.
+type keyring struct {
+	mu    sync.RWMutex
+	byKey map[string]*credential
+	order []*credential // as added
+}
+
+// AddSession serves one more session, with credentials of its own. The error
+// says that the session is there already or has no id.
+func (h *Helper) AddSession(s Session) error {
+	if s.ID == "" {
+		return errors.New("local proxy: session without an id")
+	}
+	c := &credential{Session: s, accessKeyID: newAccessKeyID(), secret: newSecret()}
+	k := &h.keys
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, other := range k.order {
+		if other.ID == s.ID {
+			return fmt.Errorf("local proxy: session %s is served already", s.ID)
+		}
+	}
+	if k.byKey == nil {
+		k.byKey = make(map[string]*credential)
+	}
+	k.byKey[c.accessKeyID] = c
+	k.order = append(k.order, c)
+	return nil
+}
+
+// RemoveSession makes the session's credentials unknown. Requests that run go on.
+func (h *Helper) RemoveSession(id string) {
+	k := &h.keys
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for i, c := range k.order {
+		if c.ID == id {
+			delete(k.byKey, c.accessKeyID)
+			k.order = append(k.order[:i:i], k.order[i+1:]...)
+			return
+		}
+	}
+}
+
+func (k *keyring) find(accessKeyID string) *credential {
+	k.mu.RLock()
+	defer k.mu.RUnlock()
+	return k.byKey[accessKeyID]
+}
+
+func (k *keyring) session(id string) *credential {
+	k.mu.RLock()
+	defer k.mu.RUnlock()
+	for _, c := range k.order {
+		if c.ID == id {
+			return c
+		}
+	}
+	return nil
+}
+
+// Env is the environment for clients of the first session; nil when there is
+// none. It is complete from Ready on. AWS_SESSION_TOKEN and AWS_PROFILE are to be
+// unset by whoever starts a client.
+func (h *Helper) Env() []Var {
+	h.keys.mu.RLock()
+	var first *credential
+	if len(h.keys.order) > 0 {
+		first = h.keys.order[0]
+	}
+	h.keys.mu.RUnlock()
+	if first == nil {
+		return nil
+	}
+	return h.env(first)
+}
+
+// SessionEnv is Env for the session with that id; nil when it is not served.
+func (h *Helper) SessionEnv(id string) []Var {
+	if c := h.keys.session(id); c != nil {
+		return h.env(c)
+	}
+	return nil
+}
+
+func (h *Helper) env(c *credential) []Var {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	vars := []Var{
+		{Name: "AWS_ACCESS_KEY_ID", Value: c.accessKeyID},
+		{Name: "AWS_SECRET_ACCESS_KEY", Value: c.secret, Secret: true},
+		{Name: "AWS_CA_BUNDLE", Value: h.bundle},
+		{Name: "HTTPS_PROXY", Value: "http://" + h.addr},
+	}
+	if c.Region != "" {
+		vars = append(vars,
+			Var{Name: "AWS_REGION", Value: c.Region, Default: true},
+			Var{Name: "AWS_DEFAULT_REGION", Value: c.Region, Default: true})
+	}
+	return vars
+}
+
+// newAccessKeyID has the form of an IAM user's key id, which clients check:
+// AKIA and 16 base32 characters.
+func newAccessKeyID() string { return "AKIA" + rand.Text()[:16] }
+
+// newSecret has the form of a secret access key: 40 characters of base64.
+func newSecret() string {
+	var b [30]byte
+	rand.Read(b[:]) // never fails (crypto/rand, Go 1.24)
+	return base64.StdEncoding.EncodeToString(b[:])
+}

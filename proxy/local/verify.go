@@ -1,0 +1,64 @@
+package local
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/posternhq/postern/proxy/sigv4"
+)
+
+var (
+	errUnknownKey  = errors.New("unknown access key")
+	errMisdirected = errors.New("misdirected request")
+	errTarget      = errors.New("request target cannot be sent unchanged")
+	errBody        = errors.New("cannot read the request's body")
+	errUnsupported = errors.New("payload signing that this version does not carry")
+)
+
+// verified is a request that a session's credentials signed.
+type verified struct {
+	session string
+	// hash is the body's SHA-256 where it had to be computed, else "".
+	hash string
+	// body is the body where it had to be read for that; nil: the request's.
+	body *sigv4.HashedBody
+}
+
+func (v *verified) close() {
+	if v.body != nil {
+		_ = v.body.Close() // an unlinked temporary file
+	}
+}
+
+// verify checks that r was signed, for now, with credentials that this helper
+// gave out. Errors are *sigv4.Error or wrap one of this file's.
+func (h *Helper) verify(r *http.Request) (*verified, error) {
+	a, err := sigv4.Parse(r)
+	if err != nil {
+		return nil, err
+	}
+	c := h.keys.find(a.AccessKeyID)
+	if c == nil {
+		return nil, fmt.Errorf("%w %s", errUnknownKey, a.AccessKeyID)
+	}
+	v := &verified{session: c.ID}
+	switch {
+	case a.Payload.Signed():
+		return nil, fmt.Errorf("%w: %s", errUnsupported, a.PayloadHash)
+	case a.Payload != sigv4.PayloadUndeclared:
+	case r.ContentLength == 0:
+		v.hash = sigv4.EmptyHash
+	default:
+		if v.body, err = sigv4.HashBody(r.Body, h.cfg.Dir); err != nil {
+			return nil, fmt.Errorf("%w: %w", errBody, err)
+		}
+		v.hash = v.body.Hash
+	}
+	if err := h.verifier.Verify(r, a, c.secret, v.hash, time.Now()); err != nil {
+		v.close()
+		return nil, err
+	}
+	return v, nil
+}
