@@ -1,0 +1,133 @@
+package main
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// operations lists services and, under each, its operations:
+//
+//	S service signing-name endpoint-prefix protocol target-prefix iam-prefix
+//	O operation method uri actions level resource-types
+//
+// method and uri are empty for RPC protocols. level is R, L, W, T (tagging) or P (permissions), in
+// lower case where it was told from the operation's name because IAM knows no
+// such action.
+func operations(ops, actionRows [][]string, odd, base map[string]string) ([]string, error) {
+	actions := map[string]map[string][]string{} // prefix -> lower-case action -> row
+	for _, r := range actionRows {
+		if actions[r[0]] == nil {
+			actions[r[0]] = map[string][]string{}
+		}
+		actions[r[0]][strings.ToLower(r[1])] = r
+	}
+	services := map[string][][]string{}
+	for _, o := range ops {
+		services[o[0]] = append(services[o[0]], o)
+	}
+	used := map[string]bool{}
+	var out []string
+	for _, name := range slices.Sorted(maps.Keys(services)) {
+		list := services[name]
+		first := list[0]
+		iam := iamPrefix(first, list, actions)
+		out = append(out, strings.Join([]string{"S", name, first[3], first[2], first[4], first[5], iam}, "\t"))
+		slices.SortFunc(list, func(a, b []string) int { return strings.Compare(a[6], b[6]) })
+		for _, o := range list {
+			id := name + "\t" + o[6]
+			method, uri := o[7], o[8]
+			if !strings.HasPrefix(o[4], "rest") && uri == "/" {
+				method, uri = "", ""
+			} else {
+				uri = base[name] + uri
+			}
+			action, row := odd[id], []string(nil)
+			if action != "" {
+				used[id] = true
+				for i, one := range strings.Split(action, ",") {
+					p, a, _ := strings.Cut(one, ":")
+					r := actions[p][strings.ToLower(a)]
+					if r == nil || r[1] != a {
+						return nil, fmt.Errorf("irregular.tsv: IAM knows no action %s", one)
+					}
+					if i == 0 {
+						row = r
+					}
+				}
+			} else if row = actions[iam][strings.ToLower(o[6])]; row != nil {
+				action = iam + ":" + row[1]
+			} else if name == "apigateway" || name == "apigatewayv2" {
+				action = "apigateway:" + method
+				row = actions["apigateway"][strings.ToLower(method)]
+			}
+			if action == "" {
+				action = iam + ":" + o[6]
+			}
+			level, types := guess(o[6]), ""
+			if row != nil {
+				level, types = letter(row[2]), strings.ReplaceAll(row[3], "*", "")
+			}
+			out = append(out, strings.TrimRight(strings.Join([]string{"O", o[6], method, uri, action, level, types}, "\t"), "\t"))
+		}
+	}
+	for id := range odd {
+		if !used[id] {
+			return nil, fmt.Errorf("irregular.tsv: no operation %q", id)
+		}
+	}
+	return out, nil
+}
+
+// iamPrefix tells under which prefix IAM lists a service's actions: its signing
+// name where IAM has that, unless another prefix knows far more of the operations.
+func iamPrefix(first []string, list [][]string, actions map[string]map[string][]string) string {
+	known := func(prefix string) (n int) {
+		for _, o := range list {
+			if actions[prefix][strings.ToLower(o[6])] != nil {
+				n++
+			}
+		}
+		return n
+	}
+	signing := first[3]
+	if actions[signing] != nil {
+		return signing
+	}
+	best, most := signing, 0
+	for _, p := range slices.Sorted(maps.Keys(actions)) {
+		if n := known(p); n > most {
+			best, most = p, n
+		}
+	}
+	if most*5 < len(list)*4 {
+		if actions[first[2]] != nil {
+			return first[2]
+		}
+		return signing
+	}
+	return best
+}
+
+func letter(level string) string {
+	switch {
+	case strings.HasPrefix(level, "Permissions"):
+		return "P"
+	case strings.HasPrefix(level, "Tagging"):
+		return "T"
+	}
+	return level[:1]
+}
+
+func guess(op string) string {
+	switch {
+	case strings.HasPrefix(op, "List"), strings.HasPrefix(op, "Search"):
+		return "l"
+	case strings.HasPrefix(op, "Get"), strings.HasPrefix(op, "Describe"), strings.HasPrefix(op, "Head"), strings.HasPrefix(op, "BatchGet"), strings.HasPrefix(op, "BatchDescribe"):
+		return "r"
+	case strings.HasPrefix(op, "Tag"), strings.HasPrefix(op, "Untag"):
+		return "t"
+	}
+	return "w"
+}

@@ -1,0 +1,336 @@
+package awsreq
+
+import (
+	"net/http"
+	"strings"
+)
+
+// AccessLevel is IAM's classification of an action.
+type AccessLevel string
+
+const (
+	Read        AccessLevel = "Read"
+	List        AccessLevel = "List"
+	Write       AccessLevel = "Write"
+	Tagging     AccessLevel = "Tagging"
+	Permissions AccessLevel = "Permissions management"
+)
+
+func levelOf(s string) (l AccessLevel, certain bool) {
+	switch s {
+	case "R", "r":
+		l = Read
+	case "L", "l":
+		l = List
+	case "T", "t":
+		l = Tagging
+	case "P", "p":
+		l = Permissions
+	default:
+		l = Write
+	}
+	return l, s < "a"
+}
+
+// Input is what recognition looks at.
+type Input struct {
+	Method string
+	Host   *Host
+	// Path and RawQuery are as on the wire.
+	Path, RawQuery string
+	Header         http.Header
+	// SigningName and SigningRegion come from the signature's scope; "" for
+	// unsigned requests.
+	SigningName, SigningRegion string
+	// Body is the body's beginning (64 KiB are plenty). Query protocols name
+	// their operation there, and most others their resources. BodyComplete says
+	// that it is the whole of it.
+	Body         []byte
+	BodyComplete bool
+	// Account is the session's AWS account id, for ARNs.
+	Account string
+}
+
+// Request is what a request asks of AWS.
+type Request struct {
+	Partition, Region string
+	// Service is AWS's name for the API (that of botocore and the AWS CLI);
+	// SigningName that in the signature's scope.
+	Service, SigningName string
+	// Operation is the API operation, "" if it cannot be told.
+	Operation string
+	// Action is the IAM action, such as s3:GetObject. Where IAM lists none for
+	// the operation it is prefix:Operation, and ActionKnown is false.
+	Action      string
+	ActionKnown bool
+	// Also lists further actions that the operation needs, or may exercise
+	// depending on its body (dynamodb:TransactWriteItems). A denial of any is a
+	// denial. It is shared: do not write to it.
+	Also        []string
+	AccessLevel AccessLevel
+	// Ambiguous: the request names different operations in different places.
+	// Refuse it: AWS and we might read it differently.
+	Ambiguous bool
+	Account   string
+	// Resources are the ARNs of what is acted upon, as far as the request names
+	// them; filled in by Recognize only.
+	Resources []string
+
+	op   int32
+	caps captures
+}
+
+// Recognize is Lookup plus Resources.
+func (t *Table) Recognize(in *Input) Request {
+	r := t.Lookup(in)
+	r.Resources = t.Resources(in, &r)
+	return r
+}
+
+// Lookup tells all about a request but its resources. It does not allocate.
+func (t *Table) Lookup(in *Input) Request {
+	r := Request{
+		Partition: in.Host.Partition, Region: in.SigningRegion, SigningName: in.SigningName,
+		Account: in.Account, op: -1,
+	}
+	if r.SigningName == "" {
+		r.SigningName = in.Host.SigningName
+	}
+	if r.Region == "" || strings.ContainsAny(r.Region, "*,") {
+		r.Region = in.Host.SigningRegion
+	}
+	switch {
+	case in.Host.S3 == S3ExpressPath && strings.HasPrefix(in.Path, "/v20180820/"):
+		// Access points for directory buckets: S3 Control on S3 Express's host.
+		op, _ := t.find(in, t.services("s3control"), r.SigningName, &r.caps)
+		t.fill(&r, op)
+		return r
+	case in.Host.S3 != NotS3:
+		t.lookupS3(in, &r)
+		return r
+	}
+	if t.dataPlane(in, &r) {
+		return r
+	}
+	cands := in.Host.services
+	if len(cands) == 0 {
+		cands = t.bySigning[r.SigningName]
+	}
+	op, ambiguous := t.find(in, cands, r.SigningName, &r.caps)
+	r.Ambiguous = ambiguous
+	t.fill(&r, op)
+	if op < 0 && len(cands) > 0 {
+		r.Service = t.svcs[cands[0]].name
+	}
+	return r
+}
+
+func (t *Table) fill(r *Request, op int32) {
+	if op < 0 {
+		return
+	}
+	o := &t.ops[op]
+	r.op = op
+	r.Service, r.Operation, r.Action, r.ActionKnown = t.svcs[o.service].name, o.name, o.action, o.certain
+	r.Also, r.AccessLevel = o.also, o.level
+}
+
+// find tries all protocols that the host's services speak. A service that can be
+// spoken to in several (SQS, CloudWatch) must be told the same in each that the
+// request uses.
+func (t *Table) find(in *Input, cands []int32, signing string, caps *captures) (op int32, ambiguous bool) {
+	op = -1
+	add := func(found int32) {
+		switch {
+		case found < 0 || found == op:
+		case op < 0:
+			op = found
+		default:
+			ambiguous = ambiguous || t.ops[op].name != t.ops[found].name
+		}
+	}
+	add(t.byTarget(in, cands))
+	add(t.byPath(in, cands))
+	found, twice := t.byAction(in, cands)
+	add(found)
+	ambiguous = ambiguous || twice
+	if ambiguous {
+		return -1, true
+	}
+	if op >= 0 {
+		return op, false
+	}
+	best := 0
+	var c captures
+	for _, s := range cands {
+		found, score := t.matchREST(s, in, &c)
+		// Of equals, the service that the signature names.
+		if score = 2 * score; found >= 0 && t.svcs[s].signing == signing {
+			score++
+		}
+		if found >= 0 && score > best {
+			op, best, *caps = found, score, c
+		}
+	}
+	return op, false
+}
+
+// byTarget reads the JSON protocols' X-Amz-Target: Prefix.Operation.
+func (t *Table) byTarget(in *Input, cands []int32) int32 {
+	v := in.Header["X-Amz-Target"]
+	if len(v) != 1 {
+		return -1
+	}
+	i := strings.LastIndexByte(v[0], '.')
+	if i < 0 {
+		return -1
+	}
+	for _, s := range cands {
+		if t.svcs[s].target == v[0][:i] {
+			if op := t.operation(s, v[0][i+1:]); op >= 0 {
+				return op
+			}
+		}
+	}
+	return -1
+}
+
+// byPath reads Smithy RPC v2: /service/Name/operation/Operation.
+func (t *Table) byPath(in *Input, cands []int32) int32 {
+	rest, ok := strings.CutPrefix(in.Path, "/service/")
+	if !ok || in.Method != http.MethodPost {
+		return -1
+	}
+	name, op, ok := strings.Cut(rest, "/operation/")
+	if !ok {
+		return -1
+	}
+	for _, s := range cands {
+		if t.svcs[s].target == name {
+			if op := t.operation(s, op); op >= 0 {
+				return op
+			}
+		}
+	}
+	return -1
+}
+
+// byAction reads the query protocols' Action, in the query or in a form.
+func (t *Table) byAction(in *Input, cands []int32) (op int32, twice bool) {
+	rpc, key := false, "Action"
+	for _, s := range cands {
+		rpc = rpc || !strings.HasPrefix(t.svcs[s].protocol, "rest")
+		if t.svcs[s].name == "importexport" {
+			key = "Operation"
+		}
+	}
+	if !rpc {
+		return -1, false
+	}
+	form := in.form()
+	name, n1 := single(in.RawQuery, key)
+	inForm, n2 := single(form, key)
+	if name == "" {
+		name = inForm
+	}
+	// Twice, even the same: the two could differ in what we don't see.
+	if n1+n2 != 1 {
+		return -1, n1+n2 > 1
+	}
+	version, _ := single(form, "Version")
+	if version == "" {
+		version, _ = single(in.RawQuery, "Version")
+	}
+	for _, s := range cands {
+		if strings.HasPrefix(t.svcs[s].protocol, "rest") {
+			continue
+		}
+		// Elastic Load Balancing shares host and names between two APIs.
+		if t.svcs[s].name == "elbv2" && version == "2012-06-01" {
+			continue
+		}
+		if op := t.actionNamed(s, name); op >= 0 {
+			return op, false
+		}
+	}
+	return -1, false
+}
+
+// single finds a parameter and counts its occurrences.
+func single(query, name string) (value string, n int) {
+	for query != "" {
+		var pair string
+		pair, query, _ = strings.Cut(query, "&")
+		if k, v, _ := strings.Cut(pair, "="); equalDecoded(k, name) {
+			value, n = v, n+1
+		}
+	}
+	return value, n
+}
+
+func (t *Table) actionNamed(svc int32, name string) int32 {
+	if strings.IndexByte(name, '%') >= 0 {
+		name = decode(name, false)
+	}
+	return t.operation(svc, name)
+}
+
+// form gives the body where it is a form.
+func (in *Input) form() string {
+	ct := in.Header["Content-Type"]
+	if len(in.Body) == 0 || len(ct) > 1 {
+		return ""
+	}
+	if len(ct) == 1 {
+		if m := ct[0]; len(m) < 33 || !strings.EqualFold(m[:33], "application/x-www-form-urlencoded") {
+			return ""
+		}
+	}
+	return bytesAsString(in.Body)
+}
+
+// dataPlane handles hosts that carry customers' own APIs, which no service model
+// describes.
+func (t *Table) dataPlane(in *Input, r *Request) bool {
+	set := func(service, operation, action string, level AccessLevel) bool {
+		r.Service, r.Operation, r.Action, r.ActionKnown, r.AccessLevel = service, operation, action, true, level
+		return true
+	}
+	byMethod := Write
+	if in.Method == http.MethodGet || in.Method == http.MethodHead {
+		byMethod = Read
+	}
+	switch in.Host.Endpoint {
+	case "execute-api":
+		if in.Host.Label == "" || strings.Contains(in.Path, "/@connections/") || strings.Contains(in.Path, "/%40connections/") {
+			return false
+		}
+		return set("execute-api", "Invoke", "execute-api:Invoke", Write)
+	case "lambda-url":
+		return set("lambda", "InvokeFunctionUrl", "lambda:InvokeFunctionUrl", Write)
+	case "appsync-api", "appsync-realtime-api":
+		return set("appsync", "GraphQL", "appsync:GraphQL", Write)
+	case "aoss":
+		return in.Host.Label != "" && set("aoss", "APIAccessAll", "aoss:APIAccessAll", byMethod)
+	case "es":
+		if in.Host.Label == "" {
+			return false
+		}
+		switch in.Method {
+		case http.MethodGet:
+			return set("es", "ESHttpGet", "es:ESHttpGet", Read)
+		case http.MethodHead:
+			return set("es", "ESHttpHead", "es:ESHttpHead", Read)
+		case http.MethodPost:
+			return set("es", "ESHttpPost", "es:ESHttpPost", Write)
+		case http.MethodPut:
+			return set("es", "ESHttpPut", "es:ESHttpPut", Write)
+		case http.MethodPatch:
+			return set("es", "ESHttpPatch", "es:ESHttpPatch", Write)
+		case http.MethodDelete:
+			return set("es", "ESHttpDelete", "es:ESHttpDelete", Write)
+		}
+		return true
+	}
+	return false
+}

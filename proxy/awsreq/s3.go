@@ -1,0 +1,255 @@
+package awsreq
+
+import (
+	"net/http"
+	"strings"
+)
+
+// s3sub maps a sub-resource in the query to an operation by method. An empty
+// name: no operation with that method.
+type s3sub struct {
+	key                    string
+	object                 bool // of an object; else of a bucket
+	get, put, post, delete string
+}
+
+// s3subs: Amazon S3 API Reference. Where a key names one thing or a list of them
+// ("analytics"), the list is told by the absence of id.
+var s3subs = [...]s3sub{
+	{"uploads", true, "", "", "CreateMultipartUpload", ""},
+	{"uploadId", true, "ListParts", "UploadPart", "CompleteMultipartUpload", "AbortMultipartUpload"},
+	{"acl", true, "GetObjectAcl", "PutObjectAcl", "", ""},
+	{"attributes", true, "GetObjectAttributes", "", "", ""},
+	{"legal-hold", true, "GetObjectLegalHold", "PutObjectLegalHold", "", ""},
+	{"retention", true, "GetObjectRetention", "PutObjectRetention", "", ""},
+	{"tagging", true, "GetObjectTagging", "PutObjectTagging", "", "DeleteObjectTagging"},
+	{"torrent", true, "GetObjectTorrent", "", "", ""},
+	{"renameObject", true, "", "RenameObject", "", ""},
+	{"encryption", true, "", "UpdateObjectEncryption", "", ""},
+	{"restore", true, "", "", "RestoreObject", ""},
+	{"select", true, "", "", "SelectObjectContent", ""},
+
+	{"abac", false, "GetBucketAbac", "PutBucketAbac", "", ""},
+	{"accelerate", false, "GetBucketAccelerateConfiguration", "PutBucketAccelerateConfiguration", "", ""},
+	{"acl", false, "GetBucketAcl", "PutBucketAcl", "", ""},
+	{"analytics", false, "GetBucketAnalyticsConfiguration", "PutBucketAnalyticsConfiguration", "", "DeleteBucketAnalyticsConfiguration"},
+	{"cors", false, "GetBucketCors", "PutBucketCors", "", "DeleteBucketCors"},
+	{"delete", false, "", "", "DeleteObjects", ""},
+	{"encryption", false, "GetBucketEncryption", "PutBucketEncryption", "", "DeleteBucketEncryption"},
+	{"intelligent-tiering", false, "GetBucketIntelligentTieringConfiguration", "PutBucketIntelligentTieringConfiguration", "", "DeleteBucketIntelligentTieringConfiguration"},
+	{"inventory", false, "GetBucketInventoryConfiguration", "PutBucketInventoryConfiguration", "", "DeleteBucketInventoryConfiguration"},
+	{"lifecycle", false, "GetBucketLifecycleConfiguration", "PutBucketLifecycleConfiguration", "", "DeleteBucketLifecycle"},
+	{"location", false, "GetBucketLocation", "", "", ""},
+	{"logging", false, "GetBucketLogging", "PutBucketLogging", "", ""},
+	{"metadataConfiguration", false, "GetBucketMetadataConfiguration", "", "CreateBucketMetadataConfiguration", "DeleteBucketMetadataConfiguration"},
+	{"metadataInventoryTable", false, "", "UpdateBucketMetadataInventoryTableConfiguration", "", ""},
+	{"metadataJournalTable", false, "", "UpdateBucketMetadataJournalTableConfiguration", "", ""},
+	{"metadataTable", false, "GetBucketMetadataTableConfiguration", "", "CreateBucketMetadataTableConfiguration", "DeleteBucketMetadataTableConfiguration"},
+	{"metrics", false, "GetBucketMetricsConfiguration", "PutBucketMetricsConfiguration", "", "DeleteBucketMetricsConfiguration"},
+	{"notification", false, "GetBucketNotificationConfiguration", "PutBucketNotificationConfiguration", "", ""},
+	{"object-lock", false, "GetObjectLockConfiguration", "PutObjectLockConfiguration", "", ""},
+	{"ownershipControls", false, "GetBucketOwnershipControls", "PutBucketOwnershipControls", "", "DeleteBucketOwnershipControls"},
+	{"policy", false, "GetBucketPolicy", "PutBucketPolicy", "", "DeleteBucketPolicy"},
+	{"policyStatus", false, "GetBucketPolicyStatus", "", "", ""},
+	{"publicAccessBlock", false, "GetPublicAccessBlock", "PutPublicAccessBlock", "", "DeletePublicAccessBlock"},
+	{"replication", false, "GetBucketReplication", "PutBucketReplication", "", "DeleteBucketReplication"},
+	{"requestPayment", false, "GetBucketRequestPayment", "PutBucketRequestPayment", "", ""},
+	{"session", false, "CreateSession", "", "", ""},
+	{"tagging", false, "GetBucketTagging", "PutBucketTagging", "", "DeleteBucketTagging"},
+	{"uploads", false, "ListMultipartUploads", "", "", ""},
+	{"versioning", false, "GetBucketVersioning", "PutBucketVersioning", "", ""},
+	{"versions", false, "ListObjectVersions", "", "", ""},
+	{"website", false, "GetBucketWebsite", "PutBucketWebsite", "", "DeleteBucketWebsite"},
+}
+
+// s3Target splits a request into bucket (or access point) and encoded key.
+func (in *Input) s3Target() (bucket, key string) {
+	path := strings.TrimPrefix(in.Path, "/")
+	switch in.Host.S3 {
+	case S3Path, S3ExpressPath:
+		bucket, key, _ = strings.Cut(path, "/")
+		return bucket, key
+	}
+	return in.Host.Bucket, path
+}
+
+func (t *Table) lookupS3(in *Input, r *Request) {
+	r.Service = "s3"
+	bucket, key := in.s3Target()
+	name, ambiguous := s3Operation(in, bucket, key)
+	if r.Ambiguous = ambiguous; name == "" || ambiguous {
+		return
+	}
+	svc := t.byName["s3"]
+	if len(svc) == 0 {
+		return
+	}
+	t.fill(r, t.operation(svc[0], name))
+	t.s3Action(in, r)
+}
+
+func s3Operation(in *Input, bucket, key string) (name string, ambiguous bool) {
+	if in.Host.S3 == S3ObjectLambda && in.Method == http.MethodPost && in.Path == "/WriteGetObjectResponse" {
+		return "WriteGetObjectResponse", false
+	}
+	if bucket == "" {
+		if in.Method != http.MethodGet || key != "" {
+			return "", false
+		}
+		if in.Host.S3 == S3ExpressPath {
+			return "ListDirectoryBuckets", false
+		}
+		return "ListBuckets", false
+	}
+	q := in.RawQuery
+	if q != "" {
+		var sub string
+		for i := range s3subs {
+			s := &s3subs[i]
+			if s.object != (key != "") || !hasQuery(q, s.key) {
+				continue
+			}
+			var op string
+			switch in.Method {
+			case http.MethodGet:
+				op = s.get
+			case http.MethodPut:
+				op = s.put
+			case http.MethodPost:
+				op = s.post
+			case http.MethodDelete:
+				op = s.delete
+			}
+			if op == "" {
+				continue
+			}
+			if sub != "" {
+				// Two sub-resources, two operations: S3 picks one by rules that
+				// it does not publish.
+				return "", true
+			}
+			sub = op
+		}
+		if sub != "" {
+			return refineS3(sub, in), false
+		}
+	}
+	if key != "" {
+		return objectOperation(in), false
+	}
+	switch in.Method {
+	case http.MethodGet:
+		if v, ok := queryValue(q, "list-type"); ok && equalDecoded(v, "2") {
+			return "ListObjectsV2", false
+		}
+		return "ListObjects", false
+	case http.MethodHead:
+		return "HeadBucket", false
+	case http.MethodPut:
+		return "CreateBucket", false
+	case http.MethodDelete:
+		return "DeleteBucket", false
+	}
+	return "", false
+}
+
+// refineS3 tells lists from single configurations and copies from uploads.
+func refineS3(op string, in *Input) string {
+	id := hasQuery(in.RawQuery, "id")
+	switch op {
+	case "GetBucketAnalyticsConfiguration":
+		if !id {
+			return "ListBucketAnalyticsConfigurations"
+		}
+	case "GetBucketIntelligentTieringConfiguration":
+		if !id {
+			return "ListBucketIntelligentTieringConfigurations"
+		}
+	case "GetBucketInventoryConfiguration":
+		if !id {
+			return "ListBucketInventoryConfigurations"
+		}
+	case "GetBucketMetricsConfiguration":
+		if !id {
+			return "ListBucketMetricsConfigurations"
+		}
+	case "UploadPart":
+		if len(in.Header["X-Amz-Copy-Source"]) > 0 {
+			return "UploadPartCopy"
+		}
+	}
+	return op
+}
+
+func objectOperation(in *Input) string {
+	switch in.Method {
+	case http.MethodGet:
+		return "GetObject"
+	case http.MethodHead:
+		return "HeadObject"
+	case http.MethodDelete:
+		return "DeleteObject"
+	case http.MethodPut:
+		if len(in.Header["X-Amz-Copy-Source"]) > 0 {
+			return "CopyObject"
+		}
+		return "PutObject"
+	}
+	return ""
+}
+
+// s3Action adjusts the action to a version, and to S3 Express.
+func (t *Table) s3Action(in *Input, r *Request) {
+	switch in.Host.S3 {
+	case S3Express:
+		// All of a directory bucket's data operations are authorised by a session.
+		r.Action, r.Also = "s3express:CreateSession", nil
+		return
+	case S3ExpressPath:
+		if a, ok := expressActions[r.Operation]; ok {
+			r.Action, r.ActionKnown = a, true
+		}
+		return
+	case S3ObjectLambda:
+		if r.Operation != "WriteGetObjectResponse" {
+			return
+		}
+	}
+	if in.RawQuery == "" || !hasQuery(in.RawQuery, "versionId") {
+		return
+	}
+	switch r.Operation {
+	case "GetObject", "HeadObject":
+		r.Action = "s3:GetObjectVersion"
+	case "GetObjectAcl":
+		r.Action = "s3:GetObjectVersionAcl"
+	case "GetObjectTagging":
+		r.Action = "s3:GetObjectVersionTagging"
+	case "GetObjectTorrent":
+		r.Action = "s3:GetObjectVersionTorrent"
+	case "PutObjectAcl":
+		r.Action = "s3:PutObjectVersionAcl"
+	case "PutObjectTagging":
+		r.Action = "s3:PutObjectVersionTagging"
+	case "DeleteObject":
+		r.Action = "s3:DeleteObjectVersion"
+	case "DeleteObjectTagging":
+		r.Action = "s3:DeleteObjectVersionTagging"
+	}
+}
+
+// expressActions are the control operations of directory buckets (Service
+// Authorization Reference, "Amazon S3 Express").
+var expressActions = map[string]string{
+	"CreateBucket":                    "s3express:CreateBucket",
+	"DeleteBucket":                    "s3express:DeleteBucket",
+	"DeleteBucketPolicy":              "s3express:DeleteBucketPolicy",
+	"GetBucketPolicy":                 "s3express:GetBucketPolicy",
+	"PutBucketPolicy":                 "s3express:PutBucketPolicy",
+	"GetBucketEncryption":             "s3express:GetEncryptionConfiguration",
+	"PutBucketEncryption":             "s3express:PutEncryptionConfiguration",
+	"DeleteBucketEncryption":          "s3express:PutEncryptionConfiguration",
+	"GetBucketLifecycleConfiguration": "s3express:GetLifecycleConfiguration",
+	"PutBucketLifecycleConfiguration": "s3express:PutLifecycleConfiguration",
+	"DeleteBucketLifecycle":           "s3express:PutLifecycleConfiguration",
+}

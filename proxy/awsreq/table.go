@@ -1,0 +1,188 @@
+package awsreq
+
+import (
+	_ "embed"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+//go:embed tables/hosts.tsv
+var hostsText string
+
+//go:embed tables/operations.tsv
+var operationsText string
+
+//go:embed tables/resources.tsv
+var resourcesText string
+
+// Table knows AWS's services. It is read-only once built, and may serve all
+// goroutines.
+type Table struct {
+	hosts     map[string]hostEntry
+	svcs      []service
+	ops       []operation
+	byName    map[string][]int32 // service name -> one service
+	bySigning map[string][]int32
+	nodes     []node
+	resources map[string]map[string][]string // IAM prefix, resource type -> ARN patterns
+}
+
+type hostEntry struct {
+	signing    string
+	services   []int32
+	exceptions []exception
+}
+
+type exception struct{ partition, suffix, region, signing, name string }
+
+type service struct {
+	name, signing, prefix, protocol, target, iam string
+
+	first, end int32 // its operations in Table.ops, by name
+	root       int32 // its paths in Table.nodes; 0 if it is no REST service
+}
+
+type operation struct {
+	service           int32
+	name, method, uri string
+	action            string
+	also              []string
+	level             AccessLevel
+	certain           bool
+	types             string // resource types of the action, comma-separated
+	query             []queryConst
+	labels            []string // names of the path's labels, in order
+}
+
+type queryConst struct{ name, value string }
+
+// New decodes the embedded tables. An error means that the build is broken.
+func New() (*Table, error) {
+	t := &Table{
+		hosts: map[string]hostEntry{}, byName: map[string][]int32{}, bySigning: map[string][]int32{},
+		nodes: make([]node, 1), resources: map[string]map[string][]string{},
+	}
+	if err := t.readOperations(); err != nil {
+		return nil, fmt.Errorf("operations table: %w", err)
+	}
+	if err := t.readHosts(); err != nil {
+		return nil, fmt.Errorf("hosts table: %w", err)
+	}
+	for f := range records(resourcesText) {
+		if t.resources[f[0]] == nil {
+			t.resources[f[0]] = map[string][]string{}
+		}
+		t.resources[f[0]][f[1]] = append(t.resources[f[0]][f[1]], f[2])
+	}
+	return t, nil
+}
+
+// records iterates over a table's lines, split at tabs and padded to seven fields.
+func records(text string) func(func([7]string) bool) {
+	return func(yield func([7]string) bool) {
+		for text != "" {
+			var line string
+			line, text, _ = strings.Cut(text, "\n")
+			if line == "" || line[0] == '#' {
+				continue
+			}
+			var f [7]string
+			for i := range f {
+				var more bool
+				if f[i], line, more = strings.Cut(line, "\t"); !more {
+					break
+				}
+			}
+			if !yield(f) {
+				return
+			}
+		}
+	}
+}
+
+func (t *Table) readOperations() error {
+	for f := range records(operationsText) {
+		switch f[0] {
+		case "S":
+			i := int32(len(t.svcs))
+			t.svcs = append(t.svcs, service{
+				name: f[1], signing: f[2], prefix: f[3], protocol: f[4], target: f[5], iam: f[6],
+				first: int32(len(t.ops)), end: int32(len(t.ops)),
+			})
+			t.byName[f[1]] = []int32{i}
+			t.bySigning[f[2]] = append(t.bySigning[f[2]], i)
+		case "O":
+			if len(t.svcs) == 0 {
+				return fmt.Errorf("operation %s before any service", f[1])
+			}
+			s := &t.svcs[len(t.svcs)-1]
+			op := operation{service: int32(len(t.svcs) - 1), name: f[1], method: f[2], uri: f[3], types: f[6]}
+			actions := f[4]
+			op.action, actions, _ = strings.Cut(actions, ",")
+			if actions != "" {
+				op.also = strings.Split(actions, ",")
+			}
+			op.level, op.certain = levelOf(f[5])
+			t.ops = append(t.ops, op)
+			s.end++
+			if strings.HasPrefix(s.protocol, "rest") && s.name != "s3" {
+				if s.root == 0 {
+					s.root = t.node()
+				}
+				t.insert(s.root, int32(len(t.ops)-1))
+			}
+		default:
+			return fmt.Errorf("unknown record %q", f[0])
+		}
+	}
+	for i := range t.nodes {
+		slices.SortFunc(t.nodes[i].lits, func(a, b edge) int { return strings.Compare(a.seg, b.seg) })
+	}
+	return nil
+}
+
+func (t *Table) readHosts() error {
+	for f := range records(hostsText) {
+		switch f[0] {
+		case "H":
+			e := hostEntry{signing: f[2]}
+			for name := range strings.SplitSeq(f[3], ",") {
+				e.services = append(e.services, t.byName[name]...)
+			}
+			// Newer versions are named after the old, with a suffix; they come
+			// first, and so win where both know a request. The last resort.
+			slices.Reverse(e.services)
+			slices.SortStableFunc(e.services, func(a, b int32) int { return outlived(t.svcs[a].name) - outlived(t.svcs[b].name) })
+			t.hosts[f[1]] = e
+		case "X":
+			e := t.hosts[f[1]]
+			e.exceptions = append(e.exceptions, exception{f[2], f[3], f[4], f[5], f[6]})
+			t.hosts[f[1]] = e
+		default:
+			return fmt.Errorf("unknown record %q", f[0])
+		}
+	}
+	return nil
+}
+
+func (t *Table) services(name string) []int32 { return t.byName[name] }
+
+// operation finds one of a service's operations by name, or gives -1.
+func (t *Table) operation(svc int32, name string) int32 {
+	s := &t.svcs[svc]
+	i, ok := slices.BinarySearchFunc(t.ops[s.first:s.end], name, func(o operation, n string) int { return strings.Compare(o.name, n) })
+	if !ok {
+		return -1
+	}
+	return s.first + int32(i)
+}
+
+// outlived ranks services whose requests another service's cannot be told from.
+func outlived(service string) int {
+	switch service {
+	case "wisdom", "sms-voice", "docdb", "neptune", "pinpoint-email":
+		return 1
+	}
+	return 0
+}
