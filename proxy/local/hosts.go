@@ -33,10 +33,13 @@ func isAWS(host string) bool {
 	return false
 }
 
-// customers tells, under AWS's own domains, the names that AWS gives to its
-// customers' machines: load balancers, instances, databases, Kubernetes. They
-// speak for themselves and know nothing of AWS signatures.
+// customers tells, under AWS's own domains, the names that know nothing of AWS
+// signatures: those of customers' machines (load balancers, instances,
+// databases, Kubernetes), and registries that take a token of their own.
 func customers(name string) bool {
+	if strings.Contains(name, ".dkr.ecr.") || strings.Contains(name, ".d.codeartifact.") || strings.HasPrefix(name, "git-codecommit.") {
+		return true
+	}
 	labels := strings.Split(name, ".")
 	n := len(labels)
 	switch last := labels[n-1]; last {

@@ -1,0 +1,74 @@
+package local
+
+import (
+	"bufio"
+	"compress/gzip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestIsAWS(t *testing.T) {
+	for host, want := range map[string]bool{
+		"sts.amazonaws.com": true,
+		"bucket.with.dots.s3.eu-central-1.amazonaws.com":          true,
+		"s3.cn-north-1.amazonaws.com.cn":                          true,
+		"lambda.us-east-1.api.aws":                                true,
+		"abc.execute-api.us-east-1.amazonaws.com":                 true,
+		"elasticloadbalancing.us-east-1.amazonaws.com":            true,
+		"eks.us-east-1.amazonaws.com":                             true,
+		"rds.us-east-1.amazonaws.com":                             true,
+		"amazonaws.com":                                           false,
+		"evilamazonaws.com":                                       false,
+		"amazonaws.com.evil.example":                              false,
+		"169.254.169.254":                                         false,
+		"fd00:ec2::254":                                           false,
+		"169.254.170.2":                                           false,
+		"registry.terraform.io":                                   false,
+		"lb-1.us-east-1.elb.amazonaws.com":                        false,
+		"nlb-1.elb.us-east-1.amazonaws.com":                       false,
+		"ec2-1-2-3-4.compute-1.amazonaws.com":                     false,
+		"db.abc.us-east-1.rds.amazonaws.com":                      false,
+		"0123.gr7.us-east-1.eks.amazonaws.com":                    false,
+		"111122223333.dkr.ecr.us-east-1.amazonaws.com":            false,
+		"dom-111122223333.d.codeartifact.us-east-1.amazonaws.com": false,
+		"docs.aws.amazon.com":                                     false,
+	} {
+		if got := isAWS(host); got != want {
+			t.Errorf("isAWS(%s) = %t", host, got)
+		}
+	}
+}
+
+// Every host at which AWS's clients look for an API is intercepted.
+func TestIsAWSEndpoints(t *testing.T) {
+	shared := os.Getenv("POSTERN_SHARED")
+	if shared == "" {
+		shared = "../../../shared"
+	}
+	f, err := os.Open(filepath.Join(shared, "data/aws-endpoints.tsv.gz"))
+	if err != nil {
+		t.Skipf("the table of AWS's endpoints is not here: %v", err)
+	}
+	defer f.Close()
+	z, err := gzip.NewReader(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := bufio.NewScanner(z)
+	hosts := 0
+	for s.Scan() {
+		host := strings.Split(s.Text(), "\t")[9]
+		if host == "hostname" || strings.HasPrefix(host, "{") {
+			continue
+		}
+		host = strings.NewReplacer("{", "", "}", "").Replace(strings.ToLower(host))
+		if hosts++; !isAWS(host) {
+			t.Errorf("%s is not seen as AWS's: %s", host, s.Text())
+		}
+	}
+	if err := s.Err(); err != nil || hosts < 1000 {
+		t.Errorf("%d hosts, error %v", hosts, err)
+	}
+}
