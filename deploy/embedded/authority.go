@@ -17,7 +17,7 @@ import (
 // server runs, by whoever holds the account's seed, with no user list to edit.
 // The seeds are the whole state; every JWT follows from them.
 type authority struct {
-	operator, system, account nkeys.KeyPair
+	operator, system, account, outside nkeys.KeyPair
 }
 
 // openAuthority reads the seeds under dir, or makes them (0600).
@@ -31,6 +31,7 @@ func openAuthority(dir string) (*authority, error) {
 		{"operator.nk", &a.operator, nkeys.CreateOperator},
 		{"system.nk", &a.system, nkeys.CreateAccount},
 		{"account.nk", &a.account, nkeys.CreateAccount},
+		{"outside.nk", &a.outside, nkeys.CreateAccount},
 	} {
 		seed, err := keepSecret(filepath.Join(dir, k.file), func() ([]byte, error) {
 			pair, err := k.make()
@@ -68,30 +69,42 @@ func (a *authority) operatorClaims() (*jwt.OperatorClaims, error) {
 	return jwt.DecodeOperatorClaims(token)
 }
 
-// accounts returns the accounts' JWTs by public key.
+// accounts returns the accounts' JWTs by public key: postern's own, which holds
+// the streams; the one of outside consumers; and the server's system account.
 func (a *authority) accounts() (map[string]string, error) {
-	jwts := map[string]string{}
-	for _, acc := range []struct {
-		name string
-		pair nkeys.KeyPair
-		js   jwt.JetStreamLimits
-	}{
-		{"SYS", a.system, jwt.JetStreamLimits{}},
-		{"POSTERN", a.account, jwt.JetStreamLimits{
-			MemoryStorage: jwt.NoLimit, DiskStorage: jwt.NoLimit,
-			Streams: jwt.NoLimit, Consumer: jwt.NoLimit, MaxAckPending: jwt.NoLimit,
-		}},
-	} {
-		id, err := acc.pair.PublicKey()
+	ids := map[string]string{}
+	for name, pair := range map[string]nkeys.KeyPair{"SYS": a.system, "POSTERN": a.account, "OUTSIDE": a.outside} {
+		id, err := pair.PublicKey()
 		if err != nil {
 			return nil, err
 		}
-		c := jwt.NewAccountClaims(id)
-		c.Name = acc.name
-		c.Limits.JetStreamLimits = acc.js
-		if jwts[id], err = c.Encode(a.operator); err != nil {
-			return nil, fmt.Errorf("sign account %s: %w", acc.name, err)
+		ids[name] = id
+	}
+	system, own, outside := jwt.NewAccountClaims(ids["SYS"]), jwt.NewAccountClaims(ids["POSTERN"]), jwt.NewAccountClaims(ids["OUTSIDE"])
+	own.Limits.JetStreamLimits = jwt.JetStreamLimits{
+		MemoryStorage: jwt.NoLimit, DiskStorage: jwt.NoLimit,
+		Streams: jwt.NoLimit, Consumer: jwt.NoLimit, MaxAckPending: jwt.NoLimit,
+	}
+	for _, subject := range outsideSubjects() {
+		s := jwt.Subject(subject)
+		// A token is needed to import it; ours is the only other account, and gets none but through here.
+		own.Exports.Add(&jwt.Export{Name: subject, Subject: s, Type: jwt.Service, TokenReq: true, ResponseType: jwt.ResponseTypeStream})
+		activation := jwt.NewActivationClaims(ids["OUTSIDE"])
+		activation.ImportSubject, activation.ImportType = s, jwt.Service
+		token, err := activation.Encode(a.account)
+		if err != nil {
+			return nil, fmt.Errorf("sign the import of %s: %w", subject, err)
 		}
+		outside.Imports.Add(&jwt.Import{Name: subject, Subject: s, Account: ids["POSTERN"], Type: jwt.Service, Token: token})
+	}
+	jwts := map[string]string{}
+	for name, c := range map[string]*jwt.AccountClaims{"SYS": system, "POSTERN": own, "OUTSIDE": outside} {
+		c.Name = name
+		token, err := c.Encode(a.operator)
+		if err != nil {
+			return nil, fmt.Errorf("sign account %s: %w", name, err)
+		}
+		jwts[c.Subject] = token
 	}
 	return jwts, nil
 }
@@ -128,7 +141,11 @@ func (a *authority) mint(name string, perms Permissions, ttl time.Duration) ([]b
 	if ttl > 0 {
 		c.Expires = time.Now().Add(ttl).Unix()
 	}
-	token, err := c.Encode(a.account)
+	account := a.account
+	if perms.outside {
+		account = a.outside
+	}
+	token, err := c.Encode(account)
 	if err != nil {
 		return nil, fmt.Errorf("sign nats credentials for %s: %w", name, err)
 	}

@@ -5,7 +5,18 @@ import "slices"
 // Permissions are the subjects that credentials may publish to and subscribe
 // to, with NATS wildcards. Nothing else is allowed. The private inbox
 // ([InboxPrefix]) is always added.
-type Permissions struct{ Pub, Sub []string }
+//
+// They bound whom a server answers, not what it can be made to do: nats-server
+// checks neither the reply subject of a request nor the deliver subject of a
+// push consumer. Whoever may read a stream can so have its messages copied, and
+// API answers written, to any subject of the account. Hence [Consumer] lives in
+// an account of its own, and what stands in ACCESS is to be believed for the
+// broker's signature, not for its place.
+type Permissions struct {
+	Pub, Sub []string
+
+	outside bool // the account is the one without streams
+}
 
 // Broker may record decisions and read them back.
 func Broker() Permissions {
@@ -24,22 +35,26 @@ func Auditor() Permissions {
 		read("ACCESS"), read("AUDIT"), read("CLOUDTRAIL"), read("FINDINGS"))}
 }
 
-// Consumer may read, through one durable pull consumer that must be called
-// name, the messages of one stream that filter lets through, and nothing else.
+// Consumer may read one stream through the durable pull consumer called name,
+// and nothing else. An administrator makes that consumer, with the filter, and
+// ends the access by deleting it: the holder can do neither.
 //
-// The consumer's name is pinned because MSG.NEXT on another's consumer would
-// read past the filter and take that consumer's messages away.
-func Consumer(name, stream, filter string) Permissions {
-	return Permissions{Pub: []string{
+// The name is pinned because MSG.NEXT on another's consumer would read past the
+// filter and take that consumer's messages away. Making consumers is withheld
+// because of the deliver subject, see [Permissions].
+func Consumer(name, stream string) Permissions {
+	return Permissions{outside: true, Pub: []string{
 		"$JS.API.INFO",
-		"$JS.API.STREAM.INFO." + stream,
-		// The server refuses a request whose body names another filter or consumer than its subject.
-		"$JS.API.CONSUMER.CREATE." + stream + "." + name + "." + filter,
 		"$JS.API.CONSUMER.INFO." + stream + "." + name,
 		"$JS.API.CONSUMER.MSG.NEXT." + stream + "." + name,
+		"$JS.API.STREAM.INFO." + stream,
 		"$JS.ACK." + stream + "." + name + ".>",
 	}}
 }
+
+// outsideSubjects are the services that the account of outside consumers
+// imports: the most that any [Consumer] may ask.
+func outsideSubjects() []string { return Consumer("*", "*").Pub }
 
 // Admin may do everything in postern's account: streams are made with it.
 func Admin() Permissions {
