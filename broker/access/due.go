@@ -10,59 +10,64 @@ import (
 // Touched names what events changed, for Unfounded to look at no more than
 // needed. The zero value touches nothing.
 type Touched struct {
-	All                         bool
-	Users, Roles, Apps, Request map[string]bool
+	All                   bool
+	users, roles, apps    map[string]bool
+	requests, newSessions map[string]bool
 }
 
-// Add notes what an event changed.
-func (t *Touched) Add(p events.Payload) {
-	note := func(m *map[string]bool, name string) {
-		if *m == nil {
-			*m = map[string]bool{}
-		}
-		(*m)[name] = true
-	}
+// Add notes what an event changed, and reports whether it did.
+func (t *Touched) Add(p events.Payload) bool {
 	switch d := p.(type) {
 	case *events.UserUpdated:
-		note(&t.Users, d.Name)
+		note(&t.users, d.Name)
 	case *events.UserDeleted:
-		note(&t.Users, d.Name)
-	case *events.UserCreated:
-		note(&t.Users, d.Name)
+		note(&t.users, d.Name)
 	case *events.RoleUpdated:
-		note(&t.Roles, d.Name)
+		note(&t.roles, d.Name)
 	case *events.RoleDeleted:
-		note(&t.Roles, d.Name)
+		note(&t.roles, d.Name)
 	case *events.AppUpdated:
-		note(&t.Apps, d.Name)
+		note(&t.apps, d.Name)
 	case *events.AppDeleted:
-		note(&t.Apps, d.Name)
+		note(&t.apps, d.Name)
+	case *events.RequestCreated: // it will lapse
+		note(&t.requests, d.RequestID)
 	case *events.RequestDropped:
-		note(&t.Request, d.RequestID)
+		note(&t.requests, d.RequestID)
 	case *events.SessionStarted:
 		// What it rests on may have gone between its decision and its place
 		// in the stream.
-		note(&t.Users, d.User)
+		note(&t.newSessions, d.SessionID)
+	default:
+		return false
 	}
+	return true
+}
+
+func note(m *map[string]bool, name string) {
+	if *m == nil {
+		*m = map[string]bool{}
+	}
+	(*m)[name] = true
 }
 
 func (t *Touched) concerns(s *State, x *Session) bool {
-	if t.All || t.Users[x.User] || t.Apps[x.App] {
+	if t.All || t.newSessions[x.SessionID] || t.users[x.User] || t.apps[x.App] {
 		return true
 	}
 	for _, r := range x.Roles {
-		if t.Roles[r.Name] {
+		if t.roles[r.Name] {
 			return true
 		}
 	}
 	for _, id := range x.RequestIDs {
-		if t.Request[id] {
+		if t.requests[id] {
 			return true
 		}
 	}
-	if u := s.Users[x.User]; u != nil && len(t.Roles) > 0 {
+	if u := s.Users[x.User]; u != nil && len(t.roles) > 0 {
 		for _, r := range u.Roles { // another role of theirs may deny now
-			if t.Roles[r] {
+			if t.roles[r] {
 				return true
 			}
 		}
@@ -74,9 +79,22 @@ func (t *Touched) concerns(s *State, x *Session) bool {
 // that would not be started today.
 func Unfounded(s *State, now time.Time, t Touched) []string {
 	var out []string
-	for id, x := range s.running {
-		if x.State(now) == Running && t.concerns(s, x) && s.unfounded(x, now) != "" {
-			out = append(out, id)
+	look := func(x *Session) {
+		if x.State(now) == Running && s.unfounded(x, now) != "" {
+			out = append(out, x.SessionID)
+		}
+	}
+	if t.All || len(t.users)+len(t.roles)+len(t.apps)+len(t.requests) > 0 {
+		for _, x := range s.running {
+			if t.concerns(s, x) {
+				look(x)
+			}
+		}
+		return out
+	}
+	for id := range t.newSessions {
+		if x := s.running[id]; x != nil {
+			look(x)
 		}
 	}
 	return out

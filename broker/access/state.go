@@ -177,11 +177,11 @@ func (s *State) LockOn(now time.Time, targets ...events.LockTarget) *Lock {
 	return nil
 }
 
-// Forget drops what can matter no more: sessions and locks that ended, and
-// requests that were resolved, before a time. Their heads stay.
+// Forget drops what can matter no more: sessions and locks whose time was over
+// before a moment. Their heads stay, so that no id is used twice.
 func (s *State) Forget(before time.Time) {
 	for id, x := range s.Sessions {
-		if x.State(before) != Running {
+		if !x.ExpiresAt.After(before) {
 			delete(s.Sessions, id)
 			delete(s.running, id)
 		}

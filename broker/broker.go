@@ -1,0 +1,176 @@
+// Package broker is the service that decides who may do what. It signs users
+// in, keeps users, roles, apps, access requests, sessions and locks, and
+// publishes every decision to the ACCESS stream, from which proxies act. It
+// never touches AWS and holds no AWS credentials.
+//
+// Its state is what the stream says: a broker can be killed and started
+// anywhere, and several can serve at once. In its data directory are the CA
+// and the hashes of passwords, which are in no event.
+package broker
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/rs/zerolog"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/posternhq/postern/broker/identity"
+	"github.com/posternhq/postern/events/journal"
+)
+
+// Config of a broker.
+type Config struct {
+	// Listen is the address of the HTTPS API, such as "127.0.0.1:3080"; port 0
+	// takes a free one.
+	Listen string
+	// DataDir holds the CA and the password hashes; made with mode 0700.
+	DataDir string
+	Journal *journal.Journal
+	// ProxyAddr and AuditorAddr are what clients are told.
+	ProxyAddr, AuditorAddr string
+	// PublicNames are the DNS names and IP addresses under which clients reach
+	// the API, beside localhost and what Listen names.
+	PublicNames []string
+	Log         zerolog.Logger
+	// Clock gives the time; nil means time.Now.
+	Clock func() time.Time
+}
+
+// Broker is the service.
+type Broker struct {
+	cfg       Config
+	log       zerolog.Logger
+	now       func() time.Time
+	ca        *identity.CA
+	passwords *identity.Passwords
+	throttle  *identity.Throttle
+	ledger    *ledger
+	handler   http.Handler
+
+	openAPI []byte
+
+	ready chan struct{} // closed when the API answers
+	addr  net.Addr      // set before ready is closed
+
+	forgotten time.Time // when the janitor last had the state forget
+
+	serverMu   sync.Mutex
+	serverCert *tls.Certificate
+}
+
+// New checks the configuration and opens (or makes) what is in the data
+// directory. Nothing runs yet.
+func New(cfg Config) (*Broker, error) {
+	switch {
+	case cfg.DataDir == "":
+		return nil, errors.New("broker: no data directory")
+	case cfg.Journal == nil:
+		return nil, errors.New("broker: no journal")
+	case cfg.Listen == "":
+		return nil, errors.New("broker: no address to listen on")
+	}
+	if _, _, err := net.SplitHostPort(cfg.Listen); err != nil {
+		return nil, fmt.Errorf("broker: listen: %w", err)
+	}
+	b := &Broker{cfg: cfg, log: cfg.Log, now: cfg.Clock, throttle: identity.NewThrottle(), ready: make(chan struct{})}
+	if b.now == nil {
+		b.now = time.Now
+	}
+	var err error
+	if b.ca, err = identity.OpenCA(cfg.DataDir, b.now()); err != nil {
+		return nil, fmt.Errorf("broker: %w", err)
+	}
+	if b.passwords, err = identity.OpenPasswords(cfg.DataDir); err != nil {
+		return nil, fmt.Errorf("broker: %w", err)
+	}
+	b.ledger = newLedger(cfg.Journal, b.now, cfg.Log)
+	if b.handler, err = b.routes(); err != nil {
+		return nil, fmt.Errorf("broker: %w", err)
+	}
+	return b, nil
+}
+
+// Run serves until ctx ends, then lets running answers finish and returns nil.
+func (b *Broker) Run(ctx context.Context) error {
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", b.cfg.Listen)
+	if err != nil {
+		return fmt.Errorf("broker: %w", err)
+	}
+	defer listener.Close()
+	b.addr = listener.Addr()
+	srv := b.server()
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return b.ledger.follow(ctx) })
+	group.Go(func() error {
+		select {
+		case <-b.ledger.ready:
+			close(b.ready)
+		case <-ctx.Done():
+			return nil
+		}
+		return b.janitor(ctx)
+	})
+	group.Go(func() error {
+		if err := srv.ServeTLS(listener, "", ""); !errors.Is(err, http.ErrServerClosed) {
+			return fmt.Errorf("broker: %w", err)
+		}
+		return nil
+	})
+	group.Go(func() error {
+		<-ctx.Done()
+		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
+		defer cancel()
+		return srv.Shutdown(stop)
+	})
+	return group.Wait()
+}
+
+// Ready is closed when the broker has caught up with the stream and answers.
+func (b *Broker) Ready() <-chan struct{} { return b.ready }
+
+// Addr is the address of the API. It is empty before Ready.
+func (b *Broker) Addr() string {
+	select {
+	case <-b.ready:
+		return b.addr.String()
+	default:
+		return ""
+	}
+}
+
+// CAPEM is the certificate of the CA that clients and services trust.
+func (b *Broker) CAPEM() []byte { return b.ca.PEM() }
+
+// IssueServer makes a server certificate of 90 days for DNS names and IP
+// addresses: for the proxy and the auditor.
+func (b *Broker) IssueServer(names []string) (tls.Certificate, error) {
+	return b.ca.IssueServer(names, b.now())
+}
+
+// certificate is the API's own, renewed a month before its end.
+func (b *Broker) certificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	b.serverMu.Lock()
+	defer b.serverMu.Unlock()
+	const renewBefore = 30 * 24 * time.Hour
+	if c := b.serverCert; c != nil && b.now().Before(c.Leaf.NotAfter.Add(-renewBefore)) {
+		return c, nil
+	}
+	names := append([]string{"localhost", "127.0.0.1", "::1"}, b.cfg.PublicNames...)
+	if host, _, err := net.SplitHostPort(b.cfg.Listen); err == nil && host != "" && !slices.Contains(names, host) {
+		names = append(names, host)
+	}
+	c, err := b.ca.IssueServer(names, b.now())
+	if err != nil {
+		return nil, err
+	}
+	b.serverCert = &c
+	return b.serverCert, nil
+}

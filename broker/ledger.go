@@ -1,0 +1,217 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/posternhq/postern/broker/access"
+	"github.com/posternhq/postern/events"
+	"github.com/posternhq/postern/events/journal"
+)
+
+const (
+	// maxTries bounds how often a command is decided again because others were
+	// faster. In every round at least one of them succeeds.
+	maxTries = 64
+	// commandTimeout bounds one command from its decision to its effect here.
+	commandTimeout = 15 * time.Second
+	// followPause is the wait before following again after the stream was lost.
+	followPause = 500 * time.Millisecond
+)
+
+// ledger keeps the state that the ACCESS stream folds to, and adds to the
+// stream what commands decide. There may be any number of brokers on one
+// stream: the expected sequence of an aggregate's channel decides who was first.
+type ledger struct {
+	journal *journal.Journal
+	log     zerolog.Logger
+	now     func() time.Time
+	ready   chan struct{} // closed when the state has caught up once
+
+	mu      sync.RWMutex
+	state   *access.State
+	seq     uint64 // of the last event in state; advances only after Apply
+	waiting []waiter
+	touched access.Touched // since the janitor looked
+	// unread is the first event that this version does not understand: what it
+	// meant may be a refusal, so nothing is granted any more.
+	unread error
+
+	// changed has room for one: it wakes the janitor.
+	changed chan struct{}
+}
+
+type waiter struct {
+	seq  uint64
+	done chan struct{}
+}
+
+func newLedger(j *journal.Journal, now func() time.Time, log zerolog.Logger) *ledger {
+	return &ledger{
+		journal: j,
+		log:     log,
+		now:     now,
+		ready:   make(chan struct{}),
+		state:   access.NewState(),
+		touched: access.Touched{All: true},
+		changed: make(chan struct{}, 1),
+	}
+}
+
+// follow applies the stream until ctx ends. It takes up again where it was when
+// the connection is lost.
+func (l *ledger) follow(ctx context.Context) error {
+	last, err := l.journal.Last(ctx, events.Access)
+	if err != nil {
+		return fmt.Errorf("broker: %w", err)
+	}
+	caughtUp := last == 0
+	if caughtUp {
+		close(l.ready)
+	}
+	for {
+		for e, err := range l.journal.Follow(ctx, events.Access, l.seq) {
+			if e.Seq == 0 {
+				l.log.Warn().Err(err).Uint64("seq", l.seq).Msg("lost the access stream; following again")
+				break
+			}
+			l.apply(e, err)
+			if !caughtUp && e.Seq >= last {
+				caughtUp = true
+				close(l.ready)
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(followPause):
+		}
+	}
+}
+
+func (l *ledger) apply(e journal.Entry, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	woken := false
+	if err != nil {
+		if l.unread == nil {
+			l.unread = fmt.Errorf("event %d of the access stream is not understood by this version: %w", e.Seq, err)
+			l.log.Error().Err(l.unread).Msg("nothing is granted any more; upgrade this broker")
+		}
+	} else {
+		l.state.Apply(e.Event, e.Seq)
+		woken = l.touched.Add(e.Data)
+	}
+	l.seq = e.Seq
+	kept := l.waiting[:0]
+	for _, w := range l.waiting {
+		if w.seq <= l.seq {
+			close(w.done)
+		} else {
+			kept = append(kept, w)
+		}
+	}
+	l.waiting = kept
+	if woken {
+		select {
+		case l.changed <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// reach waits until the state includes sequence seq.
+func (l *ledger) reach(ctx context.Context, seq uint64) error {
+	l.mu.Lock()
+	if l.seq >= seq {
+		l.mu.Unlock()
+		return nil
+	}
+	w := waiter{seq: seq, done: make(chan struct{})}
+	l.waiting = append(l.waiting, w)
+	l.mu.Unlock()
+	select {
+	case <-w.done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// read lets look at the state, which stands still meanwhile.
+func (l *ledger) read(look func(s *access.State, now time.Time)) {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	look(l.state, l.now())
+}
+
+// decision turns the state into the events of one aggregate, or a refusal.
+type decision func(s *access.State, env access.Env) ([]events.Event, error)
+
+// do carries a command out: it decides, appends on condition that the
+// aggregate has not moved, and decides again if it has. It returns when the
+// state here includes the events, which are its result; none means that there
+// was nothing to do. A refusal is an *access.Error.
+func (l *ledger) do(ctx context.Context, by string, decide decision) ([]events.Event, error) {
+	select {
+	case <-l.ready:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	// Once decided it is carried through, whether or not the asker still waits.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commandTimeout)
+	defer cancel()
+	for range maxTries {
+		es, head, err := l.decide(by, decide)
+		if err != nil || len(es) == 0 {
+			return nil, err
+		}
+		for i := range es {
+			es[i].Sequence = head.Revision + 1 + uint64(i)
+		}
+		seq, err := l.journal.AppendIf(ctx, head.Seq, es...)
+		if errors.Is(err, journal.ErrConflict) {
+			if seq, err = l.journal.Last(ctx, events.Access); err == nil {
+				err = l.reach(ctx, seq)
+			}
+			if err != nil {
+				return nil, fmt.Errorf("catch up: %w", err)
+			}
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("whether it was recorded is not certain: %w", err)
+		}
+		if err := l.reach(ctx, seq); err != nil {
+			return nil, fmt.Errorf("recorded as %d, but not read back in time: %w", seq, err)
+		}
+		return es, nil
+	}
+	return nil, fmt.Errorf("others were faster %d times: try again", maxTries)
+}
+
+func (l *ledger) decide(by string, decide decision) ([]events.Event, access.Head, error) {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	es, err := decide(l.state, access.Env{Now: l.now(), NewID: journal.NewID, By: by})
+	if err != nil || len(es) == 0 {
+		return nil, access.Head{}, err
+	}
+	return es, l.state.Head(es[0].Data.Channel()), nil
+}
+
+// grant is do for what gives access: not while events are not understood.
+func (l *ledger) grant(ctx context.Context, by string, decide decision) ([]events.Event, error) {
+	l.mu.RLock()
+	unread := l.unread
+	l.mu.RUnlock()
+	if unread != nil {
+		return nil, unread
+	}
+	return l.do(ctx, by, decide)
+}

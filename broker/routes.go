@@ -1,0 +1,151 @@
+package broker
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/posternhq/postern/broker/access"
+	"github.com/posternhq/postern/broker/api"
+	"github.com/posternhq/postern/broker/identity"
+)
+
+// route is one operation of the API; openapi.yaml describes every one of them.
+type route struct {
+	method, path string
+	// open routes need no certificate.
+	open   bool
+	handle func(*call) (any, error)
+}
+
+// call is one request to the API.
+type call struct {
+	*http.Request
+	header http.Header // of the answer
+	// who is zero on open routes.
+	who identity.Person
+}
+
+// created is an answer with status 201.
+type created struct{ body any }
+
+// text is an answer that is not JSON.
+type text struct {
+	mediaType string
+	body      []byte
+}
+
+func (b *Broker) table() []route {
+	return []route{
+		{"GET", "/v1/health", true, b.getHealth},
+		{"GET", "/v1/openapi.json", true, b.getOpenAPI},
+		{"GET", "/v1/ca", true, b.getCA},
+		{"POST", "/v1/login", true, b.postLogin},
+		{"GET", "/v1/status", false, b.getStatus},
+		{"GET", "/v1/apps", false, b.getApps},
+		{"POST", "/v1/sessions", false, b.postSession},
+		{"GET", "/v1/sessions", false, b.getSessions},
+		{"GET", "/v1/sessions/{id}", false, b.getSession},
+		{"DELETE", "/v1/sessions/{id}", false, b.deleteSession},
+		{"POST", "/v1/requests", false, b.postRequest},
+		{"GET", "/v1/requests", false, b.getRequests},
+		{"GET", "/v1/requests/{id}", false, b.getRequest},
+		{"DELETE", "/v1/requests/{id}", false, b.deleteRequest},
+		{"POST", "/v1/requests/{id}/reviews", false, b.postReview},
+		{"POST", "/v1/locks", false, b.postLock},
+		{"GET", "/v1/locks", false, b.getLocks},
+		{"DELETE", "/v1/locks/{id}", false, b.deleteLock},
+		{"POST", "/v1/resources", false, b.postResources},
+		{"GET", "/v1/resources/{kind}", false, b.getResources},
+		{"GET", "/v1/resources/{kind}/{name}", false, b.getResource},
+		{"DELETE", "/v1/resources/{kind}/{name}", false, b.deleteResource},
+		{"PUT", "/v1/users/{name}/password", false, b.putPassword},
+	}
+}
+
+// routes builds the handler of the API.
+func (b *Broker) routes() (http.Handler, error) {
+	spec, err := openAPI()
+	if err != nil {
+		return nil, err
+	}
+	b.openAPI = spec
+	mux := http.NewServeMux()
+	for _, r := range b.table() {
+		mux.HandleFunc(r.method+" "+r.path, func(w http.ResponseWriter, req *http.Request) { b.serve(r, w, req) })
+	}
+	mux.HandleFunc("/", func(w http.ResponseWriter, req *http.Request) {
+		b.fail(w, req, &api.Error{Status: http.StatusNotFound, Code: api.CodeNotFound,
+			Message: "there is no " + req.Method + " " + req.URL.Path + " here", Next: "GET /v1/openapi.json"})
+	})
+	// A browser that holds a client certificate must not act for other sites.
+	return http.NewCrossOriginProtection().Handler(mux), nil
+}
+
+func (b *Broker) serve(r route, w http.ResponseWriter, req *http.Request) {
+	select {
+	case <-b.ledger.ready:
+	default:
+		b.fail(w, req, &api.Error{Status: http.StatusServiceUnavailable, Code: api.CodeUnavailable,
+			Message: "the broker is still reading its history: try again in a moment"})
+		return
+	}
+	c := &call{Request: req, header: w.Header()}
+	req.Body = http.MaxBytesReader(w, req.Body, maxBody)
+	if !r.open {
+		who, err := b.authenticate(req)
+		if err != nil {
+			b.fail(w, req, err)
+			return
+		}
+		c.who = who
+	}
+	answer, err := r.handle(c)
+	if err != nil {
+		b.fail(w, req, err)
+		return
+	}
+	b.answer(w, req, answer)
+}
+
+// clockTolerance is how far the clocks of brokers may be apart.
+const clockTolerance = 5 * time.Second
+
+// authenticate reads the caller from the certificate that the connection
+// showed. Users who are gone, disabled or locked are refused however good
+// their certificate is.
+func (b *Broker) authenticate(req *http.Request) (identity.Person, error) {
+	if req.TLS == nil {
+		return identity.Person{}, unauthenticated("the connection is not TLS")
+	}
+	who, err := b.ca.Verify(req.TLS.PeerCertificates, b.now())
+	if err != nil {
+		return identity.Person{}, unauthenticated(err.Error())
+	}
+	b.ledger.read(func(s *access.State, now time.Time) {
+		var u *access.User
+		if u, err = access.Admit(s, now, who.User); err == nil && who.IssuedAt.Before(u.CreatedAt.Add(-clockTolerance)) {
+			err = unauthenticated("the certificate is of an earlier user of this name")
+		}
+	})
+	return who, err
+}
+
+func unauthenticated(reason string) *api.Error {
+	return &api.Error{Status: http.StatusUnauthorized, Code: api.CodeUnauthenticated, Message: reason, Next: "postern login"}
+}
+
+// clientAddr is the caller's address, without the port.
+func (c *call) clientAddr() string {
+	if host, _, err := net.SplitHostPort(c.RemoteAddr); err == nil {
+		return host
+	}
+	return c.RemoteAddr
+}
+
+// do carries out a command of the caller, if before lets it.
+func (b *Broker) do(ctx context.Context, who identity.Person, decide decision) error {
+	_, err := b.ledger.do(ctx, who.User, decide)
+	return err
+}

@@ -1,0 +1,114 @@
+package broker
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/posternhq/postern/broker/access"
+	"github.com/posternhq/postern/broker/api"
+	"github.com/posternhq/postern/broker/view"
+	"github.com/posternhq/postern/events"
+)
+
+func (b *Broker) getStatus(c *call) (any, error) {
+	var out api.Status
+	b.ledger.read(func(s *access.State, now time.Time) {
+		out = view.Status(s, s.Users[c.who.User], now)
+	})
+	out.ExpiresAt = c.who.ExpiresAt.UTC()
+	out.ProxyAddr, out.AuditorAddr = b.cfg.ProxyAddr, b.cfg.AuditorAddr
+	return out, nil
+}
+
+func (b *Broker) getApps(c *call) (any, error) {
+	out := api.Apps{Apps: []api.App{}}
+	b.ledger.read(func(s *access.State, now time.Time) {
+		out.Apps = append(out.Apps, view.Apps(s, s.Users[c.who.User], now)...)
+	})
+	return out, nil
+}
+
+func (b *Broker) postSession(c *call) (any, error) {
+	var in api.StartSession
+	if err := decode(c, &in); err != nil {
+		return nil, err
+	}
+	if in.App == "" {
+		return nil, invalid("app: it is empty")
+	}
+	es, err := b.ledger.grant(c.Context(), c.who.User, func(s *access.State, env access.Env) ([]events.Event, error) {
+		return access.Start(s, env, access.StartSession{
+			User:       c.who.User,
+			App:        in.App,
+			AWSRole:    in.AWSRole,
+			RequestID:  in.RequestID,
+			ClientAddr: c.clientAddr(),
+			NotAfter:   c.who.ExpiresAt,
+		})
+	})
+	if err != nil {
+		return nil, err
+	}
+	started, ok := es[0].Data.(*events.SessionStarted)
+	if !ok {
+		return nil, fmt.Errorf("start of a session gave %T", es[0].Data)
+	}
+	return created{view.Session(&access.Session{SessionStarted: *started}, b.now())}, nil
+}
+
+// getSessions lists the caller's running sessions; ?user=NAME or ?user=* those
+// of others, ?state=all those that are over too.
+func (b *Broker) getSessions(c *call) (any, error) {
+	user, state := cmp.Or(c.FormValue("user"), c.who.User), cmp.Or(c.FormValue("state"), access.Running)
+	if user != c.who.User {
+		if err := b.require(c.who, "list", "session"); err != nil {
+			return nil, err
+		}
+	}
+	out := api.Sessions{Sessions: []api.Session{}}
+	b.ledger.read(func(s *access.State, now time.Time) {
+		for _, id := range slices.Sorted(maps.Keys(s.Sessions)) {
+			x := s.Sessions[id]
+			if (user == "*" || user == x.User) && (state == "all" || state == x.State(now)) {
+				out.Sessions = append(out.Sessions, view.Session(x, now))
+			}
+		}
+	})
+	return out, nil
+}
+
+func (b *Broker) getSession(c *call) (any, error) {
+	var out api.Session
+	var err error
+	b.ledger.read(func(s *access.State, now time.Time) {
+		var x *access.Session
+		if x, err = ownSession(s, now, c, "read"); err == nil {
+			out = view.Session(x, now)
+		}
+	})
+	return out, err
+}
+
+func (b *Broker) deleteSession(c *call) (any, error) {
+	return nil, b.do(c.Context(), c.who, func(s *access.State, env access.Env) ([]events.Event, error) {
+		x, err := ownSession(s, env.Now, c, "delete")
+		if err != nil {
+			return nil, err
+		}
+		return access.End(s, env, x.SessionID, "ended by "+env.By)
+	})
+}
+
+// ownSession finds a session of the caller, or anybody's if a rule allows verb.
+// Whose it is, is not told to others.
+func ownSession(s *access.State, now time.Time, c *call, verb string) (*access.Session, error) {
+	id := c.PathValue("id")
+	x := s.Sessions[id]
+	if x == nil || x.User != c.who.User && mustMay(s, now, c.who.User, verb, "session") != nil {
+		return nil, &access.Error{Code: access.NotFound, Message: fmt.Sprintf("there is no session %s that %s may %s", id, c.who.User, verb)}
+	}
+	return x, nil
+}
