@@ -63,7 +63,7 @@ func (t *Table) ParseHost(host string) (Host, error) {
 	if hasPort && port != "443" {
 		return Host{}, fmt.Errorf("host %q: AWS's APIs are on port 443: %w", host, ErrNotAWS)
 	}
-	name = strings.ToLower(name)
+	name = lower(name)
 	p, err := endpoint.Split(name)
 	if err != nil {
 		return Host{}, fmt.Errorf("host %q: %w", host, err)
@@ -133,8 +133,14 @@ func (t *Table) known(h *Host, p endpoint.Parts, key string) bool {
 	if h.SigningRegion == "" {
 		h.SigningRegion = home(h.Partition)
 	}
+	region := h.Region
+	if region == "" {
+		if region = "-"; h.FIPS {
+			region = "-fips"
+		}
+	}
 	for _, x := range e.exceptions {
-		if x.partition == p.Partition && x.suffix == p.Suffix && (x.region == "*" || x.region == h.Region || x.region == "-" && h.Region == "") {
+		if x.partition == p.Partition && x.suffix == p.Suffix && (x.region == "*" || x.region == region) {
 			if h.SigningRegion = x.signing; x.name != "" {
 				h.SigningName = x.name
 			}
@@ -312,6 +318,22 @@ func digits(s string) string {
 	for i := range len(s) {
 		if s[i] < '0' || s[i] > '9' {
 			return ""
+		}
+	}
+	return s
+}
+
+// lower folds ASCII only: strings.ToLower would make a k of the Kelvin sign.
+func lower(s string) string {
+	for i := range len(s) {
+		if c := s[i]; 'A' <= c && c <= 'Z' {
+			b := []byte(s)
+			for j := i; j < len(b); j++ {
+				if 'A' <= b[j] && b[j] <= 'Z' {
+					b[j] += 'a' - 'A'
+				}
+			}
+			return string(b)
 		}
 	}
 	return s

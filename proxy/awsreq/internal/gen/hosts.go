@@ -16,7 +16,7 @@ import (
 //	X key partition suffix host-region signing-region [signing-name]
 //
 // X lines tell where the signing region is not the one in the host, or the signing
-// name another; "-" is no region in the host, "*" any.
+// name another; "-" and "-fips" are no region in the host, "*" any.
 func hosts(endpoints, ops [][]string, x extras) ([]string, error) {
 	type key struct {
 		signing  map[string]int
@@ -47,6 +47,9 @@ func hosts(endpoints, ops [][]string, x extras) ([]string, error) {
 		region := p.Region
 		if region == "" {
 			region = "-"
+			if p.FIPS {
+				region = "-fips"
+			}
 		}
 		if k.names[partition+"\t"+region] == nil {
 			k.names[partition+"\t"+region] = map[string]bool{}

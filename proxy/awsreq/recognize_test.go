@@ -1,0 +1,259 @@
+package awsreq
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+const account = "123456789012"
+
+// request builds an input from "METHOD https://host/target".
+func request(t testing.TB, tab *Table, line string, header http.Header, body string) *Input {
+	t.Helper()
+	method, url, _ := strings.Cut(line, " ")
+	host, target, _ := strings.Cut(strings.TrimPrefix(url, "https://"), "/")
+	h, err := tab.ParseHost(host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if header == nil {
+		header = http.Header{}
+	}
+	in := &Input{Method: method, Host: &h, Header: header, Body: []byte(body), BodyComplete: true, Account: account}
+	in.Path, in.RawQuery, _ = strings.Cut("/"+target, "?")
+	return in
+}
+
+func TestRecognizeS3(t *testing.T) {
+	tab := newTable(t)
+	const (
+		vh  = "https://b.s3.eu-west-1.amazonaws.com/"
+		ph  = "https://s3.eu-west-1.amazonaws.com/"
+		obj = "arn:aws:s3:::b/k"
+	)
+	cp := http.Header{"X-Amz-Copy-Source": {"/src/a%20b?versionId=1"}}
+	for _, c := range []struct {
+		line      string
+		header    http.Header
+		op        string
+		action    string
+		resources []string
+	}{
+		{"GET " + ph, nil, "ListBuckets", "s3:ListAllMyBuckets", nil},
+		{"GET " + vh, nil, "ListObjects", "s3:ListBucket", []string{"arn:aws:s3:::b"}},
+		{"GET " + ph + "b?list-type=2&prefix=x%2F", nil, "ListObjectsV2", "s3:ListBucket", []string{"arn:aws:s3:::b"}},
+		{"GET " + ph + "b/?versions", nil, "ListObjectVersions", "s3:ListBucketVersions", []string{"arn:aws:s3:::b"}},
+		{"HEAD " + vh + "k", nil, "HeadObject", "s3:GetObject", []string{obj}},
+		{"GET " + vh + "k", nil, "GetObject", "s3:GetObject", []string{obj}},
+		{"GET " + vh + "k?versionId=abc", nil, "GetObject", "s3:GetObjectVersion", []string{obj}},
+		{"GET " + vh + "k%20%2B+/%C3%A9//x", nil, "GetObject", "s3:GetObject", []string{"arn:aws:s3:::b/k ++/\u00e9//x"}},
+		{"GET " + vh + "/k", nil, "GetObject", "s3:GetObject", []string{"arn:aws:s3:::b//k"}},
+		{"PUT " + vh + "k?x-id=GetObject", nil, "PutObject", "s3:PutObject", []string{obj}},
+		{"PUT " + vh + "k", cp, "CopyObject", "s3:PutObject", []string{obj, "arn:aws:s3:::src/a b"}},
+		{"PUT " + vh + "k?partNumber=1&uploadId=u", nil, "UploadPart", "s3:PutObject", []string{obj}},
+		{"PUT " + vh + "k?partNumber=1&uploadId=u", cp, "UploadPartCopy", "s3:PutObject", []string{obj, "arn:aws:s3:::src/a b"}},
+		{"POST " + vh + "k?uploads", nil, "CreateMultipartUpload", "s3:PutObject", []string{obj}},
+		{"POST " + vh + "k?uploadId=u", nil, "CompleteMultipartUpload", "s3:PutObject", []string{obj}},
+		{"DELETE " + vh + "k?uploadId=u", nil, "AbortMultipartUpload", "s3:AbortMultipartUpload", []string{obj}},
+		{"GET " + vh + "?uploads", nil, "ListMultipartUploads", "s3:ListBucketMultipartUploads", []string{"arn:aws:s3:::b"}},
+		{"GET " + vh + "k?%61cl", nil, "GetObjectAcl", "s3:GetObjectAcl", []string{obj}},
+		{"PUT " + vh + "?policy", nil, "PutBucketPolicy", "s3:PutBucketPolicy", []string{"arn:aws:s3:::b"}},
+		{"GET " + vh + "?inventory&id=x", nil, "GetBucketInventoryConfiguration", "s3:GetInventoryConfiguration", []string{"arn:aws:s3:::b"}},
+		{"GET " + vh + "?inventory", nil, "ListBucketInventoryConfigurations", "s3:GetInventoryConfiguration", []string{"arn:aws:s3:::b"}},
+		{"PUT " + vh, nil, "CreateBucket", "s3:CreateBucket", []string{"arn:aws:s3:::b"}},
+		{"GET https://ap-" + account + ".s3-accesspoint.eu-west-1.amazonaws.com/k", nil, "GetObject", "s3:GetObject",
+			[]string{"arn:aws:s3:eu-west-1:" + account + ":accesspoint/ap/object/k"}},
+		{"GET https://b--use1-az4--x-s3.s3express-use1-az4.us-east-1.amazonaws.com/k", nil, "GetObject", "s3express:CreateSession",
+			[]string{"arn:aws:s3express:us-east-1:" + account + ":bucket/b--use1-az4--x-s3"}},
+	} {
+		r := tab.Recognize(request(t, tab, c.line, c.header, ""))
+		if r.Operation != c.op || r.Action != c.action || r.Ambiguous {
+			t.Errorf("%s: %s %s (ambiguous %v), want %s %s", c.line, r.Operation, r.Action, r.Ambiguous, c.op, c.action)
+		}
+		if d := cmp.Diff(c.resources, r.Resources); d != "" {
+			t.Errorf("%s: %s", c.line, d)
+		}
+	}
+	body := `<Delete xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Object><Key>x</Key></Object><Object><Key>y/z</Key></Object></Delete>`
+	r := tab.Recognize(request(t, tab, "POST "+vh+"?delete", nil, body))
+	if d := cmp.Diff([]string{"arn:aws:s3:::b/x", "arn:aws:s3:::b/y/z"}, r.Resources); d != "" || r.Action != "s3:DeleteObject" {
+		t.Errorf("%s %s", r.Action, d)
+	}
+}
+
+func TestRecognizeOthers(t *testing.T) {
+	tab := newTable(t)
+	form := http.Header{"Content-Type": {"application/x-www-form-urlencoded; charset=utf-8"}}
+	jsonTarget := func(target string) http.Header {
+		return http.Header{"Content-Type": {"application/x-amz-json-1.0"}, "X-Amz-Target": {target}}
+	}
+	for _, c := range []struct {
+		line      string
+		header    http.Header
+		body      string
+		op        string
+		action    string
+		also      []string
+		level     AccessLevel
+		resources []string
+	}{
+		{"POST https://dynamodb.us-east-1.amazonaws.com/", jsonTarget("DynamoDB_20120810.GetItem"), `{"TableName":"t"}`,
+			"GetItem", "dynamodb:GetItem", nil, Read, []string{"arn:aws:dynamodb:us-east-1:" + account + ":table/t"}},
+		{"POST https://dynamodb.us-east-1.amazonaws.com/", jsonTarget("DynamoDB_20120810.TransactWriteItems"),
+			`{"TransactItems":[{"Put":{"TableName":"t"}},{"Delete":{"TableName":"u"}}]}`,
+			"TransactWriteItems", "dynamodb:PutItem", []string{"dynamodb:UpdateItem", "dynamodb:DeleteItem", "dynamodb:ConditionCheckItem"}, Write,
+			[]string{"arn:aws:dynamodb:us-east-1:" + account + ":table/t", "arn:aws:dynamodb:us-east-1:" + account + ":table/u"}},
+		{"POST https://ec2.us-east-1.amazonaws.com/", form, "Action=TerminateInstances&Version=2016-11-15&InstanceId.1=i-1&InstanceId.2=i-2",
+			"TerminateInstances", "ec2:TerminateInstances", nil, Write,
+			[]string{"arn:aws:ec2:us-east-1:" + account + ":instance/i-1", "arn:aws:ec2:us-east-1:" + account + ":instance/i-2"}},
+		{"GET https://sts.amazonaws.com/?Action=GetCallerIdentity&Version=2011-06-15", nil, "",
+			"GetCallerIdentity", "sts:GetCallerIdentity", nil, Read, nil},
+		{"POST https://monitoring.us-east-1.amazonaws.com/service/GraniteServiceVersion20100801/operation/PutMetricData", nil, "",
+			"PutMetricData", "cloudwatch:PutMetricData", nil, Write, nil},
+		{"POST https://monitoring.us-east-1.amazonaws.com/", form, "Action=PutMetricData", "PutMetricData", "cloudwatch:PutMetricData", nil, Write, nil},
+		{"POST https://sqs.us-east-1.amazonaws.com/", jsonTarget("AmazonSQS.SendMessageBatch"), `{"QueueUrl":"https://sqs.us-east-1.amazonaws.com/` + account + `/q"}`,
+			"SendMessageBatch", "sqs:SendMessage", nil, Write, []string{"arn:aws:sqs:us-east-1:" + account + ":q"}},
+		{"POST https://lambda.us-east-1.amazonaws.com/2015-03-31/functions/f/invocations", nil, "",
+			"Invoke", "lambda:InvokeFunction", nil, Write, []string{"arn:aws:lambda:us-east-1:" + account + ":function:f"}},
+		{"POST https://lambda.us-east-1.amazonaws.com/2015-03-31/functions/arn%3Aaws%3Alambda%3Aus-east-1%3A999999999999%3Afunction%3Af/invocations", nil, "",
+			"Invoke", "lambda:InvokeFunction", nil, Write, []string{"arn:aws:lambda:us-east-1:999999999999:function:f"}},
+		{"GET https://apigateway.us-east-1.amazonaws.com/restapis/x", nil, "", "GetRestApi", "apigateway:GET", nil, Read,
+			[]string{"arn:aws:apigateway:us-east-1::/restapis/x"}},
+		{"POST https://x1.execute-api.us-east-1.amazonaws.com/prod/pets/1", nil, "", "Invoke", "execute-api:Invoke", nil, Write,
+			[]string{"arn:aws:execute-api:us-east-1:" + account + ":x1/prod/POST/pets/1"}},
+		{"PUT https://workspaces-web.us-east-1.amazonaws.com/portals/arn:aws:workspaces-web:us-east-1:" + account + ":portal/p/browserSettings", nil, "",
+			"AssociateBrowserSettings", "workspaces-web:AssociateBrowserSettings", nil, Write, []string{"arn:aws:workspaces-web:us-east-1:" + account + ":portal/p"}},
+		{"POST https://sns.us-east-1.amazonaws.com/", form, "Action=Publish&TopicArn=arn%3Aaws%3Asns%3Aus-east-1%3A" + account + "%3At&Message=m",
+			"Publish", "sns:Publish", nil, Write, []string{"arn:aws:sns:us-east-1:" + account + ":t"}},
+		{"POST https://elasticloadbalancing.us-east-1.amazonaws.com/", form, "Action=DescribeTags&Version=2012-06-01",
+			"DescribeTags", "elasticloadbalancing:DescribeTags", nil, Read, nil},
+	} {
+		r := tab.Recognize(request(t, tab, c.line, c.header, c.body))
+		if r.Operation != c.op || r.Action != c.action || r.AccessLevel != c.level || r.Ambiguous {
+			t.Errorf("%s: %s %s %s (ambiguous %v), want %s %s %s", c.line, r.Operation, r.Action, r.AccessLevel, r.Ambiguous, c.op, c.action, c.level)
+		}
+		if d := cmp.Diff(c.also, r.Also); d != "" {
+			t.Errorf("%s: also %s", c.line, d)
+		}
+		if d := cmp.Diff(c.resources, r.Resources); d != "" {
+			t.Errorf("%s: resources %s", c.line, d)
+		}
+	}
+}
+
+// What could be read in two ways is told as such, and never as the harmless one.
+func TestAmbiguous(t *testing.T) {
+	tab := newTable(t)
+	form := http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}
+	both := http.Header{"Content-Type": {"application/x-www-form-urlencoded"}, "X-Amz-Target": {"AmazonSQS.ListQueues"}}
+	target := http.Header{"Content-Type": {"application/x-amz-json-1.0"}, "X-Amz-Target": {"DynamoDB_20120810.GetItem"}}
+	for _, c := range []struct {
+		line   string
+		header http.Header
+		body   string
+	}{
+		{"POST https://ec2.us-east-1.amazonaws.com/?Action=DescribeInstances", form, "Action=TerminateInstances"},
+		{"POST https://ec2.us-east-1.amazonaws.com/", form, "Action=DescribeInstances&Action=TerminateInstances"},
+		{"POST https://ec2.us-east-1.amazonaws.com/", form, "Action=DescribeInstances&%41ction=TerminateInstances"},
+		{"POST https://sqs.us-east-1.amazonaws.com/", both, "Action=DeleteQueue&QueueUrl=x"},
+		{"PUT https://b.s3.us-east-1.amazonaws.com/k?tagging&acl", nil, ""},
+		{"POST https://dynamodb.us-east-1.amazonaws.com/", target, `{"TableName":"ok","TableName":"secret"}`},
+		{"POST https://dynamodb.us-east-1.amazonaws.com/", target, `{"tableName":"ok","TableName":"secret"}`},
+		{"POST https://dynamodb.us-east-1.amazonaws.com/", target, `{"TableName":"ok"}{"TableName":"secret"}`},
+	} {
+		if r := tab.Recognize(request(t, tab, c.line, c.header, c.body)); !r.Ambiguous {
+			t.Errorf("%s %q: read as %s %v", c.line, c.body, r.Operation, r.Resources)
+		}
+	}
+	// Nothing is told of a body that was not seen to its end.
+	in := request(t, tab, "POST https://dynamodb.us-east-1.amazonaws.com/", target, `{"TableName":"ok",`)
+	in.BodyComplete = false
+	if r := tab.Recognize(in); r.Operation != "GetItem" || len(r.Resources) > 0 {
+		t.Errorf("cut body: %s %v", r.Operation, r.Resources)
+	}
+}
+
+func lookups(t testing.TB, tab *Table) map[string]*Input {
+	return map[string]*Input{
+		"json": request(t, tab, "POST https://dynamodb.us-east-1.amazonaws.com/", http.Header{"X-Amz-Target": {"DynamoDB_20120810.GetItem"}}, ""),
+		"query": request(t, tab, "POST https://ec2.us-east-1.amazonaws.com/",
+			http.Header{"Content-Type": {"application/x-www-form-urlencoded; charset=utf-8"}}, "Action=DescribeInstances&Version=2016-11-15"),
+		"rest": request(t, tab, "GET https://connect.us-east-1.amazonaws.com/users-summary/123", nil, ""),
+		"s3":   request(t, tab, "GET https://b.s3.us-east-1.amazonaws.com/a/key?versionId=1", nil, ""),
+		"cbor": request(t, tab, "POST https://monitoring.us-east-1.amazonaws.com/service/GraniteServiceVersion20100801/operation/PutMetricData", nil, ""),
+	}
+}
+
+func TestLookupAllocatesNothing(t *testing.T) {
+	tab := newTable(t)
+	for name, in := range lookups(t, tab) {
+		if r := tab.Lookup(in); r.Operation == "" {
+			t.Errorf("%s: not recognised", name)
+		}
+		if n := testing.AllocsPerRun(100, func() { tab.Lookup(in) }); n != 0 {
+			t.Errorf("%s: %v allocations", name, n)
+		}
+	}
+}
+
+func BenchmarkLookup(b *testing.B) {
+	tab := newTable(b)
+	for name, in := range lookups(b, tab) {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				tab.Lookup(in)
+			}
+		})
+	}
+}
+
+func BenchmarkParseHost(b *testing.B) {
+	tab := newTable(b)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := tab.ParseHost("my-bucket.s3.eu-west-1.amazonaws.com"); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkNew(b *testing.B) {
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := New(); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// FuzzRecognize: nothing in a request makes it fail, and a JSON or query service
+// is never read as another operation than the one named.
+func FuzzRecognize(f *testing.F) {
+	f.Add("POST", "dynamodb.us-east-1.amazonaws.com", "/", "", "DynamoDB_20120810.GetItem", "application/x-amz-json-1.0", []byte(`{"TableName":"t"}`))
+	f.Add("POST", "ec2.us-east-1.amazonaws.com", "/", "Action=RunInstances", "", "application/x-www-form-urlencoded", []byte("Action=X"))
+	f.Add("PUT", "workspaces-web.us-east-1.amazonaws.com", "/portals/a/b/c/browserSettings", "", "", "", []byte(nil))
+	f.Add("GET", "b.s3.us-east-1.amazonaws.com", "//..%2f", "acl&%zz", "", "", []byte(nil))
+	tab, err := New()
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, method, host, path, query, target, ct string, body []byte) {
+		h, err := tab.ParseHost(host)
+		if err != nil {
+			return
+		}
+		in := &Input{Method: method, Host: &h, Path: path, RawQuery: query, Body: body, BodyComplete: true, Account: account,
+			Header: http.Header{"Content-Type": {ct}, "X-Amz-Target": {target}}}
+		r := tab.Recognize(in)
+		if r.Operation != "" && r.Action == "" {
+			t.Fatalf("%s has no action", r.Operation)
+		}
+		if h.Endpoint == "dynamodb" && r.Operation != "" && target != "DynamoDB_20120810."+r.Operation && !strings.Contains(query+string(body)+path, "ction") {
+			t.Fatalf("target %q read as %s", target, r.Operation)
+		}
+	})
+}
