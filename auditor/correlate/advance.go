@@ -1,0 +1,278 @@
+package correlate
+
+import (
+	"container/heap"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/posternhq/postern/events"
+)
+
+// Clock says what time it is, and up to when each side is known: everything
+// that was on the AUDIT stream at Requests, and on CLOUDTRAIL at Records, was
+// given to the state.
+type Clock struct{ Now, Requests, Records time.Time }
+
+// Doubt is what would be judged missing and bypass next, for want of the other
+// side in memory.
+type Doubt struct {
+	Requests []Request
+	Records  []Record
+	// Keys given out by AssumeRole calls that may be postern's own.
+	Keys []string
+}
+
+// Found is what a store knows about a Doubt.
+type Found struct {
+	// Requests that have, or could have, one of the records: of the same AWS
+	// request id, or access key and time.
+	Requests []Request
+	// Records of the same AWS request id, or access key and time, as one of the requests.
+	Records []Record
+	// Judged are verdicts of the doubted records themselves.
+	Judged      map[RecordID]string
+	Credentials []Credential
+}
+
+// Advance judges what can be judged by now. recall asks a store before anything
+// is called missing or bypass; nil means that there is nothing but this state.
+// After an error nothing was judged but what is returned.
+func (s *State) Advance(c Clock, recall func(Doubt) (Found, error)) ([]Judgement, error) {
+	s.now = c.Now
+	overdue := s.overdue(c)
+	doubtful := s.sift(c)
+	if recall == nil {
+		recall = func(Doubt) (Found, error) { return Found{}, nil }
+	}
+	if len(overdue) > 0 || len(doubtful) > 0 {
+		found, err := recall(s.doubt(overdue, doubtful))
+		if err != nil {
+			for _, r := range overdue {
+				if r.verdict == "" {
+					heap.Push(&s.due, r)
+				}
+			}
+			s.pending = append(s.pending, doubtful...)
+			return s.take(), err
+		}
+		s.learn(found)
+		for _, r := range doubtful {
+			r.doubted = true
+		}
+		s.pending = append(s.pending, doubtful...)
+		doubtful = s.sift(c)
+	}
+	for _, r := range doubtful {
+		if r.verdict == "" {
+			s.bypass(r)
+		}
+	}
+	for _, r := range overdue {
+		if r.verdict != "" {
+			continue
+		}
+		if rec := s.firstOf(r, true); rec != nil {
+			s.join(r, rec, "request_id")
+			continue
+		}
+		s.missing(r)
+	}
+	s.forget()
+	// A key can turn up in a record until the record of its last moment is due.
+	s.scope.forget(c.Now.Add(-2*s.c.TrailDelay - time.Hour))
+	return s.take(), nil
+}
+
+// overdue takes the requests whose record should have been there.
+func (s *State) overdue(c Clock) []*request {
+	var out []*request
+	for len(s.due) > 0 {
+		r := s.due[0]
+		deadline := r.ReceivedAt.Add(s.c.TrailDelay + s.c.Skew)
+		if r.verdict == "" && (deadline.After(c.Now) || deadline.After(c.Records)) {
+			break
+		}
+		heap.Pop(&s.due)
+		switch {
+		case r.verdict != "":
+		case r.Outcome == Failed:
+			// AWS need not have seen it, so nothing is missing.
+			s.settledRequests = append(s.settledRequests, r)
+		default:
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+// sift goes through the pending records whose requests must be known by now. It
+// returns those that the store has to be asked about first: the deliveries that
+// may be doubles, and the records of ours that nothing here explains. Asked
+// before, a record is judged by what explains it.
+func (s *State) sift(c Clock) []*record {
+	var keep, ask, rest []*record
+	for _, r := range s.pending {
+		if r.verdict != "" {
+			continue
+		}
+		if r.arrived.After(c.Requests) {
+			keep = append(keep, r)
+			continue
+		}
+		req := s.byAWS[r.RequestID]
+		if r.RequestID == "" || req != nil && !guard(req, r) {
+			req = nil
+		}
+		if req != nil && !req.paired() {
+			keep = append(keep, r) // a copy: waits for what the caller's own account gets
+			continue
+		}
+		cred, own := s.scope.keys[r.IssuedAccessKeyID]
+		own = own && r.IssuedAccessKeyID != ""
+		console, fromConsole := s.scope.console(&r.Record)
+		ours := s.scope.knows(&r.Record)
+		switch {
+		case !ours && !own && (r.doubted || r.IssuedAccessKeyID == ""):
+			s.drop(r)
+		case !ours && !own, !r.doubted && (req != nil || own || ours && (fromConsole || r.InvokedBy != "")):
+			ask = append(ask, r) // has it been judged, does the store know the key
+		case req != nil:
+			s.byRequestID(req, r)
+		case own:
+			s.judgeRecord(r, events.Credentials, "issued_key", "postern assumed "+cred.RoleARN+" for "+cred.User, nil)
+		case fromConsole:
+			s.judgeRecord(r, events.Console, "console_session", "console session of "+console.User, nil)
+		case r.InvokedBy != "":
+			s.judgeRecord(r, events.Forwarded, "invoked_by", r.InvokedBy+" acted for the identity", nil)
+		default:
+			rest = append(rest, r)
+		}
+	}
+	s.pending = keep
+	return append(ask, s.byKeyNameTime(c, rest)...)
+}
+
+// byKeyNameTime pairs the nearest first, and keeps a record waiting while a
+// request that could turn out to be its own is still in flight.
+func (s *State) byKeyNameTime(c Clock, records []*record) []*record {
+	type candidate struct {
+		req  *request
+		rec  *record
+		away time.Duration
+	}
+	var all []candidate
+	for _, rec := range records {
+		for req := range s.byCall[call{rec.AccessKeyID, canonical(rec.service(), rec.EventName)}] {
+			if away, ok := s.near(req, rec); ok {
+				all = append(all, candidate{req, rec, away})
+			}
+		}
+	}
+	slices.SortFunc(all, func(a, b candidate) int {
+		if a.away != b.away {
+			return int(a.away - b.away)
+		}
+		if d := strings.Compare(a.req.ID, b.req.ID); d != 0 {
+			return d
+		}
+		return strings.Compare(a.rec.EventID, b.rec.EventID)
+	})
+	for _, x := range all {
+		if x.req.paired() || x.rec.verdict != "" {
+			continue
+		}
+		if (x.req.Outcome == InFlight || copied(x.req, x.rec)) && !s.lost(x.req, x.rec, c) {
+			continue
+		}
+		s.join(x.req, x.rec, "key_name_time")
+	}
+	var out []*record
+	for _, rec := range records {
+		switch {
+		case rec.verdict != "":
+		case s.mayBeInFlight(rec, c) || s.mayBeCopy(rec, c):
+			s.pending = append(s.pending, rec)
+		default:
+			out = append(out, rec)
+		}
+	}
+	return out
+}
+
+// near says how far apart two sides are that key_name_time could pair.
+func (s *State) near(req *request, rec *record) (time.Duration, bool) {
+	if req.paired() || req.AccessKeyID == "" || (req.AWSRequestID != "" && rec.RequestID != "") || !agree(req.Account, rec.IdentityAccount) ||
+		!SameService(req.Service, req.SigningName, rec.EventSource) {
+		return 0, false
+	}
+	away := req.ReceivedAt.Sub(rec.EventTime).Abs()
+	return away, away <= s.c.Skew
+}
+
+// lost says that a request in flight will not say more for itself in time.
+func (s *State) lost(req *request, rec *record, c Clock) bool {
+	return !rec.arrived.Add(s.c.TrailDelay).After(c.Now) || !req.ReceivedAt.Add(s.c.TrailDelay+s.c.Skew).After(c.Now)
+}
+
+func (s *State) mayBeInFlight(rec *record, c Clock) bool {
+	for req := range s.inFly[rec.AccessKeyID] {
+		if rec.AccessKeyID != "" && req.ReceivedAt.Add(-s.c.Skew).Before(rec.EventTime) && !s.lost(req, rec, c) {
+			return true
+		}
+	}
+	return false
+}
+
+// mayBeCopy says that a request waits for the record that this one copies.
+func (s *State) mayBeCopy(rec *record, c Clock) bool {
+	for req := range s.byCall[call{rec.AccessKeyID, canonical(rec.service(), rec.EventName)}] {
+		if _, ok := s.near(req, rec); ok && copied(req, rec) && !s.lost(req, rec, c) {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *State) doubt(overdue []*request, doubtful []*record) Doubt {
+	var d Doubt
+	for _, r := range overdue {
+		d.Requests = append(d.Requests, r.Request)
+	}
+	for _, r := range doubtful {
+		d.Records = append(d.Records, r.Record)
+		if _, ok := s.scope.keys[r.IssuedAccessKeyID]; !ok && r.IssuedAccessKeyID != "" {
+			d.Keys = append(d.Keys, r.IssuedAccessKeyID)
+		}
+	}
+	return d
+}
+
+// learn takes in what a store knows.
+func (s *State) learn(f Found) {
+	for _, c := range f.Credentials {
+		s.AddCredential(c)
+	}
+	for id, verdict := range f.Judged {
+		if rec := s.records[id]; rec != nil && rec.verdict == "" && verdict != "" {
+			rec.verdict = verdict
+			s.settledRecords = append(s.settledRecords, rec)
+		}
+	}
+	out := s.out
+	s.out = nil
+	for _, r := range f.Requests {
+		if s.byID[r.ID] == nil {
+			out = append(out, s.AddRequest(r, s.now)...)
+		}
+	}
+	for _, r := range f.Records {
+		out = append(out, s.AddRecord(r, s.now)...)
+	}
+	s.out = append(out, s.out...)
+}
+
+func (r *Record) service() string {
+	label, _, _ := strings.Cut(r.EventSource, ".")
+	return label
+}

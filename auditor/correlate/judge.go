@@ -1,0 +1,169 @@
+package correlate
+
+import (
+	"container/heap"
+	"fmt"
+	"strings"
+
+	"github.com/posternhq/postern/events"
+)
+
+// join makes a pair, matched or mismatched.
+func (s *State) join(req *request, rec *record, rule string) {
+	wrong := disagreements(req, rec)
+	v := s.verdict(req, rec, events.Matched, rule)
+	v.Previous = req.verdict
+	if v.Previous == "" {
+		v.Previous = rec.verdict
+	}
+	j := Judgement{}
+	if len(wrong) > 0 {
+		v.Verdict, v.Detail = events.Mismatched, strings.Join(wrong, "; ")
+		j.Opened = s.finding("mismatch", "high", req, rec, fmt.Sprintf("CloudTrail and postern disagree about a %s call of %s: %s", label(req), req.User, v.Detail))
+	}
+	if req.verdict == events.Missing {
+		j.Resolved = append(j.Resolved, s.resolved("missing", req, rec, "its CloudTrail record came late"))
+	}
+	if rec.verdict == events.Bypass {
+		j.Resolved = append(j.Resolved, s.resolved("bypass", req, rec, "the request that made it came late"))
+	}
+	j.Verdict = v
+	s.out = append(s.out, j)
+	s.unindex(req)
+	remove(s.byReq, rec.RequestID, rec)
+	if req.place >= 0 {
+		heap.Remove(&s.due, req.place)
+	}
+	if req.verdict == "" { // else it is among the settled already
+		s.settledRequests = append(s.settledRequests, req)
+	}
+	if rec.verdict == "" {
+		s.settledRecords = append(s.settledRecords, rec)
+	}
+	req.verdict, rec.verdict, req.pair, req.shared = v.Verdict, v.Verdict, rec.ID(), rec.SharedEventID
+	if req.AWSRequestID == "" && rec.RequestID != "" { // now it is known
+		req.AWSRequestID = rec.RequestID
+		s.byAWS[rec.RequestID] = req
+	}
+}
+
+// disagreements compares the two sides of a pair.
+func disagreements(req *request, rec *record) []string {
+	var out []string
+	differ := func(what, ours, theirs string) {
+		if !agree(ours, theirs) {
+			out = append(out, fmt.Sprintf("%s: postern %s, cloudtrail %s", what, ours, theirs))
+		}
+	}
+	differ("session name", req.SessionName, rec.SessionName)
+	if rec.RoleARN != "" {
+		differ("role", req.RoleARN, rec.RoleARN)
+	} else if rec.RoleName != "" {
+		differ("role", roleName(req.RoleARN), rec.RoleName)
+	}
+	differ("source identity", req.SourceIdentity, rec.SourceIdentity)
+	if req.Service != "" && rec.EventSource != "" && !SameService(req.Service, req.SigningName, rec.EventSource) {
+		differ("service", req.Service, rec.EventSource)
+	}
+	if req.Operation != "" && rec.EventName != "" && !SameName(req.Operation, rec.EventSource, rec.EventName) {
+		differ("operation", req.Operation, rec.EventName)
+	}
+	return out
+}
+
+func (s *State) missing(req *request) {
+	v := s.verdict(req, nil, events.Missing, "overdue")
+	severity := "medium"
+	switch {
+	case req.Outcome == InFlight:
+		v.Detail = "no end was recorded either: the proxy may have stopped before the request was forwarded"
+	case DataEvent(req.Service, req.Operation):
+		severity = "low"
+		v.Detail = "a data event: the trail may not log data events of this resource"
+	}
+	summary := fmt.Sprintf("no CloudTrail record of a %s call of %s within %s", label(req), req.User, s.c.TrailDelay)
+	if v.Detail != "" {
+		summary += " (" + v.Detail + ")"
+	}
+	s.out = append(s.out, Judgement{Verdict: v, Opened: s.finding("missing", severity, req, nil, summary)})
+	req.verdict = events.Missing
+	s.settledRequests = append(s.settledRequests, req) // can still be paired until it is forgotten
+}
+
+func (s *State) bypass(rec *record) {
+	v := s.verdict(nil, rec, events.Bypass, "no_request")
+	who := rec.User
+	if who == "" {
+		who = rec.SessionName
+	}
+	v.Detail = fmt.Sprintf("%s of %s as %s, not through postern", rec.EventName, rec.EventSource, who)
+	s.out = append(s.out, Judgement{Verdict: v, Opened: s.finding("bypass", "critical", nil, rec,
+		fmt.Sprintf("%s called %s of %s around postern, as %s/%s", who, rec.EventName, rec.EventSource, rec.RoleName, rec.SessionName))})
+	rec.verdict = events.Bypass
+	s.settledRecords = append(s.settledRecords, rec)
+}
+
+// judgeRecord settles a record that needs no request of its own; req is the
+// request it belongs to, if any.
+func (s *State) judgeRecord(rec *record, verdict, rule, detail string, req *request) {
+	v := s.verdict(req, rec, verdict, rule)
+	v.Detail, v.Previous = detail, rec.verdict
+	j := Judgement{Verdict: v}
+	if rec.verdict == events.Bypass {
+		j.Resolved = append(j.Resolved, s.resolved("bypass", req, rec, detail))
+	} else {
+		s.settledRecords = append(s.settledRecords, rec)
+	}
+	s.out = append(s.out, j)
+	rec.verdict = verdict
+	remove(s.byReq, rec.RequestID, rec)
+}
+
+// drop forgets a record that is none of ours.
+func (s *State) drop(rec *record) {
+	remove(s.byReq, rec.RequestID, rec)
+	delete(s.records, rec.ID())
+}
+
+func (s *State) verdict(req *request, rec *record, verdict, rule string) events.VerdictReached {
+	v := events.VerdictReached{Verdict: verdict, Rule: rule, At: s.now}
+	if req != nil {
+		v.RequestID, v.RequestAt, v.User, v.Account = req.ID, req.ReceivedAt, req.User, req.Account
+	}
+	if rec != nil {
+		v.RecipientAccountID, v.EventID, v.EventTime = rec.Account, rec.EventID, rec.EventTime
+		if req == nil {
+			v.User, v.Account = rec.User, rec.IdentityAccount
+		}
+	}
+	return v
+}
+
+func (s *State) finding(kind, severity string, req *request, rec *record, summary string) *events.FindingOpened {
+	f := &events.FindingOpened{Kind: kind, Severity: severity, Summary: summary, OpenedAt: s.now}
+	var id RecordID
+	if rec != nil {
+		id = rec.ID()
+		f.RecipientAccountID, f.EventID, f.User, f.Account = rec.Account, rec.EventID, rec.User, rec.IdentityAccount
+	}
+	if req != nil {
+		f.RequestID, f.User, f.Account = req.ID, req.User, req.Account
+	}
+	f.FindingID = FindingID(kind, f.RequestID, id)
+	return f
+}
+
+func (s *State) resolved(kind string, req *request, rec *record, reason string) events.FindingResolved {
+	requestID := ""
+	if req != nil {
+		requestID = req.ID
+	}
+	return events.FindingResolved{FindingID: FindingID(kind, requestID, rec.ID()), Kind: kind, Reason: reason, ResolvedAt: s.now}
+}
+
+func label(req *request) string {
+	if req.Operation == "" {
+		return req.Service
+	}
+	return req.Service + ":" + req.Operation
+}

@@ -1,0 +1,133 @@
+package correlate
+
+import (
+	"strings"
+	"time"
+
+	"github.com/posternhq/postern/events"
+)
+
+// Outcome is what is known of a request's end.
+type Outcome uint8
+
+// The outcomes that AWS may have a record of. Denied requests, and those that
+// failed before they were forwarded, have none and don't come here.
+const (
+	InFlight  Outcome = iota // admitted
+	Completed                // AWS answered
+	Failed                   // failed on the way: AWS may have seen it
+)
+
+// Request is our side.
+type Request struct {
+	ID         string
+	ReceivedAt time.Time
+	Outcome    Outcome
+	User       string
+	// Account, RoleARN, SessionName, SourceIdentity, AccessKeyID: as whom it was
+	// forwarded.
+	Account        string
+	RoleARN        string
+	SessionName    string
+	SourceIdentity string
+	AccessKeyID    string
+	Service        string
+	SigningName    string
+	Operation      string
+	AWSRequestID   string
+	// Verdict, PairAccount and PairEvent are what a store remembers; empty for
+	// requests that come from the stream.
+	Verdict     string
+	PairAccount string
+	PairEvent   string
+}
+
+// Record is AWS's side.
+type Record struct {
+	Account       string // recipientAccountId
+	EventID       string
+	SharedEventID string
+	RequestID     string
+	EventTime     time.Time
+	EventSource   string
+	EventName     string
+	// IdentityAccount, RoleARN, RoleName, SessionName, SourceIdentity, AccessKeyID:
+	// as whom AWS saw it. RoleName and SessionName are the parts of the assumed-role ARN.
+	IdentityAccount string
+	RoleARN         string
+	RoleName        string
+	SessionName     string
+	SourceIdentity  string
+	AccessKeyID     string
+	User            string
+	InvokedBy       string
+	FromConsole     bool
+	// IssuedAccessKeyID is the key that an AssumeRole gave out.
+	IssuedAccessKeyID string
+	// Seq is its place in the CLOUDTRAIL stream, 0 if unknown.
+	Seq uint64
+	// Verdict is what a store remembers.
+	Verdict string
+}
+
+// Credential is what STS gave postern.
+type Credential struct {
+	AccessKeyID    string
+	Console        bool
+	User           string
+	Account        string
+	RoleARN        string
+	SessionName    string
+	SourceIdentity string
+	IssuedAt       time.Time
+	ExpiresAt      time.Time
+}
+
+// RecordID names a record among all.
+type RecordID struct{ Account, EventID string }
+
+// ID names the record.
+func (r *Record) ID() RecordID { return RecordID{r.Account, r.EventID} }
+
+// Identity is what postern lends: a session name under a role of an account.
+// Role is the role's name without its path, as in the assumed-role ARN.
+type Identity struct{ Account, Role, Session string }
+
+// roleName is the last part of a role's ARN, "" if it is none.
+func roleName(arn string) string {
+	p := strings.SplitN(arn, ":", 6)
+	if len(p) != 6 || !strings.HasPrefix(p[5], "role/") {
+		return ""
+	}
+	return p[5][strings.LastIndexByte(p[5], '/')+1:]
+}
+
+func roleAccount(arn string) string {
+	p := strings.SplitN(arn, ":", 6)
+	if len(p) != 6 {
+		return ""
+	}
+	return p[4]
+}
+
+// Judgement is a verdict with what it does to findings; the ids of all of it
+// follow from what it is about, so that saying it again is no news.
+type Judgement struct {
+	Verdict events.VerdictReached
+	Opened  *events.FindingOpened
+	// Resolved are findings that the verdict makes moot.
+	Resolved []events.FindingResolved
+}
+
+// VerdictID is the event id of a verdict.
+func VerdictID(v *events.VerdictReached) string {
+	return "verdict/" + v.Verdict + "/" + v.RequestID + "/" + v.RecipientAccountID + "/" + v.EventID
+}
+
+// FindingID is the id of the finding of a kind about a request or a record.
+func FindingID(kind, requestID string, record RecordID) string {
+	if kind == "bypass" {
+		return kind + ":" + record.Account + "/" + record.EventID
+	}
+	return kind + ":" + requestID
+}

@@ -1,0 +1,157 @@
+package correlate
+
+import (
+	"strings"
+)
+
+// eventNames maps API operations to the names that CloudTrail gives them where
+// these differ (https://docs.aws.amazon.com/AmazonS3/latest/userguide/cloudtrail-logging-s3-info.html).
+// Names on both sides go through it, so services that log the operation's own
+// name after all are right too.
+var eventNames = map[string]string{
+	"s3:ListObjectsV2":                               "ListObjects",
+	"s3:GetPublicAccessBlock":                        "GetBucketPublicAccessBlock",
+	"s3:PutPublicAccessBlock":                        "PutBucketPublicAccessBlock",
+	"s3:DeletePublicAccessBlock":                     "DeleteBucketPublicAccessBlock",
+	"s3:GetBucketLifecycleConfiguration":             "GetBucketLifecycle",
+	"s3:PutBucketLifecycleConfiguration":             "PutBucketLifecycle",
+	"s3:GetBucketNotificationConfiguration":          "GetBucketNotification",
+	"s3:PutBucketNotificationConfiguration":          "PutBucketNotification",
+	"s3:GetBucketAccelerateConfiguration":            "GetAccelerateConfiguration",
+	"s3:PutBucketAccelerateConfiguration":            "PutAccelerateConfiguration",
+	"s3:GetBucketAnalyticsConfiguration":             "GetAnalyticsConfiguration",
+	"s3:PutBucketAnalyticsConfiguration":             "PutAnalyticsConfiguration",
+	"s3:DeleteBucketAnalyticsConfiguration":          "DeleteAnalyticsConfiguration",
+	"s3:ListBucketAnalyticsConfigurations":           "ListAnalyticsConfigurations",
+	"s3:GetBucketInventoryConfiguration":             "GetInventoryConfiguration",
+	"s3:PutBucketInventoryConfiguration":             "PutInventoryConfiguration",
+	"s3:DeleteBucketInventoryConfiguration":          "DeleteInventoryConfiguration",
+	"s3:ListBucketInventoryConfigurations":           "ListInventoryConfigurations",
+	"s3:GetBucketMetricsConfiguration":               "GetMetricsConfiguration",
+	"s3:PutBucketMetricsConfiguration":               "PutMetricsConfiguration",
+	"s3:DeleteBucketMetricsConfiguration":            "DeleteMetricsConfiguration",
+	"s3:ListBucketMetricsConfigurations":             "ListMetricsConfigurations",
+	"s3:GetBucketIntelligentTieringConfiguration":    "GetIntelligentTieringConfiguration",
+	"s3:PutBucketIntelligentTieringConfiguration":    "PutIntelligentTieringConfiguration",
+	"s3:DeleteBucketIntelligentTieringConfiguration": "DeleteIntelligentTieringConfiguration",
+	"s3:ListBucketIntelligentTieringConfigurations":  "ListIntelligentTieringConfigurations",
+	"s3:InitiateMultipartUpload":                     "CreateMultipartUpload",
+	"s3:ListVersions":                                "ListObjectVersions",
+}
+
+// eventSources maps endpoint prefixes to the first label of CloudTrail's event
+// source where neither the prefix nor the signing name is it.
+var eventSources = map[string]string{
+	"email":                   "ses",
+	"streams.dynamodb":        "dynamodb",
+	"api.ecr":                 "ecr",
+	"api.ecr-public":          "ecr-public",
+	"runtime.sagemaker":       "sagemaker",
+	"api.sagemaker":           "sagemaker",
+	"bedrock-runtime":         "bedrock",
+	"bedrock-agent":           "bedrock",
+	"bedrock-agent-runtime":   "bedrock",
+	"s3express":               "s3",
+	"s3-control":              "s3",
+	"s3-object-lambda":        "s3",
+	"mturk-requester":         "mturk",
+	"entitlement.marketplace": "aws-marketplace",
+	"metering.marketplace":    "aws-marketplace",
+}
+
+// SameService says whether a request to service, signed for signingName, is
+// what CloudTrail calls eventSource ("s3.amazonaws.com").
+func SameService(service, signingName, eventSource string) bool {
+	label, _, _ := strings.Cut(eventSource, ".")
+	if label == "" {
+		return false
+	}
+	return label == service || label == signingName || label == eventSources[service] || label == eventSources[signingName]
+}
+
+// SameName says whether an API operation of the service in eventSource is what
+// CloudTrail calls eventName.
+func SameName(operation, eventSource, eventName string) bool {
+	label, _, _ := strings.Cut(eventSource, ".")
+	return operation == eventName || canonical(label, operation) == canonical(label, eventName)
+}
+
+func canonical(service, name string) string {
+	name = unversioned(name)
+	if service == "s3express" {
+		service = "s3"
+	}
+	if n, ok := eventNames[service+":"+name]; ok {
+		return n
+	}
+	return name
+}
+
+// unversioned cuts the API version that some services append: Lambda
+// "ListFunctions20150331", "GetFunction20150331v2", CloudFront
+// "CreateDistribution2020_05_31".
+func unversioned(name string) string {
+	s := name
+	if i := strings.LastIndexByte(s, 'v'); i > 0 && i < len(s)-1 && digits(s[i+1:]) {
+		s = s[:i]
+	}
+	if n := len(s); n > 8 && digits(s[n-8:]) && !digits(s[n-9:n-8]) {
+		return s[:n-8]
+	}
+	if n := len(name); n > 10 && digits(name[n-2:]) && name[n-3] == '_' && digits(name[n-5:n-3]) && name[n-6] == '_' && digits(name[n-10:n-6]) {
+		return name[:n-10]
+	}
+	return name
+}
+
+func digits(s string) bool {
+	for i := 0; i < len(s); i++ {
+		if s[i] < '0' || s[i] > '9' {
+			return false
+		}
+	}
+	return s != ""
+}
+
+// DataEvent says whether CloudTrail logs an operation as a data event, that
+// is, only where a trail asks for it
+// (https://docs.aws.amazon.com/awscloudtrail/latest/userguide/logging-data-events-with-cloudtrail.html).
+// It knows the services whose calls are both: management and data.
+func DataEvent(service, operation string) bool {
+	switch service {
+	case "s3":
+		return dataS3[canonical("s3", operation)]
+	case "dynamodb":
+		return dataDynamoDB[operation]
+	case "lambda":
+		return operation == "Invoke" || operation == "InvokeAsync" || operation == "InvokeWithResponseStream"
+	case "sqs", "sns":
+		return dataMessages[operation]
+	case "runtime.sagemaker", "bedrock-agent-runtime", "kinesisvideo", "s3-object-lambda", "ebs", "cognito-identity":
+		return true
+	case "kinesis":
+		return operation == "GetRecords" || operation == "PutRecord" || operation == "PutRecords" || operation == "GetShardIterator" || operation == "SubscribeToShard"
+	}
+	return false
+}
+
+func set(names string) map[string]bool {
+	m := map[string]bool{}
+	for n := range strings.FieldsSeq(names) {
+		m[n] = true
+	}
+	return m
+}
+
+var (
+	dataS3 = set(`AbortMultipartUpload CompleteMultipartUpload CopyObject CreateMultipartUpload DeleteObject
+		DeleteObjectTagging DeleteObjects GetObject GetObjectAcl GetObjectAttributes GetObjectLegalHold
+		GetObjectRetention GetObjectTagging GetObjectTorrent HeadBucket HeadObject ListMultipartUploads ListObjects
+		ListObjectVersions ListParts PutObject PutObjectAcl PutObjectLegalHold PutObjectRetention PutObjectTagging
+		RestoreObject SelectObjectContent UploadPart UploadPartCopy CreateSession`)
+	dataDynamoDB = set(`BatchExecuteStatement BatchGetItem BatchWriteItem DeleteItem ExecuteStatement
+		ExecuteTransaction GetItem GetRecords GetShardIterator PutItem Query Scan TransactGetItems
+		TransactWriteItems UpdateItem`)
+	dataMessages = set(`SendMessage SendMessageBatch ReceiveMessage DeleteMessage DeleteMessageBatch
+		ChangeMessageVisibility ChangeMessageVisibilityBatch Publish PublishBatch`)
+)

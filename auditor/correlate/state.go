@@ -1,0 +1,301 @@
+package correlate
+
+import (
+	"container/heap"
+	"time"
+
+	"github.com/posternhq/postern/events"
+)
+
+// Config bounds what is compared.
+type Config struct {
+	// TrailDelay is how late a record may be; 0 means 20 minutes. AWS speaks of
+	// 5 on average and promises nothing.
+	TrailDelay time.Duration
+	// Skew is how far the proxy's clock and AWS's may be apart; 0 means 60 s.
+	Skew time.Duration
+	// Remember is how many settled requests and records stay in memory, for
+	// copies and late deliveries; older ones are recalled. 0 means 50,000.
+	Remember int
+}
+
+// State holds what is not settled yet, and a little of what is. It is not safe
+// for concurrent use.
+type State struct {
+	c      Config
+	scope  scope
+	byID   map[string]*request
+	byAWS  map[string]*request
+	byCall map[call]map[*request]struct{}   // unpaired, for key_name_time
+	inFly  map[string]map[*request]struct{} // in flight, by access key
+	due    dueHeap
+
+	records map[RecordID]*record
+	byReq   map[string]map[*record]struct{} // unpaired, by AWS request id
+	pending []*record                       // in the order of arrival
+
+	settledRequests []*request // oldest first, to be forgotten
+	settledRecords  []*record
+
+	out []Judgement
+	now time.Time
+}
+
+// call is what key_name_time pairs by, without the time.
+type call struct{ key, name string }
+
+type request struct {
+	Request
+	verdict string
+	pair    RecordID
+	shared  string // the pair's SharedEventID
+	place   int    // in the due heap; -1: not in it
+}
+
+type record struct {
+	Record
+	verdict string
+	arrived time.Time
+	// doubted: the store was asked and knows nothing more.
+	doubted bool
+}
+
+// New returns an empty state.
+func New(c Config) *State {
+	if c.TrailDelay == 0 {
+		c.TrailDelay = 20 * time.Minute
+	}
+	if c.Skew == 0 {
+		c.Skew = time.Minute
+	}
+	if c.Remember == 0 {
+		c.Remember = 50_000
+	}
+	return &State{
+		c:       c,
+		scope:   newScope(c.Skew),
+		byID:    map[string]*request{},
+		byAWS:   map[string]*request{},
+		byCall:  map[call]map[*request]struct{}{},
+		inFly:   map[string]map[*request]struct{}{},
+		records: map[RecordID]*record{},
+		byReq:   map[string]map[*record]struct{}{},
+	}
+}
+
+// Sizes says how much is held, for metrics and tests.
+func (s *State) Sizes() (requests, records int) { return len(s.byID), len(s.records) }
+
+// AddCredential tells of credentials that postern got from STS.
+func (s *State) AddCredential(c Credential) {
+	s.scope.credential(c)
+}
+
+// AddIdentity tells of an identity that postern may lend.
+func (s *State) AddIdentity(i Identity, sourceIdentity string) { s.scope.identity(i, sourceIdentity) }
+
+// AddRequest tells of a request, or more of a known one.
+func (s *State) AddRequest(r Request, at time.Time) []Judgement {
+	s.now = at
+	known := s.byID[r.ID]
+	if known == nil {
+		known = &request{Request: r, verdict: r.Verdict, pair: RecordID{r.PairAccount, r.PairEvent}, place: -1}
+		s.byID[r.ID] = known
+		s.scope.identity(Identity{roleAccount(r.RoleARN), roleName(r.RoleARN), r.SessionName}, r.SourceIdentity)
+		if known.verdict != "" {
+			s.settledRequests = append(s.settledRequests, known)
+		} else {
+			heap.Push(&s.due, known)
+		}
+	} else if r.Outcome != InFlight && known.Outcome == InFlight {
+		s.unindex(known)
+		known.Outcome, known.AWSRequestID = r.Outcome, r.AWSRequestID
+	} else {
+		return nil // said before
+	}
+	if known.AWSRequestID != "" {
+		if _, taken := s.byAWS[known.AWSRequestID]; !taken {
+			s.byAWS[known.AWSRequestID] = known
+		}
+	}
+	if !known.paired() {
+		s.index(known)
+		if rec := s.firstOf(known, false); rec != nil {
+			s.join(known, rec, "request_id")
+		}
+	}
+	return s.take()
+}
+
+// AddRecord tells of a record that arrived at that time.
+func (s *State) AddRecord(r Record, at time.Time) []Judgement {
+	s.now = at
+	if _, again := s.records[r.ID()]; again {
+		return nil
+	}
+	if !concerns(&r) {
+		return nil
+	}
+	rec := &record{Record: r, verdict: r.Verdict, arrived: at}
+	s.records[r.ID()] = rec
+	if settled(rec.verdict) {
+		s.settledRecords = append(s.settledRecords, rec)
+		return nil
+	}
+	if r.RequestID != "" {
+		insert(s.byReq, r.RequestID, rec)
+		if req := s.byAWS[r.RequestID]; req != nil && guard(req, rec) && !req.paired() && !copied(req, rec) {
+			s.byRequestID(req, rec)
+			return s.take()
+		}
+	}
+	if rec.verdict == "" {
+		s.pending = append(s.pending, rec)
+	} else { // a bypass that a store recalls: waits for its request
+		s.settledRecords = append(s.settledRecords, rec)
+	}
+	return s.take()
+}
+
+// byRequestID settles a record whose request is known by AWS's id.
+func (s *State) byRequestID(req *request, rec *record) {
+	switch {
+	case !req.paired():
+		s.join(req, rec, "request_id")
+	case req.pair == rec.ID():
+		rec.verdict = req.verdict // a delivery of what is judged
+		remove(s.byReq, rec.RequestID, rec)
+		s.settledRecords = append(s.settledRecords, rec)
+	case rec.SharedEventID != "" && rec.SharedEventID == req.shared:
+		s.judgeRecord(rec, events.Proxied, "shared_event", "the same event as another account got it", req)
+	default:
+		s.judgeRecord(rec, events.Proxied, "same_request", "one more record of the request", req)
+	}
+}
+
+// copied says that a record is what another account got of an event: AWS sends
+// it to the caller's account and to the owner of the resource. The caller's is
+// the pair; a copy only where the caller's does not come.
+func copied(req *request, rec *record) bool { return !agree(req.Account, rec.Account) }
+
+// firstOf returns an unpaired record of a request by AWS's id: the one that
+// arrived first, or nil.
+func (s *State) firstOf(req *request, copies bool) *record {
+	var first *record
+	if req.AWSRequestID == "" {
+		return nil
+	}
+	for rec := range s.byReq[req.AWSRequestID] {
+		if !guard(req, rec) || copied(req, rec) && !copies {
+			continue
+		}
+		if first == nil || rec.arrived.Before(first.arrived) || rec.arrived.Equal(first.arrived) && rec.EventID < first.EventID {
+			first = rec
+		}
+	}
+	return first
+}
+
+// concerns tells records apart that could be about an identity of ours at all.
+func concerns(r *Record) bool {
+	return r.SessionName != "" || r.SourceIdentity != "" || r.AccessKeyID != "" || r.IssuedAccessKeyID != ""
+}
+
+// guard refuses a pair by request id whose sides name different accounts or keys.
+func guard(req *request, rec *record) bool {
+	return agree(req.Account, rec.IdentityAccount) && agree(req.AccessKeyID, rec.AccessKeyID)
+}
+
+func agree(a, b string) bool { return a == "" || b == "" || a == b }
+
+func (r *request) paired() bool { return r.verdict == events.Matched || r.verdict == events.Mismatched }
+
+// settled says that no other side is waited for.
+func settled(recordVerdict string) bool {
+	return recordVerdict != "" && recordVerdict != events.Bypass
+}
+
+func (s *State) index(r *request) {
+	if r.paired() {
+		return
+	}
+	insert(s.byCall, call{r.AccessKeyID, canonical(r.Service, r.Operation)}, r)
+	if r.Outcome == InFlight {
+		insert(s.inFly, r.AccessKeyID, r)
+	}
+}
+
+func (s *State) unindex(r *request) {
+	remove(s.byCall, call{r.AccessKeyID, canonical(r.Service, r.Operation)}, r)
+	remove(s.inFly, r.AccessKeyID, r)
+}
+
+func insert[K, V comparable](m map[K]map[V]struct{}, k K, v V) {
+	inner := m[k]
+	if inner == nil {
+		inner = map[V]struct{}{}
+		m[k] = inner
+	}
+	inner[v] = struct{}{}
+}
+
+func remove[K, V comparable](m map[K]map[V]struct{}, k K, v V) {
+	inner := m[k]
+	delete(inner, v)
+	if len(inner) == 0 {
+		delete(m, k)
+	}
+}
+
+func (s *State) take() []Judgement {
+	out := s.out
+	s.out = nil
+	return out
+}
+
+// forget drops the oldest settled things beyond what is remembered.
+func (s *State) forget() {
+	for len(s.settledRequests) > s.c.Remember {
+		r := s.settledRequests[0]
+		s.settledRequests = s.settledRequests[1:]
+		s.unindex(r)
+		if s.byID[r.ID] == r {
+			delete(s.byID, r.ID)
+		}
+		if s.byAWS[r.AWSRequestID] == r {
+			delete(s.byAWS, r.AWSRequestID)
+		}
+	}
+	for len(s.settledRecords) > s.c.Remember {
+		r := s.settledRecords[0]
+		s.settledRecords = s.settledRecords[1:]
+		remove(s.byReq, r.RequestID, r)
+		if s.records[r.ID()] == r {
+			delete(s.records, r.ID())
+		}
+	}
+}
+
+// dueHeap orders requests by when their record is overdue.
+type dueHeap []*request
+
+func (h dueHeap) Len() int           { return len(h) }
+func (h dueHeap) Less(i, j int) bool { return h[i].ReceivedAt.Before(h[j].ReceivedAt) }
+func (h dueHeap) Swap(i, j int) {
+	h[i], h[j] = h[j], h[i]
+	h[i].place, h[j].place = i, j
+}
+func (h *dueHeap) Push(x any) {
+	r := x.(*request)
+	r.place = len(*h)
+	*h = append(*h, r)
+}
+func (h *dueHeap) Pop() any {
+	old := *h
+	n := len(old) - 1
+	x := old[n]
+	old[n] = nil
+	*h = old[:n]
+	x.place = -1
+	return x
+}

@@ -1,0 +1,329 @@
+package correlate_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/posternhq/postern/auditor/correlate"
+	"github.com/posternhq/postern/events"
+)
+
+// truth is what a world that the test made up is known to hold.
+type truth struct {
+	steps    []step
+	awsID    map[correlate.RecordID]string
+	requests map[string]string             // request id -> verdict
+	records  map[correlate.RecordID]string // record -> verdict; "" is none of ours
+	pairs    map[string]correlate.RecordID // request id -> its record
+	opened   map[string]bool               // finding ids that must be open at the end
+}
+
+// step is something that the auditor learns, at its time.
+type step struct {
+	at   time.Time
+	do   func(*correlate.State, time.Time) []correlate.Judgement
+	says *correlate.Request // what the store has from then on
+}
+
+var start = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+
+var operations = []struct{ service, operation, source, name string }{
+	{"s3", "ListObjectsV2", "s3.amazonaws.com", "ListObjects"},
+	{"s3", "GetObject", "s3.amazonaws.com", "GetObject"},
+	{"s3", "GetPublicAccessBlock", "s3.amazonaws.com", "GetBucketPublicAccessBlock"},
+	{"ec2", "DescribeInstances", "ec2.amazonaws.com", "DescribeInstances"},
+	{"lambda", "ListFunctions", "lambda.amazonaws.com", "ListFunctions20150331"},
+	{"lambda", "GetFunction", "lambda.amazonaws.com", "GetFunction20150331v2"},
+	{"cloudfront", "ListDistributions", "cloudfront.amazonaws.com", "ListDistributions2020_05_31"},
+	{"email", "SendEmail", "ses.amazonaws.com", "SendEmail"},
+	{"dynamodb", "GetItem", "dynamodb.amazonaws.com", "GetItem"},
+	{"sts", "GetCallerIdentity", "sts.amazonaws.com", "GetCallerIdentity"},
+}
+
+// world makes n calls through postern, and what AWS says about them and about
+// some that went around it.
+func world(r *rand.Rand, n int) *truth {
+	w := &truth{
+		requests: map[string]string{}, records: map[correlate.RecordID]string{}, pairs: map[string]correlate.RecordID{},
+		opened: map[string]bool{}, awsID: map[correlate.RecordID]string{},
+	}
+	type session struct{ user, account, arn, role, key string }
+	sessions := make([]session, 50)
+	for i := range sessions {
+		a := fmt.Sprintf("%012d", 111111111111+i%5)
+		sessions[i] = session{fmt.Sprintf("user-%d@example.com", i%20), a, "arn:aws:iam::" + a + ":role/team/Ops" + fmt.Sprint(i%3), "Ops" + fmt.Sprint(i%3), fmt.Sprintf("ASIA%016d", i)}
+	}
+	at := start
+	for i := range sessions {
+		s := sessions[i]
+		w.steps = append(w.steps, step{at, func(st *correlate.State, now time.Time) []correlate.Judgement {
+			st.AddCredential(correlate.Credential{AccessKeyID: s.key, User: s.user, Account: s.account, RoleARN: s.arn, SessionName: s.user, IssuedAt: start, ExpiresAt: start.Add(12 * time.Hour)})
+			return nil
+		}, nil})
+	}
+	deliver := func(rec correlate.Record, verdict string) {
+		w.records[rec.ID()] = verdict
+		w.awsID[rec.ID()] = rec.RequestID
+		times := 1
+		if r.Float64() < 0.27 {
+			times = 2
+		}
+		for range times {
+			delay := time.Duration(r.Int64N(int64(20 * time.Minute)))
+			if r.Float64() < 0.02 { // a record that is there at once
+				delay = time.Duration(r.Int64N(int64(50 * time.Millisecond)))
+			}
+			w.steps = append(w.steps, step{rec.EventTime.Add(delay + 2*time.Second), func(st *correlate.State, now time.Time) []correlate.Judgement {
+				return st.AddRecord(rec, now)
+			}, nil})
+		}
+	}
+	for i := range n {
+		at = at.Add(time.Duration(r.Int64N(int64(200 * time.Millisecond))))
+		s := sessions[r.IntN(len(sessions))]
+		op := operations[r.IntN(len(operations))]
+		skew := time.Duration(r.Int64N(int64(4*time.Second))) - 2*time.Second
+		req := correlate.Request{
+			ID: fmt.Sprintf("R%09d", i), ReceivedAt: at.Add(skew), User: s.user, Account: s.account, RoleARN: s.arn, SessionName: s.user,
+			AccessKeyID: s.key, Service: op.service, SigningName: op.service, Operation: op.operation,
+		}
+		done := req
+		done.Outcome, done.AWSRequestID = correlate.Completed, fmt.Sprintf("aws-%09d", i)
+		rec := correlate.Record{
+			Account: s.account, EventID: fmt.Sprintf("E%09d", i), RequestID: done.AWSRequestID, EventTime: at.Truncate(time.Second),
+			EventSource: op.source, EventName: op.name, IdentityAccount: s.account, RoleARN: s.arn, RoleName: s.role, SessionName: s.user,
+			AccessKeyID: s.key, User: s.user,
+		}
+		took := time.Duration(r.Int64N(int64(2 * time.Second)))
+		if r.Float64() < 0.001 {
+			took = 15 * time.Minute // a long download: its record comes before its end
+		}
+		if r.Float64() < 0.01 { // the answer had no request id, so key, name and time must do
+			op := fmt.Sprintf("Unusual%d", i)
+			req.Operation, done.Operation, rec.EventName = op, op, op
+			done.AWSRequestID = ""
+		}
+		w.steps = append(w.steps,
+			step{at, func(st *correlate.State, now time.Time) []correlate.Judgement { return st.AddRequest(req, now) }, &req},
+			step{at.Add(took), func(st *correlate.State, now time.Time) []correlate.Judgement { return st.AddRequest(done, now) }, &done})
+		switch p := r.Float64(); {
+		case p < 0.005:
+			w.requests[req.ID] = events.Missing
+			w.opened["missing:"+req.ID] = true
+			continue
+		case p < 0.008: // AWS saw somebody else
+			rec.SessionName = "mallory"
+			w.requests[req.ID] = events.Mismatched
+			w.opened["mismatch:"+req.ID] = true
+			deliver(rec, events.Mismatched)
+		default:
+			w.requests[req.ID] = events.Matched
+			deliver(rec, events.Matched)
+		}
+		w.pairs[req.ID] = rec.ID()
+		if r.Float64() < 0.03 { // the same event for the owner of the bucket
+			copied := rec
+			copied.Account, copied.EventID, copied.SharedEventID = "999999999999", rec.EventID+"-copy", "shared"
+			deliver(copied, events.Proxied)
+		}
+		// Beside the calls through postern:
+		other := rec
+		other.EventID, other.RequestID, other.SessionName = rec.EventID+"-x", fmt.Sprintf("around-%d", i), s.user
+		switch p := r.Float64(); {
+		case p < 0.002: // around postern, under the role and name it lends, half the time with its very key
+			if r.IntN(2) == 0 {
+				other.AccessKeyID = fmt.Sprintf("ASIABYPASS%06d", i)
+			}
+			w.opened["bypass:"+other.Account+"/"+other.EventID] = true
+			deliver(other, events.Bypass)
+		case p < 0.05: // somebody else's
+			other.SessionName, other.User, other.AccessKeyID = s.user+"x", s.user+"x", "ASIAOTHER"
+			deliver(other, "")
+		case p < 0.06:
+			other.InvokedBy = "cloudformation.amazonaws.com"
+			deliver(other, events.Forwarded)
+		}
+	}
+	slices.SortStableFunc(w.steps, func(a, b step) int { return a.at.Compare(b.at) })
+	return w
+}
+
+// store plays the part of ClickHouse: it knows all that was said so far.
+type store struct {
+	w        *truth
+	verdicts map[string]string
+	record   map[correlate.RecordID]string
+	pair     map[string]correlate.RecordID
+	findings map[string]string
+	ids      map[string]int
+	current  map[string]correlate.Request
+}
+
+func (b *store) take(t *testing.T, js []correlate.Judgement) {
+	for _, j := range js {
+		v := j.Verdict
+		b.ids[correlate.VerdictID(&v)]++
+		if v.RequestID != "" && v.Verdict != events.Proxied {
+			b.verdicts[v.RequestID] = v.Verdict
+		}
+		if v.EventID != "" {
+			id := correlate.RecordID{Account: v.RecipientAccountID, EventID: v.EventID}
+			b.record[id] = v.Verdict
+			if v.Verdict == events.Matched || v.Verdict == events.Mismatched {
+				b.pair[v.RequestID] = id
+			}
+		}
+		if j.Opened != nil {
+			if b.findings[j.Opened.FindingID] != "" {
+				t.Errorf("finding %s opened twice", j.Opened.FindingID)
+			}
+			b.findings[j.Opened.FindingID] = "open"
+		}
+		for _, r := range j.Resolved {
+			if b.findings[r.FindingID] != "open" {
+				t.Errorf("finding %s resolved while %q", r.FindingID, b.findings[r.FindingID])
+			}
+			b.findings[r.FindingID] = "resolved"
+		}
+	}
+}
+
+func (b *store) recall(d correlate.Doubt) (correlate.Found, error) {
+	f := correlate.Found{Judged: map[correlate.RecordID]string{}}
+	asked := map[string]bool{}
+	for _, r := range d.Records {
+		f.Judged[r.ID()] = b.record[r.ID()]
+		asked[r.RequestID] = true
+	}
+	if len(asked) == 0 {
+		return f, nil
+	}
+	for id := range asked {
+		for request, record := range b.pair { // paired without AWS's id in the answer
+			r := b.current[request]
+			if b.w.awsID[record] == id && r.AWSRequestID == "" {
+				r.AWSRequestID, r.Verdict, r.PairAccount, r.PairEvent = id, b.verdicts[r.ID], record.Account, record.EventID
+				f.Requests = append(f.Requests, r)
+			}
+		}
+		if id, ok := strings.CutPrefix(id, "aws-"); ok {
+			r, ok := b.current["R"+id]
+			if !ok || r.AWSRequestID == "" {
+				continue
+			}
+			r.Verdict, r.PairAccount, r.PairEvent = b.verdicts[r.ID], b.pair[r.ID].Account, b.pair[r.ID].EventID
+			f.Requests = append(f.Requests, r)
+		}
+	}
+	return f, nil
+}
+
+// play runs a world through a state and returns what the store ends up with.
+func play(t *testing.T, w *truth, c correlate.Config) *store {
+	st := correlate.New(c)
+	b := &store{w: w, verdicts: map[string]string{}, record: map[correlate.RecordID]string{}, pair: map[string]correlate.RecordID{},
+		findings: map[string]string{}, ids: map[string]int{}, current: map[string]correlate.Request{}}
+	tick := start
+	advance := func(now time.Time) {
+		js, err := st.Advance(correlate.Clock{Now: now, Requests: now, Records: now}, b.recall)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.take(t, js)
+	}
+	for _, s := range w.steps {
+		for s.at.Sub(tick) > time.Second {
+			tick = tick.Add(time.Second)
+			advance(tick)
+		}
+		b.take(t, s.do(st, s.at))
+		if s.says != nil {
+			b.current[s.says.ID] = *s.says
+		}
+	}
+	for range 60 {
+		tick = tick.Add(time.Minute)
+		advance(tick)
+	}
+	if c.Remember > 0 {
+		if requests, records := st.Sizes(); requests > c.Remember || records > c.Remember {
+			t.Errorf("state still holds %d requests and %d records", requests, records)
+		}
+	}
+	return b
+}
+
+// check compares what was judged with what is true and reports precision and
+// recall of each verdict, over requests and records.
+func (b *store) check(t *testing.T) {
+	type count struct{ right, said, is int }
+	counts := map[string]*count{}
+	of := func(v string) *count {
+		if counts[v] == nil {
+			counts[v] = &count{}
+		}
+		return counts[v]
+	}
+	compare := func(what, is, said string) {
+		of(is).is++
+		of(said).said++
+		if is == said {
+			of(is).right++
+		} else if !t.Failed() {
+			t.Errorf("%s is %q, was judged %q", what, is, said)
+		}
+	}
+	for id, is := range b.w.requests {
+		compare("request "+id, "request "+is, "request "+b.verdicts[id])
+		if want := b.w.pairs[id]; b.pair[id] != want {
+			t.Fatalf("request %s (%s) is paired with %v, not with %v", id, is, b.pair[id], want)
+		}
+	}
+	for id, is := range b.w.records {
+		compare("record "+id.EventID, "record "+is, "record "+b.record[id])
+	}
+	for id, n := range b.ids {
+		if n > 1 {
+			t.Errorf("%s was said %d times", id, n)
+		}
+	}
+	for id := range b.w.opened {
+		if b.findings[id] != "open" {
+			t.Errorf("finding %s is %q, not open", id, b.findings[id])
+		}
+	}
+	for id, state := range b.findings {
+		if state == "open" && !b.w.opened[id] {
+			t.Errorf("finding %s is open for nothing", id)
+		}
+	}
+	for v, c := range counts {
+		t.Logf("%-20s %6d  precision %.4f  recall %.4f", v, c.is, float64(c.right)/float64(max(1, c.said)), float64(c.right)/float64(max(1, c.is)))
+	}
+}
+
+// The whole of it: precision and recall are 1, and what is forgotten makes no
+// difference.
+func TestGroundTruth(t *testing.T) {
+	for _, remember := range []int{0, 100, 1} {
+		t.Run(fmt.Sprintf("remember %d", remember), func(t *testing.T) {
+			w := world(rand.New(rand.NewPCG(1, uint64(remember))), 10_000)
+			play(t, w, correlate.Config{Remember: remember}).check(t)
+		})
+	}
+}
+
+func TestManyWorlds(t *testing.T) {
+	for seed := range uint64(20) {
+		w := world(rand.New(rand.NewPCG(seed, 7)), 500)
+		b := play(t, w, correlate.Config{Remember: 1 + int(seed)*10})
+		b.check(t)
+		if t.Failed() {
+			t.Fatalf("seed %d", seed)
+		}
+	}
+}
