@@ -1,0 +1,117 @@
+package cloudtrail
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+)
+
+// filesAtOnce is how many files are read side by side: delivered files are
+// small (5 records in the median), so most of the time goes into waiting for
+// the stream.
+const filesAtOnce = 8
+
+// ErrNotLocal is wrapped by Path's error for an s3:// address.
+var ErrNotLocal = errors.New("reading from S3 is not there yet: copy the files with `aws s3 cp --recursive` and give the directory")
+
+// Path publishes a log file, or all log files of a directory tree. each hears
+// of every file that is done; it is called from one goroutine at a time.
+func (g *Ingester) Path(ctx context.Context, path string, each func(Result)) error {
+	if strings.HasPrefix(path, "s3://") {
+		return fmt.Errorf("ingest %s: %w", path, ErrNotLocal)
+	}
+	files, err := List(path)
+	if err != nil {
+		return fmt.Errorf("ingest %s: %w", path, err)
+	}
+	if len(files) == 0 {
+		return fmt.Errorf("ingest %s: no CloudTrail log files (*.json.gz, *.json) there", path)
+	}
+	return g.files(ctx, files, func(_ string, r Result) { each(r) })
+}
+
+func (g *Ingester) files(ctx context.Context, files []string, each func(string, Result)) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var mu sync.Mutex
+	var first error
+	work := make(chan string)
+	var wg sync.WaitGroup
+	for range min(filesAtOnce, len(files)) {
+		wg.Go(func() {
+			for name := range work {
+				r, err := g.open(ctx, name)
+				mu.Lock()
+				if err != nil {
+					if first == nil {
+						first = err
+					}
+					cancel()
+				} else {
+					each(name, r)
+				}
+				mu.Unlock()
+			}
+		})
+	}
+feed:
+	for _, name := range files {
+		select {
+		case work <- name:
+		case <-ctx.Done():
+			break feed
+		}
+	}
+	close(work)
+	wg.Wait()
+	if first == nil {
+		return ctx.Err()
+	}
+	return first
+}
+
+func (g *Ingester) open(ctx context.Context, name string) (Result, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return Result{}, fmt.Errorf("ingest: %w", err)
+	}
+	defer f.Close()
+	return g.File(ctx, filepath.ToSlash(name), f, nil)
+}
+
+// List returns the log files under a path, a file or a directory, sorted. A
+// file that is named is taken whatever its name; in a directory only *.json.gz
+// and *.json are, and digest files, which hold no records, are passed over.
+func List(path string) ([]string, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !info.IsDir() {
+		return []string{path}, nil
+	}
+	var out []string
+	err = filepath.WalkDir(path, func(p string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.Type().IsRegular() && IsLogFile(d.Name()) {
+			out = append(out, p)
+		}
+		return nil
+	})
+	return out, err
+}
+
+// IsLogFile tells log files by name.
+func IsLogFile(name string) bool {
+	if strings.HasPrefix(name, ".") || strings.Contains(name, "_CloudTrail-Digest_") {
+		return false
+	}
+	return strings.HasSuffix(name, ".json.gz") || strings.HasSuffix(name, ".json")
+}
