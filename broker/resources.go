@@ -1,18 +1,293 @@
 package broker
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
 
+	"github.com/posternhq/postern/broker/access"
 	"github.com/posternhq/postern/broker/api"
+	"github.com/posternhq/postern/broker/resource"
+	"github.com/posternhq/postern/events"
 )
 
-// Apply writes the resources of a YAML file, replacing what exists.
+// Apply writes the resources of a YAML file, replacing what exists: for
+// seeding. by is who wants it; no rule is asked for. What does not change gives
+// no event.
 func (b *Broker) Apply(ctx context.Context, by string, yaml []byte) ([]api.ResourceResult, error) {
-	return nil, errors.New("not yet")
+	if err := b.caughtUp(ctx); err != nil {
+		return nil, err
+	}
+	trusted := func(*access.State, access.Env, resource.Document) error { return nil }
+	out, err := b.apply(ctx, by, "resources", yaml, true, trusted)
+	return out.Resources, err
 }
 
-func (b *Broker) postResources(c *call) (any, error)  { return nil, errors.New("not yet") }
-func (b *Broker) getResources(c *call) (any, error)   { return nil, errors.New("not yet") }
-func (b *Broker) getResource(c *call) (any, error)    { return nil, errors.New("not yet") }
-func (b *Broker) deleteResource(c *call) (any, error) { return nil, errors.New("not yet") }
+// permit decides whether a document may be written.
+type permit func(*access.State, access.Env, resource.Document) error
+
+// apply writes all documents of a file or, when any of them is refused, none.
+// The refusals are looked for against the state as it is, with what the file
+// itself brings; only then is the first one written.
+func (b *Broker) apply(ctx context.Context, by, file string, yaml []byte, replace bool, may permit) (api.ResourcesApplied, error) {
+	docs, warnings, err := resource.Parse(file, yaml)
+	var faults resource.Faults
+	if errors.As(err, &faults) {
+		e := invalid("%s", faults[0])
+		for _, f := range faults[1:] {
+			e.Details = append(e.Details, f.String())
+		}
+		return api.ResourcesApplied{}, e
+	}
+	if err != nil {
+		return api.ResourcesApplied{}, err
+	}
+	b.ledger.read(func(s *access.State, now time.Time) { err = rehearse(s, now, by, docs, replace, may) })
+	if err != nil {
+		return api.ResourcesApplied{}, err
+	}
+	out := api.ResourcesApplied{Resources: []api.ResourceResult{}, Warnings: warnings}
+	for i, d := range docs {
+		result, err := b.put(ctx, by, d, replace, may)
+		if err != nil {
+			// Somebody else was in between, or the stream is out of reach.
+			return out, partly(err, docs[:i])
+		}
+		out.Resources = append(out.Resources, result)
+	}
+	return out, nil
+}
+
+// rehearse collects every refusal that writing the documents now would meet.
+func rehearse(s *access.State, now time.Time, by string, docs []resource.Document, replace bool, may permit) error {
+	n := 0
+	env := access.Env{Now: now, By: by, NewID: func() string { n++; return fmt.Sprint(n) }}
+	draft := s.Draft()
+	var refused []*api.Error
+	for _, d := range docs {
+		err := may(s, env, d)
+		var es []events.Event
+		if err == nil {
+			es, err = decidePut(draft, env, d, replace)
+		}
+		if err != nil {
+			e := *asAPI(err)
+			e.Message = fmt.Sprintf("%s:%d: %s", d.File, d.Line, e.Message)
+			refused = append(refused, &e)
+		}
+		for _, e := range es {
+			draft.Apply(e, 0)
+		}
+	}
+	if len(refused) == 0 {
+		return nil
+	}
+	first := refused[0]
+	for _, e := range refused[1:] {
+		first.Details = append(first.Details, e.Message)
+	}
+	return first
+}
+
+// partly adds what was written before an error.
+func partly(err error, done []resource.Document) error {
+	e := *asAPI(err)
+	for _, d := range done {
+		e.Details = append(e.Details, fmt.Sprintf("%s %s was written already; applying the file again is safe", d.Kind, d.Name))
+	}
+	return &e
+}
+
+func decidePut(s *access.State, env access.Env, d resource.Document, replace bool) ([]events.Event, error) {
+	p := access.Put{Replace: replace, Revision: d.Revision}
+	switch {
+	case d.Role != nil:
+		return access.PutRole(s, env, *d.Role, p)
+	case d.App != nil:
+		return access.PutApp(s, env, *d.App, p)
+	case d.User != nil:
+		return access.PutUser(s, env, *d.User, p)
+	case d.Lock != nil:
+		c := access.PlaceLock{ID: d.Name, Target: d.Lock.Target, Message: d.Lock.Message, ExpiresAt: d.Lock.ExpiresAt}
+		if d.Lock.TTL > 0 {
+			end := env.Now.Add(d.Lock.TTL).UTC()
+			c.ExpiresAt = &end
+		}
+		return access.Place(s, env, c)
+	}
+	return nil, fmt.Errorf("a document of kind %q holds nothing", d.Kind)
+}
+
+// put writes one document.
+func (b *Broker) put(ctx context.Context, by string, d resource.Document, replace bool, may permit) (api.ResourceResult, error) {
+	out := api.ResourceResult{Kind: d.Kind, Name: d.Name, Verb: "unchanged"}
+	es, err := b.ledger.do(ctx, by, func(s *access.State, env access.Env) ([]events.Event, error) {
+		if err := may(s, env, d); err != nil {
+			return nil, err
+		}
+		es, err := decidePut(s, env, d, replace)
+		if err == nil && len(es) == 0 {
+			out.Revision = revision(s, d.Kind, d.Name)
+		}
+		return es, err
+	})
+	if err != nil || len(es) == 0 {
+		return out, err
+	}
+	out.Verb, out.Revision = "updated", es[0].Sequence
+	switch p := es[0].Data.(type) {
+	case *events.RoleCreated, *events.AppCreated, *events.UserCreated:
+		out.Verb = "created"
+	case *events.LockPlaced:
+		out.Verb, out.Name = "created", p.LockID
+	}
+	return out, nil
+}
+
+func revision(s *access.State, kind, name string) uint64 {
+	switch {
+	case kind == resource.KindRole && s.Roles[name] != nil:
+		return s.Roles[name].Revision
+	case kind == resource.KindApp && s.Apps[name] != nil:
+		return s.Apps[name].Revision
+	case kind == resource.KindUser && s.Users[name] != nil:
+		return s.Users[name].Revision
+	}
+	return 0
+}
+
+// documents reads what there is of a kind; name "" is all of it.
+func documents(s *access.State, now time.Time, kind, name string) []resource.Document {
+	var out []resource.Document
+	wanted := func(n string) bool { return name == "" || name == n }
+	switch kind {
+	case resource.KindRole:
+		for _, n := range slices.Sorted(maps.Keys(s.Roles)) {
+			if r := s.Roles[n]; wanted(n) {
+				out = append(out, resource.Document{Kind: kind, Name: n, Revision: r.Revision, Role: &r.Role})
+			}
+		}
+	case resource.KindApp:
+		for _, n := range slices.Sorted(maps.Keys(s.Apps)) {
+			if a := s.Apps[n]; wanted(n) {
+				out = append(out, resource.Document{Kind: kind, Name: n, Revision: a.Revision, App: &a.App})
+			}
+		}
+	case resource.KindUser:
+		for _, n := range slices.Sorted(maps.Keys(s.Users)) {
+			if u := s.Users[n]; wanted(n) {
+				out = append(out, resource.Document{Kind: kind, Name: n, Revision: u.Revision, User: &u.User})
+			}
+		}
+	case resource.KindLock:
+		for _, n := range slices.Sorted(maps.Keys(s.Locks)) {
+			if l := s.Locks[n]; wanted(n) && l.Active(now) {
+				lock := &resource.Lock{Target: l.Target, Message: l.Message, ExpiresAt: l.ExpiresAt}
+				out = append(out, resource.Document{Kind: kind, Name: n, Lock: lock})
+			}
+		}
+	}
+	return out
+}
+
+func (b *Broker) postResources(c *call) (any, error) {
+	body, err := io.ReadAll(c.Body)
+	var tooLarge *http.MaxBytesError
+	if errors.As(err, &tooLarge) {
+		return nil, bodyTooLarge()
+	}
+	if err != nil {
+		return nil, invalid("body: %v", err)
+	}
+	q := c.URL.Query()
+	replace := false
+	switch v := q.Get("replace"); v {
+	case "", "false":
+	case "true":
+		replace = true
+	default:
+		return nil, invalid("replace: %q is not true or false", v)
+	}
+	may := func(s *access.State, env access.Env, d resource.Document) error {
+		if err := mustMay(s, env.Now, c.who.User, "create", d.Kind); !replace || err != nil {
+			return err
+		}
+		return mustMay(s, env.Now, c.who.User, "update", d.Kind)
+	}
+	return b.apply(c.Context(), c.who.User, cmp.Or(q.Get("file"), "body"), body, replace, may)
+}
+
+func checkKind(kind string) error {
+	if !slices.Contains(resource.Kinds(), kind) {
+		return &api.Error{Status: http.StatusNotFound, Code: api.CodeNotFound,
+			Message: fmt.Sprintf("%q is not a kind of resource; there are %s", kind, strings.Join(resource.Kinds(), ", "))}
+	}
+	return nil
+}
+
+func (b *Broker) getResources(c *call) (any, error) { return b.readResources(c, "list", "") }
+
+func (b *Broker) getResource(c *call) (any, error) {
+	return b.readResources(c, "read", c.PathValue("name"))
+}
+
+func (b *Broker) readResources(c *call, verb, name string) (any, error) {
+	kind := c.PathValue("kind")
+	if err := checkKind(kind); err != nil {
+		return nil, err
+	}
+	if err := b.require(c.who, verb, kind); err != nil {
+		return nil, err
+	}
+	var docs []resource.Document
+	b.ledger.read(func(s *access.State, now time.Time) { docs = documents(s, now, kind, name) })
+	if name != "" && len(docs) == 0 {
+		return nil, &access.Error{Code: access.NotFound, Message: fmt.Sprintf("there is no %s %s", kind, name)}
+	}
+	if strings.Contains(c.Header.Get("Accept"), "application/yaml") {
+		body, err := resource.YAML(docs...)
+		return text{"application/yaml", body}, err
+	}
+	out := api.Resources{Resources: []json.RawMessage{}}
+	for _, d := range docs {
+		body, err := resource.JSON(d)
+		if err != nil {
+			return nil, err
+		}
+		out.Resources = append(out.Resources, body)
+	}
+	return out, nil
+}
+
+func (b *Broker) deleteResource(c *call) (any, error) {
+	kind, name := c.PathValue("kind"), c.PathValue("name")
+	if err := checkKind(kind); err != nil {
+		return nil, err
+	}
+	err := b.do(c.Context(), c.who, func(s *access.State, env access.Env) ([]events.Event, error) {
+		if err := mustMay(s, env.Now, c.who.User, "delete", kind); err != nil {
+			return nil, err
+		}
+		switch kind {
+		case resource.KindRole:
+			return access.DeleteRole(s, env, name)
+		case resource.KindApp:
+			return access.DeleteApp(s, env, name)
+		case resource.KindUser:
+			return access.DeleteUser(s, env, name)
+		}
+		return access.Lift(s, env, name)
+	})
+	if err == nil && kind == resource.KindUser {
+		err = b.passwords.Delete(name)
+	}
+	return nil, err
+}

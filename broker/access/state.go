@@ -22,6 +22,7 @@ type State struct {
 	Locks map[string]*Lock
 
 	heads   map[string]Head                // by channel
+	under   map[string]Head                // in a draft: those of the state
 	pending map[string]*Request            // undecided requests
 	granted map[string]map[string]*Request // approved requests by user
 	running map[string]*Session            // sessions that nobody has ended
@@ -77,8 +78,23 @@ func NewState() *State {
 	}
 }
 
+// Draft returns a copy that can be applied to, to try commands out: of users,
+// roles, apps and locks. Requests and sessions are shared, for looking at only.
+func (s *State) Draft() *State {
+	d := *s
+	d.Users, d.Roles, d.Apps, d.Locks = maps.Clone(s.Users), maps.Clone(s.Roles), maps.Clone(s.Apps), maps.Clone(s.Locks)
+	d.heads, d.under, d.targets = map[string]Head{}, s.heads, maps.Clone(s.targets)
+	d.granted = maps.Clone(s.granted)
+	return &d
+}
+
 // Head returns the end of an aggregate's history, zero where there is none.
-func (s *State) Head(channel string) Head { return s.heads[channel] }
+func (s *State) Head(channel string) Head {
+	if h, ok := s.heads[channel]; ok {
+		return h
+	}
+	return s.under[channel]
+}
 
 // Apply folds in the next event of the stream.
 func (s *State) Apply(e events.Event, seq uint64) {
@@ -87,7 +103,7 @@ func (s *State) Apply(e events.Event, seq uint64) {
 		return // no aggregate: nothing is decided by them, and names are anybody's
 	}
 	channel := e.Data.Channel()
-	h := Head{Seq: seq, Revision: s.heads[channel].Revision + 1, EventID: e.ID}
+	h := Head{Seq: seq, Revision: s.Head(channel).Revision + 1, EventID: e.ID}
 	s.heads[channel] = h
 	switch d := e.Data.(type) {
 	case *events.UserCreated:
@@ -115,7 +131,7 @@ func (s *State) Apply(e events.Event, seq uint64) {
 		delete(s.Apps, d.Name)
 	case *events.LockPlaced:
 		s.Locks[d.LockID] = &Lock{LockPlaced: *d, PlacedAt: e.Time}
-		s.targets[d.Target] = append(s.targets[d.Target], d.LockID)
+		s.targets[d.Target] = append(slices.Clip(s.targets[d.Target]), d.LockID)
 	case *events.LockLifted:
 		s.dropLock(d.LockID)
 	default:

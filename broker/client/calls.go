@@ -10,17 +10,20 @@ import (
 // CA fetches the CA's certificate. Whoever calls it trusts the connection for
 // another reason: a pinned fingerprint, or a file.
 func (c *Client) CA(ctx context.Context) (out api.CA, err error) {
-	return out, c.json(ctx, "GET", "/v1/ca", nil, &out)
+	err = c.json(ctx, "GET", "/v1/ca", nil, &out)
+	return out, err
 }
 
 // Login trades a password for a certificate.
 func (c *Client) Login(ctx context.Context, in api.Login) (out api.Certificate, err error) {
-	return out, c.json(ctx, "POST", "/v1/login", in, &out)
+	err = c.json(ctx, "POST", "/v1/login", in, &out)
+	return out, err
 }
 
 // Status says who the client is.
 func (c *Client) Status(ctx context.Context) (out api.Status, err error) {
-	return out, c.json(ctx, "GET", "/v1/status", nil, &out)
+	err = c.json(ctx, "GET", "/v1/status", nil, &out)
+	return out, err
 }
 
 // Apps lists what the user reaches and may ask for.
@@ -32,7 +35,8 @@ func (c *Client) Apps(ctx context.Context) ([]api.App, error) {
 
 // StartSession starts the use of an AWS role.
 func (c *Client) StartSession(ctx context.Context, in api.StartSession) (out api.Session, err error) {
-	return out, c.json(ctx, "POST", "/v1/sessions", in, &out)
+	err = c.json(ctx, "POST", "/v1/sessions", in, &out)
+	return out, err
 }
 
 // Sessions lists sessions: user "" is the caller's, "*" everybody's; state ""
@@ -45,7 +49,8 @@ func (c *Client) Sessions(ctx context.Context, user, state string) ([]api.Sessio
 
 // Session reads one session.
 func (c *Client) Session(ctx context.Context, id string) (out api.Session, err error) {
-	return out, c.json(ctx, "GET", "/v1/sessions/"+url.PathEscape(id), nil, &out)
+	err = c.json(ctx, "GET", "/v1/sessions/"+url.PathEscape(id), nil, &out)
+	return out, err
 }
 
 // EndSession ends a session.
@@ -55,7 +60,8 @@ func (c *Client) EndSession(ctx context.Context, id string) error {
 
 // CreateRequest asks for access.
 func (c *Client) CreateRequest(ctx context.Context, in api.CreateRequest) (out api.Request, err error) {
-	return out, c.json(ctx, "POST", "/v1/requests", in, &out)
+	err = c.json(ctx, "POST", "/v1/requests", in, &out)
+	return out, err
 }
 
 // Requests lists the access requests that the user may read; state "" is all.
@@ -67,12 +73,14 @@ func (c *Client) Requests(ctx context.Context, state string) ([]api.Request, err
 
 // Request reads one access request.
 func (c *Client) Request(ctx context.Context, id string) (out api.Request, err error) {
-	return out, c.json(ctx, "GET", "/v1/requests/"+url.PathEscape(id), nil, &out)
+	err = c.json(ctx, "GET", "/v1/requests/"+url.PathEscape(id), nil, &out)
+	return out, err
 }
 
 // Review approves or denies an access request.
 func (c *Client) Review(ctx context.Context, id string, in api.CreateReview) (out api.Request, err error) {
-	return out, c.json(ctx, "POST", "/v1/requests/"+url.PathEscape(id)+"/reviews", in, &out)
+	err = c.json(ctx, "POST", "/v1/requests/"+url.PathEscape(id)+"/reviews", in, &out)
+	return out, err
 }
 
 // DropRequest gives a request, or the access it granted, up.
@@ -82,7 +90,8 @@ func (c *Client) DropRequest(ctx context.Context, id string) error {
 
 // PlaceLock stops something at once.
 func (c *Client) PlaceLock(ctx context.Context, in api.CreateLock) (out api.Lock, err error) {
-	return out, c.json(ctx, "POST", "/v1/locks", in, &out)
+	err = c.json(ctx, "POST", "/v1/locks", in, &out)
+	return out, err
 }
 
 // Locks lists the locks in force.
@@ -108,7 +117,8 @@ func (c *Client) Apply(ctx context.Context, file string, yaml []byte, replace bo
 	if err != nil {
 		return out, err
 	}
-	return out, unmarshal(answer, &out)
+	err = unmarshal(answer, &out)
+	return out, err
 }
 
 // ResourcesYAML reads a kind of resources, or one of them, as a YAML file that
@@ -119,7 +129,8 @@ func (c *Client) ResourcesYAML(ctx context.Context, kind, name string) ([]byte, 
 
 // Resources reads a kind of resources, or one of them, as JSON documents.
 func (c *Client) Resources(ctx context.Context, kind, name string) (out api.Resources, err error) {
-	return out, c.json(ctx, "GET", resourcePath(kind, name), nil, &out)
+	err = c.json(ctx, "GET", resourcePath(kind, name), nil, &out)
+	return out, err
 }
 
 // DeleteResource ends a resource.

@@ -1,0 +1,191 @@
+package resource
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/posternhq/postern/broker/access"
+	"github.com/posternhq/postern/broker/policy"
+	"github.com/posternhq/postern/events"
+)
+
+// The kinds of resources, in the order in which they are applied: what others
+// refer to comes first.
+const (
+	KindRole = "role"
+	KindApp  = "app"
+	KindUser = "user"
+	KindLock = "lock"
+)
+
+// Kinds lists the kinds in the order in which they are applied.
+func Kinds() []string { return []string{KindRole, KindApp, KindUser, KindLock} }
+
+// planned kinds are known by name only.
+var planned = []string{"access_list", "token", "oidc", "saml", "cluster_settings"}
+
+// Document is one resource of a file. The field of its kind is set.
+type Document struct {
+	Kind, Name string
+	File       string
+	Line       int
+	// Revision that the document was read at, 0 for none.
+	Revision uint64
+
+	Role *events.Role
+	App  *events.App
+	User *events.User
+	Lock *Lock
+}
+
+// Lock is a lock as a file says it. Its name is the lock's id.
+type Lock struct {
+	Target  events.LockTarget
+	Message string
+	// TTL counts from when it is applied; ExpiresAt is a time. One of the two,
+	// or none.
+	TTL       time.Duration
+	ExpiresAt *time.Time
+}
+
+// Parse reads a file of documents. The error is Faults, every one of them;
+// documents are returned only when there is none. Warnings name what was
+// accepted and has no effect.
+func Parse(file string, data []byte) (docs []Document, warnings []string, err error) {
+	r := &reader{file: file}
+	dec := yaml.NewDecoder(bytes.NewReader(data))
+	seen := map[[2]string]int{}
+	for {
+		var node yaml.Node
+		err := dec.Decode(&node)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			r.faults = append(r.faults, syntaxFault(file, err))
+			break
+		}
+		if len(node.Content) == 0 || isNull(node.Content[0]) {
+			continue // nothing between two ---
+		}
+		d := r.document(node.Content[0])
+		if first, twice := seen[[2]string{d.Kind, d.Name}]; twice && d.Name != "" {
+			r.faultAt("metadata.name", fmt.Errorf("%s %s stands on line %d already", d.Kind, d.Name, first))
+		}
+		seen[[2]string{d.Kind, d.Name}] = d.Line
+		docs = append(docs, d)
+	}
+	if len(docs) == 0 && len(r.faults) == 0 {
+		r.faults = append(r.faults, Fault{file, 1, "", "there is no document in it"})
+	}
+	if len(r.faults) > 0 {
+		return nil, nil, r.faults
+	}
+	slices.SortStableFunc(docs, func(a, b Document) int {
+		return slices.Index(Kinds(), a.Kind) - slices.Index(Kinds(), b.Kind)
+	})
+	return docs, r.warnings, nil
+}
+
+var yamlLine = regexp.MustCompile(`line (\d+): `)
+
+func syntaxFault(file string, err error) Fault {
+	reason := strings.TrimPrefix(err.Error(), "yaml: ")
+	f := Fault{File: file, Line: 1, Reason: reason}
+	if m := yamlLine.FindStringSubmatchIndex(reason); m != nil {
+		f.Line, _ = strconv.Atoi(reason[m[2]:m[3]])
+		f.Reason = reason[:m[0]] + reason[m[1]:]
+	}
+	return f
+}
+
+func (r *reader) document(n *yaml.Node) Document {
+	r.lines = map[string]int{}
+	d := Document{File: r.file, Line: n.Line}
+	var version string
+	var meta metadata
+	var spec *yaml.Node
+	r.fields(n, "", map[string]func(*yaml.Node, string){
+		"kind":     func(n *yaml.Node, at string) { d.Kind = r.text(n, at) },
+		"version":  func(n *yaml.Node, at string) { version = r.text(n, at) },
+		"metadata": func(n *yaml.Node, at string) { meta = r.metadata(n, at) },
+		"spec":     func(n *yaml.Node, _ string) { spec = n },
+	}, []string{"sub_kind"})
+	d.Name, d.Revision = meta.name, meta.revision
+	if spec == nil {
+		spec = &yaml.Node{Kind: yaml.MappingNode, Line: n.Line}
+	}
+	if version != "" && !regexp.MustCompile(`^v[0-9]$`).MatchString(version) {
+		r.faultAt("version", fmt.Errorf("%q is not a version such as v8", version))
+	}
+	faults := len(r.faults)
+	var checked []policy.Fault
+	switch {
+	case d.Kind == KindUser:
+		d.User = r.user(spec, "spec", meta)
+		checked = access.CheckUser(*d.User)
+	case d.Kind == KindRole:
+		if version != "" && (version < "v4" || version > "v8") {
+			r.faultAt("version", fmt.Errorf("roles of version %s are not understood; v4 to v8 are", version))
+		}
+		d.Role = r.role(spec, "spec", meta)
+		checked = access.CheckRole(*d.Role)
+	case d.Kind == KindApp:
+		d.App = r.app(spec, "spec", meta)
+		checked = access.CheckApp(*d.App)
+	case d.Kind == KindLock:
+		d.Lock = r.lock(spec, "spec")
+		if len(r.faults) == faults {
+			if err := access.CheckLockTarget(d.Lock.Target); err != nil {
+				r.faultAt("spec.target", err)
+			}
+		}
+	case d.Kind == "":
+		r.faultAt("kind", fmt.Errorf("missing; want one of %s", strings.Join(Kinds(), ", ")))
+	case slices.Contains(planned, d.Kind):
+		r.faultAt("kind", fmt.Errorf("%s is not supported by this version", d.Kind))
+	default:
+		r.faultAt("kind", fmt.Errorf("%q is not a kind of resource; want one of %s", d.Kind, strings.Join(Kinds(), ", ")))
+	}
+	if len(r.faults) == faults { // what could not be read was said already
+		for _, f := range checked {
+			r.faultAt(f.Path, f.Err)
+		}
+	}
+	return d
+}
+
+// metadata is what every document has.
+type metadata struct {
+	name, description string
+	labels            map[string]string
+	revision          uint64
+}
+
+func (r *reader) metadata(n *yaml.Node, path string) metadata {
+	var m metadata
+	r.fields(n, path, map[string]func(*yaml.Node, string){
+		"name":        func(n *yaml.Node, at string) { m.name = r.text(n, at) },
+		"description": func(n *yaml.Node, at string) { m.description = r.text(n, at) },
+		"labels":      func(n *yaml.Node, at string) { m.labels = r.texts(n, at) },
+		"revision": func(n *yaml.Node, at string) {
+			var err error
+			if m.revision, err = strconv.ParseUint(r.text(n, at), 10, 64); err != nil {
+				r.warn(n, at, "is not a revision of postern's: it has no effect")
+			}
+		},
+		"expires": func(n *yaml.Node, at string) {
+			r.fault(n, at, "resources that expire are not supported: it would stay for ever")
+		},
+	}, []string{"id", "namespace"})
+	return m
+}

@@ -1,0 +1,163 @@
+package resource
+
+import (
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/posternhq/postern/broker/policy"
+	"github.com/posternhq/postern/events"
+)
+
+func (r *reader) role(n *yaml.Node, path string, meta metadata) *events.Role {
+	role := &events.Role{Name: meta.name, Description: meta.description, Labels: meta.labels}
+	r.fields(n, path, map[string]func(*yaml.Node, string){
+		"options": func(n *yaml.Node, at string) {
+			r.fields(n, at, map[string]func(*yaml.Node, string){
+				"max_session_ttl": func(n *yaml.Node, at string) {
+					role.Options.MaxSessionTTL = int64(r.duration(n, at) / time.Second)
+				},
+			}, teleportOptions)
+		},
+		"allow": func(n *yaml.Node, at string) { r.conditions(n, at, &role.Allow, false) },
+		"deny":  func(n *yaml.Node, at string) { r.conditions(n, at, &role.Deny, true) },
+	}, nil)
+	return role
+}
+
+func (r *reader) conditions(n *yaml.Node, path string, c *events.RoleConditions, deny bool) {
+	r.fields(n, path, map[string]func(*yaml.Node, string){
+		"app_labels":    func(n *yaml.Node, at string) { c.AppLabels = r.lists(n, at) },
+		"aws_role_arns": func(n *yaml.Node, at string) { c.AWSRoleARNs = r.list(n, at) },
+		"aws_actions":   func(n *yaml.Node, at string) { c.AWSActions = r.list(n, at) },
+		"aws_resources": func(n *yaml.Node, at string) { c.AWSResources = r.list(n, at) },
+		"aws_regions":   func(n *yaml.Node, at string) { c.AWSRegions = r.list(n, at) },
+		"request":       func(n *yaml.Node, at string) { c.Request = r.request(n, at, deny) },
+		"review_requests": func(n *yaml.Node, at string) {
+			c.ReviewRequests = r.review(n, at, deny)
+		},
+		"rules": func(n *yaml.Node, at string) {
+			r.items(n, at, func(n *yaml.Node, at string) {
+				if rule, ok := r.rule(n, at, deny); ok {
+					c.Rules = append(c.Rules, rule)
+				}
+			})
+		},
+		// Without it the role would select more apps than it says.
+		"app_labels_expression": func(n *yaml.Node, at string) {
+			r.fault(n, at, "label expressions are not supported: use app_labels")
+		},
+	}, teleportConditions)
+}
+
+func (r *reader) request(n *yaml.Node, path string, deny bool) *events.RequestConditions {
+	q := &events.RequestConditions{}
+	r.fields(n, path, map[string]func(*yaml.Node, string){
+		"roles":               func(n *yaml.Node, at string) { q.Roles = r.list(n, at) },
+		"search_as_roles":     func(n *yaml.Node, at string) { q.SearchAsRoles = r.list(n, at) },
+		"suggested_reviewers": func(n *yaml.Node, at string) { q.SuggestedReviewers = r.list(n, at) },
+		"max_duration":        func(n *yaml.Node, at string) { q.MaxDuration = int64(r.duration(n, at) / time.Second) },
+		"thresholds": func(n *yaml.Node, at string) {
+			r.items(n, at, func(n *yaml.Node, at string) { q.Thresholds = append(q.Thresholds, r.threshold(n, at)) })
+		},
+		"reason": func(n *yaml.Node, at string) {
+			r.fields(n, at, map[string]func(*yaml.Node, string){
+				"mode": func(n *yaml.Node, at string) {
+					switch mode := r.text(n, at); mode {
+					case "required":
+						q.ReasonRequired = true
+					case "optional", "":
+					default:
+						r.fault(n, at, "%q is not required or optional", mode)
+					}
+				},
+			}, []string{"prompt"})
+		},
+		"claims_to_roles": func(n *yaml.Node, at string) { r.claims(n, at, deny) },
+	}, []string{"annotations", "kubernetes_resources"})
+	if reflect.ValueOf(*q).IsZero() {
+		return nil
+	}
+	return q
+}
+
+func (r *reader) threshold(n *yaml.Node, path string) events.Threshold {
+	t := events.Threshold{Approve: 1, Deny: 1}
+	r.fields(n, path, map[string]func(*yaml.Node, string){
+		"name":    func(n *yaml.Node, at string) { t.Name = r.text(n, at) },
+		"approve": func(n *yaml.Node, at string) { t.Approve = r.number(n, at) },
+		"deny":    func(n *yaml.Node, at string) { t.Deny = r.number(n, at) },
+		"filter": func(n *yaml.Node, at string) {
+			if t.Filter = r.text(n, at); t.Filter != "" {
+				r.warn(n, at, "filters cannot be evaluated yet: no review counts for this threshold")
+			}
+		},
+	}, nil)
+	return t
+}
+
+func (r *reader) review(n *yaml.Node, path string, deny bool) *events.ReviewConditions {
+	q := &events.ReviewConditions{}
+	r.fields(n, path, map[string]func(*yaml.Node, string){
+		"roles":            func(n *yaml.Node, at string) { q.Roles = r.list(n, at) },
+		"preview_as_roles": func(n *yaml.Node, at string) { q.PreviewAsRoles = r.list(n, at) },
+		"where": func(n *yaml.Node, at string) {
+			if q.Where = r.text(n, at); q.Where != "" && !deny {
+				r.warn(n, at, "conditions cannot be evaluated yet: this lets nobody review")
+			}
+		},
+		"claims_to_roles": func(n *yaml.Node, at string) { r.claims(n, at, deny) },
+	}, nil)
+	if reflect.ValueOf(*q).IsZero() {
+		return nil
+	}
+	return q
+}
+
+// claims may be lost where they allow, not where they deny.
+func (r *reader) claims(n *yaml.Node, path string, deny bool) {
+	switch {
+	case isEmpty(n):
+	case deny:
+		r.fault(n, path, "is not supported: what it denies would be allowed")
+	default:
+		r.warn(n, path, "has no effect in postern")
+	}
+}
+
+// rule reads access to postern's own resources; Teleport's others fall away.
+func (r *reader) rule(n *yaml.Node, path string, deny bool) (events.ResourceRule, bool) {
+	var rule events.ResourceRule
+	conditional := false
+	named := func(n *yaml.Node, at string, ours, theirs []string) []string {
+		var out []string
+		for _, v := range r.list(n, at) {
+			switch {
+			case v == "*" || slices.Contains(ours, v):
+				out = append(out, v)
+			case slices.Contains(theirs, v):
+				r.warn(n, at, v+" has no meaning in postern")
+			default:
+				r.fault(n, at, "%q is not known; want one of %s or *", v, strings.Join(ours, ", "))
+			}
+		}
+		return out
+	}
+	r.fields(n, path, map[string]func(*yaml.Node, string){
+		"resources": func(n *yaml.Node, at string) {
+			rule.Resources = named(n, at, policy.RuleResources(), teleportResources)
+		},
+		"verbs": func(n *yaml.Node, at string) {
+			rule.Verbs = named(n, at, policy.RuleVerbs(), teleportVerbs)
+		},
+		"where": func(n *yaml.Node, at string) {
+			if conditional = !isEmpty(n); conditional && !deny {
+				r.warn(n, at, "conditions cannot be evaluated yet: this rule allows nothing")
+			}
+		},
+	}, []string{"actions"})
+	return rule, len(rule.Resources) > 0 && len(rule.Verbs) > 0 && (deny || !conditional)
+}
