@@ -11,6 +11,9 @@ import (
 type Call struct {
 	// Action is the IAM action, "s3:GetObject".
 	Action string
+	// Also lists further actions that the call needs or may exercise. Each must
+	// be permitted as Action must, by the call's own access level.
+	Also []string
 	// AccessLevel is "Read", "Write", "List", "Tagging" or "Permissions
 	// management".
 	AccessLevel string

@@ -57,7 +57,21 @@ func (d *Decision) permit(p *policy, call Call) {
 		d.Allowed = true
 		return
 	}
-	perms := p.perms
+	also := call.Also
+	d.permitAction(p.perms, call)
+	for i := 0; d.Allowed && i < len(also); i++ {
+		role := d.allow
+		call.Action = also[i]
+		d.Allowed = false
+		if d.permitAction(p.perms, call); d.Allowed {
+			d.allow = role
+		} else {
+			d.call = call
+		}
+	}
+}
+
+func (d *Decision) permitAction(perms []events.Permission, call Call) {
 	for i := range perms {
 		p := &perms[i]
 		// An effect that this version does not know denies.

@@ -17,6 +17,7 @@ func TestPermissions(t *testing.T) {
 	two := grants.Call{Action: "dynamodb:BatchGetItem", AccessLevel: "Read", Resources: []string{"arn:t/a", "arn:t/b"}, Region: "us-east-1"}
 	acl := grants.Call{Action: "s3:PutObjectAcl", AccessLevel: "Permissions management", Resources: []string{"arn:aws:s3:::b/k"}, Region: "us-east-1"}
 	regions := grants.Call{Action: "s3:GetObject", AccessLevel: "Read", Resources: []string{"arn:aws:s3:::b/k"}, Region: "*"}
+	copied := grants.Call{Action: "s3:PutObject", Also: []string{"s3:PutObjectTagging", "s3:GetObject"}, AccessLevel: "Write", Resources: []string{"arn:aws:s3:::b/k"}, Region: "us-east-1"}
 	type perms = []events.Permission
 	allow := func(actions, resources, regions string) events.Permission {
 		return events.Permission{Role: "dev", Effect: "Allow", Actions: fields(actions), Resources: fields(resources), Regions: fields(regions)}
@@ -70,6 +71,9 @@ func TestPermissions(t *testing.T) {
 		{"unknown level", perms{allow("@Read", "", "")}, grants.Call{Action: "s3:GetObject"}, "no role of the session allows it", "cannot tell which IAM action"},
 		{"unknown resource", perms{allow("", "arn:aws:s3:::b/*", "")}, grants.Call{Action: "s3:GetObject"}, "no role of the session allows it", "cannot tell which resources"},
 		{"unknown resource denied", perms{allow("", "", ""), deny("", "arn:aws:s3:::b/*", "")}, grants.Call{Action: "s3:GetObject"}, "role guard denies arn:aws:s3:::b/*", "cannot tell which resources"},
+		{"several actions", perms{allow("s3:Put*,s3:GetObject", "", "")}, copied, "", ""},
+		{"one of several missing", perms{allow("s3:Put*", "", "")}, copied, "no role of the session allows it", "allows s3:GetObject"},
+		{"one of several denied", perms{allow("", "", ""), deny("s3:GetObject", "", "")}, copied, "role guard denies s3:GetObject", "denies s3:GetObject by"},
 		{"unknown resource, all", perms{allow("", "*", "")}, grants.Call{Action: "s3:GetObject"}, "", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {

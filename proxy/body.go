@@ -1,0 +1,118 @@
+package proxy
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net/http"
+	"sync/atomic"
+
+	"github.com/posternhq/postern/proxy/awsreq"
+	"github.com/posternhq/postern/proxy/sigv4"
+)
+
+// headSize is how much of a body is read to recognise the request.
+const headSize = 64 << 10
+
+// body is a request's body on its way to AWS: what was read of it to recognise
+// or to hash it comes first, then the rest straight from the client.
+type body struct {
+	src io.ReadCloser
+	// head is the beginning, whole says that nothing follows.
+	head  []byte
+	whole bool
+	// spilled takes the place of head and src once the body was hashed.
+	spilled *sigv4.HashedBody
+	reader  io.Reader
+	passed  atomic.Int64
+	// broken is set when the client's side failed.
+	broken atomic.Bool
+}
+
+func newBody(r *http.Request) *body {
+	b := &body{src: r.Body}
+	if r.ContentLength == 0 || r.Body == nil || r.Body == http.NoBody {
+		b.src, b.whole = http.NoBody, true
+	}
+	b.reader = b.src
+	return b
+}
+
+// Read is for the transport, which counts as having passed what it took.
+func (b *body) Read(p []byte) (int, error) {
+	n, err := b.reader.Read(p)
+	b.passed.Add(int64(n))
+	if err != nil && err != io.EOF {
+		b.broken.Store(true)
+	}
+	return n, err
+}
+
+// Close is for the transport. The client's side is the server's to close.
+func (b *body) Close() error { return nil }
+
+func (b *body) count() int64 { return b.passed.Load() }
+
+// release frees a spilled body.
+func (b *body) release() {
+	if b.spilled != nil {
+		_ = b.spilled.Close() // unlinked long ago
+	}
+}
+
+// peek reads the beginning of the body if recognition may need it. S3's objects
+// are left alone: their names are in the head.
+func (c *call) peek() bool {
+	b := c.body
+	if b.whole || c.host.S3 != awsreq.NotS3 && (c.r.Method != http.MethodPost) {
+		return true
+	}
+	size := int64(headSize)
+	if n := c.r.ContentLength; n > 0 && n < size {
+		size = n
+	}
+	head := make([]byte, size)
+	n, err := io.ReadFull(b.src, head)
+	b.head = head[:n]
+	switch {
+	case err == nil:
+		b.whole = c.r.ContentLength == int64(n)
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF) && c.r.ContentLength < 0:
+		b.whole = true
+	case c.ctx.Err() != nil:
+		c.cut()
+		return false
+	default:
+		c.fail("body", "RequestTimeout", http.StatusBadRequest, "the request's body broke off: "+err.Error())
+		return false
+	}
+	b.reader = bytes.NewReader(b.head)
+	if !b.whole {
+		b.reader = io.MultiReader(b.reader, b.src)
+	}
+	return true
+}
+
+// hashBody computes the payload's hash where the signature needs one that nobody
+// has declared. The helper's word is enough: AWS checks it.
+func (c *call) hashBody() bool {
+	if c.auth.Payload != sigv4.PayloadUndeclared || c.hash != "" {
+		return true
+	}
+	b := c.body
+	if b.whole && len(b.head) == 0 {
+		c.hash = sigv4.EmptyHash
+		return true
+	}
+	hashed, err := sigv4.HashBody(b.reader, c.p.cfg.SpillDir)
+	switch {
+	case err == nil:
+		b.spilled, b.reader, c.hash = hashed, hashed, hashed.Hash
+		return true
+	case c.ctx.Err() != nil:
+		c.cut()
+	default:
+		c.fail("body", "RequestTimeout", http.StatusBadRequest, "the request's body could not be read to its end: "+err.Error())
+	}
+	return false
+}

@@ -1,0 +1,113 @@
+package proxy
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/posternhq/postern/events"
+)
+
+const (
+	// probe is how often the proxy asks the stream where it ends, so that a
+	// subscription that has silently died is found out: locks must not be missed.
+	probe = 2 * time.Second
+	// pause is between two attempts to follow the stream.
+	pause = 250 * time.Millisecond
+)
+
+// follow keeps grants up to date until ctx ends. Whenever it may be behind the
+// stream, grants refuses everything.
+func (p *Proxy) follow(ctx context.Context) {
+	for ctx.Err() == nil {
+		err := p.followOnce(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		p.grants.Stale(fmt.Sprintf("the ACCESS stream cannot be followed: %v", err))
+		p.log.Error().Err(err).Msg("following the ACCESS stream; refusing every request until it works")
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+		}
+	}
+}
+
+// followOnce applies events until the stream fails or falls silent.
+func (p *Proxy) followOnce(ctx context.Context) error {
+	end, err := p.end(ctx)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	if p.grants.Seq() >= end {
+		p.caughtUp()
+	}
+	go p.watch(ctx, cancel)
+	n := 0
+	for e, err := range p.journal.Follow(ctx, events.Access, p.grants.Seq()) {
+		switch {
+		case err != nil && e.Seq == 0:
+			return err
+		case err != nil:
+			p.log.Error().Err(err).Str("channel", e.Channel).Msg("event of a type that this version does not know")
+			err = p.grants.Undecodable(e.Seq, e.Channel, err)
+		default:
+			err = p.grants.Apply(e.Seq, e.Event, p.now())
+		}
+		if err != nil {
+			return err
+		}
+		if n++; n%10_000 == 0 {
+			p.grants.Forget(p.now())
+		}
+		if e.Seq == end || e.Seq > end && n == 1 {
+			p.caughtUp()
+		}
+	}
+	if err := context.Cause(ctx); err != nil {
+		return err
+	}
+	return fmt.Errorf("it ended at sequence %d", p.grants.Seq())
+}
+
+func (p *Proxy) caughtUp() {
+	p.grants.Fresh()
+	p.readied.Do(func() {
+		close(p.ready)
+		p.log.Info().Uint64("sequence", p.grants.Seq()).Msg("proxy is ready")
+	})
+}
+
+// watch cancels the subscription when the stream cannot be asked, or has for a
+// whole interval held more than what has arrived.
+func (p *Proxy) watch(ctx context.Context, cancel context.CancelCauseFunc) {
+	t := time.NewTicker(probe)
+	defer t.Stop()
+	var owed uint64
+	for {
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			return
+		}
+		have := p.grants.Seq()
+		if have < owed {
+			cancel(fmt.Errorf("the stream was at sequence %d %v ago, and only %d has arrived", owed, probe, have))
+			return
+		}
+		end, err := p.end(ctx)
+		if err != nil {
+			cancel(err)
+			return
+		}
+		owed = end
+	}
+}
+
+func (p *Proxy) end(ctx context.Context) (uint64, error) {
+	ctx, cancel := context.WithTimeout(ctx, probe)
+	defer cancel()
+	return p.journal.Last(ctx, events.Access)
+}

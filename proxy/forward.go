@@ -1,0 +1,213 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/posternhq/postern/events"
+	"github.com/posternhq/postern/proxy/awserr"
+)
+
+// flight is the exchange with AWS of an admitted call.
+type flight struct {
+	*call
+	answer  *http.Response
+	headed  time.Time
+	written int64
+	// started says that the client has been sent the answer's status.
+	started atomic.Bool
+}
+
+// forward sends the request to AWS and the answer to the client, both as they
+// come, and records what became of it.
+func (c *call) forward(out *http.Request) {
+	f := &flight{call: c}
+	rc := http.NewResponseController(c.w)
+	if !c.body.whole {
+		// AWS may answer before it has all of the body; HTTP/2 needs no leave.
+		_ = rc.EnableFullDuplex()
+	}
+	// Whoever waits for the client's bytes, or for the client to take some, is
+	// woken when the call is cut.
+	unhook := context.AfterFunc(c.ctx, func() {
+		past := time.Unix(1, 0)
+		_ = rc.SetReadDeadline(past) // fails only where the connection is gone
+		if f.started.Load() {
+			_ = rc.SetWriteDeadline(past)
+		}
+	})
+	answer, err := c.p.upstream.RoundTrip(out)
+	if err != nil {
+		unhook()
+		f.unanswered(err)
+		return
+	}
+	defer answer.Body.Close()
+	f.answer, f.headed = answer, c.p.now()
+	err = f.relay(rc)
+	if !unhook() && err == nil {
+		err = context.Cause(c.ctx) // it was cut at its very end
+	}
+	f.complete(err)
+	if err != nil {
+		// The client has part of an answer. Closing the connection is the one way
+		// left to say that it is not all.
+		panic(http.ErrAbortHandler)
+	}
+}
+
+// unanswered handles the lack of an answer.
+func (f *flight) unanswered(err error) {
+	switch {
+	case f.ctx.Err() != nil:
+		what, detail := f.interruption(nil)
+		f.record(&events.AWSRequestCompleted{Interrupted: what, InterruptedDetail: detail})
+		if what == "client_gone" {
+			panic(http.ErrAbortHandler)
+		}
+		f.refuse(what, detail)
+	case f.body.broken.Load():
+		f.record(&events.AWSRequestCompleted{Interrupted: "client_gone", InterruptedDetail: "the request's body broke off"})
+		panic(http.ErrAbortHandler)
+	default:
+		f.fail("forward", "ServiceUnavailable", http.StatusServiceUnavailable, "AWS could not be reached at "+f.host.Name+": "+err.Error())
+	}
+}
+
+// refuse tells a client whose upload was cut why.
+func (f *flight) refuse(what, detail string) {
+	f.w.Header().Set("Connection", "close")
+	e := awserr.Error{Code: awserr.AccessDenied(f.r), Message: "postern: " + detail, RequestID: f.about.RequestID}
+	if what == "upstream" {
+		e.Code, e.Status = "ServiceUnavailable", http.StatusServiceUnavailable
+	}
+	awserr.Write(f.w, f.r, e)
+}
+
+// relay copies the answer. An error means that the client did not get all of it.
+func (f *flight) relay(rc *http.ResponseController) error {
+	h := f.w.Header()
+	for name, v := range endToEnd(f.answer.Header) {
+		h[name] = v
+	}
+	for _, name := range []string{"Content-Type", "Date"} {
+		if _, ok := h[name]; !ok {
+			h[name] = nil // or net/http would make one up
+		}
+	}
+	announced := len(f.answer.Trailer)
+	for name := range f.answer.Trailer {
+		h.Add("Trailer", name)
+	}
+	f.started.Store(true)
+	f.w.WriteHeader(f.answer.StatusCode)
+	if err := f.copy(rc); err != nil {
+		return err
+	}
+	for name, v := range f.answer.Trailer {
+		if len(f.answer.Trailer) != announced {
+			name = http.TrailerPrefix + name
+		}
+		h[name] = v
+	}
+	return nil
+}
+
+// errClient marks a failure on the client's side.
+var errClient = errors.New("the client does not take the answer")
+
+// copy streams the answer's body. It flushes whenever AWS pauses, that is after
+// every read that did not fill the buffer.
+func (f *flight) copy(rc *http.ResponseController) error {
+	buf := f.p.buffers.Get().(*[]byte)
+	defer f.p.buffers.Put(buf)
+	for {
+		n, err := f.answer.Body.Read(*buf)
+		if n > 0 {
+			wrote, werr := f.w.Write((*buf)[:n])
+			f.written += int64(wrote)
+			if werr != nil {
+				return errClient
+			}
+		}
+		switch {
+		case err == io.EOF:
+			return nil
+		case err != nil:
+			return err
+		}
+		// An answer of known length that is complete is flushed by its end.
+		if n < len(*buf) && f.written != f.answer.ContentLength {
+			if rc.Flush() != nil {
+				return errClient
+			}
+		}
+	}
+}
+
+// interruption says what cut the exchange short.
+func (f *flight) interruption(err error) (what, detail string) {
+	switch cause := context.Cause(f.ctx); cause := cause.(type) {
+	case nil:
+		if errors.Is(err, errClient) {
+			return "client_gone", ""
+		}
+		return "upstream", err.Error()
+	case *cutError:
+		return cause.Cause(), cause.Reason()
+	default:
+		switch cause {
+		case errExpired:
+			return "session_expired", "session " + f.id + " expired"
+		case errShutdown:
+			return "upstream", errShutdown.Error()
+		}
+		return "client_gone", ""
+	}
+}
+
+// complete records an exchange that AWS answered.
+func (f *flight) complete(err error) {
+	h := f.answer.Header
+	e := &events.AWSRequestCompleted{
+		Status:        f.answer.StatusCode,
+		AWSRequestID:  h.Get("X-Amzn-Requestid"),
+		AWSErrorCode:  errorCode(h),
+		ResponseBytes: f.written,
+		LatencyMicros: f.headed.Sub(f.about.ReceivedAt).Microseconds(),
+	}
+	if e.AWSRequestID == "" {
+		e.AWSRequestID = h.Get("X-Amz-Request-Id")
+	}
+	if err != nil {
+		e.Interrupted, e.InterruptedDetail = f.interruption(err)
+	}
+	f.record(e)
+}
+
+func (f *flight) record(e *events.AWSRequestCompleted) {
+	e.AWSRequest = f.about
+	e.RequestBytes = f.body.count()
+	e.DurationMicros = f.p.now().Sub(f.about.ReceivedAt).Microseconds()
+	f.p.recorder.later(f.event(e), false)
+}
+
+// errorCode reads the headers that carry an error's code. The JSON protocols
+// send "Code", "Code:uri" or "namespace#Code"
+// (https://smithy.io/2.0/aws/protocols/aws-restjson1-protocol.html#operation-error-serialization).
+func errorCode(h http.Header) string {
+	code := h.Get("X-Amzn-Errortype")
+	if code == "" {
+		code = h.Get("X-Amz-Error-Code")
+	}
+	code, _, _ = strings.Cut(code, ":")
+	if i := strings.LastIndexByte(code, '#'); i >= 0 {
+		code = code[i+1:]
+	}
+	return code
+}

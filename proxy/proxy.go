@@ -1,0 +1,279 @@
+// Package proxy stands between people's AWS clients and AWS: it authenticates,
+// decides, records, signs, forwards, and records again.
+//
+// The path of one request: mutual TLS gives the user, the Postern-Session header
+// the session; package awsreq tells what is asked of AWS; package grants
+// decides; package sts gives credentials of the session's role;
+// io.postern.aws.request.admitted.v1 is appended to the journal and acknowledged;
+// package sigv4 signs; the request streams to AWS and the answer back;
+// io.postern.aws.request.completed.v1 follows.
+//
+// Invariants:
+//
+//   - Nothing of a request goes to AWS before its admitted event is durable.
+//   - What the proxy does not know, it refuses: an unknown session, a host that
+//     may not be AWS's, a view of the ACCESS stream that may be old.
+//   - Every admitted request gets one completed, denied or failed event that
+//     names it as its cause, retried until the journal has it or the proxy is
+//     stopped.
+//   - Path, query and body reach AWS byte for byte; what cannot be reproduced is
+//     refused. Memory for a request does not grow with its body.
+package proxy
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/rs/zerolog"
+
+	"github.com/posternhq/postern/events"
+	"github.com/posternhq/postern/events/journal"
+	"github.com/posternhq/postern/proxy/awsreq"
+	"github.com/posternhq/postern/proxy/grants"
+	"github.com/posternhq/postern/proxy/sigv4"
+	"github.com/posternhq/postern/proxy/sts"
+)
+
+// InternalHost is the host of the proxy's own endpoints.
+const InternalHost = "postern.internal"
+
+const (
+	// grace is how long requests may go on when the proxy is stopped.
+	grace = 10 * time.Second
+	// drain is how long the journal has to take the last events.
+	drain = 15 * time.Second
+)
+
+// Config says how a proxy listens, whom it trusts and how it reaches AWS.
+type Config struct {
+	// Name of the proxy, as in events and in locks on agents.
+	Name string
+	// Listen is HOST:PORT; port 0 takes a free one, see [Proxy.Addr].
+	Listen string
+	// Certificate is the server's, from postern's CA. GetCertificate, if set, takes
+	// its place: for certificates that are renewed.
+	Certificate    tls.Certificate
+	GetCertificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
+	// ClientCAs issue users' certificates.
+	ClientCAs *x509.CertPool
+	Journal   *journal.Journal
+	AWS       AWS
+	// SpillDir takes bodies over 1 MiB that have to be hashed before they can be
+	// sent, unlinked; "" means the system's directory for temporary files.
+	SpillDir string
+	Log      zerolog.Logger
+	// Now is the clock; nil means time.Now.
+	Now func() time.Time
+}
+
+// AWS says how AWS is reached.
+type AWS struct {
+	Link sts.Link
+	// Region is where STS is called for apps without a region.
+	Region string
+	// Base gives the credentials that the proxy runs with; nil means the SDK's
+	// default chain.
+	Base aws.CredentialsProvider
+}
+
+// Proxy is the service. Make it with New, run it with Run.
+type Proxy struct {
+	cfg      Config
+	log      zerolog.Logger
+	now      func() time.Time
+	journal  *journal.Journal
+	grants   *grants.Grants
+	table    *awsreq.Table
+	holder   *sts.Holder
+	signer   sigv4.Signer
+	upstream *http.Transport
+	recorder *recorder
+	buffers  sync.Pool
+
+	ready    chan struct{}
+	readied  sync.Once
+	mu       sync.Mutex
+	listener net.Listener
+}
+
+// New checks the configuration and builds a proxy. It starts nothing.
+func New(cfg Config) (*Proxy, error) {
+	switch {
+	case cfg.Name == "":
+		return nil, errors.New("proxy: no name")
+	case cfg.Journal == nil:
+		return nil, errors.New("proxy: no journal")
+	case cfg.ClientCAs == nil:
+		return nil, errors.New("proxy: no certificate authority for users' certificates")
+	case cfg.GetCertificate == nil && len(cfg.Certificate.Certificate) == 0:
+		return nil, errors.New("proxy: no server certificate")
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	table, err := awsreq.New()
+	if err != nil {
+		return nil, fmt.Errorf("proxy: %w", err)
+	}
+	p := &Proxy{
+		cfg:      cfg,
+		log:      cfg.Log,
+		now:      cfg.Now,
+		journal:  cfg.Journal,
+		grants:   grants.New(cfg.Name),
+		table:    table,
+		upstream: newUpstream(cfg.AWS.Link),
+		recorder: newRecorder(cfg.Journal, cfg.Log),
+		buffers:  sync.Pool{New: func() any { b := make([]byte, 32<<10); return &b }},
+		ready:    make(chan struct{}),
+	}
+	p.holder, err = sts.New(sts.Config{
+		Proxy: cfg.Name, Link: cfg.AWS.Link, Region: cfg.AWS.Region, Base: cfg.AWS.Base,
+		Record: func(ctx context.Context, e events.Event) error {
+			_, err := cfg.Journal.Append(ctx, e)
+			return err
+		},
+		Log: cfg.Log, Now: cfg.Now,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("proxy: %w", err)
+	}
+	return p, nil
+}
+
+// newUpstream makes the pool of connections to AWS. HTTP/1.1 only: AWS's
+// endpoints gain nothing by HTTP/2 for requests that have one body and one
+// answer, and a lost connection takes one request with it.
+func newUpstream(link sts.Link) *http.Transport {
+	t := &http.Transport{
+		Proxy:                 http.ProxyFromEnvironment,
+		DialContext:           (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
+		TLSClientConfig:       &tls.Config{ClientSessionCache: tls.NewLRUClientSessionCache(256)},
+		TLSHandshakeTimeout:   10 * time.Second,
+		ExpectContinueTimeout: time.Second,
+		// The client's Accept-Encoding is its own affair.
+		DisableCompression:  true,
+		MaxIdleConns:        1024,
+		MaxIdleConnsPerHost: 256,
+		// AWS closes what is idle after 20 s or later.
+		IdleConnTimeout: 15 * time.Second,
+		ReadBufferSize:  32 << 10,
+		WriteBufferSize: 32 << 10,
+		Protocols:       new(http.Protocols),
+	}
+	t.Protocols.SetHTTP1(true)
+	link.Apply(t)
+	return t
+}
+
+// Ready is closed once the proxy listens and knows all of the ACCESS stream.
+func (p *Proxy) Ready() <-chan struct{} { return p.ready }
+
+// Addr is where the proxy listens, "" before Run.
+func (p *Proxy) Addr() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.listener == nil {
+		return ""
+	}
+	return p.listener.Addr().String()
+}
+
+// Run serves until ctx ends. Then it lets running requests finish for up to 10 s,
+// cuts the others, and waits up to 15 s until their events are recorded.
+func (p *Proxy) Run(ctx context.Context) error {
+	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", p.cfg.Listen)
+	if err != nil {
+		return fmt.Errorf("proxy: %w", err)
+	}
+	p.mu.Lock()
+	p.listener = ln
+	p.mu.Unlock()
+
+	requests, cut := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer cut(nil)
+	srv := &http.Server{
+		Handler:           p,
+		TLSConfig:         p.tlsConfig(),
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       5 * time.Minute,
+		MaxHeaderBytes:    64 << 10,
+		BaseContext:       func(net.Listener) context.Context { return requests },
+		ErrorLog:          serverLog(p.log),
+		Protocols:         new(http.Protocols),
+	}
+	srv.Protocols.SetHTTP1(true)
+	srv.Protocols.SetHTTP2(true)
+
+	background, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	var wg sync.WaitGroup
+	wg.Go(func() { p.follow(background) })
+	wg.Go(func() { p.tidy(background) })
+	served := make(chan error, 1)
+	go func() { served <- srv.ServeTLS(ln, "", "") }()
+	p.log.Info().Str("addr", ln.Addr().String()).Msg("proxy listens")
+
+	select {
+	case err = <-served:
+	case <-ctx.Done():
+		err = nil
+	}
+	last, done := context.WithTimeout(context.WithoutCancel(ctx), grace)
+	defer done()
+	if srv.Shutdown(last) != nil {
+		cut(errShutdown)
+		// Handlers that were cut end by themselves; this closes who never will.
+		last, done := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+		defer done()
+		if srv.Shutdown(last) != nil {
+			_ = srv.Close() // there is nothing left to save
+		}
+	}
+	p.holder.Wait()
+	p.recorder.drain(drain)
+	stop()
+	wg.Wait()
+	p.upstream.CloseIdleConnections()
+	if err != nil && !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("proxy: serve: %w", err)
+	}
+	return nil
+}
+
+func (p *Proxy) tlsConfig() *tls.Config {
+	c := &tls.Config{
+		MinVersion: tls.VersionTLS13,
+		ClientAuth: tls.RequireAndVerifyClientCert,
+		ClientCAs:  p.cfg.ClientCAs,
+	}
+	if p.cfg.GetCertificate != nil {
+		c.GetCertificate = p.cfg.GetCertificate
+	} else {
+		c.Certificates = []tls.Certificate{p.cfg.Certificate}
+	}
+	return c
+}
+
+// tidy forgets what is over.
+func (p *Proxy) tidy(ctx context.Context) {
+	t := time.NewTicker(5 * time.Second)
+	defer t.Stop()
+	for {
+		select {
+		case <-t.C:
+			p.grants.Forget(p.now())
+			p.holder.Sweep()
+		case <-ctx.Done():
+			return
+		}
+	}
+}

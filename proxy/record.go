@@ -1,0 +1,118 @@
+package proxy
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/posternhq/postern/events"
+	"github.com/posternhq/postern/events/journal"
+)
+
+const (
+	// patience is how long a request waits for its admitted event.
+	patience = 5 * time.Second
+	// hold is how long an event about the past waits for company. A commit that
+	// is under way delays the next one, so a completed event sent at once would
+	// make the client's next request wait for it; sent right after the next
+	// admitted event is durable, it costs nobody anything.
+	hold = 4 * time.Millisecond
+	// backlog bounds the denials that wait for a journal that does not answer.
+	// What was admitted is always kept: while the journal is down, nothing new is.
+	backlog = 4096
+)
+
+// recorder appends events: admitted ones while the request waits, all others
+// behind its back, as long as it takes.
+type recorder struct {
+	journal *journal.Journal
+	log     zerolog.Logger
+	// quit ends the retries.
+	quit    context.Context
+	cancel  context.CancelFunc
+	waiting atomic.Int64
+	sending sync.WaitGroup
+
+	mu    sync.Mutex
+	held  []events.Event
+	timer *time.Timer
+}
+
+func newRecorder(j *journal.Journal, log zerolog.Logger) *recorder {
+	r := &recorder{journal: j, log: log}
+	r.quit, r.cancel = context.WithCancel(context.Background())
+	return r
+}
+
+// now appends e and returns when it is durable, or when patience is over.
+func (r *recorder) now(ctx context.Context, e events.Event) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	_, err := r.journal.Append(ctx, e)
+	r.release()
+	return err
+}
+
+// later appends e soon, trying again until it is durable. optional events are
+// dropped, with a line in the log, while too many wait.
+func (r *recorder) later(e events.Event, optional bool) {
+	if r.waiting.Load() >= backlog && optional {
+		r.log.Error().Str("type", string(e.Data.Type())).Str("about", e.Data.Thing()).Msg("event dropped: the journal has not answered for thousands of them")
+		return
+	}
+	r.waiting.Add(1)
+	r.sending.Add(1)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.held = append(r.held, e)
+	if len(r.held) == 1 {
+		r.timer = time.AfterFunc(hold, r.release)
+	}
+}
+
+// release sends what is held.
+func (r *recorder) release() {
+	r.mu.Lock()
+	held := r.held
+	r.held = nil
+	if r.timer != nil {
+		r.timer.Stop()
+		r.timer = nil
+	}
+	r.mu.Unlock()
+	for _, e := range held {
+		go r.send(e)
+	}
+}
+
+func (r *recorder) send(e events.Event) {
+	defer r.sending.Done()
+	defer r.waiting.Add(-1)
+	for wait := 50 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
+		ctx, cancel := context.WithTimeout(r.quit, 2*patience)
+		_, err := r.journal.Append(ctx, e)
+		cancel()
+		if err == nil {
+			return
+		}
+		r.log.Warn().Err(err).Str("id", e.ID).Msg("event not recorded yet; trying again")
+		select {
+		case <-time.After(wait):
+		case <-r.quit.Done():
+			r.log.Error().Err(err).Str("id", e.ID).Str("type", string(e.Data.Type())).Str("about", e.Data.Thing()).Msg("event lost: the proxy stops and the journal does not answer")
+			return
+		}
+	}
+}
+
+// drain sends what is held and waits until all is durable, at most for d.
+func (r *recorder) drain(d time.Duration) {
+	r.release()
+	t := time.AfterFunc(d, r.cancel)
+	r.sending.Wait()
+	t.Stop()
+	r.cancel()
+}

@@ -1,0 +1,337 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/posternhq/postern/events"
+	"github.com/posternhq/postern/events/journal"
+	"github.com/posternhq/postern/proxy/awserr"
+	"github.com/posternhq/postern/proxy/awsreq"
+	"github.com/posternhq/postern/proxy/grants"
+	"github.com/posternhq/postern/proxy/sigv4"
+)
+
+// Headers by which the helper speaks to the proxy. None reaches AWS.
+const (
+	headerPrefix  = "Postern-"
+	sessionHeader = "Postern-Session"
+	hashHeader    = "Postern-Payload-Sha256"
+)
+
+var (
+	errShutdown = errors.New("the proxy is shutting down")
+	errExpired  = errors.New("the session expired")
+)
+
+// cutError is the cause of the end of a running request whose access was taken
+// away.
+type cutError struct{ grants.Decision }
+
+func (e *cutError) Error() string { return e.Reason() }
+
+// call is one request on its way.
+type call struct {
+	p       *Proxy
+	w       http.ResponseWriter
+	r       *http.Request
+	ctx     context.Context // ends with the client, the session, or a lock
+	about   events.AWSRequest
+	user    string
+	id      string // session
+	hash    string // of the payload, from the helper
+	path    string
+	query   string
+	host    awsreq.Host
+	auth    *sigv4.Authorization
+	session *events.SessionStarted
+	cause   string // id of the event that this call rests on
+	role    string
+	body    *body
+}
+
+// ServeHTTP handles one request of the helper, or one to the proxy itself.
+func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	received := p.now()
+	user, err := userOf(r, received)
+	if r.Host == InternalHost {
+		p.internal(w, r, user, err)
+		return
+	}
+	c := &call{p: p, w: w, r: r, user: user, about: events.AWSRequest{
+		RequestID: journal.NewID(), ReceivedAt: received.UTC(), User: user,
+		Method: r.Method, Host: r.Host, ClientAddr: r.RemoteAddr,
+		UserAgent: r.UserAgent(), Proxy: p.cfg.Name,
+	}}
+	if err != nil {
+		c.deny(denial{cause: "unauthenticated", reason: err.Error(), next: "postern login"})
+		return
+	}
+	c.serve()
+}
+
+// userOf names the user by the certificate that TLS has verified. Connections
+// outlive certificates, so the time is looked at again.
+func userOf(r *http.Request, now time.Time) (string, error) {
+	if r.TLS == nil || len(r.TLS.VerifiedChains) == 0 {
+		return "", errors.New("no client certificate")
+	}
+	cert := r.TLS.PeerCertificates[0]
+	switch {
+	case cert.Subject.CommonName == "":
+		return "", errors.New("the client certificate names no user")
+	case now.After(cert.NotAfter):
+		return cert.Subject.CommonName, fmt.Errorf("your certificate expired at %s", cert.NotAfter.UTC().Format(time.RFC3339))
+	}
+	return cert.Subject.CommonName, nil
+}
+
+// serve takes the call through its stages. Each stage that refuses has answered
+// the client and recorded why.
+func (c *call) serve() {
+	if !c.parse() {
+		return
+	}
+	ctx, cancel := context.WithCancelCause(c.r.Context())
+	defer cancel(nil)
+	c.ctx = ctx
+	watch, d := c.p.grants.Watch(c.id, c.user, c.p.now(), func(d grants.Decision) { cancel(&cutError{d}) })
+	c.know(&d)
+	if watch == nil {
+		c.recognize()
+		c.denyDecision(&d)
+		return
+	}
+	defer watch.Stop()
+	expiry := time.AfterFunc(c.session.ExpiresAt.Sub(c.p.now()), func() { cancel(errExpired) })
+	defer expiry.Stop()
+
+	c.body = newBody(c.r)
+	defer c.body.release()
+	if !c.peek() {
+		return
+	}
+	rec := c.recognize()
+	if rec.Ambiguous {
+		c.deny(denial{cause: "signature", reason: "the request names its operation twice, in different ways; AWS and postern might read it differently"})
+		return
+	}
+	what := grants.Call{Also: rec.Also, AccessLevel: string(rec.AccessLevel), Resources: rec.Resources, Region: rec.Region, Account: rec.Account}
+	if rec.ActionKnown {
+		what.Action = rec.Action
+	}
+	if d := c.p.grants.Check(c.id, c.user, what, c.p.now()); !d.Allowed {
+		c.denyDecision(&d)
+		return
+	} else {
+		c.role = d.Role()
+	}
+	creds, err := c.p.holder.Get(c.ctx, c.session, c.cause)
+	if err != nil {
+		c.failCredentials(err)
+		return
+	}
+	c.about.AccessKeyID = creds.AccessKeyID
+	if !c.hashBody() {
+		return
+	}
+	out, err := c.sign(creds.Credentials)
+	if err != nil {
+		c.deny(denial{cause: "signature", code: "InvalidRequest", status: http.StatusBadRequest, reason: err.Error()})
+		return
+	}
+	if !c.admit() {
+		return
+	}
+	c.forward(out)
+}
+
+// parse takes the request's head apart.
+func (c *call) parse() bool {
+	h := c.r.Header
+	if v := h[sessionHeader]; len(v) == 1 {
+		c.id = v[0]
+		c.about.SessionID = v[0]
+	}
+	if v := h[hashHeader]; len(v) == 1 {
+		c.hash = v[0]
+	}
+	for name := range h {
+		if strings.HasPrefix(name, headerPrefix) {
+			delete(h, name)
+		}
+	}
+	c.path, c.query, _ = strings.Cut(c.r.RequestURI, "?")
+	c.about.Path = c.path
+	if !strings.HasPrefix(c.path, "/") {
+		c.deny(denial{cause: "host", code: "InvalidRequest", status: http.StatusBadRequest, reason: "the request target is not a path"})
+		return false
+	}
+	host, err := c.p.table.ParseHost(c.r.Host)
+	if err != nil {
+		c.deny(denial{cause: "host", reason: err.Error()})
+		return false
+	}
+	c.host = host
+	c.about.Partition, c.about.Region = host.Partition, host.Region
+	if c.auth, err = sigv4.Parse(c.r); err != nil {
+		d := denial{cause: "signature", reason: err.Error()}
+		if e, ok := errors.AsType[*sigv4.Error](err); ok {
+			d.code, d.status = e.Code(), e.Status()
+		}
+		c.deny(d)
+		return false
+	}
+	c.about.SigningName = c.auth.Service
+	switch {
+	case c.id == "":
+		c.deny(denial{cause: grants.CauseNoSession, reason: "the request names no session", next: "postern apps login"})
+	case c.r.Header.Get("Upgrade") != "":
+		c.deny(denial{cause: "unsupported", code: "NotImplemented", status: http.StatusNotImplemented, reason: "postern does not carry WebSockets and other upgrades yet"})
+	case c.auth.Payload.Signed():
+		c.deny(denial{cause: "unsupported", code: "NotImplemented", status: http.StatusNotImplemented, reason: "postern does not carry bodies that are signed chunk by chunk yet (" + c.auth.PayloadHash + ")"})
+	default:
+		return true
+	}
+	return false
+}
+
+// know copies what the session says into the call.
+func (c *call) know(d *grants.Decision) {
+	s := d.Session()
+	if s == nil {
+		return
+	}
+	c.session, c.cause = s, d.EventID()
+	a := &c.about
+	a.AccessRequestIDs, a.App, a.AWSRoleARN = s.RequestIDs, s.App, s.AWSRoleARN
+	a.RoleSessionName, a.SourceIdentity, a.Account = s.RoleSessionName, s.SourceIdentity, s.Account
+}
+
+// recognize tells what the request asks of AWS, as far as its head and the part
+// of the body that was read say.
+func (c *call) recognize() awsreq.Request {
+	in := awsreq.Input{
+		Method: c.r.Method, Host: &c.host, Path: c.path, RawQuery: c.query, Header: c.r.Header,
+		SigningName: c.auth.Service, SigningRegion: c.auth.Region, Account: c.about.Account,
+	}
+	if c.body != nil {
+		in.Body, in.BodyComplete = c.body.head, c.body.whole
+	}
+	rec := c.p.table.Recognize(&in)
+	a := &c.about
+	a.Partition, a.Region, a.Service, a.SigningName = rec.Partition, rec.Region, rec.Service, rec.SigningName
+	a.Operation, a.Action, a.AccessLevel, a.Resources = rec.Operation, rec.Action, string(rec.AccessLevel), rec.Resources
+	return rec
+}
+
+// admit records that the request is about to go to AWS.
+func (c *call) admit() bool {
+	e := events.Event{
+		Meta: events.Meta{ID: journal.NewID(), CorrelationID: c.about.RequestID, CausationID: c.cause},
+		Data: &events.AWSRequestAdmitted{AWSRequest: c.about, Role: c.role},
+	}
+	err := c.p.recorder.now(c.ctx, e)
+	c.cause = e.ID
+	if err == nil && c.ctx.Err() == nil {
+		return true
+	}
+	if c.ctx.Err() != nil {
+		c.cut()
+		return false
+	}
+	// It may still arrive, so what follows names it as its cause.
+	c.fail("record", "ServiceUnavailable", http.StatusServiceUnavailable,
+		"the request could not be recorded, so it was not sent to AWS; try again: "+err.Error())
+	return false
+}
+
+// cut answers a call that lost its access before AWS answered.
+func (c *call) cut() {
+	c.w.Header().Set("Connection", "close")
+	switch e := context.Cause(c.ctx); e := e.(type) {
+	case *cutError:
+		c.denyDecision(&e.Decision)
+	default:
+		switch e {
+		case errExpired:
+			c.deny(denial{cause: grants.CauseExpired, reason: fmt.Sprintf("session %s expired", c.id), next: "postern apps login " + c.about.App})
+		case errShutdown:
+			c.fail("record", "ServiceUnavailable", http.StatusServiceUnavailable, e.Error())
+		default:
+			c.fail("body", "RequestTimeout", http.StatusBadRequest, "the client went away before the request was sent to AWS")
+		}
+	}
+}
+
+// denial is a refusal by postern.
+type denial struct {
+	cause, reason string
+	code          string // "" is the protocol's access denied
+	status        int    // 0 is 403
+	rule, lock    string
+	next          string // command to run
+}
+
+func (c *call) denyDecision(d *grants.Decision) {
+	n := denial{cause: d.Cause(), reason: d.Reason(), rule: d.Rule(), lock: d.LockID()}
+	switch d.Cause() {
+	case grants.CauseNoSession, grants.CauseExpired, grants.CauseEnded:
+		n.next = "postern apps login"
+		if s := d.Session(); s != nil {
+			n.next += " " + s.App
+		}
+	case grants.CauseRule:
+		n.next = `postern request create --roles ROLE --reason "…"`
+	case grants.CauseStale:
+		// A retry mends this as soon as the proxy has caught up.
+		n.code, n.status = "ServiceUnavailable", http.StatusServiceUnavailable
+	}
+	c.deny(n)
+}
+
+// deny answers the client and records why. The record is not waited for: a
+// denial that cannot be recorded still denies.
+func (c *call) deny(d denial) {
+	if d.code == "" {
+		d.code = awserr.AccessDenied(c.r)
+	}
+	if d.status == 0 {
+		d.status = http.StatusForbidden
+	}
+	c.p.recorder.later(c.event(&events.AWSRequestDenied{
+		AWSRequest: c.about, Code: d.code, Cause: d.cause, Reason: d.reason, Rule: d.rule, LockID: d.lock,
+	}), true)
+	msg := "postern: " + d.reason
+	if d.next != "" {
+		msg += ". Run: " + d.next
+	}
+	awserr.Write(c.w, c.r, awserr.Error{Status: d.status, Code: d.code, Message: msg, RequestID: c.about.RequestID})
+}
+
+// fail answers the client and records what went wrong.
+func (c *call) fail(stage, code string, status int, reason string) {
+	c.recordFailure(stage, code, reason)
+	awserr.Write(c.w, c.r, awserr.Error{Status: status, Code: code, Message: "postern: " + reason, RequestID: c.about.RequestID})
+}
+
+func (c *call) recordFailure(stage, code, reason string) {
+	e := &events.AWSRequestFailed{
+		AWSRequest: c.about, Stage: stage, Code: code, Reason: reason,
+		LatencyMicros: c.p.now().Sub(c.about.ReceivedAt).Microseconds(),
+	}
+	if c.body != nil {
+		e.RequestBytes = c.body.count()
+	}
+	c.p.recorder.later(c.event(e), false)
+}
+
+func (c *call) event(data events.Payload) events.Event {
+	return events.Event{Meta: events.Meta{
+		ID: journal.NewID(), Time: c.p.now(), CorrelationID: c.about.RequestID, CausationID: c.cause,
+	}, Data: data}
+}

@@ -1,0 +1,84 @@
+package proxy
+
+import (
+	"fmt"
+	"net/http"
+	"net/textproto"
+	"net/url"
+	"strings"
+
+	"github.com/posternhq/postern/proxy/awserr"
+	"github.com/posternhq/postern/proxy/sigv4"
+	"github.com/posternhq/postern/proxy/sts"
+)
+
+// sign makes the request that goes to AWS.
+func (c *call) sign(creds sigv4.Credentials) (*http.Request, error) {
+	r := c.r
+	out := (&http.Request{
+		Method: r.Method, Host: r.Host, RequestURI: r.RequestURI,
+		URL:    &url.URL{Scheme: "https", Host: c.host.Name},
+		Header: endToEnd(r.Header), ContentLength: r.ContentLength, Trailer: r.Trailer,
+	}).WithContext(c.ctx)
+	if r.ContentLength != 0 {
+		out.Body = c.body
+	} else if _, ok := r.Header["Content-Length"]; ok && r.Method != http.MethodGet && r.Method != http.MethodHead {
+		out.TransferEncoding = []string{"identity"} // net/http's way to send "Content-Length: 0" with any method
+	}
+	if _, ok := r.Header["User-Agent"]; !ok {
+		out.Header["User-Agent"] = nil // or net/http would send its own
+	}
+	if _, err := c.p.signer.Sign(out, creds, c.auth, c.hash, c.p.now()); err != nil {
+		return nil, err
+	}
+	if c.query == "" && strings.HasSuffix(r.RequestURI, "?") {
+		out.URL.ForceQuery = true
+	}
+	if got := out.URL.RequestURI(); !c.auth.Presigned && got != r.RequestURI {
+		return nil, fmt.Errorf("the request target %.200q cannot be sent to AWS byte for byte", r.RequestURI)
+	}
+	return out, nil
+}
+
+// hopByHop are the headers that concern one connection only (RFC 9110, section
+// 7.6.1). Expect is not among them: the wait for "100 Continue" is passed on.
+var hopByHop = []string{
+	"Connection", "Keep-Alive", "Proxy-Connection", "Proxy-Authenticate", "Proxy-Authorization",
+	"Te", "Trailer", "Transfer-Encoding", "Upgrade",
+}
+
+// endToEnd copies headers without those of the connection.
+func endToEnd(h http.Header) http.Header {
+	out := make(http.Header, len(h)+2)
+	for name, v := range h {
+		out[name] = v
+	}
+	for _, line := range h["Connection"] {
+		for name := range strings.SplitSeq(line, ",") {
+			if name = textproto.CanonicalMIMEHeaderKey(textproto.TrimString(name)); name != "" {
+				delete(out, name)
+			}
+		}
+	}
+	trailers := strings.Contains(strings.ToLower(h.Get("Te")), "trailers")
+	for _, name := range hopByHop {
+		delete(out, name)
+	}
+	if trailers {
+		out["Te"] = []string{"trailers"}
+	}
+	return out
+}
+
+// failCredentials answers a call for which there are no credentials.
+func (c *call) failCredentials(err error) {
+	if c.ctx.Err() != nil {
+		c.cut()
+		return
+	}
+	if e, ok := err.(*sts.Error); ok && !e.Temporary {
+		c.fail("credentials", awserr.AccessDenied(c.r), http.StatusForbidden, e.Reason)
+		return
+	}
+	c.fail("credentials", "ServiceUnavailable", http.StatusServiceUnavailable, err.Error())
+}
