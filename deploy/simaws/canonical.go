@@ -85,7 +85,7 @@ func percentDecode(s string) (string, error) {
 // a second time, after RFC 3986 normalisation; AWS's Go SDKs leave that out,
 // and AWS takes theirs too.
 func canonicalPaths(service, raw string) ([]string, error) {
-	if service == "s3" {
+	if service == "s3" || strings.HasPrefix(service, "s3-") || service == "s3express" {
 		p, err := percentDecode(raw)
 		if err != nil {
 			return nil, err

@@ -148,8 +148,10 @@ func parseAPIHost(labels []string, partition string) endpoint {
 		}
 		ep.partition = partitionOf(ep.region, partition)
 		return ep
-	case "s3-control":
-		ep.service, ep.control = "s3", true
+	case "s3-control", "s3express-control":
+		if ep.service, ep.control = "s3", true; service == "s3express-control" {
+			ep.service = "s3express"
+		}
 		return ep
 	}
 	// us-east-1.queue.amazonaws.com, search-x.us-east-1.es.amazonaws.com

@@ -1,7 +1,8 @@
 package simaws
 
 // signingNames maps the labels before the region to the signing name where the
-// two differ. Made from the endpoint rules of botocore 1.43 (Apache-2.0).
+// two differ. Made from the endpoint rules and host prefixes of
+// botocore 1.43 (Apache-2.0).
 var signingNames = map[string]string{
 	"agreement-marketplace":           "aws-marketplace",
 	"aos":                             "es",
@@ -72,4 +73,19 @@ var signingNames = map[string]string{
 	"timestream-ingest":               "timestream",
 	"timestream-query":                "timestream",
 	"voice-chime":                     "chime",
+	"analytics-omics":                 "omics",
+	"control-storage-omics":           "omics",
+	"storage-omics":                   "omics",
+	"tags-omics":                      "omics",
+	"workflows-omics":                 "omics",
+	"data-lakeformation":              "lakeformation",
+	"query-lakeformation":             "lakeformation",
+	"data-servicediscovery":           "servicediscovery",
+	"stream-logs":                     "logs",
+	"runtime-medical-imaging":         "medical-imaging",
+	"sync-states":                     "states",
+	"arc-region-switch-control-plane": "arc-region-switch",
 }
+
+// alsoSigns are services that share hosts with another.
+var alsoSigns = map[string]string{"geo-maps": "geo", "geo-places": "geo", "geo-routes": "geo"}

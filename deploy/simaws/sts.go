@@ -169,7 +169,7 @@ func (s *Sim) assumeRole(c *call) error {
 		c.event.response.(map[string]any)["sourceIdentity"] = in.sourceIdentity
 	}
 	c.queryAnswer("AssumeRole", func(b *bytes.Buffer) {
-		credentials(b, ses, token)
+		credentialsXML(b, ses, token)
 		b.WriteString("<AssumedRoleUser>")
 		element(b, "AssumedRoleId", role.ID+":"+in.sessionName)
 		element(b, "Arn", arn)
@@ -251,7 +251,7 @@ func assumeParameters(in assumeRequest, withDuration bool) map[string]any {
 // trailTime is how CloudTrail writes times inside responseElements.
 func trailTime(t time.Time) string { return t.UTC().Format("Jan 2, 2006, 3:04:05 PM") }
 
-func credentials(b *bytes.Buffer, s session, token string) {
+func credentialsXML(b *bytes.Buffer, s session, token string) {
 	b.WriteString("<Credentials>")
 	element(b, "AccessKeyId", s.AccessKey)
 	element(b, "SecretAccessKey", s.Secret)
@@ -278,6 +278,6 @@ func (s *Sim) getSessionToken(c *call) error {
 		return err
 	}
 	c.event.response = map[string]any{"credentials": map[string]string{"accessKeyId": ses.AccessKey, "expiration": trailTime(ses.Expires)}}
-	c.queryAnswer("GetSessionToken", func(b *bytes.Buffer) { credentials(b, ses, token) })
+	c.queryAnswer("GetSessionToken", func(b *bytes.Buffer) { credentialsXML(b, ses, token) })
 	return nil
 }

@@ -52,6 +52,9 @@ func checkScope(p protocol, ep *endpoint, sig *signature) *apiError {
 			ep.partition = "aws-cn"
 		}
 	}
+	if sig.service != ep.service && sig.service == alsoSigns[ep.service] {
+		ep.service = sig.service
+	}
 	if sig.service != ep.service {
 		if p == protoS3 {
 			return authFailure(p, faultScope, fmt.Sprintf("The authorization header is malformed; incorrect service %q. This endpoint belongs to %q.", sig.service, ep.service))
