@@ -1,0 +1,111 @@
+package query
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+)
+
+// Asker asks one database.
+type Asker struct {
+	conn driver.Conn
+	now  func() time.Time
+}
+
+// New returns an asker; now may be nil.
+func New(conn driver.Conn, now func() time.Time) *Asker {
+	if now == nil {
+		now = time.Now
+	}
+	return &Asker{conn: conn, now: now}
+}
+
+// ErrNotFound is wrapped when nothing has the id that was asked for.
+var ErrNotFound = errors.New("not found")
+
+// BadInput is an error in what was asked.
+type BadInput struct{ Field, Reason string }
+
+func (e *BadInput) Error() string { return e.Field + ": " + e.Reason }
+
+// Time reads an absolute time (RFC 3339, or a date) or one relative to now:
+// "90m", "36h", "7d", "2w" ago.
+func Time(field, s string, now time.Time) (time.Time, error) {
+	if s == "" {
+		return time.Time{}, nil
+	}
+	for _, layout := range []string{time.RFC3339Nano, "2006-01-02T15:04:05", "2006-01-02 15:04:05", "2006-01-02T15:04", "2006-01-02"} {
+		if t, err := time.Parse(layout, s); err == nil {
+			return t.UTC(), nil
+		}
+	}
+	if n := len(s) - 1; s[n] == 'd' || s[n] == 'w' {
+		if days, err := strconv.ParseFloat(s[:n], 64); err == nil && days >= 0 && days < 1e5 {
+			if s[n] == 'w' {
+				days *= 7
+			}
+			return now.Add(-time.Duration(days * 24 * float64(time.Hour))).UTC(), nil
+		}
+	}
+	if d, err := time.ParseDuration(s); err == nil && d >= 0 {
+		return now.Add(-d).UTC(), nil
+	}
+	return time.Time{}, &BadInput{field, fmt.Sprintf("%q is neither a time (2026-03-01T12:00:00Z, 2026-03-01) nor a time ago (90m, 36h, 7d)", s)}
+}
+
+// where gathers conditions that all have to hold.
+type where struct {
+	text []string
+	args []any
+}
+
+func (w *where) add(condition string, args ...any) {
+	w.text = append(w.text, condition)
+	w.args = append(w.args, args...)
+}
+
+// match adds a comparison with a value in which * stands for any characters.
+func (w *where) match(column, value string) {
+	switch {
+	case value == "":
+	case strings.Contains(value, "*"):
+		w.add(column+" LIKE ?", like(value))
+	default:
+		w.add(column+" = ?", value)
+	}
+}
+
+// like turns a glob into a LIKE pattern.
+func like(glob string) string {
+	return strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`, `*`, `%`).Replace(glob)
+}
+
+func (w *where) String() string {
+	if len(w.text) == 0 {
+		return "1"
+	}
+	return "(" + strings.Join(w.text, ") AND (") + ")"
+}
+
+func (a *Asker) requests(ctx context.Context, w *where, tail string) ([]Request, error) {
+	var rows []Request
+	err := a.conn.Select(ctx, &rows, "SELECT "+requestColumns+" FROM requests WHERE "+w.String()+" "+tail, w.args...)
+	if err != nil {
+		return nil, fmt.Errorf("ask for requests: %w", err)
+	}
+	return rows, nil
+}
+
+func (a *Asker) records(ctx context.Context, w *where, tail string) ([]Record, error) {
+	var rows []Record
+	err := a.conn.Select(ctx, &rows, "SELECT "+recordColumns+" FROM cloudtrail WHERE "+w.String()+" "+tail, w.args...)
+	if err != nil {
+		return nil, fmt.Errorf("ask for cloudtrail records: %w", err)
+	}
+	return rows, nil
+}

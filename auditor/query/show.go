@@ -1,0 +1,189 @@
+package query
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+)
+
+// Detail is one call with everything about it.
+type Detail struct {
+	Entry
+	// Others are further CloudTrail records of the same AWS request.
+	Others         []Record        `json:"other_records,omitempty"`
+	Session        *Session        `json:"session,omitempty"`
+	AccessRequests []AccessRequest `json:"access_requests,omitempty"`
+	Findings       []Finding       `json:"findings,omitempty"`
+}
+
+// Show finds a call by postern's request id, AWS's request id or a CloudTrail
+// event id, and puts both sides next to each other. The error wraps ErrNotFound.
+func (a *Asker) Show(ctx context.Context, id string) (*Detail, error) {
+	d, err := a.find(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	if d.CloudTrail != nil {
+		if err := a.whole(ctx, d.CloudTrail); err != nil {
+			return nil, err
+		}
+	}
+	if r := d.Request; r != nil {
+		if r.AWSRequestID != "" {
+			w := &where{}
+			w.add("request_id = ?", r.AWSRequestID)
+			if d.Others, err = a.records(ctx, w, "ORDER BY event_time, event_id LIMIT 100"); err != nil {
+				return nil, err
+			}
+			if d.CloudTrail != nil {
+				others := d.Others[:0]
+				for _, o := range d.Others {
+					if o.EventID != d.CloudTrail.EventID || o.RecipientAccountID != d.CloudTrail.RecipientAccountID {
+						others = append(others, o)
+					}
+				}
+				d.Others = others
+			}
+		}
+		if d.Session, err = a.session(ctx, r.SessionID); err != nil {
+			return nil, err
+		}
+		ids := r.AccessRequestIDs
+		if len(ids) == 0 && d.Session != nil {
+			ids = d.Session.AccessRequestIDs
+		}
+		if d.AccessRequests, err = a.accessRequests(ctx, ids); err != nil {
+			return nil, err
+		}
+	}
+	w := &where{}
+	if d.Request != nil {
+		w.add("request_id = ?", d.Request.RequestID)
+	} else {
+		w.add("recipient_account_id = ? AND event_id = ?", d.CloudTrail.RecipientAccountID, d.CloudTrail.EventID)
+	}
+	d.Findings, err = a.findings(ctx, w, "ORDER BY opened_at LIMIT 100")
+	return d, err
+}
+
+func (a *Asker) find(ctx context.Context, id string) (*Detail, error) {
+	if id == "" {
+		return nil, &BadInput{"id", "is empty: give a request id, an AWS request id or a CloudTrail event id"}
+	}
+	for _, column := range []string{"request_id", "aws_request_id", "cloudtrail_event_id"} {
+		w := &where{}
+		w.add(column+" = ?", id)
+		rows, err := a.requests(ctx, w, "ORDER BY received_at DESC LIMIT 1")
+		if err != nil {
+			return nil, err
+		}
+		if len(rows) > 0 {
+			entries := []Entry{{Time: rows[0].ReceivedAt, Verdict: rows[0].Verdict, Request: &rows[0]}}
+			if err := a.pair(ctx, entries); err != nil {
+				return nil, err
+			}
+			return &Detail{Entry: entries[0]}, nil
+		}
+	}
+	w := &where{}
+	w.add("event_id = ? OR request_id = ?", id, id)
+	rows, err := a.records(ctx, w, "ORDER BY event_time LIMIT 1")
+	if err != nil {
+		return nil, err
+	}
+	if len(rows) == 0 {
+		return nil, fmt.Errorf("%w: nothing has the id %q, neither a request of postern's, nor an AWS request, nor a CloudTrail event", ErrNotFound, id)
+	}
+	d := &Detail{Entry: Entry{Time: rows[0].EventTime, Verdict: rows[0].Verdict, CloudTrail: &rows[0]}}
+	if p := rows[0].PosternRequestID; p != "" {
+		w := &where{}
+		w.add("received_at = " + timestamp(rows[0].PosternReceivedAt))
+		w.add("request_id = ?", p)
+		found, err := a.requests(ctx, w, "LIMIT 1")
+		if err != nil {
+			return nil, err
+		}
+		if len(found) > 0 {
+			d.Request = &found[0]
+		}
+	}
+	return d, nil
+}
+
+// whole adds the record as AWS wrote it.
+func (a *Asker) whole(ctx context.Context, r *Record) error {
+	var text string
+	err := a.conn.QueryRow(ctx, "SELECT record FROM cloudtrail WHERE event_time = "+timestamp(r.EventTime)+" AND recipient_account_id = ? AND event_id = ?",
+		r.RecipientAccountID, r.EventID).Scan(&text)
+	if err != nil {
+		return fmt.Errorf("ask for record %s: %w", r.EventID, err)
+	}
+	if json.Valid([]byte(text)) {
+		r.Record = json.RawMessage(text)
+	}
+	return nil
+}
+
+func (a *Asker) session(ctx context.Context, id string) (*Session, error) {
+	if id == "" {
+		return nil, nil
+	}
+	var rows []Session
+	if err := a.conn.Select(ctx, &rows, "SELECT "+sessionColumns+" FROM sessions WHERE session_id = ?", id); err != nil {
+		return nil, fmt.Errorf("ask for session %s: %w", id, err)
+	}
+	if len(rows) == 0 {
+		return nil, nil
+	}
+	return &rows[0], nil
+}
+
+func (a *Asker) accessRequests(ctx context.Context, ids []string) ([]AccessRequest, error) {
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	var rows []AccessRequest
+	if err := a.conn.Select(ctx, &rows, "SELECT "+accessRequestColumns+" FROM access_requests WHERE request_id IN (?) ORDER BY created_at", ids); err != nil {
+		return nil, fmt.Errorf("ask for access requests: %w", err)
+	}
+	return rows, nil
+}
+
+func (a *Asker) findings(ctx context.Context, w *where, tail string) ([]Finding, error) {
+	rows := []Finding{}
+	if err := a.conn.Select(ctx, &rows, "SELECT "+findingColumns+" FROM findings WHERE "+w.String()+" "+tail, w.args...); err != nil {
+		return nil, fmt.Errorf("ask for findings: %w", err)
+	}
+	return rows, nil
+}
+
+// FindingFilter narrows Findings.
+type FindingFilter struct {
+	Kind  string `json:"kind,omitempty"`
+	State string `json:"state,omitempty"` // open, resolved
+	User  string `json:"user,omitempty"`
+	Since string `json:"since,omitempty"`
+	Limit int    `json:"limit,omitempty"` // 0 means 1000
+}
+
+// Findings lists findings, newest first.
+func (a *Asker) Findings(ctx context.Context, f FindingFilter) ([]Finding, error) {
+	since, err := Time("since", f.Since, a.now())
+	if err != nil {
+		return nil, err
+	}
+	if f.Limit == 0 {
+		f.Limit = 1000
+	}
+	if f.Limit < 0 || f.Limit > 100_000 {
+		return nil, &BadInput{"limit", "must be from 1 to 100000"}
+	}
+	w := &where{}
+	w.match("kind", f.Kind)
+	w.match("state", f.State)
+	w.match("user", f.User)
+	if !since.IsZero() {
+		w.add("opened_at >= " + timestamp(since))
+	}
+	return a.findings(ctx, w, fmt.Sprintf("ORDER BY opened_at DESC, finding_id LIMIT %d", f.Limit))
+}
