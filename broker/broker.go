@@ -34,8 +34,9 @@ type Config struct {
 	// DataDir holds the CA and the password hashes; made with mode 0700.
 	DataDir string
 	Journal *journal.Journal
-	// ProxyAddr and AuditorAddr are what clients are told.
-	ProxyAddr, AuditorAddr string
+	// ProxyAddr and AuditorAddr give what clients are told: HOST:PORT, or "" while
+	// it is not known. nil means never known.
+	ProxyAddr, AuditorAddr func() string
 	// PublicNames are the DNS names and IP addresses under which clients reach
 	// the API, beside localhost and what Listen names.
 	PublicNames []string

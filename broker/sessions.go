@@ -19,7 +19,7 @@ func (b *Broker) getStatus(c *call) (any, error) {
 		out = view.Status(s, s.Users[c.who.User], now)
 	})
 	out.ExpiresAt = c.who.ExpiresAt.UTC()
-	out.ProxyAddr, out.AuditorAddr = b.cfg.ProxyAddr, b.cfg.AuditorAddr
+	out.ProxyAddr, out.AuditorAddr = b.cfg.ProxyAddr(), b.cfg.AuditorAddr()
 	return out, nil
 }
 

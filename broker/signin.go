@@ -90,8 +90,8 @@ func (b *Broker) postLogin(c *call) (any, error) {
 		Certificate: string(issued.PEM),
 		CA:          string(b.ca.PEM()),
 		ExpiresAt:   issued.ExpiresAt,
-		ProxyAddr:   b.cfg.ProxyAddr,
-		AuditorAddr: b.cfg.AuditorAddr,
+		ProxyAddr:   b.cfg.ProxyAddr(),
+		AuditorAddr: b.cfg.AuditorAddr(),
 	}, nil
 }
 

@@ -96,7 +96,7 @@ func CheckRole(r events.Role) []policy.Fault {
 
 // STS's external id: https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html
 var (
-	externalIDForm = regexp.MustCompile(`^[\w+=,.@:/-]{2,1224}$`)
+	externalIDForm = regexp.MustCompile(`^[\w+=,.@:/-]{2,}$`) // 1224 at most
 	regionForm     = regexp.MustCompile(`^[a-z]{2,4}(-[a-z]+)+-[0-9]{1,2}$`)
 	partitionForm  = regexp.MustCompile(`^aws(-[a-z]+)*$`)
 )
@@ -114,7 +114,7 @@ func CheckApp(a events.App) []policy.Fault {
 	if a.Region != "" && !regionForm.MatchString(a.Region) {
 		c.that("spec.aws.region", fmt.Errorf("%q is not an AWS region", a.Region))
 	}
-	if a.ExternalID != "" && !externalIDForm.MatchString(a.ExternalID) {
+	if a.ExternalID != "" && (len(a.ExternalID) > 1224 || !externalIDForm.MatchString(a.ExternalID)) {
 		c.that("spec.aws.external_id", errors.New("not an external id that STS accepts: 2 to 1224 of letters, digits and _+=,.@:/-"))
 	}
 	for i, s := range a.RoleARNs {

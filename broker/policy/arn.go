@@ -20,7 +20,7 @@ var (
 	partitionForm = regexp.MustCompile(`^aws(-[a-z]+)*$`)
 	accountForm   = regexp.MustCompile(`^[0-9]{12}$`)
 	roleNameForm  = regexp.MustCompile(`^[\w+=,.@-]{1,64}$`)
-	rolePathForm  = regexp.MustCompile(`^/([!-~]{1,510}/)?$`)
+	rolePathForm  = regexp.MustCompile(`^/([!-~]+/)?$`) // 512 at most
 )
 
 // ParseRoleARN reads "arn:aws:iam::123456789012:role/path/name".
@@ -44,7 +44,7 @@ func ParseRoleARN(s string) (RoleARN, error) {
 		return RoleARN{}, fmt.Errorf("%q: %q is not an AWS account id of 12 digits", s, a.Account)
 	case !roleNameForm.MatchString(a.Name):
 		return RoleARN{}, fmt.Errorf("%q: %q is not the name of an IAM role", s, a.Name)
-	case !rolePathForm.MatchString(a.Path):
+	case len(a.Path) > 512 || !rolePathForm.MatchString(a.Path):
 		return RoleARN{}, fmt.Errorf("%q: %q is not the path of an IAM role", s, a.Path)
 	}
 	return a, nil
