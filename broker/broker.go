@@ -85,6 +85,11 @@ func New(cfg Config) (*Broker, error) {
 	if b.now == nil {
 		b.now = time.Now
 	}
+	for _, addr := range []*func() string{&b.cfg.ProxyAddr, &b.cfg.AuditorAddr} {
+		if *addr == nil {
+			*addr = func() string { return "" }
+		}
+	}
 	var err error
 	if b.ca, err = identity.OpenCA(cfg.DataDir, b.now()); err != nil {
 		return nil, fmt.Errorf("broker: %w", err)

@@ -82,6 +82,19 @@ func (h *Holder) client(ctx context.Context, s *events.SessionStarted) (*awssts.
 	return client, own, nil
 }
 
+// Account returns the id of the account that postern's own credentials are of.
+func (h *Holder) Account(ctx context.Context) (string, error) {
+	client, own, err := h.client(ctx, &events.SessionStarted{})
+	if err != nil {
+		return "", err
+	}
+	out, err := client.GetCallerIdentity(ctx, &awssts.GetCallerIdentityInput{})
+	if err != nil {
+		return "", fmt.Errorf("who holds access key %s (from %s): %w", own.AccessKeyID, own.Source, err)
+	}
+	return aws.ToString(out.Account), nil
+}
+
 // homeRegion is where STS always is in a partition.
 func homeRegion(partition string) string {
 	switch partition {
