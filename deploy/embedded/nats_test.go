@@ -125,8 +125,8 @@ func TestNATSCredentialsEnd(t *testing.T) {
 		t.Fatal(err)
 	}
 	closed := make(chan struct{})
-	nc := embeddedtest.Dial(t, n.URL(), creds, nats.ClosedHandler(func(*nats.Conn) { close(closed) }))
-	<-closed // the server cuts the connection, and refuses the next one
+	nc := embeddedtest.Dial(t, n.URL(), creds, nats.NoReconnect(), nats.ClosedHandler(func(*nats.Conn) { close(closed) }))
+	<-closed // the server cuts the connection
 	if err := nc.LastError(); !errors.Is(err, nats.ErrAuthExpired) && !errors.Is(err, nats.ErrAuthorization) {
 		t.Errorf("closed for another reason: %v", err)
 	}
