@@ -1,13 +1,13 @@
 package local
 
 import (
-	"net/netip"
 	"net/url"
 	"strings"
 )
 
-// awsDomains are the domains of AWS's APIs (partitions.json of AWS's endpoint
-// rules; AWS General Reference, "Service endpoints").
+// awsDomains are the domains of AWS's APIs, to which the local CA is
+// constrained (partitions.json of AWS's endpoint rules; AWS General Reference,
+// "Service endpoints").
 func awsDomains() []string {
 	return []string{
 		"amazonaws.com", "api.aws", "on.aws", "signin.aws.amazon.com",
@@ -19,34 +19,16 @@ func awsDomains() []string {
 	}
 }
 
-// isAWS tells the hosts of AWS APIs from all others. It takes a bare host name
-// in lower case.
-func isAWS(host string) bool {
-	if _, err := netip.ParseAddr(host); err == nil {
-		return false // the instance metadata service among others
+// isAWS tells the hosts of AWS's APIs, at which requests are signed, from all
+// others. It takes a bare host name in lower case. Customers' machines under
+// AWS's domains (load balancers, databases, Kubernetes) are among the others,
+// and so are registries that take a token of their own.
+func (h *Helper) isAWS(host string) bool {
+	if strings.Contains(host, ".dkr.ecr.") || strings.Contains(host, ".d.codeartifact.") || strings.HasPrefix(host, "git-codecommit.") {
+		return false
 	}
-	for _, d := range awsDomains() {
-		if rest, ok := strings.CutSuffix(host, "."+d); ok {
-			return rest != "" && !customers(rest)
-		}
-	}
-	return false
-}
-
-// customers tells, under AWS's own domains, the names that know nothing of AWS
-// signatures: those of customers' machines (load balancers, instances,
-// databases, Kubernetes), and registries that take a token of their own.
-func customers(name string) bool {
-	if strings.Contains(name, ".dkr.ecr.") || strings.Contains(name, ".d.codeartifact.") || strings.HasPrefix(name, "git-codecommit.") {
-		return true
-	}
-	labels := strings.Split(name, ".")
-	n := len(labels)
-	switch last := labels[n-1]; last {
-	case "elb", "compute", "compute-1", "rds", "eks", "cache", "redshift", "docdb", "neptune":
-		return n > 1
-	}
-	return n > 2 && labels[n-2] == "elb" // name.elb.us-east-1.amazonaws.com
+	_, err := h.cfg.Table.ParseHost(host)
+	return err == nil
 }
 
 // bareHost is the host of "host:port" or "host", in lower case.

@@ -7,9 +7,21 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/posternhq/postern/proxy/awsreq"
 )
 
+func testHelper(t *testing.T) *Helper {
+	t.Helper()
+	table, err := awsreq.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &Helper{cfg: Config{Table: table}}
+}
+
 func TestIsAWS(t *testing.T) {
+	h := testHelper(t)
 	for host, want := range map[string]bool{
 		"sts.amazonaws.com": true,
 		"bucket.with.dots.s3.eu-central-1.amazonaws.com":          true,
@@ -35,7 +47,7 @@ func TestIsAWS(t *testing.T) {
 		"dom-111122223333.d.codeartifact.us-east-1.amazonaws.com": false,
 		"docs.aws.amazon.com":                                     false,
 	} {
-		if got := isAWS(host); got != want {
+		if got := h.isAWS(host); got != want {
 			t.Errorf("isAWS(%s) = %t", host, got)
 		}
 	}
@@ -57,6 +69,7 @@ func TestIsAWSEndpoints(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := bufio.NewScanner(z)
+	h := testHelper(t)
 	hosts := 0
 	for s.Scan() {
 		host := strings.Split(s.Text(), "\t")[9]
@@ -64,8 +77,13 @@ func TestIsAWSEndpoints(t *testing.T) {
 			continue
 		}
 		host = strings.NewReplacer("{", "", "}", "").Replace(strings.ToLower(host))
-		if hosts++; !isAWS(host) {
-			t.Errorf("%s is not seen as AWS's: %s", host, s.Text())
+		hosts++
+		constrained := false
+		for _, d := range awsDomains() {
+			constrained = constrained || strings.HasSuffix(host, "."+d)
+		}
+		if !h.isAWS(host) || !constrained {
+			t.Errorf("%s is not seen as AWS's, or outside of the local CA's constraints: %s", host, s.Text())
 		}
 	}
 	if err := s.Err(); err != nil || hosts < 1000 {

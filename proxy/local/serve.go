@@ -24,7 +24,7 @@ func (h *Helper) serveProxy(run context.Context, w http.ResponseWriter, r *http.
 	case r.Method == http.MethodConnect:
 		h.serveConnect(run, w, r)
 	case r.URL.Scheme == "http" && r.URL.Host != "":
-		if host := bareHost(r.Host); isAWS(host) {
+		if host := bareHost(r.Host); h.isAWS(host) {
 			h.serveAWS(w, r)
 			return
 		}
@@ -42,7 +42,7 @@ func (h *Helper) serveConnect(run context.Context, w http.ResponseWriter, r *htt
 	}
 	host = strings.ToLower(host)
 	// Other ports of AWS hosts are databases and the like, no API.
-	if port == "443" && isAWS(host) {
+	if port == "443" && h.isAWS(host) {
 		if c := h.hijack(w, host); c != nil {
 			h.intercepted.add(tls.Server(c, h.clientTLS()))
 		}
@@ -103,7 +103,7 @@ func (h *Helper) clientTLS() *tls.Config {
 // serveAWS handles one request to an AWS host: verified, then forwarded.
 func (h *Helper) serveAWS(w http.ResponseWriter, r *http.Request) {
 	host := bareHost(r.Host)
-	if named := connectHost(r.Context()); named != "" && named != host || !isAWS(host) {
+	if named := connectHost(r.Context()); named != "" && named != host || !h.isAWS(host) {
 		h.refuse(w, r, fmt.Errorf("%w: CONNECT names %s, the request's Host names %s", errMisdirected, named, host))
 		return
 	}
