@@ -181,6 +181,9 @@ func (c *call) parse() bool {
 	if c.auth, err = sigv4.Parse(c.r); err != nil {
 		d := denial{cause: "signature", reason: err.Error()}
 		if e, ok := errors.AsType[*sigv4.Error](err); ok {
+			if e.Service == "" {
+				e.Service = host.SigningName
+			}
 			d.code, d.status = e.Code(), e.Status()
 		}
 		c.deny(d)

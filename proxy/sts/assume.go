@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"strings"
 	"time"
 
@@ -33,8 +32,7 @@ const (
 // buildable is the kind of HTTP client that the SDK can adapt, which it does to
 // give up soon on a metadata service that is not there.
 func buildable(l Link) *awshttp.BuildableClient {
-	return awshttp.NewBuildableClient().WithTransportOptions(l.Apply).
-		WithDialerOptions(func(d *net.Dialer) { d.Timeout = 10 * time.Second })
+	return awshttp.NewBuildableClient().WithTransportOptions(l.Apply)
 }
 
 // config loads the SDK's configuration once.

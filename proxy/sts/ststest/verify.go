@@ -58,7 +58,14 @@ func (a *AWS) verify(r *http.Request) (Key, error) {
 		}
 	}
 	again := &http.Request{Method: r.Method, Host: r.Host, Header: http.Header{}}
+	s3 := scope[3] == "s3"
 	path, query, _ := strings.Cut(r.RequestURI, "?")
+	if s3 {
+		// S3 encodes anew what it has decoded.
+		if path, err = canonical(path); err != nil {
+			return Key{}, err
+		}
+	}
 	again.URL = &url.URL{Scheme: "https", Host: r.Host, Opaque: "//" + r.Host + path, RawQuery: query}
 	for _, n := range names {
 		switch n {
@@ -82,7 +89,6 @@ func (a *AWS) verify(r *http.Request) (Key, error) {
 	case len(payload) == 64:
 		r.Body = &checkedBody{ReadCloser: r.Body, hash: sha256.New(), want: payload}
 	}
-	s3 := scope[3] == "s3"
 	signer := v4.NewSigner(func(o *v4.SignerOptions) { o.DisableURIPathEscaping = s3 })
 	creds := aws.Credentials{AccessKeyID: k.ID, SecretAccessKey: k.Secret, SessionToken: k.Token}
 	if err := signer.SignHTTP(r.Context(), creds, again, payload, scope[3], scope[2], at); err != nil {
@@ -92,6 +98,29 @@ func (a *AWS) verify(r *http.Request) (Key, error) {
 		return Key{}, fmt.Errorf("signature does not match: got %s, want %s", auth, want)
 	}
 	return k, nil
+}
+
+// canonical is S3's canonical path. An encoded slash is part of a name, and stays.
+func canonical(path string) (string, error) {
+	var b strings.Builder
+	for i, part := range strings.Split(strings.ReplaceAll(path, "%2f", "%2F"), "%2F") {
+		if i > 0 {
+			b.WriteString("%2F")
+		}
+		decoded, err := url.PathUnescape(part)
+		if err != nil {
+			return "", err
+		}
+		for i := range len(decoded) {
+			switch c := decoded[i]; {
+			case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', strings.IndexByte("-._~/", c) >= 0:
+				b.WriteByte(c)
+			default:
+				fmt.Fprintf(&b, "%%%02X", c)
+			}
+		}
+	}
+	return b.String(), nil
 }
 
 // checkedBody fails at its end if it is not the body that was signed.

@@ -1,0 +1,285 @@
+package proxy_test
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"errors"
+	"io"
+	"math/big"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+	"github.com/nats-io/nats.go"
+	"github.com/rs/zerolog"
+
+	"github.com/posternhq/postern/deploy/embedded"
+	"github.com/posternhq/postern/deploy/embedded/embeddedtest"
+	"github.com/posternhq/postern/events"
+	"github.com/posternhq/postern/events/eventstest"
+	"github.com/posternhq/postern/events/journal"
+	"github.com/posternhq/postern/proxy"
+	"github.com/posternhq/postern/proxy/sts/ststest"
+)
+
+// rig is a running proxy between clients and a stand-in for AWS, over a real
+// NATS server.
+type rig struct {
+	t    testing.TB
+	p    *proxy.Proxy
+	j    *journal.Journal // the test's own, with all permissions
+	aws  *ststest.AWS
+	ca   *authority
+	stop func()
+	nc   *nats.Conn // the proxy's
+}
+
+// newRig starts it all. The proxy has a proxy's permissions and no more.
+func newRig(t testing.TB, change ...func(*proxy.Config, *ststest.AWS)) *rig {
+	t.Helper()
+	server := embeddedtest.StartNATS(t)
+	admin := embeddedtest.Connect(t, server, "test", embedded.Admin())
+	if err := journal.Setup(t.Context(), admin, journal.StreamsConfig{}); err != nil {
+		t.Fatal(err)
+	}
+	return newRigOn(t, embeddedtest.Connect(t, server, "proxy", embedded.Proxy()), eventstest.Open(t, admin), change...)
+}
+
+func newRigOn(t testing.TB, nc *nats.Conn, own *journal.Journal, change ...func(*proxy.Config, *ststest.AWS)) *rig {
+	t.Helper()
+	r := &rig{t: t, nc: nc, j: own, aws: ststest.Start(t), ca: newAuthority(t)}
+	j, err := journal.New(nc, "/postern/proxy/test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := proxy.Config{
+		Name: "test", Listen: "127.0.0.1:0", Journal: j,
+		Certificate: r.ca.issue(t, "proxy.test", nil), ClientCAs: r.ca.pool,
+		AWS: proxy.AWS{Link: r.aws.Link(), Base: r.aws.Base()},
+		Log: zerolog.New(zerolog.NewTestWriter(t)).Level(zerolog.ErrorLevel),
+	}
+	if _, bench := t.(*testing.B); bench {
+		cfg.Log = zerolog.Nop()
+	}
+	for _, f := range change {
+		f(&cfg, r.aws)
+	}
+	if r.p, err = proxy.New(cfg); err != nil {
+		t.Fatal(err)
+	}
+	r.stop = embeddedtest.Run(t, r.p)
+	return r
+}
+
+// emit appends an ACCESS event and waits until the proxy has applied it.
+func (r *rig) emit(p events.Payload) uint64 {
+	r.t.Helper()
+	seq, err := r.j.Append(r.t.Context(), events.Event{Data: p})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.eventually("the proxy follows", func() bool { return r.p.Seq() >= seq })
+	return seq
+}
+
+// eventually waits for what other goroutines bring about.
+func (r *rig) eventually(what string, ok func() bool) {
+	r.t.Helper()
+	for end := time.Now().Add(20 * time.Second); !ok(); {
+		if time.Now().After(end) {
+			r.t.Fatalf("never happened: %s", what)
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// session starts a session of alice on a role.
+func (r *rig) session(change ...func(*events.SessionStarted)) *events.SessionStarted {
+	r.t.Helper()
+	s := &events.SessionStarted{
+		SessionID: journal.NewID(), User: "alice", App: "prod", Roles: []events.RoleRef{{Name: "engineer", Revision: 1}},
+		AWSRoleARN: "arn:aws:iam::111122223333:role/dev", Account: "111122223333", Partition: "aws", Region: "us-east-1",
+		RoleSessionName: "alice", StartedAt: time.Now(), ExpiresAt: time.Now().Add(time.Hour),
+	}
+	for _, f := range change {
+		f(s)
+	}
+	r.emit(s)
+	return s
+}
+
+// client is a helper's: it signs with worthless credentials and names the session.
+type client struct {
+	*http.Client
+	session string
+	signer  *v4.Signer
+}
+
+func (r *rig) client(s *events.SessionStarted) *client {
+	return r.clientAs("alice", s.SessionID)
+}
+
+func (r *rig) clientAs(user, session string) *client {
+	return &client{session: session, signer: v4.NewSigner(func(o *v4.SignerOptions) { o.DisableURIPathEscaping = true }),
+		Client: &http.Client{Transport: r.transport(user)}}
+}
+
+// transport leads every host to the proxy, as user.
+func (r *rig) transport(user string) *http.Transport {
+	cfg := r.tls(user)
+	t := &http.Transport{
+		DialTLSContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
+			return (&tls.Dialer{Config: cfg}).DialContext(ctx, network, r.p.Addr())
+		},
+		DisableCompression: true, MaxIdleConnsPerHost: 128, ExpectContinueTimeout: 10 * time.Second,
+		ReadBufferSize: 32 << 10, WriteBufferSize: 32 << 10,
+	}
+	r.t.Cleanup(t.CloseIdleConnections)
+	return t
+}
+
+func (r *rig) tls(user string) *tls.Config {
+	return &tls.Config{
+		ServerName: "proxy.test", RootCAs: r.ca.pool, MinVersion: tls.VersionTLS13,
+		Certificates: []tls.Certificate{r.ca.issue(r.t, user, nil)},
+	}
+}
+
+func (r *rig) dial(ctx context.Context, network, _ string) (net.Conn, error) {
+	return (&net.Dialer{}).DialContext(ctx, network, r.p.Addr())
+}
+
+var helperKey = aws.Credentials{AccessKeyID: "POSTERNHELPER", SecretAccessKey: "worthless"}
+
+// sign signs as the AWS CLI signs for S3.
+func (c *client) sign(t testing.TB, req *http.Request, payload string) *http.Request {
+	t.Helper()
+	req.Header.Set("X-Amz-Content-Sha256", payload)
+	if err := c.signer.SignHTTP(t.Context(), helperKey, req, payload, "s3", "us-east-1", time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Postern-Session", c.session)
+	return req
+}
+
+func (c *client) request(t testing.TB, method, url string, body io.Reader) *http.Request {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), method, url, body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c.sign(t, req, "UNSIGNED-PAYLOAD")
+}
+
+// do sends a request and reads the answer.
+func (c *client) do(t testing.TB, req *http.Request) (*http.Response, string) {
+	t.Helper()
+	resp, err := c.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp, string(b)
+}
+
+// audit stops the proxy, so that all is recorded, and returns the events of the
+// AUDIT stream in order.
+func (r *rig) audit() []journal.Entry {
+	r.t.Helper()
+	r.stop()
+	var out []journal.Entry
+	for e, err := range r.j.Replay(r.t.Context(), events.Audit) {
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		out = append(out, e)
+	}
+	return out
+}
+
+// payloads are the audit events of one type, in order.
+func payloads[T events.Payload](es []journal.Entry) []T {
+	var out []T
+	for _, e := range es {
+		if p, ok := e.Data.(T); ok {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// clean fails the test if AWS was ever sent something that was not right.
+func (r *rig) clean() {
+	r.t.Helper()
+	if bad := r.aws.Violations(); len(bad) > 0 {
+		r.t.Errorf("AWS refused what the proxy sent:\n%s", strings.Join(bad, "\n"))
+	}
+}
+
+// authority stands for the broker's CA.
+type authority struct {
+	cert *x509.Certificate
+	key  *ecdsa.PrivateKey
+	pool *x509.CertPool
+}
+
+func newAuthority(t testing.TB) *authority {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tmpl := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "postern test"},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour), IsCA: true, BasicConstraintsValid: true}
+	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := &authority{cert: cert, key: key, pool: x509.NewCertPool()}
+	a.pool.AddCert(cert)
+	return a
+}
+
+// issue makes a certificate with this common name and DNS name.
+func (a *authority) issue(t testing.TB, name string, change func(*x509.Certificate)) tls.Certificate {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tmpl := &x509.Certificate{
+		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: name}, DNSNames: []string{name},
+		NotBefore: time.Now().Add(-time.Minute), NotAfter: time.Now().Add(time.Hour),
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth},
+	}
+	if change != nil {
+		change(tmpl)
+	}
+	der, err := x509.CreateCertificate(rand.Reader, tmpl, a.cert, &key.PublicKey, a.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+}
+
+// errBroken is what readers of cut answers get, in one of several shapes.
+func broken(err error) bool {
+	return err != nil && !errors.Is(err, context.DeadlineExceeded)
+}
