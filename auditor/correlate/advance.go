@@ -276,3 +276,15 @@ func (r *Record) service() string {
 	label, _, _ := strings.Cut(r.EventSource, ".")
 	return label
 }
+
+// OldestPending is the lowest place in the CLOUDTRAIL stream of a record that is
+// not judged yet; 0 if there is none. All before it is settled.
+func (s *State) OldestPending() uint64 {
+	var low uint64
+	for _, r := range s.pending {
+		if r.verdict == "" && r.Seq > 0 && (low == 0 || r.Seq < low) {
+			low = r.Seq
+		}
+	}
+	return low
+}

@@ -131,3 +131,8 @@ func FindingID(kind, requestID string, record RecordID) string {
 	}
 	return kind + ":" + requestID
 }
+
+// IdentityOf makes an Identity of a role's ARN and a session name.
+func IdentityOf(roleARN, session string) Identity {
+	return Identity{roleAccount(roleARN), roleName(roleARN), session}
+}

@@ -299,3 +299,17 @@ func (h *dueHeap) Pop() any {
 	x.place = -1
 	return x
 }
+
+// Withdraw takes back a request that failed before it was forwarded: AWS has
+// nothing to say about it.
+func (s *State) Withdraw(requestID string) {
+	r := s.byID[requestID]
+	if r == nil || r.verdict != "" {
+		return
+	}
+	if r.place >= 0 {
+		heap.Remove(&s.due, r.place)
+	}
+	s.unindex(r)
+	delete(s.byID, requestID)
+}

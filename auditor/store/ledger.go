@@ -76,6 +76,21 @@ func (s *Store) readStored(ctx context.Context, stream string) (*stored, error) 
 	return st, s.writeFloor(ctx, stream, known, st.floor)
 }
 
+// Mark reads a place in a stream that a reader of the ledger wrote down.
+func (s *Store) Mark(ctx context.Context, name string) (uint64, error) {
+	var at uint64
+	err := s.conn.QueryRow(ctx, `SELECT max(floor) FROM ledger_floors WHERE stream = ?`, name).Scan(&at)
+	if err != nil {
+		return 0, fmt.Errorf("mark %s: %w", name, err)
+	}
+	return at, nil
+}
+
+// SetMark writes it down; a mark only ever moves up.
+func (s *Store) SetMark(ctx context.Context, name string, at uint64) error {
+	return s.writeFloor(ctx, name, 0, at)
+}
+
 func (s *Store) writeFloor(ctx context.Context, stream string, known, floor uint64) error {
 	if floor <= known {
 		return nil

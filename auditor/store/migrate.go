@@ -19,6 +19,9 @@ import (
 //go:embed migrations/*.sql
 var migrations embed.FS
 
+// ErrForeign says that a migration was applied in another form than this one.
+var ErrForeign = errors.New("was applied in another form: the database belongs to another version of postern")
+
 // unknownDatabase is ClickHouse's error code for a database that isn't there.
 const unknownDatabase = 81
 
@@ -79,7 +82,7 @@ func (s *Store) apply(ctx context.Context, d dialect, name string, applied map[u
 	sum := hex.EncodeToString(digest[:])
 	if was, ok := applied[uint32(version)]; ok {
 		if was != sum {
-			return errors.New("was applied in another form: the database belongs to another version of postern")
+			return ErrForeign
 		}
 		return nil
 	}

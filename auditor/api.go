@@ -1,0 +1,238 @@
+package auditor
+
+import (
+	"context"
+	_ "embed"
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/posternhq/postern/auditor/cloudtrail"
+	"github.com/posternhq/postern/auditor/query"
+	"github.com/posternhq/postern/events"
+)
+
+//go:embed openapi.json
+var openAPI []byte
+
+const (
+	maxQuestion = 1 << 20 // bytes of a question's body
+	// questionTime bounds the answer to a named question.
+	questionTime = 2 * time.Minute
+)
+
+// serve answers on the listener until ctx ends.
+func (a *Auditor) serve(ctx context.Context) error {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok\n") })
+	mux.HandleFunc("GET /v1/openapi.json", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = w.Write(openAPI)
+	})
+	question := func(pattern string, answer func(*http.Request) (any, error)) {
+		mux.Handle(pattern, a.readersOnly(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			ctx, cancel := context.WithTimeout(r.Context(), questionTime)
+			defer cancel()
+			v, err := answer(r.WithContext(ctx))
+			a.reply(w, v, err)
+		})))
+	}
+	question("GET /v1/audit/search", func(r *http.Request) (any, error) {
+		f, err := filterOf(r.URL.Query())
+		if err != nil {
+			return nil, err
+		}
+		return a.asker.Search(r.Context(), f)
+	})
+	question("GET /v1/audit/show/{id...}", func(r *http.Request) (any, error) { return a.asker.Show(r.Context(), r.PathValue("id")) })
+	question("GET /v1/audit/why/{id...}", func(r *http.Request) (any, error) { return a.asker.Why(r.Context(), r.PathValue("id")) })
+	question("GET /v1/audit/coverage", func(r *http.Request) (any, error) {
+		return a.asker.Coverage(r.Context(), r.URL.Query().Get("since"))
+	})
+	question("GET /v1/audit/findings", func(r *http.Request) (any, error) {
+		var f query.FindingFilter
+		if err := fill(r.URL.Query(), &f); err != nil {
+			return nil, err
+		}
+		found, err := a.asker.Findings(r.Context(), f)
+		return map[string]any{"findings": found}, err
+	})
+	question("POST /v1/audit/sql", func(r *http.Request) (any, error) {
+		var q struct {
+			Query string `json:"query"`
+		}
+		d := json.NewDecoder(http.MaxBytesReader(nil, r.Body, maxQuestion))
+		d.DisallowUnknownFields()
+		if err := d.Decode(&q); err != nil {
+			return nil, &query.BadInput{Field: "body", Reason: err.Error()}
+		}
+		if a.sql == nil {
+			return nil, errNoReader
+		}
+		return a.sql.Run(r.Context(), q.Query)
+	})
+	mux.Handle("POST /v1/audit/ingest", a.readersOnly(http.HandlerFunc(a.ingest)))
+
+	s := &http.Server{
+		Handler:           mux,
+		TLSConfig:         a.c.TLS.Clone(),
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		BaseContext:       func(net.Listener) context.Context { return ctx },
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- s.ServeTLS(a.listener, "", "") }()
+	select {
+	case err := <-ended:
+		return err
+	case <-ctx.Done():
+	}
+	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	if err := s.Shutdown(stop); err != nil {
+		_ = s.Close()
+	}
+	return nil
+}
+
+var errNoReader = errors.New("audit sql needs a read-only clickhouse user: set auditor.clickhouse.reader_dsn")
+
+// readersOnly lets holders of a reader's role pass. The certificate was
+// verified by TLS; its Organization holds the user's roles.
+func (a *Auditor) readersOnly(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.TLS == nil || len(r.TLS.VerifiedChains) == 0 || len(r.TLS.PeerCertificates) == 0 {
+			writeError(w, http.StatusUnauthorized, Problem{Error: "no verified client certificate: sign in with `postern login`"})
+			return
+		}
+		c := r.TLS.PeerCertificates[0]
+		if !slices.ContainsFunc(c.Subject.Organization, func(o string) bool { return slices.Contains(a.c.ReaderRoles, o) }) {
+			writeError(w, http.StatusForbidden, Problem{Error: "user " + c.Subject.CommonName + " holds none of the roles that may read the audit trail: " + strings.Join(a.c.ReaderRoles, ", ")})
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// Problem is the body of every answer that is no success.
+type Problem struct {
+	Error string `json:"error"`
+	// Field names the parameter that was wrong.
+	Field string `json:"field,omitempty"`
+	// Code, Line and Column are ClickHouse's, for SQL.
+	Code   int `json:"code,omitempty"`
+	Line   int `json:"line,omitempty"`
+	Column int `json:"column,omitempty"`
+}
+
+// reply is the one place where errors become HTTP.
+func (a *Auditor) reply(w http.ResponseWriter, v any, err error) {
+	var bad *query.BadInput
+	var sql *query.SQLError
+	switch {
+	case err == nil:
+		w.Header().Set("Content-Type", "application/json")
+		if err := json.NewEncoder(w).Encode(v); err != nil {
+			a.c.Log.Debug().Err(err).Msg("answer was not sent")
+		}
+	case errors.As(err, &bad):
+		writeError(w, http.StatusBadRequest, Problem{Error: bad.Error(), Field: bad.Field})
+	case errors.As(err, &sql):
+		writeError(w, http.StatusUnprocessableEntity, Problem{Error: sql.Message, Code: sql.Code, Line: sql.Line, Column: sql.Column})
+	case errors.Is(err, query.ErrNotFound):
+		writeError(w, http.StatusNotFound, Problem{Error: err.Error()})
+	case errors.Is(err, errNoReader), errors.Is(err, query.ErrNotReadOnly):
+		writeError(w, http.StatusNotImplemented, Problem{Error: err.Error()})
+	default:
+		a.c.Log.Error().Err(err).Msg("question failed")
+		writeError(w, http.StatusServiceUnavailable, Problem{Error: "the store did not answer; the auditor's log says why"})
+	}
+}
+
+func writeError(w http.ResponseWriter, status int, p Problem) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(p)
+}
+
+func filterOf(q url.Values) (query.Filter, error) {
+	var f query.Filter
+	err := fill(q, &f)
+	return f, err
+}
+
+// fill reads parameters into the JSON fields of the same names; a parameter
+// that there is no field for is refused.
+func fill(q url.Values, into any) error {
+	m := map[string]any{}
+	for k, v := range q {
+		if len(v) != 1 {
+			return &query.BadInput{Field: k, Reason: "is given more than once"}
+		}
+		m[k] = v[0]
+		if k == "limit" {
+			n, err := strconv.Atoi(v[0])
+			if err != nil {
+				return &query.BadInput{Field: k, Reason: "is not a number"}
+			}
+			m[k] = n
+		}
+	}
+	b, err := json.Marshal(m)
+	if err != nil {
+		return err
+	}
+	d := json.NewDecoder(strings.NewReader(string(b)))
+	d.DisallowUnknownFields()
+	if err := d.Decode(into); err != nil {
+		return &query.BadInput{Field: "parameters", Reason: strings.TrimPrefix(err.Error(), "json: ")}
+	}
+	return nil
+}
+
+// Progress is one line of the answer to an upload.
+type Progress struct {
+	cloudtrail.Result
+	// Done is set on the last line: all records are in the store.
+	Done  bool   `json:"done"`
+	Error string `json:"error,omitempty"`
+}
+
+// ingest takes one log file as its body, named by the parameter name, and
+// answers with lines of JSON: the progress, and the result once every record
+// is in the store.
+func (a *Auditor) ingest(w http.ResponseWriter, r *http.Request) {
+	name := r.URL.Query().Get("name")
+	if name == "" || len(name) > 1024 {
+		writeError(w, http.StatusBadRequest, Problem{Error: "name: give the file's name", Field: "name"})
+		return
+	}
+	c := http.NewResponseController(w)
+	_ = c.EnableFullDuplex()
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	lines := json.NewEncoder(w)
+	say := func(p Progress) {
+		if lines.Encode(p) == nil {
+			_ = c.Flush()
+		}
+	}
+	res, err := a.ingester.File(r.Context(), name, r.Body, func(n int) { say(Progress{Result: cloudtrail.Result{File: name, Records: n}}) })
+	for err == nil && a.Floor(events.CloudTrail) < res.LastSeq {
+		if !sleep(r.Context(), 10*time.Millisecond) {
+			err = r.Context().Err()
+		}
+	}
+	p := Progress{Result: res, Done: err == nil}
+	if err != nil {
+		a.c.Log.Error().Err(err).Str("file", name).Msg("ingest")
+		p.Error = "the file could not be taken in whole; send it again: records that are there stay single"
+	}
+	say(p)
+}

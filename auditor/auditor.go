@@ -1,0 +1,234 @@
+package auditor
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+	"github.com/rs/zerolog"
+
+	"github.com/posternhq/postern/auditor/cloudtrail"
+	"github.com/posternhq/postern/auditor/query"
+	"github.com/posternhq/postern/auditor/store"
+	"github.com/posternhq/postern/events"
+	"github.com/posternhq/postern/events/journal"
+)
+
+// Config is what an auditor needs.
+type Config struct {
+	Journal *journal.Journal
+	// ClickHouseDSN is the owner's address: tables are made and written with it.
+	ClickHouseDSN string
+	// ReaderDSN is the address of a user who can only read: questions are asked
+	// with it. Without it, people's own SQL is refused.
+	ReaderDSN string
+	// Cluster makes tables ON CLUSTER; empty means a single node.
+	Cluster string
+	// DataDir remembers which CloudTrail files were taken in.
+	DataDir string
+	// TrailDirs are directories where CloudTrail log files turn up.
+	TrailDirs []string
+	// Listen is the address of the HTTPS API; empty means no API.
+	Listen string
+	// TLS is the server's side, which asks for client certificates and verifies
+	// them against the broker's CA.
+	TLS *tls.Config
+	// ReaderRoles are the roles whose holders may ask: their certificate's
+	// Organization must have one. Empty means admin and auditor.
+	ReaderRoles []string
+	// TrailDelay is how late a CloudTrail record may be before its request is
+	// called missing; 0 means 20 minutes.
+	TrailDelay time.Duration
+	// Skew is how far the proxy's clock and AWS's may be apart; 0 means 60 s.
+	Skew time.Duration
+	Log  zerolog.Logger
+}
+
+// Auditor is the service. Make it with New.
+type Auditor struct {
+	c        Config
+	store    *store.Store
+	reader   driver.Conn
+	asker    *query.Asker
+	sql      *query.SQL // nil without a reader
+	ingester *cloudtrail.Ingester
+	judge    *judge
+
+	floors   map[string]*atomic.Uint64
+	listener net.Listener
+	ready    chan struct{}
+}
+
+// New checks the configuration and binds the listening address; it starts
+// nothing and connects to nothing.
+func New(c Config) (*Auditor, error) {
+	if c.Journal == nil {
+		return nil, errors.New("auditor: no journal")
+	}
+	if c.Listen != "" && (c.TLS == nil || c.TLS.ClientAuth != tls.RequireAndVerifyClientCert) {
+		return nil, errors.New("auditor: the API needs TLS that requires and verifies client certificates")
+	}
+	if len(c.ReaderRoles) == 0 {
+		c.ReaderRoles = []string{"admin", "auditor"}
+	}
+	if c.DataDir == "" && len(c.TrailDirs) > 0 {
+		return nil, errors.New("auditor: watching directories needs a data directory")
+	}
+	s, err := store.New(store.Config{DSN: c.ClickHouseDSN, Cluster: c.Cluster, Log: c.Log})
+	if err != nil {
+		return nil, fmt.Errorf("auditor: %w", err)
+	}
+	a := &Auditor{c: c, store: s, reader: s.Conn(), ingester: cloudtrail.NewIngester(c.Journal, c.Log), floors: map[string]*atomic.Uint64{}, ready: make(chan struct{})}
+	if c.ReaderDSN != "" {
+		if a.reader, err = store.Reader(c.ReaderDSN); err != nil {
+			return nil, fmt.Errorf("auditor: reader: %w", err)
+		}
+		a.sql = query.NewSQL(a.reader, query.Limits{})
+	}
+	a.asker = query.New(a.reader, nil)
+	for _, stream := range events.Streams() {
+		a.floors[stream] = &atomic.Uint64{}
+	}
+	a.judge = newJudge(a)
+	if c.Listen != "" {
+		if a.listener, err = net.Listen("tcp", c.Listen); err != nil {
+			return nil, fmt.Errorf("auditor: %w", err)
+		}
+	}
+	return a, nil
+}
+
+// Ready is closed when the tables are there and questions are answered.
+func (a *Auditor) Ready() <-chan struct{} { return a.ready }
+
+// Addr is the address of the API, "" without one.
+func (a *Auditor) Addr() string {
+	if a.listener == nil {
+		return ""
+	}
+	return a.listener.Addr().String()
+}
+
+// Floor is the place in a stream up to which everything is in ClickHouse.
+func (a *Auditor) Floor(stream string) uint64 { return a.floors[stream].Load() }
+
+// Run works until ctx ends. It waits for ClickHouse as long as it takes; only
+// what waiting can't mend ends it with an error.
+func (a *Auditor) Run(ctx context.Context) error {
+	defer a.close()
+	if err := a.migrate(ctx); err != nil || ctx.Err() != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var wg sync.WaitGroup
+	part := func(name string, run func(context.Context) error) {
+		wg.Go(func() {
+			if err := run(ctx); err != nil && ctx.Err() == nil {
+				cancel(fmt.Errorf("auditor: %s: %w", name, err))
+			}
+		})
+	}
+	for _, stream := range events.Streams() {
+		part(stream, func(ctx context.Context) error { return a.sink(ctx, stream) })
+	}
+	part("judge", a.judge.run)
+	if len(a.c.TrailDirs) > 0 {
+		part("watcher", cloudtrail.NewWatcher(a.ingester, a.c.TrailDirs, a.c.DataDir).Run)
+	}
+	if a.listener != nil {
+		part("api", a.serve)
+	}
+	close(a.ready)
+	<-ctx.Done()
+	wg.Wait()
+	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	return nil
+}
+
+func (a *Auditor) close() {
+	if a.listener != nil {
+		_ = a.listener.Close()
+	}
+	if a.sql != nil {
+		_ = a.reader.Close()
+	}
+	_ = a.store.Close()
+}
+
+// migrate tries until ClickHouse is there.
+func (a *Auditor) migrate(ctx context.Context) error {
+	for pause := 100 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
+		err := a.store.Migrate(ctx)
+		if err == nil || ctx.Err() != nil || errors.Is(err, store.ErrForeign) {
+			return err
+		}
+		a.c.Log.Warn().Err(err).Msg("clickhouse is not ready; trying again")
+		if !sleep(ctx, pause) {
+			return nil
+		}
+	}
+}
+
+// sink takes one stream into the store, from where the store has it.
+func (a *Auditor) sink(ctx context.Context, stream string) error {
+	for pause := 100 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
+		err := a.sinkOnce(ctx, stream)
+		if ctx.Err() != nil {
+			return nil
+		}
+		a.c.Log.Warn().Err(err).Str("stream", stream).Msg("sink stopped; starting again from what is stored")
+		if !sleep(ctx, pause) {
+			return nil
+		}
+	}
+}
+
+// Batch sizes bound the memory that a batch takes: CloudTrail's records are
+// several times as long as postern's own events.
+const (
+	batchEntries      = 10_000
+	batchRecords      = 4_000
+	batchWait         = 250 * time.Millisecond
+	consumerNameStart = "auditor-"
+)
+
+func (a *Auditor) sinkOnce(ctx context.Context, stream string) error {
+	sink, err := a.store.Sink(ctx, stream)
+	if err != nil {
+		return err
+	}
+	a.floors[stream].Store(sink.Floor())
+	bc := journal.BatchConfig{Stream: stream, Durable: consumerNameStart + stream, After: sink.Floor(), MaxEntries: batchEntries, MaxWait: batchWait}
+	if stream == events.CloudTrail {
+		bc.MaxEntries = batchRecords
+	}
+	return a.c.Journal.Batches(ctx, bc, func(ctx context.Context, entries []journal.Entry) error {
+		fresh, err := sink.Write(ctx, entries)
+		if err != nil {
+			if ctx.Err() == nil {
+				a.c.Log.Warn().Err(err).Str("stream", stream).Msg("batch is not stored; trying again")
+			}
+			return err
+		}
+		a.floors[stream].Store(sink.Floor())
+		return a.judge.take(ctx, stream, fresh, sink.Floor())
+	})
+}
+
+func sleep(ctx context.Context, d time.Duration) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(d):
+		return true
+	}
+}

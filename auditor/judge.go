@@ -1,0 +1,299 @@
+package auditor
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/posternhq/postern/auditor/cloudtrail"
+	"github.com/posternhq/postern/auditor/correlate"
+	"github.com/posternhq/postern/events"
+	"github.com/posternhq/postern/events/journal"
+)
+
+// judge feeds what is stored to package correlate and says on FINDINGS what
+// comes of it. Its memory is only a shortcut: all of it is in ClickHouse.
+type judge struct {
+	a     *Auditor
+	state *correlate.State
+	in    chan portion
+
+	mu      sync.Mutex
+	started bool
+
+	done    map[string]uint64 // by stream: everything up to it was given to the state
+	sampled map[string]sample
+	known   map[string]time.Time // by stream: everything up to then was given to the state
+	said    uint64               // the last sequence on FINDINGS of ours
+	marked  uint64
+}
+
+// portion is a stored batch.
+type portion struct {
+	stream  string
+	entries []journal.Entry
+	floor   uint64
+}
+
+// sample remembers where a stream ended at a time.
+type sample struct {
+	at   time.Time
+	last uint64
+}
+
+const (
+	judgeEvery = 200 * time.Millisecond
+	// trailMark is the name of the judge's place in the CLOUDTRAIL stream.
+	trailMark = "judge/" + events.CloudTrail
+	// sayAtOnce is how many verdicts wait for their acknowledgement at once.
+	sayAtOnce = 512
+	// sayAhead is how many verdicts may not be in ClickHouse yet. It is below
+	// what the state remembers, so what the state forgot the store has.
+	sayAhead = 20_000
+)
+
+func newJudge(a *Auditor) *judge {
+	return &judge{
+		a:       a,
+		state:   correlate.New(correlate.Config{TrailDelay: a.c.TrailDelay, Skew: a.c.Skew}),
+		in:      make(chan portion, 4),
+		done:    map[string]uint64{},
+		sampled: map[string]sample{},
+		known:   map[string]time.Time{},
+	}
+}
+
+// take hands a stored batch over. Before the judge has read the store, what is
+// stored is read from there.
+func (j *judge) take(ctx context.Context, stream string, entries []journal.Entry, floor uint64) error {
+	if stream == events.Findings {
+		return nil
+	}
+	j.mu.Lock()
+	started := j.started
+	j.mu.Unlock()
+	if !started {
+		return nil
+	}
+	select {
+	case j.in <- portion{stream, entries, floor}:
+		return nil
+	case <-ctx.Done():
+		return nil // it is stored; the next start reads it from there
+	}
+}
+
+func (j *judge) run(ctx context.Context) error {
+	for pause := 100 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
+		err := j.start(ctx)
+		if err == nil {
+			break
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
+		j.a.c.Log.Warn().Err(err).Msg("judge can't start; trying again")
+		if !sleep(ctx, pause) {
+			return nil
+		}
+	}
+	tick := time.NewTicker(judgeEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case p := <-j.in:
+			if !j.say(ctx, j.feed(p, time.Now())) {
+				return nil
+			}
+			j.done[p.stream] = max(j.done[p.stream], p.floor)
+		case <-tick.C:
+			if err := j.advance(ctx); err != nil && ctx.Err() == nil {
+				j.a.c.Log.Warn().Err(err).Msg("judge; trying again")
+			}
+		}
+	}
+}
+
+// feed gives entries to the state.
+func (j *judge) feed(p portion, now time.Time) []correlate.Judgement {
+	var out []correlate.Judgement
+	for i := range p.entries {
+		switch d := p.entries[i].Data.(type) {
+		case *events.SessionStarted:
+			j.state.AddIdentity(identity(d.AWSRoleARN, d.RoleSessionName), d.SourceIdentity)
+		case *events.AWSCredentialsIssued:
+			j.state.AddCredential(credential(d))
+		case *events.AWSConsoleOpened:
+			j.state.AddCredential(correlate.Credential{AccessKeyID: d.AccessKeyID, Console: true, User: d.User, Account: d.Account,
+				RoleARN: d.AWSRoleARN, SessionName: d.RoleSessionName, IssuedAt: p.entries[i].Time, ExpiresAt: d.ExpiresAt})
+		case *events.AWSRequestAdmitted:
+			out = append(out, j.state.AddRequest(request(&d.AWSRequest, correlate.InFlight, ""), now)...)
+		case *events.AWSRequestCompleted:
+			out = append(out, j.state.AddRequest(request(&d.AWSRequest, correlate.Completed, d.AWSRequestID), now)...)
+		case *events.AWSRequestFailed:
+			if d.Stage == "forward" {
+				out = append(out, j.state.AddRequest(request(&d.AWSRequest, correlate.Failed, ""), now)...)
+			} else {
+				j.state.Withdraw(d.RequestID)
+			}
+		case *events.CloudTrailRecordReceived:
+			if r, ok := record(d, p.entries[i].Seq); ok {
+				out = append(out, j.state.AddRecord(r, now)...)
+			}
+		}
+	}
+	return out
+}
+
+// advance judges what can be judged now.
+func (j *judge) advance(ctx context.Context) error {
+	if j.said > j.a.Floor(events.Findings)+sayAhead {
+		return nil
+	}
+	now := time.Now()
+	for _, stream := range []string{events.Audit, events.CloudTrail} {
+		if err := j.watermark(ctx, stream, now); err != nil {
+			return err
+		}
+	}
+	out, err := j.state.Advance(correlate.Clock{Now: now, Requests: j.known[events.Audit], Records: j.known[events.CloudTrail]},
+		func(d correlate.Doubt) (correlate.Found, error) { return recall(ctx, j.a.store.Conn(), d) })
+	if !j.say(ctx, out) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return j.mark(ctx)
+}
+
+// watermark finds out up to when a stream is known: everything that it had at
+// some time is, once its last sequence of that time has been fed.
+func (j *judge) watermark(ctx context.Context, stream string, now time.Time) error {
+	s, open := j.sampled[stream]
+	if !open {
+		last, err := j.a.c.Journal.Last(ctx, stream)
+		if err != nil {
+			return err
+		}
+		s = sample{now, last}
+		j.sampled[stream] = s
+	}
+	if j.done[stream] >= s.last {
+		j.known[stream] = s.at
+		delete(j.sampled, stream)
+	}
+	return nil
+}
+
+// mark writes down up to where CLOUDTRAIL is judged.
+func (j *judge) mark(ctx context.Context) error {
+	at := j.done[events.CloudTrail]
+	if low := j.state.OldestPending(); low > 0 {
+		at = min(at, low-1)
+	}
+	if at <= j.marked {
+		return nil
+	}
+	if err := j.a.store.SetMark(ctx, trailMark, at); err != nil {
+		return err
+	}
+	j.marked = at
+	return nil
+}
+
+// say appends judgements to FINDINGS and returns when all are durable; false
+// when ctx ended before. Their ids follow from what they say, so saying one
+// again, after a crash or an error, adds nothing.
+func (j *judge) say(ctx context.Context, out []correlate.Judgement) bool {
+	var all []events.Event
+	for i := range out {
+		v := &out[i].Verdict
+		meta := events.Meta{ID: correlate.VerdictID(v), CorrelationID: v.RequestID, Time: v.At}
+		if v.EventID != "" {
+			meta.CausationID = v.RecipientAccountID + "/" + v.EventID
+		}
+		all = append(all, events.Event{Meta: meta, Data: v})
+		meta.CausationID = meta.ID
+		if f := out[i].Opened; f != nil {
+			meta.ID = "finding/" + f.FindingID + "/opened"
+			all = append(all, events.Event{Meta: meta, Data: f})
+		}
+		for k := range out[i].Resolved {
+			f := &out[i].Resolved[k]
+			meta.ID = "finding/" + f.FindingID + "/resolved"
+			all = append(all, events.Event{Meta: meta, Data: f})
+		}
+	}
+	for start := 0; start < len(all); start += sayAtOnce {
+		var wg sync.WaitGroup
+		var mu sync.Mutex
+		for _, e := range all[start:min(start+sayAtOnce, len(all))] {
+			wg.Go(func() {
+				seq := j.sayOne(ctx, e)
+				mu.Lock()
+				j.said = max(j.said, seq)
+				mu.Unlock()
+			})
+		}
+		wg.Wait()
+	}
+	return ctx.Err() == nil
+}
+
+func (j *judge) sayOne(ctx context.Context, e events.Event) uint64 {
+	for pause := 100 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
+		seq, err := j.a.c.Journal.Append(ctx, e)
+		if err == nil {
+			return seq
+		}
+		if ctx.Err() != nil {
+			return 0
+		}
+		j.a.c.Log.Warn().Err(err).Str("event", e.ID).Msg("verdict is not on the stream; trying again")
+		if !sleep(ctx, pause) {
+			return 0
+		}
+	}
+}
+
+func request(r *events.AWSRequest, o correlate.Outcome, awsRequestID string) correlate.Request {
+	return correlate.Request{
+		ID: r.RequestID, ReceivedAt: r.ReceivedAt, Outcome: o, User: r.User, Account: r.Account, RoleARN: r.AWSRoleARN,
+		SessionName: r.RoleSessionName, SourceIdentity: r.SourceIdentity, AccessKeyID: r.AccessKeyID, Service: r.Service,
+		SigningName: r.SigningName, Operation: r.Operation, AWSRequestID: awsRequestID,
+	}
+}
+
+func credential(d *events.AWSCredentialsIssued) correlate.Credential {
+	return correlate.Credential{
+		AccessKeyID: d.AccessKeyID, Console: d.Use == "console", User: d.User, Account: d.Account, RoleARN: d.AWSRoleARN,
+		SessionName: d.RoleSessionName, SourceIdentity: d.SourceIdentity, IssuedAt: d.IssuedAt, ExpiresAt: d.ExpiresAt,
+	}
+}
+
+func identity(roleARN, session string) correlate.Identity {
+	return correlate.IdentityOf(roleARN, session)
+}
+
+// record reads what is compared of a CloudTrail record.
+func record(d *events.CloudTrailRecordReceived, seq uint64) (correlate.Record, bool) {
+	r, err := cloudtrail.Parse(d.Record)
+	if err != nil {
+		return correlate.Record{}, false
+	}
+	account, role, session, _ := r.Identity.RoleSession()
+	if account == "" {
+		account = string(r.Identity.AccountID)
+	}
+	user, _ := r.Identity.User()
+	return correlate.Record{
+		Account: d.RecipientAccountID, EventID: d.EventID, SharedEventID: string(r.SharedEventID), RequestID: string(r.RequestID),
+		EventTime: r.EventTime, EventSource: string(r.EventSource), EventName: string(r.EventName), IdentityAccount: account,
+		RoleARN: r.Identity.RoleARN(), RoleName: role, SessionName: session, SourceIdentity: string(r.Identity.Session.SourceIdentity),
+		AccessKeyID: string(r.Identity.AccessKeyID), User: user, InvokedBy: string(r.Identity.InvokedBy), FromConsole: bool(r.FromConsole),
+		IssuedAccessKeyID: r.Response.IssuedAccessKeyID, Seq: seq,
+	}, true
+}
