@@ -329,7 +329,7 @@ func TestS3Tampering(t *testing.T) {
 			r.Header.Set("Authorization", h[:len(h)-64]+strings.Repeat("0", 64))
 		}},
 		{"no signature", "AccessDenied", func(r *http.Request) { r.Header.Del("Authorization") }},
-		{"signature version 2", "AuthorizationHeaderMalformed", func(r *http.Request) { r.Header.Set("Authorization", "AWS "+f.key.ID+":c2ln") }},
+		{"signature version 2", "InvalidRequest", func(r *http.Request) { r.Header.Set("Authorization", "AWS "+f.key.ID+":c2ln") }},
 		{"checksum", "AccessDenied", func(r *http.Request) { r.Header.Set("X-Amz-Checksum-Crc32", "AAAAAA==") }},
 		{"md5", "BadDigest", func(r *http.Request) { r.Header.Set("Content-Md5", "1B2M2Y8AsgTpgAmY7PhCfg==") }},
 	} {

@@ -66,6 +66,9 @@ func parseSignature(p protocol, r *http.Request, params []param) (*signature, *a
 	case inQuery:
 		return parsePresigned(p, params)
 	}
+	if p == protoS3 && slices.ContainsFunc(params, func(p param) bool { return p.name == "AWSAccessKeyId" }) {
+		return nil, oldSignature()
+	}
 	msg := "Request is missing Authentication Token"
 	if p == protoS3 {
 		msg = "Access Denied"
@@ -78,6 +81,9 @@ func parseAuthorization(p protocol, r *http.Request, value string) (*signature, 
 		return nil, authFailure(p, faultIncomplete, "The authorization header is malformed; "+why)
 	}
 	rest, ok := strings.CutPrefix(value, algorithm+" ")
+	if !ok && p == protoS3 {
+		return nil, oldSignature()
+	}
 	if !ok {
 		return bad("the authorization mechanism you have provided is not " + algorithm + ".")
 	}
@@ -117,6 +123,12 @@ func parseAuthorization(p protocol, r *http.Request, value string) (*signature, 
 		sig.stamp = t.UTC().Format(amzTime)
 	}
 	return sig, sig.setTime(p)
+}
+
+// oldSignature is what S3 says to SigV2, which AWS CLI v1 still presigns with
+// unless s3.signature_version is s3v4; buckets made since June 2020 take none.
+func oldSignature() *apiError {
+	return failure(http.StatusBadRequest, "InvalidRequest", "The authorization mechanism you have provided is not supported. Please use "+algorithm+".")
 }
 
 func parsePresigned(p protocol, params []param) (*signature, *apiError) {
