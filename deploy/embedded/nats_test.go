@@ -124,12 +124,11 @@ func TestNATSCredentialsEnd(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	closed := make(chan struct{})
-	embeddedtest.Dial(t, n.URL(), creds, nats.NoReconnect(), nats.ClosedHandler(func(*nats.Conn) { close(closed) }))
-	<-closed // by the server
-	if nc, err := nats.Connect(n.URL(), nats.UserCredentialBytes(creds)); !errors.Is(err, nats.ErrAuthorization) {
-		nc.Close()
-		t.Errorf("connected with credentials that have ended: %v", err)
+	ended := make(chan error, 1)
+	embeddedtest.Dial(t, n.URL(), creds, nats.NoReconnect(),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { ended <- err }))
+	if err := <-ended; !errors.Is(err, nats.ErrAuthExpired) {
+		t.Errorf("the server cut the connection for another reason: %v", err)
 	}
 }
 
