@@ -62,6 +62,10 @@ func (h *Helper) unreachable(w http.ResponseWriter, r *http.Request, err error) 
 	if r.Context().Err() != nil || errors.Is(err, context.Canceled) {
 		return
 	}
+	if _, ok := errors.AsType[*sigv4.Error](err); ok {
+		h.refuse(w, r, err) // a chunk of the body was not signed right
+		return
+	}
 	e := awserr.Error{
 		// A proxy that restarts is back soon: this is for the client to retry.
 		Status: http.StatusServiceUnavailable, Code: "ServiceUnavailable",

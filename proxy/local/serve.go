@@ -127,6 +127,9 @@ func (h *Helper) serveAWS(w http.ResponseWriter, r *http.Request) {
 // own request is changed in place: nobody looks at it again.
 func (h *Helper) readdress(r *http.Request, v *verified) error {
 	path, query, hasQuery := strings.Cut(requestTarget(r), "?")
+	if path[0] != '/' { // "*" asks the server itself
+		return fmt.Errorf("%w: %q", errTarget, path)
+	}
 	u := *r.URL
 	u.Scheme, u.Host, u.User = "https", h.cfg.ProxyAddr, nil
 	if err := sigv4.SetTarget(&u, path, query); err != nil {
@@ -146,6 +149,9 @@ func (h *Helper) readdress(r *http.Request, v *verified) error {
 	if v.body != nil {
 		r.Body, r.ContentLength, r.TransferEncoding = io.NopCloser(v.body), v.body.Size, nil
 		delete(r.Header, "Expect") // the body is here already
+	}
+	if v.stream != nil {
+		r.Body = v.stream // length and framing stay
 	}
 	return nil
 }

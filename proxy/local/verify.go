@@ -14,7 +14,6 @@ var (
 	errMisdirected = errors.New("misdirected request")
 	errTarget      = errors.New("request target cannot be sent unchanged")
 	errBody        = errors.New("cannot read the request's body")
-	errUnsupported = errors.New("payload signing that this version does not carry")
 )
 
 // verified is a request that a session's credentials signed.
@@ -24,6 +23,9 @@ type verified struct {
 	hash string
 	// body is the body where it had to be read for that; nil: the request's.
 	body *sigv4.HashedBody
+	// stream checks, as it passes, a body that carries signatures of its own;
+	// nil: there are none.
+	stream *sigv4.StreamReader
 }
 
 func (v *verified) close() {
@@ -46,7 +48,14 @@ func (h *Helper) verify(r *http.Request) (*verified, error) {
 	v := &verified{session: c.ID}
 	switch {
 	case a.Payload.Signed():
-		return nil, fmt.Errorf("%w: %s", errUnsupported, a.PayloadHash)
+		v.stream, err = sigv4.NewStreamReader(r.Body, sigv4.StreamConfig{
+			Verify:        &sigv4.Chain{Auth: a, Secret: c.secret},
+			DecodedLength: sigv4.DecodedLength(r.Header),
+			Keys:          &h.verifier.Keys,
+		})
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", errBody, err)
+		}
 	case a.Payload != sigv4.PayloadUndeclared:
 	case r.ContentLength == 0:
 		v.hash = sigv4.EmptyHash
