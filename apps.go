@@ -1,0 +1,174 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/posternhq/postern/broker/api"
+)
+
+func (c *cli) apps() *cobra.Command {
+	cmd := &cobra.Command{Use: "apps", Short: "AWS apps: list them, start and end sessions"}
+	var role, request string
+	login := &cobra.Command{
+		Use: "login [--aws-role NAME|ARN] [--request-id ID] APP", Short: "Start a session on an app", Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			p, err := c.profile()
+			if err != nil {
+				return err
+			}
+			s, err := p.start(cmd.Context(), args[0], role, request)
+			if err != nil {
+				return err
+			}
+			c.say("Session on %s as %s until %s.", s.App, s.AWSRoleARN, until(s.ExpiresAt))
+			c.say("Next: postern aws sts get-caller-identity")
+			if c.format == "text" {
+				return nil
+			}
+			return c.print(s, nil)
+		},
+	}
+	login.Flags().StringVar(&role, "aws-role", "", "IAM role to use, by name or ARN, where the app has several")
+	login.Flags().StringVar(&request, "request-id", "", "access request that allows it, where several do")
+	cmd.AddCommand(
+		&cobra.Command{Use: "ls", Short: "The apps that your roles reach, with their AWS roles", Args: cobra.NoArgs, RunE: c.appsLs},
+		login,
+		&cobra.Command{Use: "logout [APP]", Short: "End the session on APP, or all of them", Args: cobra.MaximumNArgs(1), RunE: c.appsLogout},
+	)
+	return cmd
+}
+
+func (c *cli) appsLs(cmd *cobra.Command, _ []string) error {
+	p, err := c.profile()
+	if err != nil {
+		return err
+	}
+	b, err := p.broker()
+	if err != nil {
+		return err
+	}
+	apps, err := b.Apps(cmd.Context())
+	if err != nil {
+		return err
+	}
+	return c.print(apps, func(w *tabwriter.Writer) {
+		fmt.Fprintln(w, "APP\tACCOUNT\tREGION\tAWS ROLE\tHOW")
+		for _, a := range apps {
+			for _, r := range a.AWSRoles {
+				how := "by " + strings.Join(r.Roles, ", ")
+				if len(r.RequestIDs) > 0 {
+					how += " (request " + strings.Join(r.RequestIDs, ", ") + ")"
+				}
+				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", a.Name, orDash(a.AccountID), orDash(a.Region), r.ARN, how)
+			}
+			for _, r := range a.Requestable {
+				fmt.Fprintf(w, "%s\t%s\t%s\t%s\tpostern request create --roles %s --reason …\n", a.Name, orDash(a.AccountID), orDash(a.Region), r.ARN, strings.Join(r.Roles, ","))
+			}
+		}
+	})
+}
+
+func (c *cli) appsLogout(cmd *cobra.Command, args []string) error {
+	p, err := c.profile()
+	if err != nil {
+		return err
+	}
+	b, err := p.broker()
+	if err != nil {
+		return err
+	}
+	sessions, err := p.sessions()
+	if err != nil {
+		return err
+	}
+	ended := 0
+	var failed error
+	for _, s := range sessions {
+		if len(args) == 1 && s.App != args[0] {
+			continue
+		}
+		// The file goes even if the broker can't be told: see "every credential".
+		failed = errors.Join(failed, b.EndSession(cmd.Context(), s.SessionID), p.removeApp(s.App))
+		ended++
+	}
+	if failed == nil && ended == 0 && len(args) == 1 {
+		return fmt.Errorf("no session on %s", args[0])
+	}
+	if failed == nil {
+		c.say("Ended %d.", ended)
+	}
+	return failed
+}
+
+// start begins a session and remembers it.
+func (p *profile) start(ctx context.Context, app, role, request string) (*appSession, error) {
+	b, err := p.broker()
+	if err != nil {
+		return nil, err
+	}
+	s, err := b.StartSession(ctx, api.StartSession{App: app, AWSRole: role, RequestID: request})
+	if err != nil {
+		return nil, err
+	}
+	a := &appSession{SessionID: s.ID, App: s.App, AWSRoleARN: s.AWSRoleARN, Account: s.Account, Region: s.Region, ExpiresAt: s.ExpiresAt}
+	return a, p.saveApp(a)
+}
+
+// session returns the session to use: the one on app, or the only one. Where
+// there is none it starts one, if only one could be meant.
+func (p *profile) session(ctx context.Context, app string) (*appSession, error) {
+	sessions, err := p.sessions()
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, s := range sessions {
+		if s.App == app {
+			return s, nil
+		}
+		names = append(names, s.App)
+	}
+	if app == "" && len(sessions) == 1 {
+		return sessions[0], nil
+	}
+	if app == "" && len(sessions) > 1 {
+		return nil, fmt.Errorf("sessions run on %s: say which with --app", strings.Join(names, ", "))
+	}
+	if app != "" {
+		return p.start(ctx, app, "", "")
+	}
+	b, err := p.broker()
+	if err != nil {
+		return nil, err
+	}
+	apps, err := b.Apps(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var usable []api.App
+	ask := ""
+	for _, a := range apps {
+		names = append(names, a.Name)
+		if len(a.AWSRoles) > 0 {
+			usable = append(usable, a)
+		}
+		for _, r := range a.Requestable {
+			ask = fmt.Sprintf("postern request create --roles %s --reason \"…\"", strings.Join(r.Roles, ","))
+		}
+	}
+	switch {
+	case len(usable) == 1:
+		return p.start(ctx, usable[0].Name, "", "")
+	case len(usable) > 1:
+		return nil, fmt.Errorf("you reach %s: start a session with postern apps login APP, or say --app", strings.Join(names, ", "))
+	case ask != "":
+		return nil, fmt.Errorf("AccessDenied: your roles reach no AWS app. To ask for access: %s", ask)
+	}
+	return nil, errors.New("AccessDenied: your roles reach no AWS app, and none that you could ask for")
+}

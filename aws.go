@@ -1,0 +1,258 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/rs/zerolog"
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/posternhq/postern/proxy/local"
+)
+
+func (c *cli) aws() *cobra.Command {
+	return &cobra.Command{
+		Use:   "aws [--app A] ARGS…",
+		Short: "The AWS CLI through postern; arguments are passed on, the exit code is kept",
+		// From the first argument that is not postern's on, all are the AWS CLI's.
+		DisableFlagParsing: true,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			var app string
+			rest, err := c.ownFlags(args, map[string]*string{"app": &app})
+			if err != nil {
+				return err
+			}
+			if len(rest) == 0 || rest[0] == "-h" {
+				return cmd.Help()
+			}
+			return c.withHelper(cmd.Context(), []string{app}, 0, func(h *local.Helper, s []*appSession) error {
+				return c.runIn(cmd.Context(), environment(h, s), append([]string{"aws"}, rest...))
+			})
+		},
+	}
+}
+
+// ownFlags takes postern's flags off the front of args.
+func (c *cli) ownFlags(args []string, own map[string]*string) ([]string, error) {
+	own["home"], own["identity"] = &c.homeDir, &c.identity
+	for len(args) > 0 {
+		name, value, has := strings.Cut(args[0], "=")
+		target, mine := own[strings.TrimPrefix(name, "--")]
+		if !strings.HasPrefix(name, "--") || !mine {
+			break
+		}
+		if !has {
+			if len(args) < 2 {
+				return nil, usageError{fmt.Errorf("%s needs a value", name)}
+			}
+			value, args = args[1], args[1:]
+		}
+		*target, args = value, args[1:]
+	}
+	return args, nil
+}
+
+func (c *cli) exec() *cobra.Command {
+	var apps []string
+	cmd := &cobra.Command{
+		Use:   "exec [--app A] -- CMD ARGS…",
+		Short: "Run a command in an environment that goes to AWS through postern",
+		Args:  cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return c.withHelper(cmd.Context(), appNames(apps), 0, func(h *local.Helper, s []*appSession) error {
+				return c.runIn(cmd.Context(), environment(h, s), args)
+			})
+		},
+	}
+	cmd.Flags().SetInterspersed(false)
+	cmd.Flags().StringArrayVar(&apps, "app", nil, "app whose session to use")
+	return cmd
+}
+
+func (c *cli) proxy() *cobra.Command {
+	cmd := &cobra.Command{Use: "proxy", Short: "Local proxies"}
+	var apps []string
+	var port int
+	aws := &cobra.Command{
+		Use:   "aws [-p PORT] [--app A]",
+		Short: "Local HTTPS proxy to AWS; prints the environment that uses it",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return c.withHelper(cmd.Context(), appNames(apps), port, func(h *local.Helper, s []*appSession) error {
+				if err := c.printEnvironment(environment(h, s)); err != nil {
+					return err
+				}
+				for _, x := range s {
+					c.say("%s as %s until %s. Stop with Ctrl-C.", x.App, x.AWSRoleARN, until(x.ExpiresAt))
+				}
+				<-cmd.Context().Done()
+				return nil
+			})
+		},
+	}
+	aws.Flags().IntVarP(&port, "port", "p", 0, "port on loopback; 0 chooses one")
+	aws.Flags().StringArrayVar(&apps, "app", nil, "app whose session to use")
+	cmd.AddCommand(aws)
+	return cmd
+}
+
+func appNames(flags []string) []string {
+	if len(flags) == 0 {
+		return []string{""}
+	}
+	return flags
+}
+
+// withHelper runs the loopback helper for the sessions on apps while use runs,
+// and leaves nothing of it on disk.
+func (c *cli) withHelper(ctx context.Context, apps []string, port int, use func(*local.Helper, []*appSession) error) error {
+	p, err := c.profile()
+	if err != nil {
+		return err
+	}
+	var sessions []*appSession
+	var configured []local.Session
+	for _, app := range apps {
+		s, err := p.session(ctx, app)
+		if err != nil {
+			return err
+		}
+		sessions = append(sessions, s)
+		configured = append(configured, local.Session{ID: s.SessionID, App: s.App, Region: s.Region})
+	}
+	b, err := p.broker()
+	if err != nil {
+		return err
+	}
+	status, err := b.Status(ctx)
+	if err != nil {
+		return err
+	}
+	if status.ProxyAddr == "" {
+		return errors.New("the broker knows of no proxy: set broker.proxy_addr")
+	}
+	tlsConfig, err := p.TLSConfig()
+	if err != nil {
+		return err
+	}
+	h, err := local.New(local.Config{
+		Listen:    fmt.Sprintf("127.0.0.1:%d", port),
+		ProxyAddr: status.ProxyAddr,
+		ProxyTLS:  tlsConfig,
+		Sessions:  configured,
+		Dir:       filepath.Join(p.dir, fmt.Sprintf("proxy-%d", os.Getpid())),
+		Log:       zerolog.New(zerolog.ConsoleWriter{Out: c.stderr, NoColor: !isTerminal(c.stderr)}).Level(zerolog.WarnLevel),
+	})
+	if err != nil {
+		return err
+	}
+	// The helper outlives a signal for as long as the command that got it too.
+	helperCtx, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	g, helperCtx := errgroup.WithContext(helperCtx)
+	g.Go(func() error { return h.Run(helperCtx) })
+	select {
+	case <-h.Ready():
+	case <-helperCtx.Done():
+		return g.Wait()
+	}
+	err = use(h, sessions)
+	stop()
+	return errors.Join(err, g.Wait())
+}
+
+// environment is what makes a command's AWS SDK use the helper: what to set.
+func environment(h *local.Helper, sessions []*appSession) []local.Var {
+	env := h.Env()
+	if region := sessions[0].Region; region != "" && os.Getenv("AWS_REGION") == "" && os.Getenv("AWS_DEFAULT_REGION") == "" {
+		env = append(env, local.Var{Name: "AWS_REGION", Value: region}, local.Var{Name: "AWS_DEFAULT_REGION", Value: region})
+	}
+	return env
+}
+
+// unset are variables that would lead an SDK around the helper or make it
+// prefer other credentials.
+var unset = []string{
+	"AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN",
+	"AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE",
+	"AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+	"NO_PROXY", "no_proxy", "https_proxy",
+}
+
+func (c *cli) printEnvironment(env []local.Var) error {
+	quote := func(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
+	switch c.format {
+	case "json":
+		m := map[string]string{}
+		for _, v := range env {
+			m[v.Name] = v.Value
+		}
+		return json.NewEncoder(c.stdout).Encode(m)
+	case "dotenv":
+		for _, v := range env {
+			fmt.Fprintf(c.stdout, "%s=%s\n", v.Name, v.Value)
+		}
+	case "powershell":
+		for _, v := range env {
+			fmt.Fprintf(c.stdout, "$env:%s = '%s'\n", v.Name, strings.ReplaceAll(v.Value, "'", "''"))
+		}
+	case "text", "sh":
+		for _, v := range env {
+			value := v.Value
+			if strings.ContainsAny(value, " \t\n'\"\\$`;&|<>()*?[]#~") {
+				value = quote(value)
+			}
+			fmt.Fprintf(c.stdout, "export %s=%s\n", v.Name, value)
+		}
+	default:
+		return usageError{fmt.Errorf("--format=%s: this command knows sh, powershell, json and dotenv", c.format)}
+	}
+	return nil
+}
+
+// runIn runs a command with stdin, stdout and stderr of postern's own and
+// returns its exit code as an error.
+func (c *cli) runIn(ctx context.Context, env []local.Var, argv []string) error {
+	path, err := exec.LookPath(argv[0])
+	if err != nil {
+		if argv[0] == "aws" {
+			return errors.New("the AWS CLI (aws) is not on PATH: install it, or use postern exec with another client")
+		}
+		return err
+	}
+	// Signals reach the command by itself where it shares the terminal; a signal
+	// sent to postern alone is passed on, and the command decides how to end.
+	cmd := exec.CommandContext(ctx, path, argv[1:]...)
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	cmd.WaitDelay = 10 * time.Second
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = c.stdin, c.stdout, c.stderr
+	for _, kv := range os.Environ() {
+		name, _, _ := strings.Cut(kv, "=")
+		if !slices.Contains(unset, name) && !strings.HasPrefix(name, "AWS_ENDPOINT_URL") {
+			cmd.Env = append(cmd.Env, kv)
+		}
+	}
+	for _, v := range env {
+		cmd.Env = append(cmd.Env, v.Name+"="+v.Value)
+	}
+	cmd.Env = append(cmd.Env, "AWS_EC2_METADATA_DISABLED=true")
+	err = cmd.Run()
+	var exited *exec.ExitError
+	if errors.As(err, &exited) {
+		if status, ok := exited.Sys().(syscall.WaitStatus); ok && status.Signaled() {
+			return exitCode(128 + int(status.Signal()))
+		}
+		return exitCode(exited.ExitCode())
+	}
+	return err
+}

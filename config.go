@@ -1,0 +1,341 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"go.yaml.in/yaml/v3"
+)
+
+// Config is postern.yaml: what `postern serve` runs and with what. A section
+// that is absent is a service that does not run here.
+type Config struct {
+	// DataDir holds the broker's keys, what the auditor remembers, and the
+	// embedded servers' data.
+	DataDir    string           `yaml:"data_dir"`
+	Log        LogConfig        `yaml:"log"`
+	NATS       NATSConfig       `yaml:"nats"`
+	ClickHouse ClickHouseConfig `yaml:"clickhouse"`
+	Broker     *BrokerConfig    `yaml:"broker"`
+	Proxy      *ProxyConfig     `yaml:"proxy"`
+	Auditor    *AuditorConfig   `yaml:"auditor"`
+}
+
+// LogConfig is what operators read on stderr.
+type LogConfig struct {
+	Level  string `yaml:"level"`  // debug, info (default), warn, error
+	Format string `yaml:"format"` // json (default) or text
+}
+
+// NATSConfig is where the streams are.
+type NATSConfig struct {
+	// Embedded runs a NATS server in this process, in DataDir/nats.
+	Embedded bool   `yaml:"embedded"`
+	Listen   string `yaml:"listen"` // of the embedded server; default 127.0.0.1:4222
+	// URL and CredsFile reach a NATS server run elsewhere. One credential serves
+	// all services of this process; docs/nats.md lists what each needs.
+	URL       string `yaml:"url"`
+	CredsFile string `yaml:"creds_file"`
+	CAFile    string `yaml:"ca_file"`
+	// Replicas of each stream: 1 (default), 3 or 5.
+	Replicas int `yaml:"replicas"`
+}
+
+// ClickHouseConfig is where the auditor keeps its tables.
+type ClickHouseConfig struct {
+	// Embedded runs a ClickHouse server beside this process, in DataDir/clickhouse.
+	Embedded bool   `yaml:"embedded"`
+	Lib      string `yaml:"lib"` // libchdb.so; found by itself after `task setup`
+	// MaxMemory of the embedded server in bytes; default 4 GiB.
+	MaxMemory int64 `yaml:"max_memory"`
+	// DSN of a user that owns the database; ReaderDSN of one that can only read.
+	DSN       string `yaml:"dsn"`
+	ReaderDSN string `yaml:"reader_dsn"`
+}
+
+// BrokerConfig is the service that decides who may do what.
+type BrokerConfig struct {
+	Listen string `yaml:"listen"` // default 127.0.0.1:3080
+	// PublicNames are the host names and addresses that its certificate is for,
+	// besides those of Listen.
+	PublicNames []string `yaml:"public_names"`
+	// PublicAddr, ProxyAddr and AuditorAddr (HOST:PORT) are what users are told;
+	// default: where the services of this process listen.
+	PublicAddr  string `yaml:"public_addr"`
+	ProxyAddr   string `yaml:"proxy_addr"`
+	AuditorAddr string `yaml:"auditor_addr"`
+}
+
+// TLSFiles is a server's certificate where the broker runs elsewhere.
+type TLSFiles struct {
+	CertFile     string `yaml:"cert_file"`
+	KeyFile      string `yaml:"key_file"`
+	ClientCAFile string `yaml:"client_ca_file"` // the broker's CA, which signs users' certificates
+}
+
+// ProxyConfig is the service that forwards to AWS.
+type ProxyConfig struct {
+	Listen      string    `yaml:"listen"` // default 127.0.0.1:3081
+	PublicNames []string  `yaml:"public_names"`
+	Name        string    `yaml:"name"` // in every event; default: the host's name
+	TLS         *TLSFiles `yaml:"tls"`
+	AWS         AWSConfig `yaml:"aws"`
+}
+
+// AWSConfig is how the proxy reaches AWS.
+type AWSConfig struct {
+	// Dial sends every connection to AWS to this HOST:PORT, with the original
+	// host name in TLS and in Host.
+	Dial string `yaml:"dial"`
+	// CAFile is trusted for it, besides the system's roots.
+	CAFile string `yaml:"ca_file"`
+	// Region where STS is called for apps that name none.
+	Region string `yaml:"region"`
+}
+
+// AuditorConfig is the service that keeps and compares the records.
+type AuditorConfig struct {
+	Listen      string    `yaml:"listen"` // default 127.0.0.1:3082
+	PublicNames []string  `yaml:"public_names"`
+	TLS         *TLSFiles `yaml:"tls"`
+	// CloudTrail are directories where AWS's log files arrive.
+	CloudTrail []string `yaml:"cloudtrail"`
+	// TrailDelay is how long AWS may take to deliver a record before the request
+	// counts as missing in CloudTrail; default 20m.
+	TrailDelay time.Duration `yaml:"trail_delay"`
+	// ReaderRoles may ask questions; default admin and auditor.
+	ReaderRoles []string `yaml:"reader_roles"`
+}
+
+// readConfig reads a file; unknown keys and wrong values are errors that name
+// the line and the key.
+func readConfig(path string) (*Config, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("configuration: %w", err)
+	}
+	var c Config
+	d := yaml.NewDecoder(bytes.NewReader(b))
+	d.KnownFields(true)
+	if err := d.Decode(&c); err != nil {
+		if errors.Is(err, io.EOF) {
+			return nil, fmt.Errorf("%s: empty; postern config init writes a commented one", path)
+		}
+		return nil, configError(path, err)
+	}
+	if err := d.Decode(new(Config)); !errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("%s: more than one document", path)
+	}
+	var doc yaml.Node
+	_ = yaml.Unmarshal(b, &doc)
+	if key, problem := c.check(); problem != "" {
+		return nil, fmt.Errorf("%s: line %d: %s: %s", path, lineOf(&doc, key), key, problem)
+	}
+	c.fill()
+	return &c, nil
+}
+
+// configError rewrites what the YAML library says of Go types into keys.
+func configError(path string, err error) error {
+	var wrong *yaml.TypeError
+	if !errors.As(err, &wrong) {
+		return fmt.Errorf("%s: %s", path, strings.TrimPrefix(err.Error(), "yaml: "))
+	}
+	var lines []string
+	for _, s := range wrong.Errors {
+		s = typeName.Replace(s)
+		lines = append(lines, fmt.Sprintf("%s: %s", path, s))
+	}
+	return errors.New(strings.Join(lines, "\n"))
+}
+
+var typeName = strings.NewReplacer(
+	"field ", "unknown key ", "not found in type main.Config", "at the top level",
+	"not found in type main.LogConfig", "in log",
+	"not found in type main.NATSConfig", "in nats",
+	"not found in type main.ClickHouseConfig", "in clickhouse",
+	"not found in type main.BrokerConfig", "in broker",
+	"not found in type main.ProxyConfig", "in proxy",
+	"not found in type main.AWSConfig", "in proxy.aws",
+	"not found in type main.AuditorConfig", "in auditor",
+	"not found in type main.TLSFiles", "in tls",
+	"!!seq", "a list", "!!map", "a mapping", "!!str", "text", "!!int", "a number", "!!bool", "true or false",
+	"into []string", "where a list of text belongs", "into string", "where text belongs",
+	"into int64", "where a number belongs", "into int", "where a number belongs",
+	"into bool", "where true or false belongs", "into time.Duration", "where a duration such as 20m belongs",
+	"cannot unmarshal", "there is",
+)
+
+// check finds what the types can't: the key, dotted, and what is wrong.
+func (c *Config) check() (key, problem string) {
+	oneOf := func(v string, of ...string) bool {
+		for _, o := range of {
+			if v == o {
+				return true
+			}
+		}
+		return v == ""
+	}
+	addr := func(v string) bool {
+		_, _, err := net.SplitHostPort(v)
+		return v == "" || err == nil
+	}
+	readable := func(path string) string {
+		if path == "" {
+			return ""
+		}
+		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+			return "no such file: " + path
+		} else if err != nil {
+			return err.Error()
+		}
+		return ""
+	}
+	if !oneOf(c.Log.Level, "debug", "info", "warn", "error") {
+		return "log.level", "must be debug, info, warn or error"
+	}
+	if !oneOf(c.Log.Format, "json", "text") {
+		return "log.format", "must be json or text"
+	}
+	if c.Broker == nil && c.Proxy == nil && c.Auditor == nil {
+		return "broker", "no service is enabled: give broker:, proxy: or auditor:"
+	}
+	switch {
+	case c.NATS.Embedded && c.NATS.URL != "":
+		return "nats.url", "embedded: true runs a server here; give one or the other"
+	case !c.NATS.Embedded && c.NATS.URL == "":
+		return "nats", "give url: nats://HOST:4222, or embedded: true"
+	case c.NATS.Replicas != 0 && c.NATS.Replicas != 1 && c.NATS.Replicas != 3 && c.NATS.Replicas != 5:
+		return "nats.replicas", "must be 1, 3 or 5"
+	case c.NATS.Embedded && c.NATS.Replicas > 1:
+		return "nats.replicas", "one embedded server holds one copy: leave it out"
+	case !addr(c.NATS.Listen):
+		return "nats.listen", "must be HOST:PORT"
+	}
+	if p := readable(c.NATS.CredsFile); p != "" {
+		return "nats.creds_file", p
+	}
+	if p := readable(c.NATS.CAFile); p != "" {
+		return "nats.ca_file", p
+	}
+	if c.Auditor != nil {
+		switch {
+		case c.ClickHouse.Embedded && c.ClickHouse.DSN != "":
+			return "clickhouse.dsn", "embedded: true runs a server here; give one or the other"
+		case !c.ClickHouse.Embedded && c.ClickHouse.DSN == "":
+			return "clickhouse", "the auditor needs dsn: clickhouse://USER:PASSWORD@HOST:9000/DATABASE, or embedded: true"
+		case !c.ClickHouse.Embedded && c.ClickHouse.ReaderDSN == "":
+			return "clickhouse.reader_dsn", "give the DSN of a user that can only read: people's questions run as that user"
+		case !addr(c.Auditor.Listen):
+			return "auditor.listen", "must be HOST:PORT"
+		case c.Auditor.TrailDelay < 0:
+			return "auditor.trail_delay", "must not be negative"
+		}
+	}
+	if c.Broker != nil && !addr(c.Broker.Listen) {
+		return "broker.listen", "must be HOST:PORT"
+	}
+	if c.Proxy != nil {
+		switch {
+		case !addr(c.Proxy.Listen):
+			return "proxy.listen", "must be HOST:PORT"
+		case !addr(c.Proxy.AWS.Dial):
+			return "proxy.aws.dial", "must be HOST:PORT"
+		}
+		if p := readable(c.Proxy.AWS.CAFile); p != "" {
+			return "proxy.aws.ca_file", p
+		}
+	}
+	if c.Broker == nil {
+		if c.Proxy != nil && c.Proxy.TLS == nil {
+			return "proxy.tls", "give cert_file, key_file and client_ca_file: the broker, which would issue them, runs elsewhere"
+		}
+		if c.Auditor != nil && c.Auditor.TLS == nil {
+			return "auditor.tls", "give cert_file, key_file and client_ca_file: the broker, which would issue them, runs elsewhere"
+		}
+	}
+	return "", ""
+}
+
+// fill puts defaults where the file says nothing.
+func (c *Config) fill() {
+	def := func(s *string, v string) {
+		if *s == "" {
+			*s = v
+		}
+	}
+	def(&c.DataDir, "/var/lib/postern")
+	def(&c.NATS.Listen, "127.0.0.1:4222")
+	if c.Broker != nil {
+		def(&c.Broker.Listen, "127.0.0.1:3080")
+	}
+	if c.Proxy != nil {
+		def(&c.Proxy.Listen, "127.0.0.1:3081")
+		host, _ := os.Hostname()
+		def(&c.Proxy.Name, host)
+	}
+	if c.Auditor != nil {
+		def(&c.Auditor.Listen, "127.0.0.1:3082")
+	}
+}
+
+// lineOf finds the line of a dotted key, or of the nearest key above it.
+func lineOf(n *yaml.Node, key string) int {
+	if n.Kind == yaml.DocumentNode && len(n.Content) > 0 {
+		n = n.Content[0]
+	}
+	line := max(n.Line, 1)
+	for _, part := range strings.Split(key, ".") {
+		found := false
+		for i := 0; n.Kind == yaml.MappingNode && i+1 < len(n.Content); i += 2 {
+			if n.Content[i].Value == part {
+				line, n, found = n.Content[i].Line, n.Content[i+1], true
+				break
+			}
+		}
+		if !found {
+			break
+		}
+	}
+	return line
+}
+
+func (c *cli) config() *cobra.Command {
+	cmd := &cobra.Command{Use: "config", Short: "Write or check a configuration file"}
+	initCmd := &cobra.Command{
+		Use: "init [FILE]", Short: "Write a commented configuration to FILE, or to stdout", Args: cobra.MaximumNArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			if len(args) == 0 || args[0] == "-" {
+				_, err := io.WriteString(c.stdout, configTemplate)
+				return err
+			}
+			f, err := os.OpenFile(filepath.Clean(args[0]), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+			if err != nil {
+				return err
+			}
+			_, err = f.WriteString(configTemplate)
+			return errors.Join(err, f.Close())
+		},
+	}
+	check := &cobra.Command{
+		Use: "check FILE", Short: "Say what is wrong with a configuration, by line and key", Args: cobra.ExactArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			if _, err := readConfig(args[0]); err != nil {
+				return err
+			}
+			c.say("%s: good", args[0])
+			return nil
+		},
+	}
+	cmd.AddCommand(initCmd, check)
+	return cmd
+}

@@ -1,0 +1,172 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os/exec"
+	"runtime"
+	"sync"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+// consoleLink is the proxy's answer to a wish for the console.
+type consoleLink struct {
+	URL             string    `json:"url"`
+	ExpiresAt       time.Time `json:"expires_at"`
+	DurationSeconds int64     `json:"duration_seconds"`
+	Notice          string    `json:"notice,omitempty"`
+}
+
+func (c *cli) console() *cobra.Command {
+	var app, role, destination string
+	var onlyPrint bool
+	cmd := &cobra.Command{
+		Use: "console [--app A] [--aws-role R] [--print]", Short: "The AWS Management Console, signed in as you", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			p, err := c.profile()
+			if err != nil {
+				return err
+			}
+			s, err := p.session(cmd.Context(), app)
+			if err == nil && role != "" && role != s.AWSRoleARN {
+				s, err = p.start(cmd.Context(), s.App, role, "")
+			}
+			if err != nil {
+				return err
+			}
+			link, err := p.consoleLink(cmd.Context(), s.SessionID, destination)
+			if err != nil {
+				return err
+			}
+			if link.Notice != "" {
+				c.say("%s", link.Notice)
+			}
+			if onlyPrint || c.format != "text" {
+				return c.print(link, func(w *tabwriter.Writer) { fmt.Fprintln(w, link.URL) })
+			}
+			c.say("Opening the console as %s until %s.", s.AWSRoleARN, until(link.ExpiresAt))
+			return openBrowser(cmd.Context(), link.URL)
+		},
+	}
+	cmd.Flags().StringVar(&app, "app", "", "app whose session to use")
+	cmd.Flags().StringVar(&role, "aws-role", "", "IAM role to use, by name or ARN")
+	cmd.Flags().StringVar(&destination, "destination", "", "page of the console to open")
+	cmd.Flags().BoolVar(&onlyPrint, "print", false, "print the link instead of opening it; whoever has it is you")
+	return cmd
+}
+
+// consoleLink asks the proxy, which holds the AWS credentials, for a sign-in link.
+func (p *profile) consoleLink(ctx context.Context, session, destination string) (*consoleLink, error) {
+	b, err := p.broker()
+	if err != nil {
+		return nil, err
+	}
+	status, err := b.Status(ctx)
+	if err != nil {
+		return nil, err
+	}
+	tlsConfig, err := p.TLSConfig()
+	if err != nil {
+		return nil, err
+	}
+	body, err := json.Marshal(map[string]string{"session_id": session, "destination": destination})
+	if err != nil {
+		return nil, err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "https://"+status.ProxyAddr+"/v1/console", bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	req.Host = proxyHost
+	req.Header.Set("Content-Type", "application/json")
+	hc := &http.Client{Transport: &http.Transport{TLSClientConfig: tlsConfig}, Timeout: time.Minute}
+	resp, err := hc.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	answer, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
+	if err != nil {
+		return nil, err
+	}
+	if resp.StatusCode != http.StatusOK {
+		var e struct {
+			Error struct {
+				Code, Message string
+			}
+		}
+		if json.Unmarshal(answer, &e) == nil && e.Error.Message != "" {
+			return nil, fmt.Errorf("%s: %s", e.Error.Code, e.Error.Message)
+		}
+		return nil, fmt.Errorf("proxy answered %s", resp.Status)
+	}
+	var link consoleLink
+	if err := json.Unmarshal(answer, &link); err != nil {
+		return nil, fmt.Errorf("proxy's answer: %w", err)
+	}
+	return &link, nil
+}
+
+// proxyHost is the Host by which the proxy's own endpoints are told from AWS's.
+const proxyHost = "postern.internal"
+
+// openBrowser sends the desktop's browser to url. The link is a credential, and
+// arguments can be seen by others: the browser is started on a loopback address
+// that leads to it once.
+func openBrowser(ctx context.Context, url string) error {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	path := "/" + rand.Text()
+	taken := make(chan struct{})
+	var once sync.Once
+	srv := &http.Server{
+		ReadHeaderTimeout: 10 * time.Second,
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			first := false
+			if r.URL.Path == path {
+				once.Do(func() { first = true })
+			}
+			if !first {
+				http.NotFound(w, r)
+				return
+			}
+			w.Header().Set("Referrer-Policy", "no-referrer")
+			http.Redirect(w, r, url, http.StatusSeeOther)
+			close(taken)
+		}),
+	}
+	go func() { _ = srv.Serve(l) }()
+	defer func() { _ = srv.Shutdown(context.WithoutCancel(ctx)) }()
+
+	opener := map[string][]string{
+		"darwin":  {"open"},
+		"windows": {"rundll32", "url.dll,FileProtocolHandler"},
+	}[runtime.GOOS]
+	if opener == nil {
+		opener = []string{"xdg-open"}
+	}
+	opener = append(opener, "http://"+l.Addr().String()+path)
+	if err := exec.CommandContext(ctx, opener[0], opener[1:]...).Run(); err != nil {
+		return errors.New("no browser could be opened: use --print and open the link yourself")
+	}
+	select {
+	case <-taken:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(time.Minute):
+		return errors.New("the browser did not come for the link: use --print and open it yourself")
+	}
+}

@@ -1,0 +1,306 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	_ "embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"text/template"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/posternhq/postern/deploy/embedded"
+	"github.com/posternhq/postern/deploy/simaws"
+)
+
+//go:embed deploy/postern.yaml
+var configTemplate string
+
+//go:embed deploy/dev-seed.yaml
+var devSeed string
+
+// devAccount is the account that the simulated AWS begins with.
+const devAccount = "123456789012"
+
+func (c *cli) dev() *cobra.Command {
+	var in devInput
+	cmd := &cobra.Command{
+		Use: "dev", Short: "All of postern in one go, with demo users and a simulated AWS", Args: cobra.NoArgs,
+		Long: "All of postern in one go: NATS JetStream, ClickHouse, broker, proxy, auditor,\n" +
+			"and a simulated AWS (--aws=sim) or the account behind your AWS credentials\n" +
+			"(--aws=live). Writes DATA-DIR/ready.json when ready.",
+		RunE: func(cmd *cobra.Command, _ []string) error { return c.runDev(cmd.Context(), in) },
+	}
+	f := cmd.Flags()
+	f.StringVar(&in.dir, "data-dir", "", "where everything is kept (default ~/.postern/dev)")
+	f.StringVar(&in.listen, "listen", "127.0.0.1:3080", "address of the broker; the other services choose free ports")
+	f.StringVar(&in.aws, "aws", "sim", "sim or live")
+	f.StringVar(&in.dial, "aws-dial", "", "with --aws=live: HOST:PORT that every connection to AWS goes to")
+	f.StringVar(&in.ca, "aws-ca", "", "with --aws-dial: PEM file of the CA to trust there")
+	f.StringVar(&in.lib, "clickhouse-lib", "", "the ClickHouse library, libchdb.so")
+	f.StringArrayVar(&in.trails, "cloudtrail", nil, "with --aws=live: directory where CloudTrail's files arrive")
+	f.DurationVar(&in.trailDelay, "trail-delay", 0, "later than this, a request is missing in CloudTrail (default 20m)")
+	f.BoolVar(&in.ephemeral, "ephemeral", false, "keep nothing: a new directory, removed at the end")
+	f.StringVar(&in.logLevel, "log-level", "warn", "debug, info, warn or error")
+	return cmd
+}
+
+type devInput struct {
+	dir, listen, aws, dial, ca, lib, logLevel string
+	trails                                    []string
+	trailDelay                                time.Duration
+	ephemeral                                 bool
+}
+
+// ready is DATA-DIR/ready.json: all that a program needs to drive `dev`.
+type ready struct {
+	BrokerURL     string            `json:"broker_url"`
+	ProxyAddr     string            `json:"proxy_addr"`
+	AuditorAddr   string            `json:"auditor_addr"`
+	NATSURL       string            `json:"nats_url"`
+	NATSCreds     string            `json:"nats_creds"`
+	ClickHouseDSN string            `json:"clickhouse_dsn"`
+	AWSSimURL     string            `json:"aws_sim_url,omitempty"`
+	AWSSimCA      string            `json:"aws_sim_ca_file,omitempty"`
+	CloudTrailDir string            `json:"cloudtrail_dir,omitempty"`
+	CAFile        string            `json:"ca_file"`
+	Identities    map[string]string `json:"identities"`
+	// PasswordsFile holds the demo users' passwords, a JSON object by user.
+	PasswordsFile string `json:"passwords_file"`
+}
+
+func (c *cli) runDev(ctx context.Context, in devInput) error {
+	switch {
+	case in.aws != "sim" && in.aws != "live":
+		return usageError{fmt.Errorf("--aws=%s: want sim or live", in.aws)}
+	case in.aws == "sim" && (in.dial != "" || in.ca != ""):
+		return usageError{errors.New("--aws-dial and --aws-ca go with --aws=live")}
+	}
+	if _, err := embedded.FindLib(in.lib); err != nil {
+		return err
+	}
+	if in.ephemeral {
+		parent := in.dir
+		if parent != "" {
+			if err := os.MkdirAll(parent, 0o700); err != nil {
+				return err
+			}
+		}
+		dir, err := os.MkdirTemp(parent, "postern-dev-*")
+		if err != nil {
+			return err
+		}
+		defer os.RemoveAll(dir)
+		in.dir = dir
+	} else if in.dir == "" {
+		h, err := c.home()
+		if err != nil {
+			return err
+		}
+		in.dir = filepath.Join(h.dir, "dev")
+	}
+	dir, err := filepath.Abs(in.dir)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	readyFile := filepath.Join(dir, "ready.json")
+	if err := os.Remove(readyFile); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	s := &services{log: c.logger(LogConfig{Level: in.logLevel, Format: "text"})}
+	err = c.upDev(ctx, s, in, dir, readyFile)
+	if err == nil {
+		err = s.stack.wait(ctx)
+	}
+	return errors.Join(err, s.stop(), removeIfThere(readyFile))
+}
+
+func removeIfThere(path string) error {
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// upDev starts everything, seeds it, and says so.
+func (c *cli) upDev(ctx context.Context, s *services, in devInput, dir, readyFile string) error {
+	out := &ready{CAFile: filepath.Join(dir, "ca.pem"), Identities: map[string]string{}, PasswordsFile: filepath.Join(dir, "passwords.json")}
+	s.cfg = &Config{
+		DataDir:    dir,
+		NATS:       NATSConfig{Embedded: true, Listen: "127.0.0.1:0"},
+		ClickHouse: ClickHouseConfig{Embedded: true, Lib: in.lib},
+		Broker:     &BrokerConfig{Listen: in.listen},
+		Proxy:      &ProxyConfig{Listen: "127.0.0.1:0", Name: "dev", AWS: AWSConfig{Dial: in.dial, CAFile: in.ca}},
+		Auditor:    &AuditorConfig{Listen: "127.0.0.1:0", CloudTrail: in.trails, TrailDelay: in.trailDelay},
+	}
+	account := devAccount
+	if in.aws == "sim" {
+		sim, err := s.startSim(ctx, dir)
+		if err != nil {
+			return err
+		}
+		s.cfg.Proxy.AWS.Dial, s.cfg.Proxy.AWS.CAFile = sim.Addr(), sim.CAFile()
+		s.cfg.Auditor.CloudTrail = append(s.cfg.Auditor.CloudTrail, sim.TrailDir())
+		out.AWSSimURL, out.AWSSimCA, out.CloudTrailDir = "https://"+sim.Addr(), sim.CAFile(), sim.TrailDir()
+	}
+	if err := s.start(ctx); err != nil {
+		return err
+	}
+	if in.aws == "live" {
+		// Without an answer the demo roles name an account that isn't yours; what
+		// the operator creates works all the same.
+		if id, err := s.proxy.Account(ctx); err != nil {
+			c.say("warning: %v", err)
+		} else {
+			account = id
+		}
+	}
+	if err := s.seed(ctx, account, out); err != nil {
+		return fmt.Errorf("seed: %w", err)
+	}
+	if _, err := s.connect("operator", embedded.Admin()); err != nil {
+		return err
+	}
+	out.BrokerURL = "https://" + s.broker.Addr()
+	out.ProxyAddr, out.AuditorAddr = s.proxy.Addr(), s.auditor.Addr()
+	out.NATSURL, out.NATSCreds = s.natsURL, filepath.Join(dir, "creds", "operator.creds")
+	out.ClickHouseDSN = s.clickhouse.DSN(embedded.Owner)
+	if err := writePrivate(readyFile, out); err != nil {
+		return err
+	}
+	c.say(`postern is ready.
+  state       %s
+  sign in     postern login --proxy %s --ca-file %s --user alice
+              (passwords of admin, alice and bob: %s)
+  or act as   export POSTERN_IDENTITY=%s
+
+Try:
+  postern apps ls
+  postern request create --roles aws-engineer --reason "a first look"
+  postern --identity %s request ls
+  postern aws s3 ls
+  postern --identity %s audit search
+Stop with Ctrl-C.`,
+		dir, s.broker.Addr(), out.CAFile, out.PasswordsFile, out.Identities["alice"], out.Identities["bob"], out.Identities["admin"])
+	return nil
+}
+
+// startSim runs the simulated AWS and makes it the AWS of this process: the
+// proxy finds its credentials where it would find real ones.
+func (s *services) startSim(ctx context.Context, dir string) (*simaws.Sim, error) {
+	s.stack = newStack(s.log)
+	sim, err := simaws.New(simaws.Config{
+		Dir: filepath.Join(dir, "aws-sim"), DataEvents: []string{"arn:aws:s3", "arn:aws:dynamodb"},
+		Log: s.log.With().Str("service", "aws-sim").Logger(),
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := s.stack.start(ctx, "aws-sim", sim); err != nil {
+		return nil, err
+	}
+	creds, err := seedSim(sim)
+	if err != nil {
+		return nil, err
+	}
+	file := filepath.Join(dir, "aws-sim", "credentials")
+	if err := writePrivateBytes(file, creds); err != nil {
+		return nil, err
+	}
+	for _, name := range []string{"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE", "AWS_CONFIG_FILE"} {
+		if err := os.Unsetenv(name); err != nil {
+			return nil, err
+		}
+	}
+	return sim, os.Setenv("AWS_SHARED_CREDENTIALS_FILE", file)
+}
+
+// seedSim makes what the demo needs in the simulated AWS and returns the
+// credentials file of the proxy's own principal.
+func seedSim(sim *simaws.Sim) ([]byte, error) {
+	key, err := sim.AccessKey(devAccount, "postern-proxy")
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range []string{"PosternEngineer", "PosternReadOnly"} {
+		err := sim.PutRole(simaws.Role{
+			ARN: "arn:aws:iam::" + devAccount + ":role/" + name,
+			TrustPolicy: `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::` + devAccount +
+				`:user/postern-proxy"},"Action":["sts:AssumeRole","sts:TagSession","sts:SetSourceIdentity"]}]}`,
+			MaxSessionDuration: 12 * time.Hour,
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return fmt.Appendf(nil, "[default]\naws_access_key_id = %s\naws_secret_access_key = %s\n", key.ID, key.Secret), nil
+}
+
+// seed makes the demo users, roles and app, and their identity files.
+func (s *services) seed(ctx context.Context, account string, out *ready) error {
+	if _, err := os.Stat(out.PasswordsFile); errors.Is(err, fs.ErrNotExist) { // the first start here
+		t, err := template.New("dev-seed.yaml").Option("missingkey=error").Parse(devSeed)
+		if err != nil {
+			return err
+		}
+		var doc bytes.Buffer
+		if err := t.Execute(&doc, map[string]string{"Account": account}); err != nil {
+			return err
+		}
+		if _, err := s.broker.Apply(ctx, "postern dev", doc.Bytes()); err != nil {
+			return err
+		}
+	}
+	if err := os.WriteFile(out.CAFile, s.broker.CAPEM(), 0o644); err != nil {
+		return err
+	}
+	passwords, err := readPasswords(out.PasswordsFile)
+	if err != nil {
+		return err
+	}
+	for _, user := range []string{"admin", "alice", "bob"} {
+		if passwords[user] == "" {
+			passwords[user] = rand.Text()
+			if err := s.broker.SetPassword(ctx, "postern dev", user, passwords[user]); err != nil {
+				return err
+			}
+		}
+		issued, err := s.broker.IssueIdentity(ctx, user, 30*time.Hour)
+		if err != nil {
+			return err
+		}
+		file := filepath.Join(s.cfg.DataDir, "identities", user+".pem")
+		id := identity{Identity: issued, BrokerURL: "https://" + s.broker.Addr()}
+		if err := writePrivateBytes(file, id.file()); err != nil {
+			return err
+		}
+		out.Identities[user] = file
+	}
+	return writePrivate(out.PasswordsFile, passwords)
+}
+
+// readPasswords reads the demo users' passwords of an earlier start.
+func readPasswords(path string) (map[string]string, error) {
+	m := map[string]string{}
+	b, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return m, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := json.Unmarshal(b, &m); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return m, nil
+}

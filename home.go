@@ -1,0 +1,215 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/posternhq/postern/broker/api"
+)
+
+// identity is who the user is to postern, and where postern is.
+type identity struct {
+	api.Identity
+	BrokerURL string
+}
+
+// brokerLine stands above the PEM blocks of an identity file, where PEM readers
+// look past it (RFC 7468 section 2).
+const brokerLine = "Postern-Broker-URL: "
+
+// file returns the identity as a file: the broker's address, then key,
+// certificate and CA in PEM, as curl and openssl take them too.
+func (id *identity) file() []byte {
+	return append([]byte(brokerLine+id.BrokerURL+"\n"), id.PEM()...)
+}
+
+// readIdentity reads an identity file and refuses one that others may read.
+func readIdentity(path string) (*identity, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, fmt.Errorf("identity file: %w", err)
+	}
+	if info.Mode().Perm()&0o077 != 0 {
+		return nil, fmt.Errorf("identity file %s can be read by others (mode %04o): run chmod 600 %s", path, info.Mode().Perm(), path)
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("identity file: %w", err)
+	}
+	first, _, _ := strings.Cut(string(b), "\n")
+	broker, ok := strings.CutPrefix(first, brokerLine)
+	if !ok {
+		return nil, fmt.Errorf("identity file %s: line 1: want %q and the broker's address", path, brokerLine)
+	}
+	id, err := api.ParseIdentity(b)
+	if err != nil {
+		return nil, fmt.Errorf("identity file %s: %w", path, err)
+	}
+	return &identity{Identity: id, BrokerURL: strings.TrimSpace(broker)}, nil
+}
+
+// home is the directory of a user's state:
+//
+//	current                          name of the profile that login made last
+//	profiles/HOST_PORT,USER/
+//	    identity.pem                from login
+//	    apps/APP.json                running sessions
+//	    proxy-PID/                   what a running helper's clients need
+//
+// All of it is the user's alone: directories 0700, files 0600.
+type home struct{ dir string }
+
+func (c *cli) home() (home, error) {
+	if c.homeDir != "" {
+		return home{c.homeDir}, nil
+	}
+	dir, err := os.UserHomeDir()
+	if err != nil {
+		return home{}, fmt.Errorf("no home directory: give --home or POSTERN_HOME: %w", err)
+	}
+	return home{filepath.Join(dir, ".postern")}, nil
+}
+
+// profile is one user's state on one postern.
+type profile struct {
+	*identity
+	dir string
+}
+
+func (h home) profileName(brokerURL, user string) string {
+	host := brokerURL
+	if u, err := url.Parse(brokerURL); err == nil && u.Host != "" {
+		host = u.Host
+	}
+	return url.PathEscape(strings.ReplaceAll(host, ":", "_") + "," + user)
+}
+
+func (h home) profileDir(id *identity) string {
+	return filepath.Join(h.dir, "profiles", h.profileName(id.BrokerURL, id.User))
+}
+
+// profile returns who the user is: --identity, or the last login.
+func (c *cli) profile() (*profile, error) {
+	h, err := c.home()
+	if err != nil {
+		return nil, err
+	}
+	path := c.identity
+	if path == "" {
+		name, err := os.ReadFile(filepath.Join(h.dir, "current"))
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, errors.New("not signed in: run postern login --proxy HOST[:PORT]")
+		}
+		if err != nil {
+			return nil, err
+		}
+		path = filepath.Join(h.dir, "profiles", filepath.Base(string(name)), "identity.pem")
+	}
+	id, err := readIdentity(path)
+	if err != nil {
+		return nil, err
+	}
+	if time.Now().After(id.ExpiresAt) {
+		if c.identity != "" {
+			return nil, fmt.Errorf("the identity of %s in %s expired at %s: get a new one", id.User, path, id.ExpiresAt.Format(time.RFC3339))
+		}
+		return nil, fmt.Errorf("your sign-in expired at %s: run %s", id.ExpiresAt.Format(time.RFC3339), loginCommand(id))
+	}
+	return &profile{identity: id, dir: h.profileDir(id)}, nil
+}
+
+func loginCommand(id *identity) string {
+	host := strings.TrimPrefix(id.BrokerURL, "https://")
+	return fmt.Sprintf("postern login --proxy %s --user %s", host, id.User)
+}
+
+// appSession is a running session as the user's machine remembers it.
+type appSession struct {
+	SessionID  string    `json:"session_id"`
+	App        string    `json:"app"`
+	AWSRoleARN string    `json:"aws_role_arn"`
+	Account    string    `json:"account"`
+	Region     string    `json:"region,omitempty"`
+	ExpiresAt  time.Time `json:"expires_at"`
+}
+
+func (p *profile) appFile(app string) string {
+	return filepath.Join(p.dir, "apps", url.PathEscape(app)+".json")
+}
+
+func (p *profile) saveApp(s *appSession) error { return writePrivate(p.appFile(s.App), s) }
+
+func (p *profile) removeApp(app string) error {
+	err := os.Remove(p.appFile(app))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// sessions returns the sessions that have not expired, by app name.
+func (p *profile) sessions() ([]*appSession, error) {
+	files, err := filepath.Glob(filepath.Join(p.dir, "apps", "*.json"))
+	if err != nil {
+		return nil, err
+	}
+	var out []*appSession
+	for _, f := range files {
+		b, err := os.ReadFile(f)
+		if err != nil {
+			return nil, err
+		}
+		var s appSession
+		if err := json.Unmarshal(b, &s); err != nil {
+			return nil, fmt.Errorf("%s: %w", f, err)
+		}
+		if time.Now().Before(s.ExpiresAt) {
+			out = append(out, &s)
+		}
+	}
+	return out, nil
+}
+
+// writePrivate writes v as JSON for the user's eyes only, whole or not at all.
+func writePrivate(path string, v any) error {
+	b, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return err
+	}
+	return writePrivateBytes(path, append(b, '\n'))
+}
+
+func writePrivateBytes(path string, b []byte) error {
+	dir := filepath.Dir(path)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(dir, ".new-*") // made with mode 0600
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name())
+	if _, err := f.Write(b); err != nil {
+		return errors.Join(err, f.Close())
+	}
+	if err := errors.Join(f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), path)
+}
+
+// withPort adds the default port where there is none.
+func withPort(addr, port string) string {
+	if _, _, err := net.SplitHostPort(addr); err == nil {
+		return addr
+	}
+	return net.JoinHostPort(strings.Trim(addr, "[]"), port)
+}

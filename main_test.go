@@ -1,0 +1,178 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/posternhq/postern/deploy/embedded"
+)
+
+// TestMain makes the test binary the real program when it is run as "postern".
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"postern": main})
+}
+
+// TestStories runs the scripts in testdata against the real program. Those
+// that need a running postern share one `postern dev`; each has people of its
+// own, made by seeding what it needs.
+func TestStories(t *testing.T) {
+	dev := startDev(t)
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata",
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("POSTERN_HOME", filepath.Join(env.WorkDir, "home"))
+			env.Setenv("AWS_CONFIG_FILE", os.DevNull)
+			env.Setenv("AWS_SHARED_CREDENTIALS_FILE", os.DevNull)
+			env.Setenv("AWS_PAGER", "")
+			// An AWS CLI that is a launcher of its own (pyenv's) needs its user's home.
+			env.Setenv("HOME", os.Getenv("HOME"))
+			if dev == nil {
+				return nil
+			}
+			passwords, err := readPasswords(dev.PasswordsFile)
+			if err != nil {
+				return err
+			}
+			env.Setenv("BROKER", strings.TrimPrefix(dev.BrokerURL, "https://"))
+			env.Setenv("CA", dev.CAFile)
+			env.Setenv("NATS_URL", dev.NATSURL)
+			env.Setenv("NATS_CREDS", dev.NATSCreds)
+			for user, file := range dev.Identities {
+				env.Setenv(strings.ToUpper(user), file)
+				if err := os.WriteFile(filepath.Join(env.WorkDir, user+".password"), []byte(passwords[user]+"\n"), 0o600); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+		Condition: func(cond string) (bool, error) {
+			switch {
+			case cond == "dev":
+				return dev != nil, nil
+			case cond == "boto3":
+				return exec.Command("python3", "-c", "import boto3").Run() == nil, nil
+			}
+			return false, fmt.Errorf("unknown condition %q", cond)
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"until": untilOutput,
+			"field": field,
+		},
+	})
+}
+
+// untilOutput runs a command again and again until it succeeds and, where given, its
+// stdout holds a text: until 'TEXT' CMD ARGS…
+func untilOutput(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: until TEXT CMD ARGS…")
+	}
+	deadline := time.Now().Add(30 * time.Second)
+	for {
+		err := ts.Exec(args[1], args[2:]...)
+		if err == nil && strings.Contains(ts.ReadFile("stdout"), args[0]) {
+			return
+		}
+		if time.Now().After(deadline) {
+			ts.Fatalf("waited for %q of %v; last error %v", args[0], args[1:], err)
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+}
+
+// field puts a field of the JSON object on stdout into a variable:
+// field VAR NAME[.NAME…]; a number picks from a list.
+func field(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: field VAR NAME")
+	}
+	var v any
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile("stdout")), &v))
+	for _, name := range strings.Split(args[1], ".") {
+		switch x := v.(type) {
+		case map[string]any:
+			v = x[name]
+		case []any:
+			var i int
+			if _, err := fmt.Sscan(name, &i); err != nil || i >= len(x) {
+				ts.Fatalf("no element %s", name)
+			}
+			v = x[i]
+		}
+	}
+	if v == nil {
+		ts.Fatalf("no field %s", args[1])
+	}
+	ts.Setenv(args[0], fmt.Sprint(v))
+}
+
+// startDev runs the real `postern dev` for the tests of this package, or
+// returns nil where the ClickHouse library is absent.
+func startDev(t *testing.T) *ready {
+	t.Helper()
+	if _, err := embedded.FindLib(""); err != nil {
+		t.Logf("stories that need a running postern are skipped: %v", err)
+		return nil
+	}
+	bin := plainBinary(t)
+	dir := t.TempDir()
+	var log bytes.Buffer
+	cmd := exec.Command(bin, "dev", "--data-dir", dir, "--listen", "127.0.0.1:0")
+	cmd.Stdout, cmd.Stderr = &log, &log
+	cmd.Env = append(os.Environ(), "GORACE=halt_on_error=1")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	t.Cleanup(func() {
+		_ = cmd.Process.Signal(syscall.SIGTERM)
+		select {
+		case err := <-ended:
+			if err != nil {
+				t.Errorf("postern dev ended: %v\n%s", err, log.String())
+			}
+		case <-time.After(time.Minute):
+			_ = cmd.Process.Kill()
+			t.Error("postern dev did not end within a minute")
+		}
+	})
+	for {
+		select {
+		case err := <-ended:
+			ended <- err
+			t.Fatalf("postern dev ended: %v\n%s", err, log.String())
+		case <-time.After(50 * time.Millisecond):
+		}
+		b, err := os.ReadFile(filepath.Join(dir, "ready.json"))
+		if err != nil {
+			continue
+		}
+		var r ready
+		if err := json.Unmarshal(b, &r); err != nil {
+			t.Fatal(err)
+		}
+		return &r
+	}
+}
+
+// plainBinary builds postern as users have it: the ClickHouse engine does not
+// live under the race detector.
+func plainBinary(t *testing.T) string {
+	t.Helper()
+	bin := filepath.Join(t.TempDir(), "postern")
+	if out, err := exec.Command("go", "build", "-o", bin, ".").CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
+	}
+	return bin
+}

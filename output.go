@@ -1,0 +1,82 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"text/tabwriter"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// print writes v as the --format flag asks. text writes it for people.
+func (c *cli) print(v any, text func(w *tabwriter.Writer)) error {
+	switch c.format {
+	case "text", "":
+		w := tabwriter.NewWriter(c.stdout, 0, 0, 2, ' ', 0)
+		text(w)
+		return w.Flush()
+	case "json":
+		return json.NewEncoder(c.stdout).Encode(v)
+	case "yaml":
+		b, err := asYAML(v)
+		if err != nil {
+			return err
+		}
+		_, err = c.stdout.Write(b)
+		return err
+	}
+	return usageError{fmt.Errorf("--format=%s: this command knows text, json and yaml", c.format)}
+}
+
+// asYAML writes v with the names and the order of its JSON form, so that both
+// formats stay one.
+func asYAML(v any) ([]byte, error) {
+	j, err := json.Marshal(v)
+	if err != nil {
+		return nil, err
+	}
+	var n yaml.Node
+	if err := yaml.Unmarshal(j, &n); err != nil { // JSON is YAML
+		return nil, err
+	}
+	blockStyle(&n)
+	var b bytes.Buffer
+	e := yaml.NewEncoder(&b)
+	e.SetIndent(2)
+	if err := e.Encode(&n); err != nil {
+		return nil, err
+	}
+	return b.Bytes(), e.Close()
+}
+
+func blockStyle(n *yaml.Node) {
+	n.Style &^= yaml.FlowStyle
+	if n.Kind == yaml.ScalarNode && n.Tag == "!!str" {
+		n.Style = 0 // quoted again only where it must be
+	}
+	for _, child := range n.Content {
+		blockStyle(child)
+	}
+}
+
+// say tells the user something on stderr; stdout is for data.
+func (c *cli) say(format string, args ...any) { fmt.Fprintf(c.stderr, format+"\n", args...) }
+
+// until writes a point in time for people: the clock and what is left.
+func until(t time.Time) string {
+	left := time.Until(t).Round(time.Second)
+	if left <= 0 {
+		return t.Local().Format("2006-01-02 15:04:05") + " (expired)"
+	}
+	return fmt.Sprintf("%s (%s left)", t.Local().Format("2006-01-02 15:04:05"), left)
+}
+
+// orDash keeps columns of a table filled.
+func orDash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}

@@ -1,0 +1,352 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync/atomic"
+
+	"github.com/nats-io/nats.go"
+	"github.com/rs/zerolog"
+	"github.com/spf13/cobra"
+
+	"github.com/posternhq/postern/auditor"
+	"github.com/posternhq/postern/broker"
+	"github.com/posternhq/postern/deploy/embedded"
+	"github.com/posternhq/postern/events/journal"
+	"github.com/posternhq/postern/proxy"
+	"github.com/posternhq/postern/proxy/sts"
+)
+
+func (c *cli) serve() *cobra.Command {
+	var file string
+	cmd := &cobra.Command{
+		Use: "serve --config FILE", Short: "Run the services that a configuration enables", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := readConfig(file)
+			if err != nil {
+				return err
+			}
+			s := &services{cfg: cfg, log: c.logger(cfg.Log)}
+			if err := s.start(cmd.Context()); err != nil {
+				return errors.Join(err, s.stop())
+			}
+			s.log.Info().Msg("ready")
+			return errors.Join(s.stack.wait(cmd.Context()), s.stop())
+		},
+	}
+	cmd.Flags().StringVar(&file, "config", "postern.yaml", "configuration file; postern config init writes one")
+	return cmd
+}
+
+func (c *cli) logger(cfg LogConfig) zerolog.Logger {
+	level, err := zerolog.ParseLevel(cfg.Level)
+	if err != nil || cfg.Level == "" {
+		level = zerolog.InfoLevel
+	}
+	log := zerolog.New(c.stderr)
+	if cfg.Format == "text" {
+		log = zerolog.New(zerolog.ConsoleWriter{Out: c.stderr, NoColor: !isTerminal(c.stderr)})
+	}
+	return log.Level(level).With().Timestamp().Logger()
+}
+
+// services wires the rooms that a configuration enables. `serve` and `dev` are
+// its only users.
+type services struct {
+	cfg   *Config
+	log   zerolog.Logger
+	stack *stack
+
+	// What start found or made, for `dev` to tell.
+	natsURL    string
+	authority  *embedded.NATS // nil where NATS runs elsewhere
+	clickhouse *embedded.ClickHouse
+	broker     *broker.Broker
+	proxy      *proxy.Proxy
+	auditor    *auditor.Auditor
+
+	proxyAt, auditorAt advertise
+	conns              []*nats.Conn
+}
+
+func (s *services) start(ctx context.Context) error {
+	if s.stack == nil {
+		s.stack = newStack(s.log)
+	}
+	if err := os.MkdirAll(s.cfg.DataDir, 0o700); err != nil {
+		return err
+	}
+	if err := s.startNATS(ctx); err != nil {
+		return err
+	}
+	if s.cfg.Auditor != nil && s.cfg.ClickHouse.Embedded {
+		if err := s.startClickHouse(ctx); err != nil {
+			return err
+		}
+	}
+	if s.cfg.Broker != nil {
+		j, err := s.journal("broker", embedded.Broker())
+		if err != nil {
+			return err
+		}
+		b := s.cfg.Broker
+		s.proxyAt.configured, s.auditorAt.configured = b.ProxyAddr, b.AuditorAddr
+		s.broker, err = broker.New(broker.Config{
+			Listen:      b.Listen,
+			DataDir:     filepath.Join(s.cfg.DataDir, "broker"),
+			Journal:     j,
+			PublicNames: append([]string{}, b.PublicNames...),
+			ProxyAddr:   s.proxyAt.addr,
+			AuditorAddr: s.auditorAt.addr,
+			Log:         s.log.With().Str("service", "broker").Logger(),
+		})
+		if err != nil {
+			return err
+		}
+		if err := s.stack.start(ctx, "broker", s.broker); err != nil {
+			return err
+		}
+	}
+	if s.cfg.Auditor != nil {
+		if err := s.startAuditor(ctx); err != nil {
+			return err
+		}
+	}
+	if s.cfg.Proxy != nil {
+		return s.startProxy(ctx)
+	}
+	return nil
+}
+
+// stop ends what start started, in the opposite order.
+func (s *services) stop() error {
+	if s.stack == nil {
+		return nil
+	}
+	err := s.stack.stop()
+	for _, nc := range s.conns {
+		nc.Close()
+	}
+	return err
+}
+
+func (s *services) startNATS(ctx context.Context) error {
+	n := s.cfg.NATS
+	s.natsURL = n.URL
+	if n.Embedded {
+		host, port, err := hostPort(n.Listen)
+		if err != nil {
+			return fmt.Errorf("nats.listen: %w", err)
+		}
+		s.authority, err = embedded.NewNATS(embedded.NATSConfig{
+			Dir: filepath.Join(s.cfg.DataDir, "nats"), Host: host, Port: port,
+			Log: s.log.With().Str("service", "nats").Logger(),
+		})
+		if err != nil {
+			return err
+		}
+		if err := s.stack.start(ctx, "nats", s.authority); err != nil {
+			return err
+		}
+		s.natsURL = s.authority.URL()
+	}
+	nc, err := s.connect("setup", embedded.Admin())
+	if err != nil {
+		return err
+	}
+	return journal.Setup(ctx, nc, journal.StreamsConfig{Replicas: n.Replicas})
+}
+
+// connect gives a component a connection with credentials of its own where the
+// server is ours, else with those of the configuration.
+func (s *services) connect(name string, perms embedded.Permissions) (*nats.Conn, error) {
+	credsFile := s.cfg.NATS.CredsFile
+	if s.authority != nil {
+		creds, err := s.authority.Mint(name, perms, 0)
+		if err != nil {
+			return nil, err
+		}
+		credsFile = filepath.Join(s.cfg.DataDir, "creds", name+".creds")
+		if err := writePrivateBytes(credsFile, creds); err != nil {
+			return nil, err
+		}
+	}
+	nc, err := connectNATS(s.natsURL, credsFile, s.cfg.NATS.CAFile)
+	if err != nil {
+		return nil, err
+	}
+	s.conns = append(s.conns, nc)
+	return nc, nil
+}
+
+func (s *services) journal(name string, perms embedded.Permissions) (*journal.Journal, error) {
+	nc, err := s.connect(name, perms)
+	if err != nil {
+		return nil, err
+	}
+	instance := "local"
+	if s.cfg.Proxy != nil && name == "proxy" {
+		instance = s.cfg.Proxy.Name
+	} else if host, err := os.Hostname(); err == nil {
+		instance = host
+	}
+	return journal.New(nc, "/postern/"+name+"/"+instance)
+}
+
+func (s *services) startClickHouse(ctx context.Context) error {
+	lib, err := embedded.FindLib(s.cfg.ClickHouse.Lib)
+	if err != nil {
+		return err
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	s.clickhouse, err = embedded.NewClickHouse(embedded.ClickHouseConfig{
+		Dir: filepath.Join(s.cfg.DataDir, "clickhouse"), Lib: lib, MaxMemory: s.cfg.ClickHouse.MaxMemory,
+		Command: []string{self, engineCommand},
+		Log:     s.log.With().Str("service", "clickhouse").Logger(),
+	})
+	if err != nil {
+		return err
+	}
+	return s.stack.start(ctx, "clickhouse", s.clickhouse)
+}
+
+func (s *services) startProxy(ctx context.Context) error {
+	j, err := s.journal("proxy", embedded.Proxy())
+	if err != nil {
+		return err
+	}
+	p := s.cfg.Proxy
+	cert, clients, err := s.serverTLS(p.TLS, p.Listen, p.PublicNames)
+	if err != nil {
+		return fmt.Errorf("proxy.tls: %w", err)
+	}
+	link := sts.Link{Dial: p.AWS.Dial}
+	if p.AWS.CAFile != "" {
+		if link.RootCAs, err = sts.RootsWith(p.AWS.CAFile); err != nil {
+			return fmt.Errorf("proxy.aws.ca_file: %w", err)
+		}
+	}
+	s.proxy, err = proxy.New(proxy.Config{
+		Listen: p.Listen, Name: p.Name, Certificate: *cert, ClientCAs: clients,
+		Journal: j,
+		AWS:     proxy.AWS{Link: link, Region: p.AWS.Region},
+		Log:     s.log.With().Str("service", "proxy").Logger(),
+	})
+	if err != nil {
+		return err
+	}
+	if err := s.stack.start(ctx, "proxy", s.proxy); err != nil {
+		return err
+	}
+	s.proxyAt.at(s.proxy.Addr())
+	return nil
+}
+
+func (s *services) startAuditor(ctx context.Context) error {
+	j, err := s.journal("auditor", embedded.Auditor())
+	if err != nil {
+		return err
+	}
+	a := s.cfg.Auditor
+	cert, clients, err := s.serverTLS(a.TLS, a.Listen, a.PublicNames)
+	if err != nil {
+		return fmt.Errorf("auditor.tls: %w", err)
+	}
+	owner, reader := s.cfg.ClickHouse.DSN, s.cfg.ClickHouse.ReaderDSN
+	if s.clickhouse != nil {
+		owner, reader = s.clickhouse.DSN(embedded.Owner), s.clickhouse.DSN(embedded.Reader)
+	}
+	s.auditor, err = auditor.New(auditor.Config{
+		Listen:        a.Listen,
+		TLS:           &tls.Config{Certificates: []tls.Certificate{*cert}, ClientCAs: clients, ClientAuth: tls.RequireAndVerifyClientCert, MinVersion: tls.VersionTLS13},
+		Journal:       j,
+		ClickHouseDSN: owner, ReaderDSN: reader,
+		DataDir:     filepath.Join(s.cfg.DataDir, "auditor"),
+		TrailDirs:   a.CloudTrail,
+		TrailDelay:  a.TrailDelay,
+		ReaderRoles: a.ReaderRoles,
+		Log:         s.log.With().Str("service", "auditor").Logger(),
+	})
+	if err != nil {
+		return err
+	}
+	if err := s.stack.start(ctx, "auditor", s.auditor); err != nil {
+		return err
+	}
+	s.auditorAt.at(s.auditor.Addr())
+	return nil
+}
+
+// serverTLS returns a service's certificate and the CA of users' certificates:
+// from the broker in this process, or from files.
+func (s *services) serverTLS(files *TLSFiles, listen string, names []string) (*tls.Certificate, *x509.CertPool, error) {
+	clients := x509.NewCertPool()
+	if files != nil {
+		cert, err := tls.LoadX509KeyPair(files.CertFile, files.KeyFile)
+		if err != nil {
+			return nil, nil, err
+		}
+		ca, err := os.ReadFile(files.ClientCAFile)
+		if err != nil {
+			return nil, nil, err
+		}
+		if !clients.AppendCertsFromPEM(ca) {
+			return nil, nil, fmt.Errorf("client_ca_file %s: no certificate in it", files.ClientCAFile)
+		}
+		return &cert, clients, nil
+	}
+	cert, err := s.broker.IssueServer(append(serverNames(listen), names...))
+	if err != nil {
+		return nil, nil, err
+	}
+	clients.AppendCertsFromPEM(s.broker.CAPEM())
+	return &cert, clients, nil
+}
+
+// serverNames are the names by which a listener can be reached for certain.
+func serverNames(listen string) []string {
+	host, _, _ := net.SplitHostPort(listen)
+	if ip := net.ParseIP(host); host == "" || ip != nil && (ip.IsLoopback() || ip.IsUnspecified()) {
+		names := []string{"localhost", "127.0.0.1", "::1"}
+		if name, err := os.Hostname(); err == nil && (host == "" || ip.IsUnspecified()) {
+			names = append(names, name)
+		}
+		return names
+	}
+	return []string{host}
+}
+
+// advertise is where users find a service: as configured, else where it
+// listens in this process, once it does.
+type advertise struct {
+	configured string
+	listening  atomic.Pointer[string]
+}
+
+func (a *advertise) addr() string {
+	if p := a.listening.Load(); a.configured == "" && p != nil {
+		return *p
+	}
+	return a.configured
+}
+
+func (a *advertise) at(addr string) { a.listening.Store(&addr) }
+
+func hostPort(addr string) (string, int, error) {
+	host, p, err := net.SplitHostPort(addr)
+	if err != nil {
+		return "", 0, err
+	}
+	port, err := strconv.Atoi(p)
+	return host, port, err
+}

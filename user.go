@@ -1,0 +1,297 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/hex"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/posternhq/postern/broker/api"
+	"github.com/posternhq/postern/broker/client"
+)
+
+// brokerPort is where a broker listens unless told otherwise.
+const brokerPort = "3080"
+
+func (c *cli) login() *cobra.Command {
+	var in loginInput
+	cmd := &cobra.Command{
+		Use:   "login --proxy HOST[:PORT]",
+		Short: "Sign in and get a short-lived certificate",
+		Long: "Sign in and get a short-lived certificate. The password is asked for on the\n" +
+			"terminal, or read from stdin where that is none.",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return c.runLogin(cmd.Context(), in) },
+	}
+	f := cmd.Flags()
+	f.StringVar(&in.proxy, "proxy", envOr("POSTERN_PROXY", ""), "address of postern, HOST[:PORT]")
+	f.StringVar(&in.user, "user", envOr("POSTERN_USER", os.Getenv("USER")), "user name")
+	f.StringVar(&in.auth, "auth", "local", "how to sign in: local")
+	f.StringVar(&in.ca, "ca-file", envOr("POSTERN_CA_FILE", ""), "PEM file of postern's CA")
+	f.StringVar(&in.pin, "ca-pin", "", "SHA-256 fingerprint of postern's CA, in hex")
+	f.StringVar(&in.ttl, "ttl", "", "shorter life of the certificate, such as 1h")
+	return cmd
+}
+
+type loginInput struct{ proxy, user, auth, ca, pin, ttl string }
+
+func (c *cli) runLogin(ctx context.Context, in loginInput) error {
+	switch {
+	case in.proxy == "":
+		return usageError{errors.New("where to sign in? give --proxy HOST[:PORT]")}
+	case in.user == "":
+		return usageError{errors.New("who signs in? give --user")}
+	case in.auth != "local":
+		return usageError{fmt.Errorf("--auth=%s: only local is known", in.auth)}
+	}
+	h, err := c.home()
+	if err != nil {
+		return err
+	}
+	url := "https://" + withPort(in.proxy, brokerPort)
+	roots, err := c.trust(ctx, h, url, in)
+	if err != nil {
+		return err
+	}
+	password, err := c.password(fmt.Sprintf("Password of %s: ", in.user))
+	if err != nil {
+		return err
+	}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return err
+	}
+	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return err
+	}
+	csr, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, key)
+	if err != nil {
+		return err
+	}
+	b, err := client.New(url, &tls.Config{RootCAs: roots})
+	if err != nil {
+		return err
+	}
+	cert, err := b.Login(ctx, api.Login{
+		User:     in.user,
+		Password: password,
+		CSR:      string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: csr})),
+		TTL:      in.ttl,
+	})
+	if err != nil {
+		return err
+	}
+	id := &identity{BrokerURL: url, Identity: api.Identity{
+		User:      cert.User,
+		ExpiresAt: cert.ExpiresAt,
+		KeyPEM:    pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER}),
+		CertPEM:   []byte(cert.Certificate),
+		CAPEM:     []byte(cert.CA),
+	}}
+	if err := writePrivateBytes(filepath.Join(h.profileDir(id), "identity.pem"), id.file()); err != nil {
+		return err
+	}
+	if err := writePrivateBytes(filepath.Join(h.dir, "current"), []byte(h.profileName(url, id.User))); err != nil {
+		return err
+	}
+	c.say("Signed in as %s until %s. Next: postern apps ls", id.User, until(id.ExpiresAt))
+	return nil
+}
+
+// trust finds the CA that the broker's certificate must be of: a file, a
+// fingerprint, a former login, the system's roots, or the user's own eyes.
+func (c *cli) trust(ctx context.Context, h home, url string, in loginInput) (*x509.CertPool, error) {
+	pool := x509.NewCertPool()
+	if in.ca != "" {
+		b, err := os.ReadFile(in.ca)
+		if err != nil {
+			return nil, fmt.Errorf("--ca-file: %w", err)
+		}
+		if !pool.AppendCertsFromPEM(b) {
+			return nil, fmt.Errorf("--ca-file %s: no certificate in it", in.ca)
+		}
+		return pool, nil
+	}
+	if in.pin == "" {
+		former, err := readIdentity(filepath.Join(h.dir, "profiles", h.profileName(url, in.user), "identity.pem"))
+		if err == nil && pool.AppendCertsFromPEM(former.CAPEM) {
+			return pool, nil
+		}
+		_, err = fetchCA(ctx, url, &tls.Config{})
+		if err == nil {
+			return nil, nil // the system's roots know it
+		}
+		if !errors.As(err, new(*tls.CertificateVerificationError)) {
+			return nil, err
+		}
+	}
+	// Nothing of what comes over this connection is believed before its
+	// fingerprint has been compared.
+	ca, err := fetchCA(ctx, url, &tls.Config{InsecureSkipVerify: true})
+	if err != nil {
+		return nil, err
+	}
+	block, _ := pem.Decode([]byte(ca.CA))
+	if block == nil || !pool.AppendCertsFromPEM([]byte(ca.CA)) {
+		return nil, fmt.Errorf("%s sent no CA certificate", url)
+	}
+	sum := sha256.Sum256(block.Bytes)
+	fingerprint := hex.EncodeToString(sum[:])
+	if in.pin != "" {
+		pin := strings.ToLower(strings.ReplaceAll(strings.TrimPrefix(in.pin, "sha256:"), ":", ""))
+		if pin != fingerprint {
+			return nil, fmt.Errorf("--ca-pin does not match: %s has the CA sha256:%s", url, fingerprint)
+		}
+		return pool, nil
+	}
+	if !isTerminal(c.stdin) {
+		return nil, fmt.Errorf("the CA of %s is not known here: give --ca-file FILE or --ca-pin sha256:FINGERPRINT, from whoever runs postern", url)
+	}
+	c.say("The CA of %s is not known here. Its fingerprint is\n  sha256:%s", url, fingerprint)
+	fmt.Fprint(c.stderr, "Is that what whoever runs postern told you? (yes/no) ")
+	answer, _ := bufio.NewReader(c.stdin).ReadString('\n')
+	if strings.TrimSpace(answer) != "yes" {
+		return nil, errors.New("not signed in: the CA was not trusted")
+	}
+	return pool, nil
+}
+
+func fetchCA(ctx context.Context, url string, cfg *tls.Config) (api.CA, error) {
+	b, err := client.New(url, cfg)
+	if err != nil {
+		return api.CA{}, err
+	}
+	return b.CA(ctx)
+}
+
+// password reads one line without showing it, or from stdin where that is no
+// terminal. It is never an argument: those can be seen by others.
+func (c *cli) password(prompt string) (string, error) {
+	if f, ok := c.stdin.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		fmt.Fprint(c.stderr, prompt)
+		b, err := term.ReadPassword(int(f.Fd()))
+		fmt.Fprintln(c.stderr)
+		return string(b), err
+	}
+	line, err := bufio.NewReader(io.LimitReader(c.stdin, 4096)).ReadString('\n')
+	if err != nil && !errors.Is(err, io.EOF) {
+		return "", err
+	}
+	if line = strings.TrimRight(line, "\r\n"); line == "" {
+		return "", errors.New("no password on stdin")
+	}
+	return line, nil
+}
+
+func isTerminal(r any) bool {
+	f, ok := r.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+func (c *cli) logout() *cobra.Command {
+	return &cobra.Command{
+		Use: "logout", Short: "End your sessions and remove every credential from disk", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			h, err := c.home()
+			if err != nil {
+				return err
+			}
+			p, err := c.profile()
+			if err != nil {
+				if c.identity != "" {
+					return err
+				}
+				// Signed out or expired: what is on disk goes all the same.
+				name, readErr := os.ReadFile(filepath.Join(h.dir, "current"))
+				if readErr != nil {
+					c.say("Not signed in.")
+					return nil
+				}
+				return errors.Join(os.RemoveAll(filepath.Join(h.dir, "profiles", filepath.Base(string(name)))),
+					os.Remove(filepath.Join(h.dir, "current")))
+			}
+			sessions, err := p.sessions()
+			if err != nil {
+				return err
+			}
+			b, err := p.broker()
+			if err != nil {
+				return err
+			}
+			var failed error
+			for _, s := range sessions {
+				if err := b.EndSession(cmd.Context(), s.SessionID); err != nil {
+					failed = fmt.Errorf("session %s of %s goes on until %s: %w", s.SessionID, s.App, until(s.ExpiresAt), err)
+				}
+			}
+			removed := os.RemoveAll(p.dir)
+			if c.identity == "" {
+				removed = errors.Join(removed, os.Remove(filepath.Join(h.dir, "current")))
+			}
+			if err := errors.Join(failed, removed); err != nil {
+				return err
+			}
+			c.say("Signed out %s.", p.User)
+			return nil
+		},
+	}
+}
+
+func (c *cli) status() *cobra.Command {
+	return &cobra.Command{
+		Use: "status", Short: "Who you are, what you hold, and until when", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			p, err := c.profile()
+			if err != nil {
+				return err
+			}
+			b, err := p.broker()
+			if err != nil {
+				return err
+			}
+			s, err := b.Status(cmd.Context())
+			if err != nil {
+				return err
+			}
+			return c.print(s, func(w *tabwriter.Writer) {
+				fmt.Fprintf(w, "User:\t%s\n", s.User)
+				fmt.Fprintf(w, "Postern:\t%s\n", p.BrokerURL)
+				fmt.Fprintf(w, "Roles:\t%s\n", orDash(strings.Join(s.Roles, ", ")))
+				for _, g := range s.Granted {
+					fmt.Fprintf(w, "Granted:\t%s by request %s until %s\n", strings.Join(append(g.Roles, g.Resources...), ", "), g.RequestID, until(g.ExpiresAt))
+				}
+				fmt.Fprintf(w, "Valid until:\t%s\n", until(s.ExpiresAt))
+				sessions, _ := p.sessions()
+				for _, x := range sessions {
+					fmt.Fprintf(w, "Session:\t%s as %s until %s\n", x.App, x.AWSRoleARN, until(x.ExpiresAt))
+				}
+			})
+		},
+	}
+}
+
+// broker is a client of the broker that acts as the user.
+func (p *profile) broker() (*client.Client, error) {
+	tlsConfig, err := p.TLSConfig()
+	if err != nil {
+		return nil, err
+	}
+	return client.New(p.BrokerURL, tlsConfig)
+}
