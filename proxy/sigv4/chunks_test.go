@@ -321,13 +321,16 @@ func BenchmarkChunks64K(b *testing.B) {
 	a, body := small(b, PayloadChunked, chunks...)
 	out := *a
 	var keys Keys
-	plain := testing.Benchmark(func(b *testing.B) {
+	var plain float64 // ns for the body
+	b.Run("sha256", func(b *testing.B) {
+		b.SetBytes(int64(len(body)))
 		for b.Loop() {
 			sha256.Sum256(body)
 		}
+		plain = float64(b.Elapsed().Nanoseconds()) / float64(b.N)
 	})
 	ratio := func(b *testing.B) {
-		b.ReportMetric(float64(plain.NsPerOp())/(float64(b.Elapsed().Nanoseconds())/float64(b.N)), "of-sha256")
+		b.ReportMetric(plain/(float64(b.Elapsed().Nanoseconds())/float64(b.N)), "of-sha256")
 	}
 	for name, cfg := range map[string]StreamConfig{
 		"verify":      {Verify: &Chain{a, docsSecret}},
