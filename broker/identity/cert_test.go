@@ -1,0 +1,245 @@
+package identity
+
+import (
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+var at = time.Date(2026, 7, 1, 12, 0, 0, 0, time.UTC)
+
+func openCA(t *testing.T) *CA {
+	t.Helper()
+	ca, err := OpenCA(t.TempDir(), at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ca
+}
+
+// Whoever opens the CA first makes it; all get the same, and keep it.
+func TestCAIsMadeOnce(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	prints := make([]string, 8)
+	var wg sync.WaitGroup
+	for i := range prints {
+		wg.Go(func() {
+			ca, err := OpenCA(dir, at)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			prints[i] = ca.SHA256()
+		})
+	}
+	wg.Wait()
+	for _, p := range prints {
+		if p != prints[0] || p == "" {
+			t.Fatalf("different CAs: %q", prints)
+		}
+	}
+	path := filepath.Join(dir, "ca.pem")
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("mode of %s: %v, %v", path, info.Mode(), err)
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) != 1 {
+		t.Errorf("left in the directory: %v, %v", left, err)
+	}
+	if err := os.WriteFile(path, []byte("junk"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := OpenCA(dir, at); err == nil {
+		t.Error("a damaged CA was opened, or replaced")
+	}
+}
+
+func issue(t *testing.T, ca *CA, user string, ttl time.Duration) []*x509.Certificate {
+	t.Helper()
+	key, _, err := NewKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	issued, err := ca.IssueUser(key, user, []string{"r1", "r2"}, at, ttl)
+	if err != nil {
+		t.Fatal(err)
+	}
+	block, _ := pem.Decode(issued.PEM)
+	cert, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return []*x509.Certificate{cert}
+}
+
+func TestUserCertificate(t *testing.T) {
+	ca := openCA(t)
+	for user, uri := range map[string]string{
+		"alice":             "postern://user/alice",
+		"alice@example.com": "postern://user/alice@example.com",
+		"zoë|ad":            "postern://user/zo%C3%AB%7Cad",
+	} {
+		chain := issue(t, ca, user, time.Hour)
+		if got := chain[0].URIs[0].String(); got != uri {
+			t.Errorf("%s: uri %s, want %s", user, got, uri)
+		}
+		p, err := ca.Verify(chain, at)
+		if err != nil || p.User != user || !p.ExpiresAt.Equal(at.Add(time.Hour)) || !p.IssuedAt.Equal(at) {
+			t.Errorf("%s: %+v, %v", user, p, err)
+		}
+		if o := chain[0].Subject.Organization; len(o) != 2 || o[0] != "r1" || o[1] != "r2" {
+			t.Errorf("%s: roles %v", user, o)
+		}
+	}
+}
+
+func TestVerifyRefuses(t *testing.T) {
+	ca, foreign := openCA(t), openCA(t)
+	if _, err := ca.Verify(issue(t, ca, "alice", time.Hour), at.Add(2*time.Hour)); !errors.Is(err, ErrExpired) {
+		t.Errorf("expired: %v", err)
+	}
+	if _, err := ca.Verify(issue(t, ca, "alice", time.Hour), at.Add(-time.Hour)); err == nil {
+		t.Error("not yet valid: taken")
+	}
+	if _, err := ca.Verify(issue(t, foreign, "alice", time.Hour), at); err == nil {
+		t.Error("another CA's: taken")
+	}
+	if _, err := ca.Verify(nil, at); err == nil {
+		t.Error("no certificate: taken")
+	}
+	server, err := ca.IssueServer([]string{"localhost", "127.0.0.1"}, at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ca.Verify([]*x509.Certificate{server.Leaf}, at); err == nil {
+		t.Error("a server's certificate was taken for a user's")
+	}
+	if _, err := server.Leaf.Verify(x509.VerifyOptions{Roots: ca.Pool(), DNSName: "127.0.0.1", CurrentTime: at}); err != nil {
+		t.Errorf("server certificate: %v", err)
+	}
+	user := issue(t, ca, "localhost", time.Hour)
+	if _, err := user[0].Verify(x509.VerifyOptions{Roots: ca.Pool(), CurrentTime: at}); err == nil {
+		t.Error("a user's certificate serves as a server's")
+	}
+}
+
+func TestTTL(t *testing.T) {
+	for _, c := range []struct{ asked, roles, want time.Duration }{
+		{0, 0, DefaultTTL},
+		{0, 8 * time.Hour, 8 * time.Hour},
+		{0, 100 * time.Hour, DefaultTTL},
+		{20 * time.Hour, 0, 20 * time.Hour},
+		{100 * time.Hour, 0, MaxTTL},
+		{100 * time.Hour, time.Hour, time.Hour},
+		{time.Hour, 8 * time.Hour, time.Hour},
+	} {
+		if got, err := TTL(c.asked, c.roles); err != nil || got != c.want {
+			t.Errorf("asked %s, roles %s: %s, %v; want %s", c.asked, c.roles, got, err, c.want)
+		}
+	}
+	if _, err := TTL(time.Second, 0); err == nil {
+		t.Error("a certificate of a second was allowed")
+	}
+}
+
+func csr(t *testing.T, key any) []byte {
+	t.Helper()
+	der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: der})
+}
+
+func ecKey(t *testing.T, curve elliptic.Curve) *ecdsa.PrivateKey {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(curve, rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
+}
+
+func TestParseCSR(t *testing.T) {
+	key := ecKey(t, elliptic.P256())
+	good := csr(t, key)
+	got, err := ParseCSR(good)
+	if err != nil || !got.Equal(&key.PublicKey) {
+		t.Fatalf("%v", err)
+	}
+	_, ed, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	block, _ := pem.Decode(good)
+	forged := append([]byte(nil), block.Bytes...)
+	forged[len(forged)-1] ^= 1
+	for name, c := range map[string]struct {
+		text []byte
+		want string
+	}{
+		"another curve":    {csr(t, ecKey(t, elliptic.P384())), "P-256"},
+		"another key":      {csr(t, ed), "P-256"},
+		"bad signature":    {pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: forged}), "csr: "},
+		"no PEM":           {[]byte("hello"), "want one CERTIFICATE REQUEST"},
+		"two":              {append(good, good...), "want one CERTIFICATE REQUEST"},
+		"not a request":    {pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: block.Bytes}), "want one CERTIFICATE REQUEST"},
+		"empty":            {nil, "want one CERTIFICATE REQUEST"},
+		"something behind": {append(append([]byte(nil), good...), "x"...), "want one CERTIFICATE REQUEST"},
+	} {
+		if _, err := ParseCSR(c.text); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v, want %q", name, err, c.want)
+		}
+	}
+}
+
+func TestThrottle(t *testing.T) {
+	th, now := NewThrottle(), at
+	for range freeFailures {
+		if d := th.Wait("alice", "10.0.0.1", now); d != 0 {
+			t.Fatalf("waits %s before %d failures", d, freeFailures)
+		}
+		th.Failed("alice", "10.0.0.1", now)
+	}
+	for _, want := range []time.Duration{1, 2, 4, 8} {
+		if d := th.Wait("alice", "10.0.0.1", now); d != want*time.Second {
+			t.Errorf("waits %s, want %s", d, want*time.Second)
+		}
+		now = now.Add(want * time.Second)
+		if d := th.Wait("alice", "10.0.0.1", now); d != 0 {
+			t.Errorf("still waits %s after the wait", d)
+		}
+		th.Failed("alice", "10.0.0.1", now)
+	}
+	if d := th.Wait("alice", "10.0.0.2", now); d != 0 {
+		t.Errorf("alice at another address waits %s", d)
+	}
+	if d := th.Wait("bob", "10.0.0.1", now); d != 0 {
+		t.Errorf("bob at the address waits %s", d)
+	}
+	for range 60 {
+		th.Failed("alice", "10.0.0.1", now)
+	}
+	if d := th.Wait("alice", "10.0.0.1", now); d != longestWait {
+		t.Errorf("waits %s, want %s", d, longestWait)
+	}
+	if d := th.Wait("bob", "10.0.0.1", now); d == 0 {
+		t.Error("an address that tried 69 times may go on with other users")
+	}
+	th.Succeeded("alice", "10.0.0.1")
+	if d := th.Wait("alice", "10.0.0.9", now); d != 0 {
+		t.Errorf("after success waits %s", d)
+	}
+	if d := th.Wait("alice", "10.0.0.1", now.Add(forgetAfter+longestWait)); d != 0 {
+		t.Errorf("long after, waits %s", d)
+	}
+}
