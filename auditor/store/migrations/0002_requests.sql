@@ -63,18 +63,18 @@ ORDER BY (received_at, request_id);
 -- denied or failed one.
 CREATE OR REPLACE VIEW requests {{.OnCluster}} AS
 SELECT
-    received_at, request_id, toString(outcome) AS outcome, user, session_id, access_request_ids, app,
+    received_at, request_id, toString(r.outcome) AS outcome, user, session_id, access_request_ids, app,
     aws_role_arn, role_session_name, source_identity, access_key_id, account, partition, region,
     service, signing_name, operation, action, access_level, resources, method, host, path,
     client_addr, user_agent, proxy, role, status, aws_request_id, error_code, request_bytes,
     response_bytes, latency_us, duration_us, interrupted, interrupted_detail, cause, reason, rule,
     lock_id, stage, admitted_event_id,
-    if(verdict = '' AND outcome IN ('admitted', 'completed'), 'awaiting', toString(verdict)) AS verdict,
+    if(r.verdict = '' AND r.outcome IN ('admitted', 'completed'), 'awaiting', toString(r.verdict)) AS verdict,
     splitByChar('\t', judged)[2] AS verdict_rule,
     splitByChar('\t', judged)[3] AS verdict_detail,
     verdict_at, cloudtrail_account, cloudtrail_event_id, cloudtrail_time
-FROM request_rows FINAL
-WHERE outcome != ''
+FROM request_rows AS r FINAL
+WHERE r.outcome != ''
 SETTINGS do_not_merge_across_partitions_select_final = 1;
 
 -- The temporary credentials that postern got from STS.

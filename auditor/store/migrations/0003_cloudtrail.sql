@@ -60,10 +60,10 @@ SELECT
     role_session_name, source_identity, federated_user, federated_rule, source_ip_address,
     user_agent, error_code, error_message, read_only, management_event, from_console,
     vpc_endpoint_id, resources, issued_access_key_id, file, record,
-    toString(verdict) AS verdict,
+    toString(r.verdict) AS verdict,
     splitByChar('\t', judged)[2] AS verdict_rule,
     splitByChar('\t', judged)[3] AS verdict_detail,
     verdict_at, postern_request_id, postern_received_at
-FROM cloudtrail_rows FINAL
-WHERE present
+FROM cloudtrail_rows AS r FINAL
+WHERE r.present
 SETTINGS do_not_merge_across_partitions_select_final = 1;

@@ -18,6 +18,6 @@ ORDER BY finding_id;
 
 CREATE OR REPLACE VIEW findings {{.OnCluster}} AS
 SELECT finding_id, kind, severity, user, account, request_id, recipient_account_id, event_id,
-    summary, opened_at, if(toUnixTimestamp(resolved_at) = 0, 'open', 'resolved') AS state,
-    if(toUnixTimestamp(resolved_at) = 0, NULL, resolved_at) AS resolved_at, resolve_reason
-FROM finding_rows FINAL;
+    summary, opened_at, if(toUnixTimestamp(f.resolved_at) = 0, 'open', 'resolved') AS state,
+    if(toUnixTimestamp(f.resolved_at) = 0, NULL, f.resolved_at) AS resolved_at, resolve_reason
+FROM finding_rows AS f FINAL;
