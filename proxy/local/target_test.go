@@ -2,6 +2,7 @@ package local_test
 
 import (
 	"bufio"
+	"bytes"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
@@ -55,11 +56,16 @@ func TestTargets(t *testing.T) {
 		_, _ = new(sigv4.Signer).Sign(r, creds, in, "", time.Now())
 		raw, _ := connect(t, h.Addr(), host+":443", "")
 		conn := tls.Client(raw, &tls.Config{RootCAs: roots, ServerName: host})
-		fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n", c.target, host)
-		if err := r.Header.Write(conn); err != nil {
+		// In one piece: a target that is refused at once closes the connection.
+		var text bytes.Buffer
+		fmt.Fprintf(&text, "GET %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n", c.target, host)
+		if err := r.Header.Write(&text); err != nil {
 			t.Fatal(err)
 		}
-		fmt.Fprint(conn, "\r\n")
+		text.WriteString("\r\n")
+		if _, err := conn.Write(text.Bytes()); err != nil {
+			t.Fatal(err)
+		}
 		resp, err := http.ReadResponse(bufio.NewReader(conn), r)
 		if err != nil {
 			t.Errorf("%s: %v", c.target, err)
