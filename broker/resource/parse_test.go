@@ -1,0 +1,287 @@
+package resource
+
+import (
+	"errors"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/posternhq/postern/events"
+)
+
+func TestTeleportRoles(t *testing.T) {
+	data, err := os.ReadFile("testdata/teleport-aws-console.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	docs, warnings, err := Parse("roles.yaml", data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []events.Role
+	for _, d := range docs {
+		got = append(got, *d.Role)
+	}
+	want := []events.Role{
+		{Name: "aws-console-access", Allow: events.RoleConditions{
+			AppLabels: map[string][]string{"*": {"*"}}, AWSRoleARNs: []string{"{{internal.aws_role_arns}}"}}},
+		{Name: "cloud-power-user", Description: "Power user of the staging accounts",
+			Options: events.RoleOptions{MaxSessionTTL: 8 * 3600},
+			Allow: events.RoleConditions{
+				AppLabels:   map[string][]string{"env": {"staging", "^dev-[a-z]+$"}, "team": {"{{external.team}}"}},
+				AWSRoleARNs: []string{"arn:aws:iam::123456789012:role/PowerUser", "arn:aws-us-gov:iam::123456789012:role/ops/PowerUser"},
+				Rules:       []events.ResourceRule{{Resources: []string{"session"}, Verbs: []string{"list", "read"}}},
+			},
+			Deny: events.RoleConditions{AppLabels: map[string][]string{"env": {"prod"}}}},
+		{Name: "contractor", Allow: events.RoleConditions{Request: &events.RequestConditions{
+			Roles: []string{"dba", "dev-*"}, SearchAsRoles: []string{"cloud-power-user"}, SuggestedReviewers: []string{"bob"},
+			Thresholds:  []events.Threshold{{Name: "quorum", Approve: 2, Deny: 1}, {Filter: `contains(reviewer.roles, "lead")`, Approve: 1, Deny: 1}},
+			MaxDuration: 4 * 24 * 3600, ReasonRequired: true,
+		}}, Deny: events.RoleConditions{Request: &events.RequestConditions{Roles: []string{"root"}}}},
+		{Name: "team-lead", Labels: map[string]string{"team": "infra"}, Allow: events.RoleConditions{
+			ReviewRequests: &events.ReviewConditions{Roles: []string{"dba", "dev-*"}, PreviewAsRoles: []string{"dba"}}}},
+		{Name: "careful-reviewer", Allow: events.RoleConditions{
+			ReviewRequests: &events.ReviewConditions{Roles: []string{"*"}, Where: `contains(request.system_annotations["team"], "infra")`}}},
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("-want +got:\n%s", d)
+	}
+	all := strings.Join(warnings, "\n")
+	for _, w := range []string{
+		"roles.yaml:21: spec.options.forward_agent: has no effect in postern",
+		"spec.allow.logins:", "spec.allow.node_labels:", "spec.allow.kubernetes_resources:", "spec.allow.db_labels:",
+		"spec.allow.windows_desktop_logins:", "spec.deny.logins:",
+		"spec.allow.rules[0].resources: event has no meaning", "spec.allow.rules[1].where: conditions cannot be evaluated yet: this rule allows nothing",
+		"readnosecrets has no meaning", "spec.options.request_access:", "spec.allow.request.annotations:", "spec.allow.request.claims_to_roles:",
+		"spec.allow.request.thresholds[1].filter: filters cannot be evaluated yet",
+		"spec.allow.review_requests.where: conditions cannot be evaluated yet",
+	} {
+		if !strings.Contains(all, w) {
+			t.Errorf("no warning %q in:\n%s", w, all)
+		}
+	}
+}
+
+func TestParseApplies(t *testing.T) {
+	docs, warnings, err := Parse("all.yaml", []byte(`
+kind: lock
+metadata: {name: stop-bob}
+spec: {target: {user: bob}, message: left, ttl: 1d12h}
+---
+kind: user
+version: v2
+metadata: {name: alice, revision: "4"}
+spec:
+  roles: reader
+  traits: {team: [a, b], logins: null, env: dev}
+---
+---
+kind: app
+metadata: {name: prod, labels: {env: prod, tier: 1}}
+spec:
+  cloud: AWS
+  uri: https://console.aws.amazon.com/ec2/v2/home
+  aws: {account_id: 012345678901, role_arns: "arn:aws:iam::012345678901:role/R", session_tags: yes}
+---
+kind: role
+metadata: {name: reader}
+spec: {allow: {aws_regions: [eu-*], aws_actions: ["s3:Get*", "@List"], aws_resources: ["arn:aws:s3:::x/*"]}}
+`))
+	if err != nil || len(warnings) != 0 {
+		t.Fatalf("%v %v", warnings, err)
+	}
+	want := []Document{ // what others refer to comes first
+		{Kind: KindRole, Name: "reader", File: "all.yaml", Line: 21, Role: &events.Role{Name: "reader", Allow: events.RoleConditions{
+			AWSRegions: []string{"eu-*"}, AWSActions: []string{"s3:Get*", "@List"}, AWSResources: []string{"arn:aws:s3:::x/*"}}}},
+		{Kind: KindApp, Name: "prod", File: "all.yaml", Line: 14, App: &events.App{Name: "prod", Labels: map[string]string{"env": "prod", "tier": "1"},
+			AccountID: "012345678901", RoleARNs: []string{"arn:aws:iam::012345678901:role/R"}, SessionTags: true}},
+		{Kind: KindUser, Name: "alice", File: "all.yaml", Line: 6, Revision: 4, User: &events.User{Name: "alice", Roles: []string{"reader"},
+			Traits: map[string][]string{"team": {"a", "b"}, "env": {"dev"}}}},
+		{Kind: KindLock, Name: "stop-bob", File: "all.yaml", Line: 2, Lock: &Lock{Target: events.LockTarget{Kind: "user", Name: "bob"}, Message: "left", TTL: 36 * 3600e9}},
+	}
+	if d := cmp.Diff(want, docs); d != "" {
+		t.Errorf("-want +got:\n%s", d)
+	}
+}
+
+// What is wrong is named with file, line and path; and nothing comes of the file.
+func TestParseFaults(t *testing.T) {
+	const role = "kind: role\nversion: v7\nmetadata: {name: r}\nspec:\n  allow:\n"
+	for _, c := range []struct{ name, text, want string }{
+		{"unknown key", role + "    aws_role_arn: x\n", "f.yaml:6: spec.allow.aws_role_arn: unknown key; known are app_labels"},
+		{"unknown option", "kind: role\nmetadata: {name: r}\nspec:\n  options:\n    max_sesion_ttl: 8h\n", "f.yaml:5: spec.options.max_sesion_ttl: unknown key"},
+		{"unknown at the top", "kind: role\nmetdata: {}\n", "f.yaml:2: metdata: unknown key"},
+		{"bad ARN", role + "    aws_role_arns:\n    - arn:aws:iam::123456789012:role/ok\n    - arn:aws:iam::12:role/x\n", `f.yaml:8: spec.allow.aws_role_arns[1]: "arn:aws:iam::12:role/x": "12" is not an AWS account id`},
+		{"bad ARN as one text", role + "    aws_role_arns: Admin\n", "f.yaml:6: spec.allow.aws_role_arns[0]: \"Admin\" is not an ARN"},
+		{"bad regexp", role + "    app_labels:\n      env:\n      - '^dev($'\n", "f.yaml:8: spec.allow.app_labels.env[0]: bad regular expression"},
+		{"label wildcard", role + "    app_labels: {'*': prod}\n", "f.yaml:6: spec.allow.app_labels.*: the label"},
+		{"bad template", role + "    app_labels: {env: '{{email.local(external.email)}}'}\n", "spec.allow.app_labels.env[0]: template"},
+		{"label expression", role + "    app_labels_expression: 'true'\n", "f.yaml:6: spec.allow.app_labels_expression: label expressions are not supported"},
+		{"bad duration", "kind: role\nmetadata: {name: r}\nspec:\n  options:\n    max_session_ttl: eight\n", `f.yaml:5: spec.options.max_session_ttl: "eight" is not a duration`},
+		{"bad action", role + "    aws_actions: [s3]\n", `f.yaml:6: spec.allow.aws_actions[0]: "s3" is not an IAM action`},
+		{"bad access level", role + "    aws_actions: ['@Delete']\n", "is not an IAM action"},
+		{"claims that deny", "kind: role\nmetadata: {name: r}\nspec: {deny: {request: {claims_to_roles: [{claim: a, value: b, roles: [c]}]}}}\n", "spec.deny.request.claims_to_roles: is not supported"},
+		{"threshold", role + "    request:\n      thresholds:\n      - approve: 0\n", "f.yaml:8: spec.allow.request.thresholds[0]: approve and deny must be 1 or more"},
+		{"threshold not a number", role + "    request: {thresholds: [{approve: many}]}\n", "want a whole number, not \"many\""},
+		{"rule on nothing", role + "    rules: [{resources: [rol], verbs: [read]}]\n", `spec.allow.rules[0].resources: "rol" is not known`},
+		{"role of the future", "kind: role\nversion: v9\nmetadata: {name: r}\n", "f.yaml:2: version: roles of version v9 are not understood"},
+		{"version", "kind: user\nversion: two\nmetadata: {name: r}\n", "f.yaml:2: version: \"two\" is not a version"},
+		{"key twice", "kind: user\nmetadata:\n  name: a\n  name: b\n", "f.yaml:4: metadata.name: stands there twice"},
+		{"document twice", "kind: user\nmetadata: {name: a}\n---\nkind: user\nmetadata: {name: a}\n", "f.yaml:5: metadata.name: user a stands on line 1 already"},
+		{"no kind", "metadata: {name: a}\n", "f.yaml:1: kind: missing"},
+		{"kind of later", "kind: oidc\nmetadata: {name: a}\n", "f.yaml:1: kind: oidc is not supported by this version"},
+		{"no such kind", "kind: node\nmetadata: {name: a}\n", "f.yaml:1: kind: \"node\" is not a kind of resource"},
+		{"no name", "kind: user\nspec: {}\n", "f.yaml:1: metadata.name: a user needs a name"},
+		{"name", "kind: role\nmetadata: {name: 'a b'}\n", "f.yaml:2: metadata.name: \"a b\" is not a name"},
+		{"expiry", "kind: user\nmetadata: {name: a, expires: '2030-01-01T00:00:00Z'}\n", "f.yaml:2: metadata.expires: resources that expire are not supported"},
+		{"trait", "kind: user\nmetadata: {name: a}\nspec:\n  traits:\n    aws_role_arns: [x]\n", "f.yaml:5: spec.traits.aws_role_arns[0]: \"x\" is not an ARN"},
+		{"list of lists", "kind: user\nmetadata: {name: a}\nspec:\n  roles:\n  - [x]\n", "f.yaml:5: spec.roles[0]: want text, not a list"},
+		{"text for keys", "kind: user\nmetadata: name\n", "f.yaml:2: metadata: want keys and values, not \"name\""},
+		{"account", "kind: app\nmetadata: {name: a}\nspec:\n  aws:\n    account_id: 12\n", "f.yaml:5: spec.aws.account_id: not an AWS account id"},
+		{"another account", "kind: app\nmetadata: {name: a}\nspec:\n  aws:\n    account_id: 123456789012\n    role_arns:\n    - arn:aws:iam::999999999999:role/R\n", "f.yaml:7: spec.aws.role_arns[0]: account 999999999999 is not the app's account"},
+		{"cloud", "kind: app\nmetadata: {name: a}\nspec: {cloud: GCP}\n", "f.yaml:3: spec.cloud: \"GCP\" is not a cloud"},
+		{"lock on what is not here", "kind: lock\nmetadata: {name: l}\nspec: {target: {server_id: x}}\n", "f.yaml:3: spec.target.server_id: is not a target here"},
+		{"lock on two", "kind: lock\nmetadata: {name: l}\nspec: {target: {user: a, role: b}}\n", "spec.target.role: a lock has one target"},
+		{"lock on nothing", "kind: lock\nmetadata: {name: l}\nspec: {}\n", "spec.target: \"\" is not a kind of target"},
+		{"lock time", "kind: lock\nmetadata: {name: l}\nspec: {target: {user: a}, expires: tomorrow}\n", "spec.expires: \"tomorrow\" is not a time"},
+		{"syntax", "kind: role\n  x: [\n", "f.yaml:2: mapping values are not allowed in this context"},
+		{"nothing", "# only a comment\n", "f.yaml:1: there is no document in it"},
+		{"good and bad", "kind: user\nmetadata: {name: a}\n---\nkind: user\nmetadata: {name: b}\nspec: {role: x}\n", "f.yaml:6: spec.role: unknown key"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			docs, _, err := Parse("f.yaml", []byte(c.text))
+			var faults Faults
+			if !errors.As(err, &faults) || docs != nil {
+				t.Fatalf("taken: %+v, %v", docs, err)
+			}
+			if !strings.Contains(err.Error(), c.want) {
+				t.Errorf("%v\nwant %s", err, c.want)
+			}
+		})
+	}
+	// All faults come at once.
+	_, _, err := Parse("f.yaml", []byte("kind: user\nmetadata: {name: 'a b'}\n---\nkind: role\nmetadata: {nam: b}\n---\nkind: oidc\n"))
+	var faults Faults
+	if !errors.As(err, &faults) || len(faults) < 3 {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestParseDuration(t *testing.T) {
+	for s, want := range map[string]string{"8h": "8h0m0s", "30h0m0s": "30h0m0s", "4d": "96h0m0s", "1w2d3h": "219h0m0s", "90s": "1m30s"} {
+		d, err := ParseDuration(s)
+		if err != nil || d.String() != want {
+			t.Errorf("%s: %s, %v", s, d, err)
+		}
+	}
+	for _, s := range []string{"", "8", "d", "-1h", "1d-2h", "1.5d", "5ms", "1500ms", "99999999999d", "h8", "1h1d"} {
+		if d, err := ParseDuration(s); err == nil {
+			t.Errorf("%q is taken for %s", s, d)
+		}
+	}
+	for seconds, want := range map[int64]string{28800: "8h", 5400: "1h30m", 90: "1m30s", 86400: "24h", 60: "1m", 3601: "1h0m1s"} {
+		if got := formatDuration(seconds); got != want {
+			t.Errorf("%d: %s, want %s", seconds, got, want)
+		}
+	}
+}
+
+// What is written is read as the same again.
+func roundTrip(t *testing.T, docs []Document) {
+	t.Helper()
+	text, err := YAML(docs...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, warnings, err := Parse("again.yaml", text)
+	// A rule that allows nothing, or a filter, is reported again.
+	for _, w := range warnings {
+		if !strings.Contains(w, "cannot be evaluated") {
+			t.Errorf("what was written has no effect: %s", w)
+		}
+	}
+	if err != nil {
+		t.Fatalf("%v\n%s", err, text)
+	}
+	for i := range again {
+		again[i].File, again[i].Line = docs[i].File, docs[i].Line
+	}
+	if d := cmp.Diff(docs, again); d != "" {
+		t.Errorf("-written +read:\n%s\n%s", d, text)
+	}
+	for _, d := range docs {
+		if _, err := JSON(d); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestRoundTrip(t *testing.T) {
+	data, err := os.ReadFile("testdata/teleport-aws-console.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	docs, _, err := Parse("roles.yaml", data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	more, _, err := Parse("more.yaml", []byte(`
+kind: app
+metadata: {name: a, description: "x: y", labels: {env: "true", "k.e/y": "012"}}
+spec: {cloud: AWS, aws: {account_id: "012345678901", partition: aws-cn, region: cn-north-1, external_id: "e:1", source_identity: true, role_arns: ["arn:aws-cn:iam::012345678901:role/x"]}}
+---
+kind: user
+metadata: {name: "zoë@example.com", revision: 12}
+spec: {roles: [r], disabled: true, traits: {t: ["", "null", "yes"]}}
+---
+kind: lock
+metadata: {name: l1}
+spec: {target: {aws_role: "arn:aws:iam::123456789012:role/x"}, message: "m", expires: "2030-01-01T00:00:00.5Z"}
+---
+kind: lock
+metadata: {name: l2}
+spec: {target: {access_request: "01J"}}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	roundTrip(t, docs)
+	roundTrip(t, more)
+}
+
+// FuzzParse checks that no file makes the parser fail, and that whatever it
+// takes is written and read as the same.
+func FuzzParse(f *testing.F) {
+	data, err := os.ReadFile("testdata/teleport-aws-console.yaml")
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, doc := range strings.Split(string(data), "---\n") {
+		f.Add(doc)
+	}
+	for _, s := range []string{
+		"", "---\n---\n", "kind: lock\nmetadata: {name: l}\nspec: {target: {user: a}, expires: 2030-01-01T00:00:00Z}",
+		"kind: user\nmetadata: {name: a}\nspec: {traits: &t {a: [b]}}", "a: &a [*a]", "kind: *x", "? [a]\n: b", "kind: user\n<<: {a: b}\n",
+		"kind: app\nmetadata: {name: a}\nspec: {aws: {account_id: 123456789012}}",
+	} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		docs, _, err := Parse("fuzz.yaml", []byte(text))
+		if err != nil {
+			var faults Faults
+			if !errors.As(err, &faults) || len(faults) == 0 || docs != nil {
+				t.Fatalf("%v", err)
+			}
+			return
+		}
+		for i := range docs { // a duration is written as the time it ends
+			if docs[i].Lock != nil {
+				docs[i].Lock.TTL = 0
+			}
+		}
+		roundTrip(t, docs)
+	})
+}
