@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/url"
@@ -13,6 +14,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/rs/zerolog"
 
 	"github.com/posternhq/postern/auditor/cloudtrail"
 	"github.com/posternhq/postern/auditor/query"
@@ -85,6 +88,7 @@ func (a *Auditor) serve(ctx context.Context) error {
 		TLSConfig:         a.c.TLS.Clone(),
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
+		ErrorLog:          log.New(debugLog{a.c.Log}, "", 0),
 		BaseContext:       func(net.Listener) context.Context { return ctx },
 	}
 	ended := make(chan error, 1)
@@ -100,6 +104,14 @@ func (a *Auditor) serve(ctx context.Context) error {
 		_ = s.Close()
 	}
 	return nil
+}
+
+// debugLog takes what net/http has to say about clients' connections.
+type debugLog struct{ log zerolog.Logger }
+
+func (d debugLog) Write(p []byte) (int, error) {
+	d.log.Debug().Msg(strings.TrimSpace(string(p)))
+	return len(p), nil
 }
 
 var errNoReader = errors.New("audit sql needs a read-only clickhouse user: set auditor.clickhouse.reader_dsn")

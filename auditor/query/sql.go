@@ -127,7 +127,7 @@ func (s *SQL) Run(ctx context.Context, statement string) (*Table, error) {
 	return t, nil
 }
 
-// plain makes a value fit for JSON: bytes are text, and no number is NaN.
+// plain makes a value fit for JSON, which has no NaN and no infinities.
 func plain(v reflect.Value) any {
 	for v.Kind() == reflect.Pointer || v.Kind() == reflect.Interface {
 		if v.IsNil() {
@@ -141,8 +141,12 @@ func plain(v reflect.Value) any {
 			return strconv.FormatFloat(f, 'g', -1, 64)
 		}
 	case reflect.Slice:
-		if b, ok := v.Interface().([]byte); ok {
-			return string(b)
+		if b, ok := v.Interface().([]byte); ok { // Array(UInt8), which JSON would make text of
+			out := make([]int, len(b))
+			for i := range b {
+				out[i] = int(b[i])
+			}
+			return out
 		}
 		if v.Len() == 0 {
 			return []any{}
