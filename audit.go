@@ -224,7 +224,7 @@ func printDetail(w *tabwriter.Writer, d *query.Detail) {
 		fmt.Fprintf(w, "session\t%s on %s by %s until %s\n", s.SessionID, s.App, strings.Join(s.Roles, ", "), s.ExpiresAt.Local().Format(time.DateTime))
 	}
 	for _, q := range d.AccessRequests {
-		fmt.Fprintf(w, "access request\t%s %s by %s, reviewed by %s: %s\n", q.RequestID, q.State, q.User, orDash(strings.Join(q.Reviewers, ", ")), oneLine(q.Reason))
+		fmt.Fprintf(w, "access request\t%s of %s, %s, reviewed by %s: %s\n", q.RequestID, q.User, q.State, orDash(strings.Join(q.Reviewers, ", ")), oneLine(q.Reason))
 	}
 	for _, x := range d.Findings {
 		fmt.Fprintf(w, "finding\t%s (%s, %s): %s\n", x.Kind, x.Severity, x.State, oneLine(x.Summary))

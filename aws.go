@@ -35,8 +35,8 @@ func (c *cli) aws() *cobra.Command {
 			if len(rest) == 0 || rest[0] == "-h" {
 				return cmd.Help()
 			}
-			return c.withHelper(cmd.Context(), []string{app}, 0, func(h *local.Helper, s []*appSession) error {
-				return c.runIn(cmd.Context(), environment(h, s), append([]string{"aws"}, rest...))
+			return c.withHelper(cmd.Context(), []string{app}, 0, func(h *local.Helper, _ []*appSession) error {
+				return c.runIn(cmd.Context(), environment(h), append([]string{"aws"}, rest...))
 			})
 		},
 	}
@@ -69,8 +69,8 @@ func (c *cli) exec() *cobra.Command {
 		Short: "Run a command in an environment that goes to AWS through postern",
 		Args:  cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return c.withHelper(cmd.Context(), appNames(apps), 0, func(h *local.Helper, s []*appSession) error {
-				return c.runIn(cmd.Context(), environment(h, s), args)
+			return c.withHelper(cmd.Context(), appNames(apps), 0, func(h *local.Helper, _ []*appSession) error {
+				return c.runIn(cmd.Context(), environment(h), args)
 			})
 		},
 	}
@@ -89,7 +89,7 @@ func (c *cli) proxy() *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return c.withHelper(cmd.Context(), appNames(apps), port, func(h *local.Helper, s []*appSession) error {
-				if err := c.printEnvironment(environment(h, s)); err != nil {
+				if err := c.printEnvironment(environment(h)); err != nil {
 					return err
 				}
 				for _, x := range s {
@@ -150,6 +150,7 @@ func (c *cli) withHelper(ctx context.Context, apps []string, port int, use func(
 		ProxyAddr: status.ProxyAddr,
 		ProxyTLS:  tlsConfig,
 		Sessions:  configured,
+		CABundle:  os.Getenv("AWS_CA_BUNDLE"),
 		Dir:       filepath.Join(p.dir, fmt.Sprintf("proxy-%d", os.Getpid())),
 		Log:       zerolog.New(zerolog.ConsoleWriter{Out: c.stderr, NoColor: !isTerminal(c.stderr)}).Level(zerolog.WarnLevel),
 	})
@@ -171,13 +172,11 @@ func (c *cli) withHelper(ctx context.Context, apps []string, port int, use func(
 	return errors.Join(err, g.Wait())
 }
 
-// environment is what makes a command's AWS SDK use the helper: what to set.
-func environment(h *local.Helper, sessions []*appSession) []local.Var {
-	env := h.Env()
-	if region := sessions[0].Region; region != "" && os.Getenv("AWS_REGION") == "" && os.Getenv("AWS_DEFAULT_REGION") == "" {
-		env = append(env, local.Var{Name: "AWS_REGION", Value: region}, local.Var{Name: "AWS_DEFAULT_REGION", Value: region})
-	}
-	return env
+// environment is what makes a command's AWS SDK use the helper: what to set. A
+// region of the user's own choice stays.
+func environment(h *local.Helper) []local.Var {
+	chosen := os.Getenv("AWS_REGION") != "" || os.Getenv("AWS_DEFAULT_REGION") != ""
+	return slices.DeleteFunc(h.Env(), func(v local.Var) bool { return v.Default && chosen })
 }
 
 // unset are variables that would lead an SDK around the helper or make it

@@ -50,7 +50,7 @@ func (d *demonstration) bypass(ctx context.Context) error {
 	}
 	cfg.Credentials = stscreds.NewAssumeRoleProvider(sts.NewFromConfig(cfg), "arn:aws:iam::"+devAccount+":role/PosternEngineer",
 		func(o *stscreds.AssumeRoleOptions) { o.RoleSessionName = "alice" })
-	out, err := s3.NewFromConfig(cfg).GetObject(ctx, &s3.GetObjectInput{Bucket: aws.String("payments-ledger"), Key: aws.String("2026/q4 ledger+final.bin")})
+	out, err := s3.NewFromConfig(cfg, func(o *s3.Options) { o.DisableLogOutputChecksumValidationSkipped = true }).GetObject(ctx, &s3.GetObjectInput{Bucket: aws.String("payments-ledger"), Key: aws.String("2026/q4 ledger+final.bin")})
 	if err != nil {
 		return err
 	}
