@@ -70,7 +70,7 @@ func newSim(t *testing.T, change func(*Config)) *fixture {
 
 // dialClient connects to the simulation whatever the URL's host, as the proxy
 // does with --aws-dial.
-func dialClient(t *testing.T, s *Sim, protocols []string) *http.Client {
+func dialClient(t testing.TB, s *Sim, protocols []string) *http.Client {
 	t.Helper()
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(s.CAPEM()) {
@@ -87,6 +87,28 @@ func dialClient(t *testing.T, s *Sim, protocols []string) *http.Client {
 	}
 	t.Cleanup(tr.CloseIdleConnections)
 	return &http.Client{Transport: tr, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+}
+
+// unsignedBody is a signed S3 request whose body of zeros is not part of the
+// signature.
+func unsignedBody(t testing.TB, method, target string, size int64, key AccessKey) *http.Request {
+	var body io.Reader
+	if method == http.MethodPut {
+		body = io.LimitReader(zeros{}, size)
+	}
+	req, err := http.NewRequestWithContext(t.Context(), method, target, body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if body != nil {
+		req.ContentLength = size
+	}
+	req.Header.Set("X-Amz-Content-Sha256", unsignedPayload)
+	err = v4.NewSigner().SignHTTP(t.Context(), aws.Credentials{AccessKeyID: key.ID, SecretAccessKey: key.Secret}, req, unsignedPayload, "s3", "us-east-1", time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return req
 }
 
 // aws is an SDK configuration; without arguments for the fixture's user.

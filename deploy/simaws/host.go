@@ -20,6 +20,7 @@ type endpoint struct {
 	kind      hostKind
 	service   string // signing name expected in the credential scope
 	region    string // region expected in the credential scope; "" when the host does not fix it
+	regionToo string // another region that is as good: the host's own, of a global service
 	partition string // aws, aws-cn, aws-us-gov …
 	bucket    string // S3, virtual-host style
 	global    bool   // a global endpoint, which CloudTrail files under us-east-1 (or the partition's first region)
@@ -46,8 +47,8 @@ var globalRegion = map[string]string{
 	"aws-iso": "us-iso-east-1", "aws-iso-b": "us-isob-east-1", "aws-eusc": "eusc-de-east-1",
 }
 
-// fixedRegion services have regional host names in places but always sign for
-// the partition's global region (botocore's endpoint rules).
+// fixedRegion services have regional host names in places and still sign for
+// the partition's global region, most of the time (botocore's endpoint rules).
 var fixedRegion = map[string]bool{
 	"health": true, "billingconductor": true, "chime": true, "IngestionService": true,
 	"organizations": true, "savingsplans": true, "shield": true, "waf": true, "sustainability": true,
@@ -125,6 +126,9 @@ func parseAPIHost(labels []string, partition string) endpoint {
 	case last == "us-gov" && len(labels) > 1:
 		pop()
 		ep.region, ep.global = globalRegion["aws-us-gov"], true
+		if regionLabel.MatchString(labels[len(labels)-1]) && len(labels) > 1 {
+			ep.region, ep.global = pop(), false
+		}
 	case last == "global" && len(labels) > 1:
 		pop()
 		ep.global = true
@@ -161,6 +165,7 @@ func parseAPIHost(labels []string, partition string) endpoint {
 	}
 	ep.service = signingName(labels)
 	if ep.region == "" || fixedRegion[ep.service] {
+		ep.regionToo = ep.region
 		ep.region, ep.global = globalRegion[partitionOf(ep.region, partition)], true
 		if ep.service == "iam" && partition == "aws-cn" {
 			ep.region = "cn-north-1"

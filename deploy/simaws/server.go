@@ -48,6 +48,7 @@ type countingWriter struct {
 	http.ResponseWriter
 	status int
 	bytes  int64
+	failed bool // the client is gone
 }
 
 func (w *countingWriter) WriteHeader(code int) {
@@ -63,6 +64,7 @@ func (w *countingWriter) Write(p []byte) (int, error) {
 	}
 	n, err := w.ResponseWriter.Write(p)
 	w.bytes += int64(n)
+	w.failed = w.failed || err != nil
 	return n, err
 }
 

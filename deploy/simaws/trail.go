@@ -65,11 +65,18 @@ func (t *trail) run(ctx context.Context, log zerolog.Logger) {
 		<-ctx.Done()
 		return
 	}
+	// Under load some record is due at every moment. Delivery in intervals of a
+	// quarter of the delay makes files of many records, as AWS's are.
+	var notBefore time.Time
 	for {
 		t.mu.Lock()
 		var timer <-chan time.Time
 		if len(t.pending) > 0 {
-			timer = time.After(time.Until(t.pending[0].due))
+			next := t.pending[0].due
+			if next.Before(notBefore) {
+				next = notBefore
+			}
+			timer = time.After(time.Until(next))
 		}
 		t.mu.Unlock()
 		select {
@@ -77,7 +84,9 @@ func (t *trail) run(ctx context.Context, log zerolog.Logger) {
 			return
 		case <-t.wake:
 		case <-timer:
-			if err := t.deliver(time.Now()); err != nil {
+			now := time.Now()
+			notBefore = now.Add(t.delay / 4)
+			if err := t.deliver(now); err != nil {
 				log.Error().Err(err).Msg("cloudtrail delivery failed; trying again")
 			}
 		}

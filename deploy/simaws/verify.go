@@ -64,6 +64,9 @@ func checkScope(p protocol, ep *endpoint, sig *signature) *apiError {
 	if ep.region == "" { // accelerate and the like: the bucket decides
 		ep.region = sig.region
 	}
+	if sig.region == ep.regionToo {
+		ep.region = sig.region
+	}
 	if sig.region != ep.region {
 		if p == protoS3 {
 			return authFailure(p, faultScope, fmt.Sprintf("The authorization header is malformed; the region '%s' is wrong; expecting '%s'", sig.region, ep.region),
