@@ -12,6 +12,7 @@ import (
 // wire.
 type message struct {
 	method, path, query, host string
+	mark                      bool // a question mark, even with no query behind it
 	header                    http.Header
 	length                    int64
 	encoding                  []string
@@ -28,9 +29,9 @@ func messageOf(r *http.Request) message {
 		m.method = http.MethodGet
 	}
 	if r.RequestURI != "" {
-		m.path, m.query, _ = strings.Cut(originForm(r.RequestURI), "?")
+		m.path, m.query, m.mark = strings.Cut(originForm(r.RequestURI), "?")
 	} else {
-		m.path, m.query = r.URL.EscapedPath(), r.URL.RawQuery
+		m.path, m.query, m.mark = r.URL.EscapedPath(), r.URL.RawQuery, r.URL.ForceQuery
 		if r.URL.Opaque != "" {
 			m.path, _, _ = strings.Cut(originForm(r.URL.Opaque), "?")
 		}
@@ -64,12 +65,20 @@ func originForm(target string) string {
 	return "/"
 }
 
-// SetTarget makes net/http's client send exactly path and query (both as on the
-// wire) for u. url.URL would otherwise encode some bytes anew, and S3 would see
-// another key than the one that was signed.
-func SetTarget(u *url.URL, path, query string) error {
-	u.RawQuery, u.Fragment, u.RawFragment = query, "", ""
-	u.ForceQuery = false
+// target is path and query as on the wire.
+func (m *message) target() string {
+	if m.query == "" && !m.mark {
+		return m.path
+	}
+	return m.path + "?" + m.query
+}
+
+// SetTarget makes net/http's client send exactly this request target for u.
+// url.URL would otherwise encode some bytes anew, and S3 would see another key
+// than the one that was signed.
+func SetTarget(u *url.URL, target string) error {
+	path, query, mark := strings.Cut(target, "?")
+	u.RawQuery, u.ForceQuery, u.Fragment, u.RawFragment = query, mark && query == "", "", ""
 	dec, err := url.PathUnescape(path)
 	if err != nil {
 		return fmt.Errorf("path %q: %w", path, err)

@@ -72,7 +72,7 @@ func (s *Signer) Sign(r *http.Request, creds Credentials, in *Authorization, pay
 	b = append(append(b, ", Signature="...), a.Signature...)
 	h["Authorization"] = []string{string(b)}
 	r.RequestURI = ""
-	return a, SetTarget(r.URL, m.path, m.query)
+	return a, SetTarget(r.URL, m.target())
 }
 
 // Presign signs r in its query, valid for expires (whole seconds, at most seven
@@ -128,7 +128,7 @@ func (s *Signer) Presign(r *http.Request, creds Credentials, in *Authorization, 
 	}
 	param("X-Amz-Signature", a.Signature)
 	r.RequestURI = ""
-	return a, SetTarget(r.URL, m.path, string(q))
+	return a, SetTarget(r.URL, m.path+"?"+string(q))
 }
 
 // prepare makes the outgoing scope and strips the client's signature.
@@ -157,7 +157,7 @@ func (s *Signer) prepare(r *http.Request, creds Credentials, in *Authorization, 
 	}
 	// A presigned URL may declare its hash in the query, where it is about to go.
 	if in.Presigned {
-		m.query = stripAuth(m.query)
+		m.query, m.mark = stripAuth(m.query), false
 		if in.Payload != PayloadUndeclared && (singleEncoded(in.Service) || len(m.header["X-Amz-Content-Sha256"]) > 0) {
 			a.PayloadHash = in.PayloadHash
 		}
