@@ -107,9 +107,17 @@ spec:
 // start runs a broker on a journal until the test ends.
 func start(t *testing.T, j *journal.Journal, c *clock) *Broker {
 	t.Helper()
+	b, _ := startIn(t, j, c, t.TempDir())
+	return b
+}
+
+// startIn runs a broker with a data directory until the test ends, or stop is
+// called.
+func startIn(t *testing.T, j *journal.Journal, c *clock, dir string) (b *Broker, stop func()) {
+	t.Helper()
 	b, err := New(Config{
 		Listen:      "127.0.0.1:0",
-		DataDir:     t.TempDir(),
+		DataDir:     dir,
 		Journal:     j,
 		ProxyAddr:   func() string { return "127.0.0.1:3081" },
 		AuditorAddr: func() string { return "127.0.0.1:3082" },
@@ -127,13 +135,14 @@ func start(t *testing.T, j *journal.Journal, c *clock) *Broker {
 	case err := <-ended:
 		t.Fatalf("broker ended: %v", err)
 	}
-	t.Cleanup(func() {
+	stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-ended; err != nil {
 			t.Errorf("broker ended: %v", err)
 		}
 	})
-	return b
+	t.Cleanup(stop)
+	return b, stop
 }
 
 // demoBroker runs a broker with the demo's resources.
@@ -193,7 +202,11 @@ func newCSR(t *testing.T, curve elliptic.Curve) (*ecdsa.PrivateKey, string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return key, string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: der}))
+	return key, string(pemOf("CERTIFICATE REQUEST", der))
+}
+
+func pemOf(what string, der []byte) []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: what, Bytes: der})
 }
 
 // code is the code of the broker's error, or "".

@@ -1,0 +1,303 @@
+package broker
+
+import (
+	"crypto/elliptic"
+	"crypto/tls"
+	"crypto/x509"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/posternhq/postern/broker/api"
+	"github.com/posternhq/postern/events"
+	"github.com/posternhq/postern/events/eventstest"
+)
+
+const secret = "a password for tests"
+
+func login(t *testing.T, b *Broker, user, password, ttl string) (*tls.Config, api.Certificate, error) {
+	t.Helper()
+	key, csr := newCSR(t, elliptic.P256())
+	out, err := stranger(t, b).Login(t.Context(), api.Login{User: user, Password: password, CSR: csr, TTL: ttl})
+	if err != nil {
+		return nil, out, err
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := api.Identity{KeyPEM: pemOf("PRIVATE KEY", der), CertPEM: []byte(out.Certificate), CAPEM: []byte(out.CA)}
+	cfg, err := id.TLSConfig()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cfg, out, nil
+}
+
+func TestLogin(t *testing.T) {
+	b, j, clk := demoBroker(t)
+	ctx := t.Context()
+	if err := b.SetPassword(ctx, "test", "alice", secret); err != nil {
+		t.Fatal(err)
+	}
+	cfg, cert, err := login(t, b, "alice", secret, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Eight hours by her role, not the twelve of the default.
+	if want := clk.now().Add(8 * time.Hour); !cert.ExpiresAt.Equal(want) || cert.ProxyAddr != "127.0.0.1:3081" {
+		t.Errorf("certificate: %+v, want an end at %s", cert, want)
+	}
+	alice := dial(t, b, cfg)
+	st, err := alice.Status(ctx)
+	if err != nil || st.User != "alice" || !st.ExpiresAt.Equal(cert.ExpiresAt) || st.AuditorAddr != "127.0.0.1:3082" {
+		t.Errorf("status: %+v, %v", st, err)
+	}
+	if _, short, err := login(t, b, "alice", secret, "1h"); err != nil || !short.ExpiresAt.Equal(clk.now().Add(time.Hour)) {
+		t.Errorf("an hour asked: %+v, %v", short, err)
+	}
+
+	_, _, wrong := login(t, b, "alice", "not the password", "")
+	_, _, unknown := login(t, b, "mallory", secret, "")
+	if code(wrong) != api.CodeUnauthenticated || unknown == nil || wrong.Error() != unknown.Error() {
+		t.Errorf("a wrong password says %v, an unknown user %v", wrong, unknown)
+	}
+	es := history(t, j)
+	failed := find[*events.SigninFailed](es)
+	if len(failed) != 2 || failed[0].Reason != "wrong password" || failed[1].Reason != "no such user" || failed[1].ClientAddr != "127.0.0.1" {
+		t.Errorf("failed sign-ins: %+v", failed)
+	}
+	ok := find[*events.SigninSucceeded](es)
+	if len(ok) != 2 || ok[0].User != "alice" || ok[0].Method != "password" || ok[0].CertificateSerial == "" {
+		t.Errorf("sign-ins: %+v", ok)
+	}
+	for _, e := range es {
+		if strings.Contains(string(e.Raw), secret) || strings.Contains(string(e.Raw), "argon2") {
+			t.Errorf("a secret in the stream: %s", e.Raw)
+		}
+	}
+
+	// The certificate's end is noticed on a connection that is open already.
+	clk.advance(8*time.Hour + time.Second)
+	if _, err := alice.Status(ctx); code(err) != api.CodeUnauthenticated || !strings.Contains(err.Error(), "expired") || !strings.Contains(err.Error(), "postern login") {
+		t.Errorf("with an expired certificate: %v", err)
+	}
+}
+
+func TestLoginThrottled(t *testing.T) {
+	b, _, clk := demoBroker(t)
+	if err := b.SetPassword(t.Context(), "test", "alice", secret); err != nil {
+		t.Fatal(err)
+	}
+	for range 5 {
+		if _, _, err := login(t, b, "alice", "guess guess", ""); code(err) != api.CodeUnauthenticated {
+			t.Fatal(err)
+		}
+	}
+	if _, _, err := login(t, b, "alice", secret, ""); code(err) != api.CodeThrottled {
+		t.Errorf("the right password after five wrong ones: %v", err)
+	}
+	clk.advance(time.Minute)
+	if _, _, err := login(t, b, "alice", secret, ""); err != nil {
+		t.Errorf("a minute later: %v", err)
+	}
+}
+
+func TestLoginRefused(t *testing.T) {
+	b, _, _ := demoBroker(t)
+	ctx := t.Context()
+	if err := b.SetPassword(ctx, "test", "alice", secret); err != nil {
+		t.Fatal(err)
+	}
+	_, p384 := newCSR(t, elliptic.P384())
+	_, good := newCSR(t, elliptic.P256())
+	for name, c := range map[string]struct {
+		in   api.Login
+		want string
+	}{
+		"no CSR":       {api.Login{User: "alice", Password: secret}, "csr: want one"},
+		"another key":  {api.Login{User: "alice", Password: secret, CSR: p384}, "P-256"},
+		"no user":      {api.Login{Password: secret, CSR: good}, "user: a user needs a name"},
+		"bad TTL":      {api.Login{User: "alice", Password: secret, CSR: good, TTL: "long"}, "ttl: \"long\" is not a duration"},
+		"TTL of a bit": {api.Login{User: "alice", Password: secret, CSR: good, TTL: "5s"}, "lives a minute at least"},
+	} {
+		if _, err := stranger(t, b).Login(ctx, c.in); code(err) != api.CodeInvalid || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v, want %q", name, err, c.want)
+		}
+	}
+	for _, short := range []string{"", "1234567"} {
+		if err := b.SetPassword(ctx, "test", "alice", short); code(err) != api.CodeInvalid {
+			t.Errorf("password %q: %v", short, err)
+		}
+	}
+	if err := b.SetPassword(ctx, "test", "ghost", secret); code(err) != api.CodeNotFound {
+		t.Errorf("password of nobody: %v", err)
+	}
+}
+
+// Whom the broker no longer knows it refuses, however good the certificate.
+func TestCertificateOfThePast(t *testing.T) {
+	b, _, clk := demoBroker(t)
+	ctx := t.Context()
+	alice, admin := as(t, b, "alice"), as(t, b, "admin")
+	if err := b.SetPassword(ctx, "test", "alice", secret); err != nil {
+		t.Fatal(err)
+	}
+	s, err := alice.StartSession(ctx, api.StartSession{App: "awsconsole"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	disable := func(disabled string) {
+		t.Helper()
+		file := "kind: user\nmetadata: {name: alice}\nspec: {roles: [aws-reader], disabled: " + disabled + "}\n"
+		if _, err := admin.Apply(ctx, "alice.yaml", []byte(file), true); err != nil {
+			t.Fatal(err)
+		}
+	}
+	disable("true")
+	if _, err := alice.Status(ctx); code(err) != api.CodeDenied || !strings.Contains(err.Error(), "disabled") {
+		t.Errorf("disabled: %v", err)
+	}
+	if _, _, err := login(t, b, "alice", secret, ""); code(err) != api.CodeDenied {
+		t.Errorf("sign-in of a disabled user: %v", err)
+	}
+	if got := waitSession(t, b, s.ID, "ended"); !strings.Contains(got.EndReason, "disabled") {
+		t.Errorf("the session: %+v", got)
+	}
+	disable("false")
+	if _, err := alice.Status(ctx); err != nil {
+		t.Errorf("enabled again: %v", err)
+	}
+	if err := admin.DeleteResource(ctx, "user", "alice"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := alice.Status(ctx); code(err) != api.CodeDenied {
+		t.Errorf("deleted: %v", err)
+	}
+	clk.advance(time.Minute)
+	disable("false") // makes a new alice
+	if _, err := alice.Status(ctx); code(err) != api.CodeUnauthenticated || !strings.Contains(err.Error(), "earlier user") {
+		t.Errorf("the certificate of the alice before: %v", err)
+	}
+	if _, _, err := login(t, b, "alice", secret, ""); code(err) != api.CodeUnauthenticated {
+		t.Errorf("the password of the alice before: %v", err)
+	}
+	if _, err := as(t, b, "alice").Status(ctx); err != nil {
+		t.Errorf("a new certificate: %v", err)
+	}
+}
+
+func TestStrangers(t *testing.T) {
+	b, _, _ := demoBroker(t)
+	ctx := t.Context()
+	other := start(t, eventstest.Journal(t), newClock()) // with a CA of its own
+	if _, err := other.Apply(ctx, "test", []byte(demo)); err != nil {
+		t.Fatal(err)
+	}
+	id, err := other.IssueIdentity(ctx, "admin", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg, err := id.TLSConfig()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg.RootCAs.AppendCertsFromPEM(b.CAPEM())
+	if _, err := dial(t, b, cfg).Status(ctx); code(err) != api.CodeUnauthenticated {
+		t.Errorf("a certificate of another CA: %v", err)
+	}
+	if _, err := stranger(t, b).Status(ctx); code(err) != api.CodeUnauthenticated {
+		t.Errorf("no certificate: %v", err)
+	}
+	ca, err := stranger(t, b).CA(ctx)
+	if err != nil || ca.CA != string(b.CAPEM()) || len(ca.SHA256) != 64 {
+		t.Errorf("ca: %+v, %v", ca, err)
+	}
+	old := &tls.Config{InsecureSkipVerify: true, MaxVersion: tls.VersionTLS12} // of no use: the server must refuse first
+	if conn, err := tls.Dial("tcp", b.Addr(), old); err == nil {
+		conn.Close()
+		t.Error("TLS 1.2 is spoken")
+	}
+	server, err := b.IssueServer([]string{"proxy.internal", "127.0.0.1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(b.CAPEM())
+	if _, err := server.Leaf.Verify(x509.VerifyOptions{Roots: roots, DNSName: "proxy.internal", CurrentTime: b.now()}); err != nil {
+		t.Errorf("a server certificate: %v", err)
+	}
+	if _, err := b.IssueIdentity(ctx, "ghost", 0); err == nil {
+		t.Error("an identity for nobody")
+	}
+}
+
+// A broker that comes back has its CA, its passwords and its history.
+func TestRestart(t *testing.T) {
+	j, clk, dir := eventstest.Journal(t), newClock(), t.TempDir()
+	first, stop := startIn(t, j, clk, dir)
+	ctx := t.Context()
+	if _, err := first.Apply(ctx, "test", []byte(demo)); err != nil {
+		t.Fatal(err)
+	}
+	if err := first.SetPassword(ctx, "test", "alice", secret); err != nil {
+		t.Fatal(err)
+	}
+	id, err := first.IssueIdentity(ctx, "alice", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop()
+	second, _ := startIn(t, j, clk, dir)
+	cfg, err := id.TLSConfig()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if st, err := dial(t, second, cfg).Status(ctx); err != nil || st.User != "alice" {
+		t.Errorf("with the certificate of before: %+v, %v", st, err)
+	}
+	if _, _, err := login(t, second, "alice", secret, ""); err != nil {
+		t.Errorf("with the password of before: %v", err)
+	}
+	again, err := second.Apply(ctx, "test", []byte(demo))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range again {
+		if r.Verb != "unchanged" || r.Revision != 1 {
+			t.Errorf("the same resources again: %+v", r)
+		}
+	}
+	files, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range files {
+		if info, err := os.Stat(filepath.Join(dir, f.Name())); err != nil || info.Mode().Perm() != 0o600 {
+			t.Errorf("%s: %v, %v", f.Name(), info.Mode(), err)
+		}
+	}
+}
+
+func TestNewRefuses(t *testing.T) {
+	j := eventstest.Journal(t)
+	for want, cfg := range map[string]Config{
+		"no data directory": {Listen: "127.0.0.1:0", Journal: j},
+		"no journal":        {Listen: "127.0.0.1:0", DataDir: t.TempDir()},
+		"no address":        {DataDir: t.TempDir(), Journal: j},
+		"listen: ":          {Listen: "nowhere", DataDir: t.TempDir(), Journal: j},
+	} {
+		if _, err := New(cfg); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %q", err, want)
+		}
+	}
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "ca.pem"), []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := New(Config{Listen: "127.0.0.1:0", DataDir: dir, Journal: j}); err == nil || !strings.Contains(err.Error(), "ca.pem") {
+		t.Errorf("a damaged CA: %v", err)
+	}
+}
