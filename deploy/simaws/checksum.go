@@ -19,10 +19,8 @@ const nvmePoly = 0x9a6c9329ac4bc9b5
 
 var nvmeTable = crc64.MakeTable(nvmePoly)
 
-// checksumNames are the algorithms as S3 writes them in XML (Checksum + name)
-// and, in lower case, in headers.
-var checksumNames = []string{"CRC32", "CRC32C", "CRC64NVME", "SHA1", "SHA256"}
-
+// newChecksum makes the hash of an algorithm, by the name that S3 has for it in
+// XML (after "Checksum") and in headers; nil for an unknown one.
 func newChecksum(alg string) hash.Hash {
 	switch strings.ToUpper(alg) {
 	case "CRC32":

@@ -57,7 +57,7 @@ func (s *Sim) getSigninToken(c *call) error {
 		Token  string `json:"sessionToken"`
 	}
 	if err := json.Unmarshal([]byte(c.r.Form.Get("Session")), &creds); err != nil {
-		return errors.New("Session is not a JSON object of sessionId, sessionKey and sessionToken")
+		return errors.New("the parameter Session is not a JSON object of sessionId, sessionKey and sessionToken")
 	}
 	who, err := s.iam.session(creds.ID, creds.Token, c.at)
 	if err != nil {
@@ -101,10 +101,10 @@ func (s *Sim) getSigninToken(c *call) error {
 func (s *Sim) consoleLogin(c *call) error {
 	dest, err := url.Parse(c.r.Form.Get("Destination"))
 	if err != nil || dest.Scheme != "https" || dest.User != nil {
-		return errors.New("Destination is not an https URL")
+		return errors.New("the parameter Destination is not an https URL")
 	}
 	if ep, ok := parseHost(dest.Host); !ok || ep.kind != hostConsole {
-		return fmt.Errorf("Destination %q is not a page of the AWS console", dest.Host)
+		return fmt.Errorf("the destination %q is not a page of the AWS console", dest.Host)
 	}
 	tok, err := s.iam.open("signin", c.r.Form.Get("SigninToken"))
 	if err != nil {
