@@ -22,6 +22,7 @@ import (
 	"github.com/rs/zerolog"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/posternhq/postern/broker/access"
 	"github.com/posternhq/postern/broker/identity"
 	"github.com/posternhq/postern/events/journal"
 )
@@ -150,6 +151,15 @@ func (b *Broker) Addr() string {
 	default:
 		return ""
 	}
+}
+
+// HasUser says whether there is a user of that name.
+func (b *Broker) HasUser(ctx context.Context, name string) (there bool, err error) {
+	if err := b.caughtUp(ctx); err != nil {
+		return false, err
+	}
+	b.ledger.read(func(s *access.State, _ time.Time) { there = s.Users[name] != nil })
+	return there, nil
 }
 
 // CAPEM is the certificate of the CA that clients and services trust.

@@ -2,10 +2,12 @@ package broker
 
 import (
 	"crypto/tls"
+	stdlog "log"
 	"net/http"
+	"strings"
 	"time"
 
-	stdlog "log"
+	"github.com/rs/zerolog"
 )
 
 // Bounds of the HTTP server.
@@ -35,6 +37,15 @@ func (b *Broker) server() *http.Server {
 		WriteTimeout:      writeTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeader,
-		ErrorLog:          stdlog.New(b.log.With().Str("from", "http").Logger(), "", 0),
+		ErrorLog:          stdlog.New(debugLog{b.log}, "", 0),
 	}
+}
+
+// debugLog takes what net/http complains about: broken handshakes of whoever
+// knocks, which nobody is to be woken for.
+type debugLog struct{ log zerolog.Logger }
+
+func (d debugLog) Write(line []byte) (int, error) {
+	d.log.Debug().Msg(strings.TrimSpace(string(line)))
+	return len(line), nil
 }

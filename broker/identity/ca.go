@@ -82,7 +82,11 @@ func newCA(now time.Time) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return append(mustKeyPEM(key), certPEM(der)...), nil
+	secret, err := keyPEM(key)
+	if err != nil {
+		return nil, err
+	}
+	return append(secret, certPEM(der)...), nil
 }
 
 func parseCA(text []byte) (*CA, error) {
@@ -164,11 +168,10 @@ func certPEM(der []byte) []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
 }
 
-// mustKeyPEM encodes a key that was just made; PKCS #8 knows its type.
-func mustKeyPEM(key *ecdsa.PrivateKey) []byte {
+func keyPEM(key *ecdsa.PrivateKey) ([]byte, error) {
 	der, err := x509.MarshalPKCS8PrivateKey(key)
 	if err != nil {
-		panic(err)
+		return nil, err
 	}
-	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
+	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), nil
 }

@@ -171,5 +171,9 @@ func NewKey() (*ecdsa.PublicKey, []byte, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("key: %w", err)
 	}
-	return &key.PublicKey, mustKeyPEM(key), nil
+	secret, err := keyPEM(key)
+	if err != nil {
+		return nil, nil, fmt.Errorf("key: %w", err)
+	}
+	return &key.PublicKey, secret, nil
 }
