@@ -199,7 +199,7 @@ func labelled(key string) bool {
 	switch key {
 	case "execute-api", "lambda-url", "iot", "credentials.iot", "jobs.iot", "data.iot", "ddb", "appsync-api",
 		"appsync-realtime-api", "kinesisvideo", "data-kinesis", "control-kinesis", "dkr.ecr", "d.codeartifact",
-		"timestream", "data.mediastore", "neptune-graph":
+		"timestream", "data.mediastore":
 		return true
 	}
 	return false
@@ -277,6 +277,8 @@ func (t *Table) resolveRight(h *Host, p endpoint.Parts) error {
 		h.SigningName = "aoss"
 	case "cloudsearch":
 		h.SigningName, h.services = "cloudsearch", t.services("cloudsearchdomain")
+	case "neptune-graph":
+		h.SigningName, h.services = "neptune-graph", t.services("neptune-graph")
 	case "neptune":
 		h.SigningName, h.services = "neptune-db", t.services("neptunedata")
 	default:

@@ -217,12 +217,10 @@ func (t *Table) byPath(in *Input, cands []int32) int32 {
 
 // byAction reads the query protocols' Action, in the query or in a form.
 func (t *Table) byAction(in *Input, cands []int32) (op int32, twice bool) {
-	rpc, key := false, "Action"
+	const key = "Action"
+	rpc := false
 	for _, s := range cands {
 		rpc = rpc || !strings.HasPrefix(t.svcs[s].protocol, "rest")
-		if t.svcs[s].name == "importexport" {
-			key = "Operation"
-		}
 	}
 	if !rpc {
 		return -1, false

@@ -1,6 +1,7 @@
 package awsreq
 
 import (
+	"net/http"
 	"slices"
 	"strings"
 )
@@ -122,7 +123,7 @@ func (t *Table) walk(at int32, rest string, in *Input, caps *captures, score int
 		caps.n++
 		for end := len(rest); end > 0; end = strings.LastIndexByte(rest[:end], '/') {
 			caps.val[mark] = rest[:end]
-			if op, s := t.walk(n.greedy, strings.TrimPrefix(rest[end:], "/"), in, caps, score); op >= 0 && (end == len(rest) || s > 0) {
+			if op, s := t.walk(n.greedy, strings.TrimPrefix(rest[end:], "/"), in, caps, score); op >= 0 {
 				// A literal behind the greedy label beats swallowing it.
 				if end == len(rest) && len(t.nodes[n.greedy].lits) > 0 {
 					if op2, s2, cut := t.behindGreedy(n.greedy, rest, in, caps, score); op2 >= 0 {
@@ -154,12 +155,19 @@ func (t *Table) choose(ops []int32, in *Input) int32 {
 	best, most := int32(-1), -1
 	for _, i := range ops {
 		o := &t.ops[i]
-		if o.method != in.Method || len(o.query) <= most {
+		params := in.RawQuery
+		switch {
+		case len(o.query) <= most:
+			continue
+		case o.method == in.Method:
+		case o.name == "Search" && in.Method == http.MethodPost && t.svcs[o.service].name == "cloudsearchdomain":
+			params = in.form() // AWS's SDKs turn CloudSearch's GET into a POST, for long queries
+		default:
 			continue
 		}
 		ok := true
 		for _, c := range o.query {
-			v, found := queryValue(in.RawQuery, c.name)
+			v, found := queryValue(params, c.name)
 			ok = ok && found && (c.value == "" || equalDecoded(v, c.value))
 		}
 		if ok {
