@@ -5,7 +5,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/httputil"
-	"strings"
 	"sync"
 	"time"
 
@@ -73,13 +72,11 @@ func keep(p *httputil.ProxyRequest) {
 
 // servePlain passes an http:// request to a host other than AWS's.
 func (h *Helper) servePlain(w http.ResponseWriter, r *http.Request) {
-	path, query, hasQuery := strings.Cut(requestTarget(r), "?")
 	u := *r.URL
-	if err := sigv4.SetTarget(&u, path, query); err != nil {
+	if err := sigv4.SetTarget(&u, requestTarget(r)); err != nil {
 		http.Error(w, "postern: "+err.Error(), http.StatusBadRequest)
 		return
 	}
-	u.ForceQuery = hasQuery && query == ""
 	r.URL = &u
 	_ = http.NewResponseController(w).EnableFullDuplex()
 	h.toHost.ServeHTTP(withoutContinue{w}, r)

@@ -126,16 +126,15 @@ func (h *Helper) serveAWS(w http.ResponseWriter, r *http.Request) {
 // readdress turns the verified request into the one for the proxy. The server's
 // own request is changed in place: nobody looks at it again.
 func (h *Helper) readdress(r *http.Request, v *verified) error {
-	path, query, hasQuery := strings.Cut(requestTarget(r), "?")
-	if path[0] != '/' { // "*" asks the server itself
-		return fmt.Errorf("%w: %q", errTarget, path)
+	target := requestTarget(r)
+	if target[0] != '/' { // "*" asks the server itself
+		return fmt.Errorf("%w: %q", errTarget, target)
 	}
 	u := *r.URL
 	u.Scheme, u.Host, u.User = "https", h.cfg.ProxyAddr, nil
-	if err := sigv4.SetTarget(&u, path, query); err != nil {
+	if err := sigv4.SetTarget(&u, target); err != nil {
 		return fmt.Errorf("%w: %w", errTarget, err)
 	}
-	u.ForceQuery = hasQuery && query == ""
 	r.URL = &u
 	for name := range r.Header {
 		if strings.HasPrefix(name, "Postern-") {
