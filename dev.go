@@ -275,13 +275,8 @@ func (s *services) seed(ctx context.Context, account string, out *ready) error {
 				return err
 			}
 		}
-		issued, err := s.broker.IssueIdentity(ctx, user, 30*time.Hour)
-		if err != nil {
-			return err
-		}
 		file := filepath.Join(s.cfg.DataDir, "identities", user+".pem")
-		id := identity{Identity: issued, BrokerURL: "https://" + s.broker.Addr()}
-		if err := writePrivateBytes(file, id.file()); err != nil {
+		if err := s.writeIdentity(ctx, user, file); err != nil {
 			return err
 		}
 		out.Identities[user] = file

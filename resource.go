@@ -157,3 +157,29 @@ func (c *cli) rm() *cobra.Command {
 		}),
 	}
 }
+
+func (c *cli) passwd() *cobra.Command {
+	return &cobra.Command{
+		Use: "passwd USER", Short: "Give a user a password, asked for on the terminal or read from stdin", Args: cobra.ExactArgs(1),
+		RunE: c.withBroker(func(cmd *cobra.Command, b *client.Client, args []string) error {
+			password, err := c.password(fmt.Sprintf("New password of %s: ", args[0]))
+			if err != nil {
+				return err
+			}
+			if isTerminal(c.stdin) {
+				again, err := c.password("Once more: ")
+				if err != nil {
+					return err
+				}
+				if again != password {
+					return errors.New("these are two different passwords: nothing was changed")
+				}
+			}
+			if err := b.SetPassword(cmd.Context(), args[0], password); err != nil {
+				return err
+			}
+			c.say("%s has a new password.", args[0])
+			return nil
+		}),
+	}
+}

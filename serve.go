@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync/atomic"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/rs/zerolog"
@@ -25,7 +26,7 @@ import (
 )
 
 func (c *cli) serve() *cobra.Command {
-	var file string
+	var file, admin string
 	cmd := &cobra.Command{
 		Use: "serve --config FILE", Short: "Run the services that a configuration enables", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -37,12 +38,72 @@ func (c *cli) serve() *cobra.Command {
 			if err := s.start(cmd.Context()); err != nil {
 				return errors.Join(err, s.stop())
 			}
+			if err := s.bootstrap(cmd.Context(), admin); err != nil {
+				return errors.Join(err, s.stop())
+			}
 			s.log.Info().Msg("ready")
 			return errors.Join(s.stack.wait(cmd.Context()), s.stop())
 		},
 	}
 	cmd.Flags().StringVar(&file, "config", "postern.yaml", "configuration file; postern config init writes one")
+	cmd.Flags().StringVar(&admin, "admin-identity", "", "write an identity file of the user admin, whom it makes if need be: the way in for a first operator")
 	return cmd
+}
+
+const adminResources = `kind: role
+version: v7
+metadata: {name: admin, description: Operates postern and reads the audit trail}
+spec:
+  options: {max_session_ttl: 30h}
+  allow:
+    rules: [{resources: ["*"], verbs: ["*"]}]
+    review_requests: {roles: ["*"]}
+---
+kind: user
+version: v2
+metadata: {name: admin}
+spec: {roles: [admin]}
+`
+
+// bootstrap gives the first operator a way in. Whoever can start the broker on
+// its data directory has its CA's key anyway.
+func (s *services) bootstrap(ctx context.Context, file string) error {
+	if s.broker == nil {
+		if file != "" {
+			return errors.New("--admin-identity: the broker does not run here")
+		}
+		return nil
+	}
+	there, err := s.broker.HasUser(ctx, "admin")
+	if err != nil {
+		return err
+	}
+	if file == "" {
+		if !there {
+			s.log.Warn().Msg("there is no user admin: start with --admin-identity FILE to make one and get a way in")
+		}
+		return nil
+	}
+	if !there {
+		if _, err := s.broker.Apply(ctx, "postern serve", []byte(adminResources)); err != nil {
+			return err
+		}
+	}
+	return s.writeIdentity(ctx, "admin", file)
+}
+
+// writeIdentity makes an identity file of a user.
+func (s *services) writeIdentity(ctx context.Context, user, file string) error {
+	issued, err := s.broker.IssueIdentity(ctx, user, 30*time.Hour)
+	if err != nil {
+		return err
+	}
+	addr := s.broker.Addr()
+	if public := s.cfg.Broker.PublicAddr; public != "" {
+		addr = public
+	}
+	id := identity{Identity: issued, BrokerURL: "https://" + addr}
+	return writePrivateBytes(file, id.file())
 }
 
 func (c *cli) logger(cfg LogConfig) zerolog.Logger {
@@ -156,6 +217,9 @@ func (s *services) startNATS(ctx context.Context) error {
 			return err
 		}
 		s.natsURL = s.authority.URL()
+	}
+	if s.cfg.Broker == nil { // the broker's process sets the streams up
+		return nil
 	}
 	nc, err := s.connect("setup", embedded.Admin())
 	if err != nil {
