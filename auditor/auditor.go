@@ -195,8 +195,8 @@ func (a *Auditor) sink(ctx context.Context, stream string) error {
 // Batch sizes bound the memory that a batch takes: CloudTrail's records are
 // several times as long as postern's own events.
 const (
-	batchEntries      = 10_000
-	batchRecords      = 4_000
+	batchEntries      = 5_000
+	batchRecords      = 2_000
 	batchWait         = 250 * time.Millisecond
 	consumerNameStart = "auditor-"
 )

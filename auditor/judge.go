@@ -56,7 +56,7 @@ func newJudge(a *Auditor) *judge {
 	return &judge{
 		a:       a,
 		state:   correlate.New(correlate.Config{TrailDelay: a.c.TrailDelay, Skew: a.c.Skew}),
-		in:      make(chan portion, 4),
+		in:      make(chan portion, 1),
 		done:    map[string]uint64{},
 		sampled: map[string]sample{},
 		known:   map[string]time.Time{},

@@ -202,8 +202,14 @@ func TestAuditorStopped(t *testing.T) {
 	w.check(n)
 }
 
-// The auditor's process is killed in the middle of batches, again and again.
-func TestAuditorKilled(t *testing.T) {
+// apart is a world whose auditor is a process of its own.
+type apart struct {
+	*world
+	env []string
+}
+
+func newApart(t testing.TB) *apart {
+	t.Helper()
 	n := embeddedtest.StartNATS(t)
 	creds, err := n.Mint("auditor", embedded.Admin(), 0)
 	if err != nil {
@@ -220,22 +226,39 @@ func TestAuditorKilled(t *testing.T) {
 	}
 	w.j = eventstest.Open(t, w.nc)
 	w.conn = embeddedtest.Open(t, w.dsn)
-	run := func() *exec.Cmd {
-		cmd := exec.Command(os.Args[0])
-		cmd.Env = append(os.Environ(), "POSTERN_TEST_AUDITOR=1", "POSTERN_TEST_CREDS="+path, "POSTERN_TEST_NATS="+n.URL(), "POSTERN_TEST_DSN="+w.dsn)
-		cmd.Stderr = os.Stderr
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		return cmd
+	return &apart{w, []string{"POSTERN_TEST_AUDITOR=1", "POSTERN_TEST_CREDS=" + path, "POSTERN_TEST_NATS=" + n.URL(), "POSTERN_TEST_DSN=" + w.dsn}}
+}
+
+// run starts the process, which is killed at the end of the test at the latest.
+func (w *apart) run() *exec.Cmd {
+	w.t.Helper()
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), w.env...)
+	cmd.Stderr = os.Stderr
+	if err := cmd.Start(); err != nil {
+		w.t.Fatal(err)
 	}
-	stored := func() uint64 {
-		var rows uint64
-		if w.conn.QueryRow(t.Context(), `SELECT count() FROM events WHERE stream = 'AUDIT'`).Scan(&rows) != nil {
-			return 0
+	w.t.Cleanup(func() {
+		if cmd.ProcessState == nil {
+			_ = cmd.Process.Kill()
+			_ = cmd.Wait()
 		}
-		return rows
+	})
+	return cmd
+}
+
+// stored counts the ledger's rows of a stream; 0 before there is a ledger.
+func (w *apart) stored(stream string) uint64 {
+	var rows uint64
+	if w.conn.QueryRow(w.t.Context(), `SELECT count() FROM events WHERE stream = ?`, stream).Scan(&rows) != nil {
+		return 0
 	}
+	return rows
+}
+
+// The auditor's process is killed in the middle of batches, again and again.
+func TestAuditorKilled(t *testing.T) {
+	w := newApart(t)
 	const requests = 20_000
 	done := make(chan struct{})
 	go func() {
@@ -243,13 +266,13 @@ func TestAuditorKilled(t *testing.T) {
 		publish(t, w.j, requests)
 	}()
 	for _, at := range []uint64{1, 8_000, 16_000, 24_000, 32_000} {
-		child := run()
-		w.until("more is stored", func() bool { return stored() >= at })
+		child := w.run()
+		w.until("more is stored", func() bool { return w.stored(events.Audit) >= at })
 		_ = child.Process.Kill()
 		_ = child.Wait()
 	}
 	<-done
-	child := run()
+	child := w.run()
 	w.check(requests)
 	_ = child.Process.Signal(os.Interrupt)
 	var exit *exec.ExitError

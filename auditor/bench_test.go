@@ -1,0 +1,176 @@
+package auditor_test
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/ClickHouse/clickhouse-go/v2"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/posternhq/postern/auditor/store"
+	"github.com/posternhq/postern/events"
+	"github.com/posternhq/postern/events/journal"
+)
+
+// sinkEvents is what BenchmarkSink moves at once.
+const sinkEvents = 200_000
+
+// BenchmarkSink moves 200,000 audit events from JetStream into ClickHouse, all
+// of the way (ledger and requests, judged), and measures the limits of the same
+// run: publishing with group commit and plainly, fetching without decoding, and
+// inserting the same rows by clickhouse-go alone. With server, engine, and
+// everything else on this machine's cores.
+func BenchmarkSink(b *testing.B) {
+	for b.Loop() {
+		w := newApart(b)
+		rate := func(name string, n int, run func()) {
+			start := time.Now()
+			run()
+			b.ReportMetric(float64(n)/time.Since(start).Seconds(), name+"/s")
+		}
+		js, err := jetstream.New(w.nc)
+		if err != nil {
+			b.Fatal(err)
+		}
+		rate("append", sinkEvents, func() { appendAll(b, w.j, sinkEvents/2) })
+		rate("raw-fetch", sinkEvents, func() { fetchAll(b, js, sinkEvents) })
+		rate("fetch-and-decode", sinkEvents, func() { replayAll(b, w.j) })
+		rate("raw-insert", sinkEvents, func() { insertAll(b, w.world) })
+		child := w.run()
+		w.until("the first batch is stored", func() bool { return w.stored(events.Audit) > 0 })
+		begun := w.stored(events.Audit)
+		rate("sink", sinkEvents-int(begun), func() {
+			w.until("all is stored", func() bool { return w.stored(events.Audit) == sinkEvents })
+		})
+		if n := w.count(`SELECT count() FROM requests WHERE outcome = 'completed'`); n != sinkEvents/2 {
+			b.Fatalf("%d requests", n)
+		}
+		w.exact(events.Audit)
+		b.ReportMetric(peak(child.Process.Pid), "auditor-RSS-peak-MiB")
+		// Onto a stream whose reader is gone.
+		_ = child.Process.Kill()
+		_ = child.Wait()
+		rate("raw-publish", sinkEvents/4, func() { publishAll(b, js, sinkEvents/4) })
+	}
+}
+
+func appendAll(b *testing.B, j *journal.Journal, requests int) {
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	now := time.Now().UTC()
+	for range 512 {
+		wg.Go(func() {
+			for {
+				i := int(next.Add(1)) - 1
+				if i >= requests {
+					return
+				}
+				r := awsRequest(fmt.Sprintf("R%08d", i), fmt.Sprint("user", i%50), now.Add(time.Duration(i)*time.Microsecond))
+				for _, p := range []events.Payload{&events.AWSRequestAdmitted{AWSRequest: r}, &events.AWSRequestCompleted{AWSRequest: r, Status: 200, AWSRequestID: fmt.Sprint("AWS", i)}} {
+					if _, err := j.Append(b.Context(), events.Event{Data: p}); err != nil {
+						b.Error(err)
+						return
+					}
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func publishAll(b *testing.B, js jetstream.JetStream, n int) {
+	body := []byte(strings.Repeat("x", 1000))
+	for range n {
+		if _, err := js.PublishAsync("findings.bench", body, jetstream.WithStallWait(time.Minute)); err != nil {
+			b.Fatal(err)
+		}
+	}
+	<-js.PublishAsyncComplete()
+}
+
+func fetchAll(b *testing.B, js jetstream.JetStream, n int) {
+	c, err := js.CreateConsumer(b.Context(), events.Audit, jetstream.ConsumerConfig{AckPolicy: jetstream.AckNonePolicy})
+	if err != nil {
+		b.Fatal(err)
+	}
+	it, err := c.Messages(jetstream.PullMaxMessages(10_000))
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer it.Stop()
+	for range n {
+		if _, err := it.Next(); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// replayAll reads and decodes, without storing.
+func replayAll(b *testing.B, j *journal.Journal) {
+	for _, err := range j.Replay(b.Context(), events.Audit) {
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// insertAll inserts as many rows with what an event holds, by clickhouse-go
+// alone, in blocks of the same size.
+func insertAll(b *testing.B, w *world) {
+	s, err := store.New(store.Config{DSN: w.dsn})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer s.Close()
+	if err := s.Migrate(b.Context()); err != nil {
+		b.Fatal(err)
+	}
+	if err := w.conn.Exec(b.Context(), `CREATE TABLE limits AS events ENGINE = MergeTree ORDER BY (stream, seq)`); err != nil {
+		b.Fatal(err)
+	}
+	r := awsRequest("R", "alice", time.Now().UTC())
+	raw, err := events.Encode(events.Event{Meta: events.Meta{ID: "x", Source: "/s", Time: time.Now()}, Data: &events.AWSRequestCompleted{AWSRequest: r, Status: 200, AWSRequestID: "AWS"}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	ctx := clickhouse.Context(b.Context(), clickhouse.WithSettings(clickhouse.Settings{"async_insert": 0}))
+	now := time.Now().UTC()
+	for seq := uint64(1); seq <= sinkEvents; {
+		batch, err := w.conn.PrepareBatch(ctx, `INSERT INTO limits (stream, seq, stored_at, event_id, type, source, channel, thing, event_time, correlation_id, causation_id, sequence, problem, raw)`)
+		if err != nil {
+			b.Fatal(err)
+		}
+		for range 10_000 {
+			err := batch.Append(events.Audit, seq, now, fmt.Sprint("id", seq), "io.postern.aws.request.completed.v1", "/postern/proxy/1", "audit.completed.1.s3.x",
+				fmt.Sprint("aws-request/", seq), now, fmt.Sprint("R", seq), fmt.Sprint("id", seq-1), seq, "", string(raw))
+			if err != nil {
+				b.Fatal(err)
+			}
+			seq++
+		}
+		if err := batch.Send(); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// peak is the most resident memory that a process had, in MiB; 0 where there
+// is no /proc.
+func peak(pid int) float64 {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0
+	}
+	for line := range strings.Lines(string(text)) {
+		if f := strings.Fields(line); len(f) > 1 && f[0] == "VmHWM:" {
+			kb, _ := strconv.ParseFloat(f[1], 64)
+			return kb / 1024
+		}
+	}
+	return 0
+}
