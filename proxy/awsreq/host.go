@@ -75,10 +75,7 @@ func (t *Table) ParseHost(host string) (Host, error) {
 	return h, nil
 }
 
-var (
-	errCustomer = fmt.Errorf("names a customer's machine or an unknown service: %w", ErrNotAWS)
-	errWebsite  = fmt.Errorf("S3 website endpoints take no signed requests: %w", ErrNotAWS)
-)
+var errCustomer = fmt.Errorf("names a customer's machine or an unknown service: %w", ErrNotAWS)
 
 func (t *Table) resolve(h *Host, p endpoint.Parts) error {
 	if p.Right == "vpce" || strings.HasSuffix(p.Right, ".vpce") {

@@ -107,9 +107,6 @@ func TestSampleOperations(t *testing.T) {
 		}
 		r := tab.Lookup(in)
 		if in.SigningName == "" {
-			if r.Operation != s.Operation {
-				t.Logf("unsigned: %s %s read as %s %s", s.Service, s.Operation, r.Service, r.Operation)
-			}
 			continue
 		}
 		// Before Timestream's operations botocore asks for the endpoint: that is
@@ -125,11 +122,10 @@ func TestSampleOperations(t *testing.T) {
 		}
 		if r.Service == s.Service {
 			service++
-		} else {
-			t.Logf("service %s read as %s (%s)", s.Service, r.Service, s.Operation)
 		}
-		if in.Host.SigningName != in.SigningName || in.Host.SigningRegion != in.SigningRegion && in.Host.SigningRegion != "" {
-			t.Logf("%s %s: host %s gives %s %s, scope is %s %s", s.Service, s.Operation, in.Host.Name,
+		// Amazon Location's first API shares hosts with its successors.
+		if in.Host.SigningName != in.SigningName && in.SigningName != "geo" || in.Host.SigningRegion != in.SigningRegion {
+			t.Errorf("%s %s: host %s gives %s %s, scope is %s %s", s.Service, s.Operation, in.Host.Name,
 				in.Host.SigningName, in.Host.SigningRegion, in.SigningName, in.SigningRegion)
 		}
 	}

@@ -71,15 +71,20 @@ func hosts(endpoints, ops [][]string, x extras) ([]string, error) {
 			k.services[o[0]] = true
 		}
 	}
-	for name, k := range maps.Clone(keys) {
-		for service := range k.services {
-			for _, prefix := range x.prefixes[service] {
-				e := get(prefix + name)
-				if len(e.regions) == 0 {
-					maps.Copy(e.signing, k.signing)
-				}
-				e.services[service] = true
+	// Prefixes go before endpoints as the rules list them, not before each other.
+	var listed [][2]string
+	for _, name := range slices.Sorted(maps.Keys(keys)) {
+		for service := range keys[name].services {
+			listed = append(listed, [2]string{name, service})
+		}
+	}
+	for _, l := range listed {
+		for _, prefix := range x.prefixes[l[1]] {
+			e := get(prefix + l[0])
+			if len(e.regions) == 0 {
+				maps.Copy(e.signing, keys[l[0]].signing)
 			}
+			e.services[l[1]] = true
 		}
 	}
 	for name, service := range x.endpoints {
