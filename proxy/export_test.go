@@ -1,7 +1,12 @@
 package proxy
 
+import "time"
+
 // Seq is the last ACCESS event that the proxy has applied.
 func (p *Proxy) Seq() uint64 { return p.grants.Seq() }
 
 // Running counts the calls that a lock would reach.
 func (p *Proxy) Running() int { return p.grants.Stats().Running }
+
+// SetPatience bounds the wait for admitted events, before Run.
+func (p *Proxy) SetPatience(d time.Duration) { p.recorder.patience = d }

@@ -15,11 +15,12 @@ import (
 const (
 	// patience is how long a request waits for its admitted event.
 	patience = 5 * time.Second
-	// hold is how long an event about the past waits for company. A commit that
-	// is under way delays the next one, so a completed event sent at once would
-	// make the client's next request wait for it; sent right after the next
-	// admitted event is durable, it costs nobody anything.
-	hold = 4 * time.Millisecond
+	// hold is how long an event about the past waits for company, and company is
+	// how many of them wait at most. A commit that is under way delays the next
+	// one, so a completed event sent at once would make the client's next request
+	// wait for the disk twice.
+	hold    = 20 * time.Millisecond
+	company = 128
 	// backlog bounds the denials that wait for a journal that does not answer.
 	// What was admitted is always kept: while the journal is down, nothing new is.
 	backlog = 4096
@@ -31,10 +32,12 @@ type recorder struct {
 	journal *journal.Journal
 	log     zerolog.Logger
 	// quit ends the retries.
-	quit    context.Context
-	cancel  context.CancelFunc
-	waiting atomic.Int64
-	sending sync.WaitGroup
+	quit   context.Context
+	cancel context.CancelFunc
+	// patience is how long now waits.
+	patience time.Duration
+	waiting  atomic.Int64
+	sending  sync.WaitGroup
 
 	mu    sync.Mutex
 	held  []events.Event
@@ -42,17 +45,16 @@ type recorder struct {
 }
 
 func newRecorder(j *journal.Journal, log zerolog.Logger) *recorder {
-	r := &recorder{journal: j, log: log}
+	r := &recorder{journal: j, log: log, patience: patience}
 	r.quit, r.cancel = context.WithCancel(context.Background())
 	return r
 }
 
 // now appends e and returns when it is durable, or when patience is over.
 func (r *recorder) now(ctx context.Context, e events.Event) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, r.patience)
 	defer cancel()
 	_, err := r.journal.Append(ctx, e)
-	r.release()
 	return err
 }
 
@@ -66,10 +68,14 @@ func (r *recorder) later(e events.Event, optional bool) {
 	r.waiting.Add(1)
 	r.sending.Add(1)
 	r.mu.Lock()
-	defer r.mu.Unlock()
 	r.held = append(r.held, e)
-	if len(r.held) == 1 {
+	n := len(r.held)
+	if n == 1 {
 		r.timer = time.AfterFunc(hold, r.release)
+	}
+	r.mu.Unlock()
+	if n >= company {
+		r.release()
 	}
 }
 

@@ -8,11 +8,14 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"errors"
+	"fmt"
 	"io"
 	"math/big"
 	"net"
 	"net/http"
+	"net/url"
+	"os"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -76,6 +79,7 @@ func newRigOn(t testing.TB, nc *nats.Conn, own *journal.Journal, change ...func(
 	if r.p, err = proxy.New(cfg); err != nil {
 		t.Fatal(err)
 	}
+	r.p.SetPatience(time.Second)
 	r.stop = embeddedtest.Run(t, r.p)
 	return r
 }
@@ -134,11 +138,13 @@ func (r *rig) clientAs(user, session string) *client {
 }
 
 // transport leads every host to the proxy, as user.
-func (r *rig) transport(user string) *http.Transport {
+func (r *rig) transport(user string) *http.Transport { return r.transportTo(user, r.p.Addr) }
+
+func (r *rig) transportTo(user string, addr func() string) *http.Transport {
 	cfg := r.tls(user)
 	t := &http.Transport{
 		DialTLSContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
-			return (&tls.Dialer{Config: cfg}).DialContext(ctx, network, r.p.Addr())
+			return (&tls.Dialer{Config: cfg}).DialContext(ctx, network, addr())
 		},
 		DisableCompression: true, MaxIdleConnsPerHost: 128, ExpectContinueTimeout: 10 * time.Second,
 		ReadBufferSize: 32 << 10, WriteBufferSize: 32 << 10,
@@ -279,7 +285,32 @@ func (a *authority) issue(t testing.TB, name string, change func(*x509.Certifica
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 }
 
-// errBroken is what readers of cut answers get, in one of several shapes.
-func broken(err error) bool {
-	return err != nil && !errors.Is(err, context.DeadlineExceeded)
+// resident is the peak of this process's memory so far, in bytes.
+func resident(t testing.TB) int64 {
+	t.Helper()
+	b, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		t.Skipf("no /proc to read memory from: %v", err)
+	}
+	for line := range strings.Lines(string(b)) {
+		var kib int64
+		if n, _ := fmt.Sscanf(line, "VmHWM: %d kB", &kib); n == 1 {
+			return kib << 10
+		}
+	}
+	t.Skip("/proc/self/status has no VmHWM")
+	return 0
+}
+
+func portOf(t testing.TB, rawURL string) int {
+	t.Helper()
+	u, err := url.Parse(rawURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	port, err := strconv.Atoi(u.Port())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return port
 }

@@ -17,13 +17,14 @@ func (c *call) sign(creds sigv4.Credentials) (*http.Request, error) {
 	r := c.r
 	out := (&http.Request{
 		Method: r.Method, Host: r.Host, RequestURI: r.RequestURI,
+		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, // or Expect is not waited for
 		URL:    &url.URL{Scheme: "https", Host: c.host.Name},
 		Header: endToEnd(r.Header), ContentLength: r.ContentLength, Trailer: r.Trailer,
 	}).WithContext(c.ctx)
 	if r.ContentLength != 0 {
 		out.Body = c.body
 	} else if _, ok := r.Header["Content-Length"]; ok && r.Method != http.MethodGet && r.Method != http.MethodHead {
-		out.TransferEncoding = []string{"identity"} // net/http's way to send "Content-Length: 0" with any method
+		out.Body, out.TransferEncoding = http.NoBody, []string{"identity"} // net/http's way to send "Content-Length: 0" with any method
 	}
 	if _, ok := r.Header["User-Agent"]; !ok {
 		out.Header["User-Agent"] = nil // or net/http would send its own

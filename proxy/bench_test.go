@@ -1,0 +1,188 @@
+package proxy_test
+
+import (
+	"bytes"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/rs/zerolog"
+
+	"github.com/posternhq/postern/deploy/embedded"
+	"github.com/posternhq/postern/deploy/embedded/embeddedtest"
+	"github.com/posternhq/postern/events"
+	"github.com/posternhq/postern/events/eventstest"
+	"github.com/posternhq/postern/events/journal"
+	"github.com/posternhq/postern/proxy"
+	"github.com/posternhq/postern/proxy/sts/ststest"
+)
+
+// BenchmarkProxyGet1KiB and BenchmarkProxyPut64KiB compare the proxy, with
+// authorization and audit on a stream that syncs every commit to disk, with a
+// bare httputil.ReverseProxy over the same TLS links, in the same run.
+func BenchmarkProxyGet1KiB(b *testing.B) {
+	benchmarkProxy(b, "GET", nil)
+}
+
+func BenchmarkProxyPut64KiB(b *testing.B) {
+	benchmarkProxy(b, "PUT", make([]byte, 64<<10))
+}
+
+// durable is a rig on a NATS server that syncs before it acknowledges.
+func durable(b *testing.B) (*rig, jetstream.JetStream) {
+	b.Helper()
+	server, err := embedded.NewNATS(embedded.NATSConfig{Dir: b.TempDir(), Log: zerolog.Nop()})
+	if err != nil {
+		b.Fatal(err)
+	}
+	embeddedtest.Run(b, server)
+	admin := embeddedtest.Connect(b, server, "test", embedded.Admin())
+	if err := journal.Setup(b.Context(), admin, journal.StreamsConfig{}); err != nil {
+		b.Fatal(err)
+	}
+	js, err := jetstream.New(admin)
+	if err != nil {
+		b.Fatal(err)
+	}
+	kib := make([]byte, 1<<10)
+	return newRigOn(b, embeddedtest.Connect(b, server, "proxy", embedded.Proxy()), eventstest.Open(b, admin), func(_ *proxy.Config, a *ststest.AWS) {
+		a.Lax = true
+		a.Serve = func(w http.ResponseWriter, r *http.Request, _ ststest.Key) {
+			n, err := io.Copy(io.Discard, r.Body)
+			if err != nil {
+				b.Error(err)
+			}
+			w.Header().Set("X-Amz-Request-Id", "AWSREQUESTID")
+			w.Header().Set("Content-Type", "binary/octet-stream")
+			if n == 0 {
+				w.Write(kib)
+			}
+		}
+	}), js
+}
+
+// bare is a reverse proxy that does nothing else, behind the same mutual TLS.
+func (r *rig) bare() (addr string) {
+	up := &http.Transport{TLSClientConfig: &tls.Config{}, DisableCompression: true, MaxIdleConnsPerHost: 256, MaxIdleConns: 1024}
+	r.aws.Link().Apply(up)
+	srv := httptest.NewUnstartedServer(&httputil.ReverseProxy{
+		Transport: up,
+		Rewrite: func(pr *httputil.ProxyRequest) {
+			pr.Out.URL.Scheme, pr.Out.URL.Host, pr.Out.Host = "https", pr.In.Host, pr.In.Host
+		},
+	})
+	srv.TLS = &tls.Config{MinVersion: tls.VersionTLS13, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: r.ca.pool,
+		Certificates: []tls.Certificate{r.ca.issue(r.t, "proxy.test", nil)}}
+	srv.StartTLS()
+	r.t.Cleanup(srv.Close)
+	r.t.Cleanup(up.CloseIdleConnections)
+	return srv.Listener.Addr().String()
+}
+
+func benchmarkProxy(b *testing.B, method string, body []byte) {
+	for _, conns := range []int{1, 64} {
+		b.Run(fmt.Sprintf("conns=%d", conns), func(b *testing.B) {
+			r, js := durable(b)
+			c := r.client(r.session())
+			addr := r.bare()
+			bare := &client{session: c.session, signer: c.signer, Client: &http.Client{Transport: r.transportTo("alice", func() string { return addr })}}
+			through := func(c *client, n int) []time.Duration {
+				took := make([]time.Duration, n)
+				var next atomic.Int64
+				var wg sync.WaitGroup
+				for range conns {
+					wg.Go(func() {
+						signed := c.request(b, method, "https://bucket.s3.us-east-1.amazonaws.com/key", bytes.NewReader(body))
+						for i := next.Add(1) - 1; i < int64(n); i = next.Add(1) - 1 {
+							start := time.Now()
+							req := signed.Clone(b.Context())
+							if body == nil {
+								req.Body, req.ContentLength = http.NoBody, 0
+							} else {
+								req.Body = io.NopCloser(bytes.NewReader(body))
+							}
+							resp, err := c.Do(req)
+							if err != nil {
+								b.Error(err)
+								return
+							}
+							if _, err := io.Copy(io.Discard, resp.Body); err != nil || resp.StatusCode != 200 {
+								b.Errorf("%d %v", resp.StatusCode, err)
+								return
+							}
+							resp.Body.Close()
+							took[i] = time.Since(start)
+						}
+					})
+				}
+				wg.Wait()
+				return took
+			}
+			through(c, 8*conns)
+			through(bare, 8*conns)
+			// Blocks in turns, so that what else the machine does strikes both.
+			block := max(64*conns/4, b.N/8)
+			var ours, theirs, publishes []time.Duration
+			var our, their time.Duration
+			b.ResetTimer()
+			for left := b.N; left > 0; left -= block {
+				n := min(block, left)
+				start := time.Now()
+				ours = append(ours, through(c, n)...)
+				our += time.Since(start)
+				b.StopTimer()
+				start = time.Now()
+				theirs = append(theirs, through(bare, n)...)
+				their += time.Since(start)
+				if conns == 1 {
+					publishes = append(publishes, publish(b, js, n)...)
+				}
+				b.StartTimer()
+			}
+			b.StopTimer()
+			b.ReportMetric(float64(b.N)/our.Seconds(), "req/s")
+			b.ReportMetric(float64(b.N)/their.Seconds(), "bare-req/s")
+			b.ReportMetric(their.Seconds()/our.Seconds(), "ratio")
+			if conns == 1 {
+				added := median(ours) - median(theirs)
+				b.ReportMetric(float64(added.Microseconds()), "added-p50-µs")
+				b.ReportMetric(float64(median(publishes).Microseconds()), "publish-p50-µs")
+				b.ReportMetric(float64(added)/float64(median(publishes)), "added/publish")
+			}
+		})
+	}
+}
+
+// publish is one raw synchronous publish after the other, of an event's size.
+func publish(b *testing.B, js jetstream.JetStream, n int) []time.Duration {
+	b.Helper()
+	e, err := events.Encode(events.Event{Meta: events.Meta{ID: "x", Source: "/bench", Time: time.Now()},
+		Data: &events.AWSRequestAdmitted{AWSRequest: events.AWSRequest{RequestID: journal.NewID(), Host: "bucket.s3.us-east-1.amazonaws.com", Path: "/key"}}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	took := make([]time.Duration, n)
+	for i := range took {
+		start := time.Now()
+		if _, err := js.Publish(b.Context(), "audit.bench.raw.x.y", e); err != nil {
+			b.Fatal(err)
+		}
+		took[i] = time.Since(start)
+	}
+	return took
+}
+
+func median(d []time.Duration) time.Duration {
+	d = slices.Clone(d)
+	slices.Sort(d)
+	return d[len(d)/2]
+}

@@ -1,0 +1,196 @@
+package proxy_test
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/posternhq/postern/deploy/embedded"
+	"github.com/posternhq/postern/deploy/embedded/embeddedtest"
+	"github.com/posternhq/postern/events"
+	"github.com/posternhq/postern/events/eventstest"
+	"github.com/posternhq/postern/events/journal"
+	"github.com/posternhq/postern/proxy"
+	"github.com/posternhq/postern/proxy/sts/ststest"
+)
+
+// A journal that takes no admissions lets nothing through, while all else works.
+func TestNothingGoesUnrecorded(t *testing.T) {
+	server := embeddedtest.StartNATS(t)
+	admin := embeddedtest.Connect(t, server, "test", embedded.Admin())
+	if err := journal.Setup(t.Context(), admin, journal.StreamsConfig{}); err != nil {
+		t.Fatal(err)
+	}
+	perms := embedded.Proxy()
+	perms.Pub = append([]string{"audit.credentials.>", "audit.failed.>"}, perms.Pub[1:]...)
+	r := newRigOn(t, embeddedtest.Connect(t, server, "proxy", perms), eventstest.Open(t, admin), func(c *proxy.Config, a *ststest.AWS) {
+		a.Serve = func(w http.ResponseWriter, r *http.Request, _ ststest.Key) {
+			t.Errorf("%s %s reached AWS unrecorded", r.Method, r.RequestURI)
+		}
+		c.Log = zerolog.Nop()
+	})
+	cl := r.client(r.session())
+	resp, body := cl.do(t, cl.request(t, "PUT", object, strings.NewReader("x")))
+	if resp.StatusCode != http.StatusServiceUnavailable || !strings.Contains(body, "could not be recorded, so it was not sent to AWS") {
+		t.Errorf("%d %s", resp.StatusCode, body)
+	}
+	if f := payloads[*events.AWSRequestFailed](r.audit()); len(f) != 1 || f[0].Stage != "record" {
+		t.Errorf("%+v", f)
+	}
+}
+
+// The NATS server goes away under load and comes back: what AWS saw is on the
+// stream, and everything on the stream has its end, once.
+func TestJournalGoesAwayUnderLoad(t *testing.T) {
+	dir := t.TempDir()
+	start := func(port int) (*embedded.NATS, func()) {
+		n, err := embedded.NewNATS(embedded.NATSConfig{Dir: dir, Port: port, LazySync: true, Log: zerolog.Nop()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n, embeddedtest.Run(t, n)
+	}
+	server, stop := start(0)
+	admin := embeddedtest.Connect(t, server, "test", embedded.Admin())
+	if err := journal.Setup(t.Context(), admin, journal.StreamsConfig{}); err != nil {
+		t.Fatal(err)
+	}
+	var mu sync.Mutex
+	seen := map[string]bool{}
+	r := newRigOn(t, embeddedtest.Connect(t, server, "proxy", embedded.Proxy()), eventstest.Open(t, admin), func(c *proxy.Config, a *ststest.AWS) {
+		a.Serve = func(w http.ResponseWriter, r *http.Request, _ ststest.Key) {
+			mu.Lock()
+			defer mu.Unlock()
+			if seen[r.URL.Path] {
+				t.Errorf("%s came twice", r.URL.Path)
+			}
+			seen[r.URL.Path] = true
+		}
+		c.Log = zerolog.Nop()
+	})
+	cl := r.client(r.session())
+	var sent, ok, refused atomic.Int64
+	end := make(chan struct{})
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for {
+				select {
+				case <-end:
+					return
+				default:
+				}
+				resp, body := cl.do(t, cl.request(t, "GET", fmt.Sprintf("https://bucket.s3.us-east-1.amazonaws.com/%d", sent.Add(1)), nil))
+				switch resp.StatusCode {
+				case 200:
+					ok.Add(1)
+				case 503:
+					refused.Add(1)
+				default:
+					t.Errorf("%d %s", resp.StatusCode, body)
+				}
+			}
+		})
+	}
+	r.eventually("requests pass", func() bool { return ok.Load() > 50 })
+	port := portOf(t, server.URL())
+	stop()
+	r.eventually("requests are refused", func() bool { return refused.Load() > 8 })
+	before := ok.Load()
+	start(port)
+	r.eventually("requests pass again", func() bool { return ok.Load() > before+50 })
+	close(end)
+	wg.Wait()
+	es := r.audit()
+	admitted := map[string]string{} // event id to path
+	paths := map[string]bool{}
+	ends := map[string]int{}
+	for _, e := range es {
+		switch d := e.Data.(type) {
+		case *events.AWSRequestAdmitted:
+			admitted[e.ID], paths[d.Path] = d.Path, true
+		case *events.AWSRequestCompleted, *events.AWSRequestFailed, *events.AWSRequestDenied:
+			ends[e.CausationID]++
+		}
+	}
+	for path := range seen {
+		if !paths[path] {
+			t.Errorf("AWS saw %s, the stream did not", path)
+		}
+	}
+	for id, path := range admitted {
+		if ends[id] != 1 {
+			t.Errorf("%s was admitted and has %d ends", path, ends[id])
+		}
+	}
+	if int64(len(seen)) < ok.Load() {
+		t.Errorf("%d answers, but AWS saw %d requests", ok.Load(), len(seen))
+	}
+	t.Logf("%d sent, %d answered, %d refused, %d admitted", sent.Load(), ok.Load(), refused.Load(), len(admitted))
+}
+
+// Large bodies stream both ways, and memory does not grow with them.
+func TestLargeBodies(t *testing.T) {
+	size := int64(1 << 30)
+	if raceEnabled || testing.Short() {
+		size = 64 << 20
+	}
+	r := newRig(t, func(_ *proxy.Config, a *ststest.AWS) {
+		a.Serve = func(w http.ResponseWriter, r *http.Request, _ ststest.Key) {
+			if r.Method == "GET" {
+				w.Header().Set("Content-Length", fmt.Sprint(size))
+				if _, err := io.CopyN(w, zeros{}, size); err != nil {
+					t.Error(err)
+				}
+				return
+			}
+			n, err := io.Copy(io.Discard, r.Body)
+			if err != nil || n != size {
+				t.Errorf("AWS got %d bytes, %v", n, err)
+			}
+		}
+	})
+	cl := r.client(r.session())
+	before := resident(t)
+	start := time.Now()
+	req := cl.request(t, "PUT", object, io.LimitReader(zeros{}, size))
+	req.ContentLength = size
+	if resp, body := cl.do(t, req); resp.StatusCode != 200 {
+		t.Errorf("%d %s", resp.StatusCode, body)
+	}
+	up := time.Since(start)
+	start = time.Now()
+	resp, err := cl.Do(cl.request(t, "GET", object, nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if n, err := io.Copy(io.Discard, resp.Body); n != size || err != nil {
+		t.Errorf("the client got %d bytes, %v", n, err)
+	}
+	down := time.Since(start)
+	grown := resident(t) - before
+	mb := float64(size) / (1 << 20)
+	t.Logf("%.0f MiB: up %.0f MiB/s, down %.0f MiB/s; client, proxy, AWS and NATS together grew by %d MiB",
+		mb, mb/up.Seconds(), mb/down.Seconds(), grown>>20)
+	if grown > 64<<20 {
+		t.Errorf("memory grew by %d MiB", grown>>20)
+	}
+	if done := payloads[*events.AWSRequestCompleted](r.audit()); len(done) != 2 || done[0].RequestBytes != size || done[1].ResponseBytes != size {
+		t.Errorf("%+v", done)
+	}
+}
+
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) {
+	clear(p)
+	return len(p), nil
+}
