@@ -116,20 +116,30 @@ func field(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Setenv(args[0], fmt.Sprint(v))
 }
 
-// startDev runs the real `postern dev` for the tests of this package, or
-// returns nil where the ClickHouse library is absent.
-func startDev(t *testing.T) *ready {
+// startDev runs the real `postern dev` for the stories, or returns nil where
+// the ClickHouse library is absent.
+func startDev(t *testing.T) *runningDev {
 	t.Helper()
 	if _, err := embedded.FindLib(""); err != nil {
 		t.Logf("stories that need a running postern are skipped: %v", err)
 		return nil
 	}
-	bin := plainBinary(t)
+	return startDevWith(t, plainBinary(t), nil, nil)
+}
+
+// runningDev is a `postern dev` that ends with the test.
+type runningDev struct {
+	ready
+	bin string
+}
+
+func startDevWith(t *testing.T, bin string, flags, env []string) *runningDev {
+	t.Helper()
 	dir := t.TempDir()
 	var log bytes.Buffer
-	cmd := exec.Command(bin, "dev", "--data-dir", dir, "--listen", "127.0.0.1:0")
+	cmd := exec.Command(bin, append([]string{"dev", "--data-dir", dir, "--listen", "127.0.0.1:0"}, flags...)...)
 	cmd.Stdout, cmd.Stderr = &log, &log
-	cmd.Env = append(os.Environ(), "GORACE=halt_on_error=1")
+	cmd.Env = append(os.Environ(), env...)
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -158,17 +168,17 @@ func startDev(t *testing.T) *ready {
 		if err != nil {
 			continue
 		}
-		var r ready
-		if err := json.Unmarshal(b, &r); err != nil {
+		dev := runningDev{bin: bin}
+		if err := json.Unmarshal(b, &dev.ready); err != nil {
 			t.Fatal(err)
 		}
-		return &r
+		return &dev
 	}
 }
 
 // plainBinary builds postern as users have it: the ClickHouse engine does not
 // live under the race detector.
-func plainBinary(t *testing.T) string {
+func plainBinary(t testing.TB) string {
 	t.Helper()
 	bin := filepath.Join(t.TempDir(), "postern")
 	if out, err := exec.Command("go", "build", "-o", bin, ".").CombinedOutput(); err != nil {

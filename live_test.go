@@ -1,0 +1,112 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/posternhq/postern/deploy/embedded/embeddedtest"
+	"github.com/posternhq/postern/deploy/simaws"
+)
+
+// TestDevLive runs `postern dev --aws=live` as a script does that knows the
+// contract only: a stand-in for AWS that checks every signature, the ambient AWS
+// credentials, ready.json and identity files.
+func TestDevLive(t *testing.T) {
+	embeddedtest.Lib(t)
+	if _, err := exec.LookPath("aws"); err != nil {
+		t.Skip("the AWS CLI is not installed here")
+	}
+	sim, err := simaws.New(simaws.Config{Dir: t.TempDir(), TrailDelay: time.Second, Log: zerolog.Nop()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	embeddedtest.Run(t, sim)
+	key, err := sim.AccessKey("444455556666", "ambient")
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = sim.PutRole(simaws.Role{
+		ARN:         "arn:aws:iam::444455556666:role/Deploy",
+		TrustPolicy: `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::444455556666:root"},"Action":"sts:AssumeRole"}]}`,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	dev := startDevWith(t, plainBinary(t),
+		[]string{"--aws=live", "--aws-dial", sim.Addr(), "--aws-ca", sim.CAFile(), "--cloudtrail", sim.TrailDir()},
+		[]string{"AWS_ACCESS_KEY_ID=" + key.ID, "AWS_SECRET_ACCESS_KEY=" + key.Secret})
+	if dev.AWSSimURL != "" {
+		t.Errorf("aws_sim_url %q where AWS is live", dev.AWSSimURL)
+	}
+	home := t.TempDir()
+	run := func(user string, args ...string) (string, error) {
+		cmd := exec.CommandContext(t.Context(), dev.bin, args...)
+		cmd.Env = append(os.Environ(), "POSTERN_IDENTITY="+dev.Identities[user], "POSTERN_HOME="+home, "AWS_CONFIG_FILE="+os.DevNull)
+		out, err := cmd.CombinedOutput()
+		return string(out), err
+	}
+	must := func(user string, args ...string) string {
+		t.Helper()
+		out, err := run(user, args...)
+		if err != nil {
+			t.Fatalf("postern %s as %s: %v\n%s", strings.Join(args, " "), user, err, out)
+		}
+		return out
+	}
+	role := filepath.Join(t.TempDir(), "deploy.yaml")
+	if err := os.WriteFile(role, []byte(`kind: role
+version: v7
+metadata: {name: deploy}
+spec:
+  allow:
+    app_labels: {'*': '*'}
+    aws_role_arns: ["arn:aws:iam::444455556666:role/Deploy"]
+`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	must("admin", "create", "-f", role)
+	var request struct{ ID string }
+	if err := json.Unmarshal([]byte(must("alice", "request", "create", "--roles", "deploy", "--reason", "release", "--format=json")), &request); err != nil {
+		t.Fatal(err)
+	}
+	must("bob", "request", "review", "--approve", request.ID)
+	if out := must("alice", "aws", "sts", "get-caller-identity"); !strings.Contains(out, "arn:aws:sts::444455556666:assumed-role/Deploy/alice") {
+		t.Errorf("caller identity: %s", out)
+	}
+	if out := must("alice", "console", "--print"); !strings.HasPrefix(strings.TrimSpace(out), "https://signin.aws.amazon.com/federation?Action=login&") &&
+		!strings.Contains(out, "signin.aws.amazon.com/federation") {
+		t.Errorf("console link: %s", out)
+	}
+	if err := sim.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	deadline := time.Now().Add(30 * time.Second)
+	for {
+		out, err := run("admin", "audit", "search", "--action", "GetCallerIdentity", "--outcome", "matched", "--format=json")
+		if err == nil && strings.Contains(out, `"verdict":"matched"`) {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("no match with CloudTrail: %v\n%s", err, out)
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+}
+
+// TestDevSaysWhatIsMissing: without the ClickHouse library, how to get it.
+func TestDevSaysWhatIsMissing(t *testing.T) {
+	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), plainBinary(t), "dev", "--ephemeral", "--listen", "127.0.0.1:0")
+	cmd.Env = append(os.Environ(), "POSTERN_CLICKHOUSE_LIB=", "XDG_DATA_HOME="+t.TempDir())
+	out, err := cmd.CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "task setup") || !strings.Contains(string(out), "clickhouse.dsn") {
+		t.Errorf("%v: %s", err, out)
+	}
+}
