@@ -117,6 +117,9 @@ func readRecords(in *bounded, each func(int, []byte) error) error {
 		if err == nil {
 			err = fmt.Errorf("has %v after its end", t)
 		}
+		if errors.Is(err, io.ErrUnexpectedEOF) { // a member's trailer, or another one's header
+			err = errors.New("file is cut off, or has bytes after its end")
+		}
 		return fail(err)
 	}
 	return nil

@@ -1,0 +1,43 @@
+package correlate
+
+import "testing"
+
+func TestSameName(t *testing.T) {
+	for _, x := range []struct {
+		operation, source, name string
+		same                    bool
+	}{
+		{"ListObjectsV2", "s3.amazonaws.com", "ListObjects", true},
+		{"ListObjects", "s3.amazonaws.com", "ListObjects", true},
+		{"GetPublicAccessBlock", "s3.amazonaws.com", "GetBucketPublicAccessBlock", true},
+		{"PutBucketLifecycleConfiguration", "s3.amazonaws.com", "PutBucketLifecycle", true},
+		{"HeadBucket", "s3.amazonaws.com", "HeadBucket", true},
+		{"HeadBucket", "s3.amazonaws.com", "HeadObject", false},
+		{"GetPublicAccessBlock", "s3control.amazonaws.com", "GetBucketPublicAccessBlock", false},
+		{"ListFunctions", "lambda.amazonaws.com", "ListFunctions20150331", true},
+		{"UpdateFunctionConfiguration", "lambda.amazonaws.com", "UpdateFunctionConfiguration20150331v2", true},
+		{"CreateDistribution", "cloudfront.amazonaws.com", "CreateDistribution2020_05_31", true},
+		{"GetObjectV2", "x.amazonaws.com", "GetObject", false},
+		{"20150331", "x.amazonaws.com", "20150331", true},
+		{"A", "x.amazonaws.com", "A120150331", false},
+	} {
+		if got := SameName(x.operation, x.source, x.name); got != x.same {
+			t.Errorf("SameName(%s, %s, %s) = %v", x.operation, x.source, x.name, got)
+		}
+	}
+	for _, x := range []struct {
+		service, signing, source string
+		same                     bool
+	}{
+		{"s3", "s3", "s3.amazonaws.com", true},
+		{"email", "ses", "ses.amazonaws.com", true},
+		{"monitoring", "monitoring", "monitoring.amazonaws.com", true},
+		{"s3", "s3", "s3.amazonaws.com.cn", true},
+		{"s3", "s3", "s3outposts.amazonaws.com", false},
+		{"", "", "", false},
+	} {
+		if got := SameService(x.service, x.signing, x.source); got != x.same {
+			t.Errorf("SameService(%s, %s, %s) = %v", x.service, x.signing, x.source, got)
+		}
+	}
+}

@@ -1,0 +1,203 @@
+package store_test
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/posternhq/postern/auditor/store"
+	"github.com/posternhq/postern/deploy/embedded/embeddedtest"
+	"github.com/posternhq/postern/events"
+	"github.com/posternhq/postern/events/journal"
+)
+
+func open(t *testing.T, dsn string) *store.Store {
+	t.Helper()
+	s, err := store.New(store.Config{DSN: dsn, Log: zerolog.Nop()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	return s
+}
+
+func migrated(t *testing.T) *store.Store {
+	t.Helper()
+	s := open(t, embeddedtest.ClickHouse(t))
+	if err := s.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func count(t *testing.T, s *store.Store, q string) (n uint64) {
+	t.Helper()
+	if err := s.Conn().QueryRow(t.Context(), q).Scan(&n); err != nil {
+		t.Fatalf("%s: %v", q, err)
+	}
+	return n
+}
+
+func TestMigrate(t *testing.T) {
+	dsn := embeddedtest.ClickHouse(t)
+	fresh := dsn + "_made"
+	s := open(t, fresh)
+	for range 2 {
+		if err := s.Migrate(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n := count(t, s, `SELECT count() FROM migrations FINAL`)
+	if n < 5 || n != count(t, s, `SELECT toUInt64(max(version)) FROM migrations`) {
+		t.Errorf("%d migrations are noted", n)
+	}
+	for _, table := range strings.Fields("requests cloudtrail sessions findings access_requests locks access_events") {
+		if n := count(t, s, "SELECT count() FROM "+table); n != 0 {
+			t.Errorf("%s has %d rows", table, n)
+		}
+	}
+	if err := s.Conn().Exec(t.Context(), `INSERT INTO migrations (version, name, sha256, applied_at) SELECT 1, 'other', 'other', now64(3) + 1`); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Migrate(t.Context()); !errors.Is(err, store.ErrForeign) {
+		t.Errorf("a migration that was another one: %v", err)
+	}
+	if err := s.Conn().Exec(t.Context(), "DROP DATABASE "+s.Database()+" SYNC"); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestDSNStaysSecret(t *testing.T) {
+	_, err := store.New(store.Config{DSN: "clickhouse://u:s3cret@host:%zz/db"})
+	if err == nil || strings.Contains(err.Error(), "s3cret") {
+		t.Errorf("error %v", err)
+	}
+	if _, err := store.New(store.Config{}); !errors.Is(err, store.ErrNoDSN) {
+		t.Errorf("without a DSN: %v", err)
+	}
+}
+
+func entries(from, to uint64, at time.Time) []journal.Entry {
+	var out []journal.Entry
+	for seq := from; seq <= to; seq++ {
+		d := &events.UserPasswordChanged{Name: "alice", By: "admin"}
+		out = append(out, journal.Entry{
+			Event:  events.Event{Meta: events.Meta{ID: fmt.Sprint("id", seq), Source: "/s", Time: at}, Data: d},
+			Stream: events.Access, Channel: d.Channel(), Seq: seq, StoredAt: at, Raw: []byte(`{}`),
+		})
+	}
+	return out
+}
+
+// What is stored already is left out, however batches are cut after a start.
+func TestSinkContinues(t *testing.T) {
+	s := migrated(t)
+	at := time.Date(2026, 1, 31, 23, 59, 59, 0, time.UTC)
+	write := func(k *store.Sink, want int, es []journal.Entry) {
+		t.Helper()
+		fresh, err := k.Write(t.Context(), es)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(fresh) != want {
+			t.Errorf("%d of entries %d to %d were new, want %d", len(fresh), es[0].Seq, es[len(es)-1].Seq, want)
+		}
+	}
+	start := func(floor uint64) *store.Sink {
+		t.Helper()
+		k, err := s.Sink(t.Context(), events.Access)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if k.Floor() != floor {
+			t.Errorf("floor %d, want %d", k.Floor(), floor)
+		}
+		return k
+	}
+	k := start(0)
+	// Over a month's end: two partitions, so two blocks.
+	batch := append(entries(1, 5, at), entries(6, 10, at.Add(2*time.Second))...)
+	write(k, 10, batch)
+	write(k, 0, batch)
+	// As after a crash: the second half of a batch is there, the first is not.
+	late := start(10)
+	write(late, 3, entries(14, 16, at.Add(time.Hour)))
+	k = start(10)
+	write(k, 5, entries(11, 18, at.Add(time.Hour)))
+	if k.Floor() != 18 {
+		t.Errorf("floor %d, want 18", k.Floor())
+	}
+	k = start(18)
+	write(k, 2, entries(17, 20, at.Add(time.Hour)))
+	if n, d := count(t, s, `SELECT count() FROM events`), count(t, s, `SELECT uniqExact(seq) FROM events`); n != 20 || d != 20 {
+		t.Errorf("%d rows of %d sequences, want 20", n, d)
+	}
+}
+
+// Two tries of one batch at the same time, as after a time-out, store it once.
+func TestSinkTwiceAtOnce(t *testing.T) {
+	s := migrated(t)
+	es := entries(1, 2000, time.Now().UTC())
+	errs := make(chan error)
+	for range 4 {
+		k, err := s.Sink(t.Context(), events.Access)
+		if err != nil {
+			t.Fatal(err)
+		}
+		go func() {
+			_, err := k.Write(t.Context(), es)
+			errs <- err
+		}()
+	}
+	for range 4 {
+		if err := <-errs; err != nil {
+			t.Error(err)
+		}
+	}
+	if n := count(t, s, `SELECT count() FROM events`); n != 2000 {
+		t.Errorf("%d rows, want 2000", n)
+	}
+}
+
+// Rows of a request may come in any order, again, and in separate batches.
+func TestRequestRows(t *testing.T) {
+	s := migrated(t)
+	at := time.Now().UTC().Truncate(time.Microsecond)
+	r := events.AWSRequest{RequestID: "R1", ReceivedAt: at, User: "alice", Service: "s3", Operation: "GetObject", Resources: []string{"a", "b"}, Method: "GET", Host: "h", Path: "/", Proxy: "p"}
+	say := []events.Payload{
+		&events.VerdictReached{RequestID: "R1", RequestAt: at, RecipientAccountID: "1", EventID: "E", EventTime: at, Verdict: events.Matched, Rule: "request_id", Detail: "tab\there", At: at},
+		&events.AWSRequestCompleted{AWSRequest: r, Status: 206, AWSRequestID: "AWS"},
+		&events.VerdictReached{RequestID: "R1", RequestAt: at, Verdict: events.Missing, Rule: "overdue", At: at},
+		&events.AWSRequestAdmitted{AWSRequest: r, Role: "engineer"},
+		&events.VerdictReached{RequestID: "R1", RequestAt: at, Verdict: "to come in a later version", At: at},
+	}
+	k, err := s.Sink(t.Context(), events.Audit)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, d := range append(say, say...) {
+		e := journal.Entry{Event: events.Event{Meta: events.Meta{ID: "admitted", Source: "/s", Time: at}, Data: d}, Stream: events.Audit, Channel: d.Channel(), Seq: uint64(i + 1), StoredAt: at, Raw: []byte("{}")}
+		if _, err := k.Write(t.Context(), []journal.Entry{e}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var outcome, role, verdict, rule, detail, awsID, admitted string
+	var resources []string
+	var status uint16
+	err = s.Conn().QueryRow(t.Context(), `SELECT outcome, role, verdict, verdict_rule, verdict_detail, aws_request_id, admitted_event_id, resources, status FROM requests WHERE user = 'alice'`).
+		Scan(&outcome, &role, &verdict, &rule, &detail, &awsID, &admitted, &resources, &status)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := fmt.Sprint(outcome, role, verdict, rule, detail, awsID, admitted, resources, status)
+	if want := fmt.Sprint("completed", "engineer", "matched", "request_id", "tab here", "AWS", "admitted", []string{"a", "b"}, 206); got != want {
+		t.Errorf("the row is %s, want %s", got, want)
+	}
+	if n := count(t, s, `SELECT count() FROM requests`); n != 1 {
+		t.Errorf("%d rows", n)
+	}
+}
