@@ -35,8 +35,8 @@ func (c *cli) aws() *cobra.Command {
 			if len(rest) == 0 || rest[0] == "-h" {
 				return cmd.Help()
 			}
-			return c.withHelper(cmd.Context(), []string{app}, 0, func(h *local.Helper, _ []*appSession) error {
-				return c.runIn(cmd.Context(), environment(h), append([]string{"aws"}, rest...))
+			return c.withHelper(cmd.Context(), []string{app}, 0, func(env []local.Var, _ []*appSession) error {
+				return c.runIn(cmd.Context(), env, append([]string{"aws"}, rest...))
 			})
 		},
 	}
@@ -69,13 +69,13 @@ func (c *cli) exec() *cobra.Command {
 		Short: "Run a command in an environment that goes to AWS through postern",
 		Args:  cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return c.withHelper(cmd.Context(), appNames(apps), 0, func(h *local.Helper, _ []*appSession) error {
-				return c.runIn(cmd.Context(), environment(h), args)
+			return c.withHelper(cmd.Context(), appNames(apps), 0, func(env []local.Var, _ []*appSession) error {
+				return c.runIn(cmd.Context(), env, args)
 			})
 		},
 	}
 	cmd.Flags().SetInterspersed(false)
-	cmd.Flags().StringArrayVar(&apps, "app", nil, "app whose session to use")
+	cmd.Flags().StringArrayVar(&apps, "app", nil, "app whose session to use; several become profiles of that name")
 	return cmd
 }
 
@@ -88,8 +88,8 @@ func (c *cli) proxy() *cobra.Command {
 		Short: "Local HTTPS proxy to AWS; prints the environment that uses it",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return c.withHelper(cmd.Context(), appNames(apps), port, func(h *local.Helper, s []*appSession) error {
-				if err := c.printEnvironment(environment(h)); err != nil {
+			return c.withHelper(cmd.Context(), appNames(apps), port, func(env []local.Var, s []*appSession) error {
+				if err := c.printEnvironment(env); err != nil {
 					return err
 				}
 				for _, x := range s {
@@ -115,7 +115,7 @@ func appNames(flags []string) []string {
 
 // withHelper runs the loopback helper for the sessions on apps while use runs,
 // and leaves nothing of it on disk.
-func (c *cli) withHelper(ctx context.Context, apps []string, port int, use func(*local.Helper, []*appSession) error) error {
+func (c *cli) withHelper(ctx context.Context, apps []string, port int, use func(env []local.Var, s []*appSession) error) error {
 	p, err := c.profile()
 	if err != nil {
 		return err
@@ -145,13 +145,15 @@ func (c *cli) withHelper(ctx context.Context, apps []string, port int, use func(
 	if err != nil {
 		return err
 	}
+	dir := filepath.Join(p.dir, fmt.Sprintf("proxy-%d", os.Getpid()))
+	defer os.RemoveAll(dir)
 	h, err := local.New(local.Config{
 		Listen:    fmt.Sprintf("127.0.0.1:%d", port),
 		ProxyAddr: status.ProxyAddr,
 		ProxyTLS:  tlsConfig,
 		Sessions:  configured,
 		CABundle:  os.Getenv("AWS_CA_BUNDLE"),
-		Dir:       filepath.Join(p.dir, fmt.Sprintf("proxy-%d", os.Getpid())),
+		Dir:       dir,
 		Log:       zerolog.New(zerolog.ConsoleWriter{Out: c.stderr, NoColor: !isTerminal(c.stderr)}).Level(zerolog.WarnLevel),
 	})
 	if err != nil {
@@ -167,9 +169,36 @@ func (c *cli) withHelper(ctx context.Context, apps []string, port int, use func(
 	case <-helperCtx.Done():
 		return g.Wait()
 	}
-	err = use(h, sessions)
+	env := environment(h)
+	if len(sessions) > 1 {
+		file, err := writeProfiles(dir, h, sessions)
+		if err != nil {
+			stop()
+			return errors.Join(err, g.Wait())
+		}
+		env = append(env, local.Var{Name: "AWS_SHARED_CREDENTIALS_FILE", Value: file})
+	}
+	err = use(env, sessions)
 	stop()
 	return errors.Join(err, g.Wait())
+}
+
+// writeProfiles writes a shared credentials file with a profile for each app, so
+// that one client reaches several accounts: Terraform by provider aliases with
+// `profile`, the AWS CLI by --profile.
+func writeProfiles(dir string, h *local.Helper, sessions []*appSession) (string, error) {
+	var b strings.Builder
+	for _, s := range sessions {
+		fmt.Fprintf(&b, "[%s]\n", s.App)
+		for _, v := range h.SessionEnv(s.SessionID) {
+			switch v.Name {
+			case "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION":
+				fmt.Fprintf(&b, "%s = %s\n", strings.ToLower(strings.Replace(v.Name, "AWS_REGION", "REGION", 1)), v.Value)
+			}
+		}
+	}
+	file := filepath.Join(dir, "credentials")
+	return file, writePrivateBytes(file, []byte(b.String()))
 }
 
 // environment is what makes a command's AWS SDK use the helper: what to set. A
