@@ -216,6 +216,8 @@ func (p *Proxy) Run(ctx context.Context) error {
 	}
 	srv.Protocols.SetHTTP1(true)
 	srv.Protocols.SetHTTP2(true)
+	var fresh freshConns
+	srv.ConnState = fresh.track
 
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
@@ -233,6 +235,8 @@ func (p *Proxy) Run(ctx context.Context) error {
 	}
 	last, done := context.WithTimeout(context.WithoutCancel(ctx), grace)
 	defer done()
+	_ = ln.Close() // Shutdown closes it again
+	fresh.close()
 	if srv.Shutdown(last) != nil {
 		cut(errShutdown)
 		// Handlers that were cut end by themselves; this closes who never will.
@@ -279,5 +283,33 @@ func (p *Proxy) tidy(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
+	}
+}
+
+// freshConns are connections that have not carried a request yet. Clients open
+// them in reserve, and http.Server.Shutdown waits five seconds for each.
+type freshConns struct {
+	mu    sync.Mutex
+	conns map[net.Conn]struct{}
+}
+
+func (f *freshConns) track(c net.Conn, s http.ConnState) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if s != http.StateNew {
+		delete(f.conns, c)
+		return
+	}
+	if f.conns == nil {
+		f.conns = map[net.Conn]struct{}{}
+	}
+	f.conns[c] = struct{}{}
+}
+
+func (f *freshConns) close() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for c := range f.conns {
+		_ = c.Close() // nothing was asked on it
 	}
 }

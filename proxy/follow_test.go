@@ -1,0 +1,164 @@
+package proxy_test
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/posternhq/postern/deploy/embedded"
+	"github.com/posternhq/postern/deploy/embedded/embeddedtest"
+	"github.com/posternhq/postern/events"
+	"github.com/posternhq/postern/events/eventstest"
+	"github.com/posternhq/postern/events/journal"
+	"github.com/posternhq/postern/proxy"
+	"github.com/posternhq/postern/proxy/sts/ststest"
+)
+
+// A proxy that starts on a long history has all of it before it is ready.
+func TestReadyAfterHistory(t *testing.T) {
+	server := embeddedtest.StartNATS(t)
+	admin := embeddedtest.Connect(t, server, "test", embedded.Admin())
+	if err := journal.Setup(t.Context(), admin, journal.StreamsConfig{}); err != nil {
+		t.Fatal(err)
+	}
+	j := eventstest.Open(t, admin)
+	for _, p := range []events.Payload{
+		&events.SessionStarted{SessionID: "01JOLD", User: "alice", App: "prod", AWSRoleARN: "arn:aws:iam::111122223333:role/dev", Account: "111122223333", ExpiresAt: time.Now().Add(time.Hour)},
+		&events.LockPlaced{LockID: "lock-1", Target: events.LockTarget{Kind: "user", Name: "alice"}, By: "admin"},
+	} {
+		if _, err := j.Append(t.Context(), events.Event{Data: p}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r := newRigOn(t, embeddedtest.Connect(t, server, "proxy", embedded.Proxy()), j)
+	if r.p.Seq() != 2 {
+		t.Errorf("ready at sequence %d", r.p.Seq())
+	}
+	c := r.clientAs("alice", "01JOLD")
+	if resp, body := c.do(t, c.request(t, "GET", object, nil)); resp.StatusCode != 403 || !strings.Contains(body, "lock-1") {
+		t.Errorf("%d %s", resp.StatusCode, body)
+	}
+}
+
+// An event that this version cannot read stops everything.
+func TestUnknownEventRefusesAll(t *testing.T) {
+	server := embeddedtest.StartNATS(t)
+	admin := embeddedtest.Connect(t, server, "test", embedded.Admin())
+	if err := journal.Setup(t.Context(), admin, journal.StreamsConfig{}); err != nil {
+		t.Fatal(err)
+	}
+	r := newRigOn(t, embeddedtest.Connect(t, server, "proxy", embedded.Proxy()), eventstest.Open(t, admin), func(c *proxy.Config, a *ststest.AWS) {
+		a.Serve = echo
+		c.Log = zerolog.Nop()
+	})
+	c := r.client(r.session())
+	put := func(aggregate string) {
+		t.Helper()
+		body := `{"specversion":"1.0","id":"` + journal.NewID() + `","source":"/x","type":"io.postern.` + aggregate + `.frozen.v9","datacontenttype":"application/json","data":{}}`
+		seq := r.p.Seq() + 1
+		msg := nats.NewMsg("access." + aggregate + ".x")
+		msg.Data = []byte(body)
+		if err := admin.PublishMsg(msg); err != nil {
+			t.Fatal(err)
+		}
+		r.eventually("it is read", func() bool { return r.p.Seq() >= seq })
+	}
+	put("access_list")
+	if resp, body := c.do(t, c.request(t, "GET", object, nil)); resp.StatusCode != 200 {
+		t.Errorf("after an event that bears on nothing: %d %s", resp.StatusCode, body)
+	}
+	put("lock")
+	if resp, body := c.do(t, c.request(t, "GET", object, nil)); resp.StatusCode != http.StatusServiceUnavailable || !strings.Contains(body, "cannot be read by this version") {
+		t.Errorf("after an unknown kind of lock event: %d %s", resp.StatusCode, body)
+	}
+	if d := payloads[*events.AWSRequestDenied](r.audit()); len(d) != 1 || d[0].Cause != "stale" {
+		t.Errorf("%+v", d)
+	}
+}
+
+// While the stream cannot be heard, everything is refused; afterwards, what was
+// said in the meantime holds.
+func TestDeafProxyRefuses(t *testing.T) {
+	dir := t.TempDir()
+	start := func(port int) (*embedded.NATS, func()) {
+		n, err := embedded.NewNATS(embedded.NATSConfig{Dir: dir, Port: port, LazySync: true, Log: zerolog.Nop()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n, embeddedtest.Run(t, n)
+	}
+	server, stop := start(0)
+	admin := embeddedtest.Connect(t, server, "test", embedded.Admin())
+	if err := journal.Setup(t.Context(), admin, journal.StreamsConfig{}); err != nil {
+		t.Fatal(err)
+	}
+	r := newRigOn(t, embeddedtest.Connect(t, server, "proxy", embedded.Proxy()), eventstest.Open(t, admin), func(c *proxy.Config, a *ststest.AWS) {
+		a.Serve = echo
+		c.Log = zerolog.Nop()
+	})
+	c := r.client(r.session())
+	status := func() (int, string) {
+		resp, body := c.do(t, c.request(t, "GET", object, nil))
+		return resp.StatusCode, body
+	}
+	if s, body := status(); s != 200 {
+		t.Fatalf("%d %s", s, body)
+	}
+	port := portOf(t, server.URL())
+	stop()
+	r.eventually("the proxy notices", func() bool {
+		_, body := status()
+		return strings.Contains(body, "cannot tell who may do what")
+	})
+	start(port)
+	r.eventually("the proxy recovers", func() bool { s, _ := status(); return s == 200 })
+	r.emit(&events.LockPlaced{LockID: "lock-1", Target: events.LockTarget{Kind: "user", Name: "alice"}, By: "admin"})
+	if s, body := status(); s != 403 || !strings.Contains(body, "lock-1") {
+		t.Errorf("%d %s", s, body)
+	}
+}
+
+// Without a certificate of ours there is no connection.
+func TestMutualTLS(t *testing.T) {
+	r := newRig(t, withEcho)
+	other := newAuthority(t)
+	for name, c := range map[string]struct {
+		certs []tls.Certificate
+		max   uint16
+	}{
+		"no certificate":     {nil, tls.VersionTLS13},
+		"foreign":            {[]tls.Certificate{other.issue(t, "alice", nil)}, tls.VersionTLS13},
+		"expired":            {[]tls.Certificate{r.ca.issue(t, "alice", func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Second) })}, tls.VersionTLS13},
+		"for servers only":   {[]tls.Certificate{r.ca.issue(t, "alice", func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth} })}, tls.VersionTLS13},
+		"an older protocol":  {[]tls.Certificate{r.ca.issue(t, "alice", nil)}, tls.VersionTLS12},
+		"no name of a user ": {[]tls.Certificate{r.ca.issue(t, "", func(c *x509.Certificate) { c.DNSNames = nil })}, tls.VersionTLS13},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tr := r.transport("alice")
+			tr.DialTLSContext = nil
+			tr.DialContext = r.dial
+			tr.TLSClientConfig = &tls.Config{ServerName: "proxy.test", RootCAs: r.ca.pool, Certificates: c.certs, MaxVersion: c.max}
+			cl := r.clientAs("alice", "")
+			cl.Transport = tr
+			resp, err := cl.Do(cl.request(t, "GET", object, nil))
+			if err == nil {
+				resp.Body.Close()
+				if resp.StatusCode != 403 {
+					t.Errorf("%d", resp.StatusCode)
+				}
+			}
+		})
+	}
+	for _, d := range payloads[*events.AWSRequestDenied](r.audit()) {
+		if d.Cause != "unauthenticated" || d.User != "" {
+			t.Errorf("%+v", d)
+		}
+	}
+}
