@@ -77,7 +77,8 @@ func (h *Holder) Console(ctx context.Context, s *events.SessionStarted, cause, d
 		// credentials.
 		c.Notice = "this console session ends after 1 hour at most, because postern runs with temporary AWS credentials (role chaining)"
 	} else {
-		d := max(shortest, min(rest, longest, creds.Expires.Sub(now)).Truncate(time.Second))
+		// AWS counts in whole seconds.
+		d := max(shortest, (min(rest, longest, creds.Expires.Sub(now)) + time.Second - 1).Truncate(time.Second))
 		q.Set("SessionDuration", strconv.Itoa(int(d/time.Second)))
 		c.ExpiresAt = now.Add(d)
 	}

@@ -48,7 +48,7 @@ func (a *AWS) verify(r *http.Request) (Key, error) {
 	if err != nil {
 		return Key{}, err
 	}
-	if skew := a.Clock().Sub(at); skew > 5*time.Minute || skew < -5*time.Minute {
+	if skew := time.Since(at); skew > 5*time.Minute || skew < -5*time.Minute {
 		return Key{}, fmt.Errorf("skew %v", skew)
 	}
 	names := strings.Split(signed, ";")
