@@ -81,6 +81,7 @@ func (a *Auditor) serve(ctx context.Context) error {
 		}
 		return a.sql.Run(r.Context(), q.Query)
 	})
+	mux.Handle("GET /v1/audit/events", a.readersOnly(http.HandlerFunc(a.tail)))
 	mux.Handle("POST /v1/audit/ingest", a.readersOnly(http.HandlerFunc(a.ingest)))
 
 	s := &http.Server{
@@ -114,7 +115,7 @@ func (d debugLog) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-var errNoReader = errors.New("audit sql needs a read-only clickhouse user: set auditor.clickhouse.reader_dsn")
+var errNoReader = errors.New("audit sql needs a read-only clickhouse user: set clickhouse.reader_dsn")
 
 // readersOnly lets holders of a reader's role pass. The certificate was
 // verified by TLS; its Organization holds the user's roles.

@@ -135,6 +135,33 @@ func (c *Client) Ingest(ctx context.Context, name string, file io.Reader, progre
 	}
 }
 
+// Events hands each event of a NATS subject, as it stands on the stream, to
+// take: those since a time ("" means only new ones) and, with follow, those to
+// come, until ctx ends or take fails.
+func (c *Client) Events(ctx context.Context, subject, since string, follow bool, take func(json.RawMessage) error) error {
+	q := url.Values{"subject": {subject}, "follow": {strconv.FormatBool(follow)}}
+	if since != "" {
+		q.Set("since", since)
+	}
+	resp, err := c.do(ctx, http.MethodGet, "events", q, "", nil)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	for d := json.NewDecoder(resp.Body); ; {
+		var e json.RawMessage
+		switch err := d.Decode(&e); {
+		case err == io.EOF && !follow, err != nil && ctx.Err() != nil:
+			return nil
+		case err != nil:
+			return fmt.Errorf("events of %s broke off: %w", subject, err)
+		}
+		if err := take(e); err != nil {
+			return err
+		}
+	}
+}
+
 func (c *Client) get(ctx context.Context, what string, q url.Values, into any) error {
 	resp, err := c.do(ctx, http.MethodGet, what, q, "", nil)
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nats.go"
@@ -299,5 +300,23 @@ func TestBatchesComeAgainUntilTaken(t *testing.T) {
 	})
 	if first != 501 {
 		t.Fatalf("went on at %d", first)
+	}
+}
+
+func TestBeforeFindsATime(t *testing.T) {
+	j := eventstest.Journal(t)
+	var middle time.Time
+	for i := range 10 {
+		if i == 6 {
+			middle = time.Now()
+		}
+		if _, err := j.Append(t.Context(), drop(i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for at, want := range map[time.Time]uint64{middle: 6, {}: 0, time.Now().Add(time.Hour): 10} {
+		if got, err := j.Before(t.Context(), events.Access, at); err != nil || got != want {
+			t.Errorf("before %v: sequence %d, error %v; want %d", at, got, err, want)
+		}
 	}
 }

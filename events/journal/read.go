@@ -152,3 +152,22 @@ func entry(m jetstream.Msg) (e Entry, position uint64, err error) {
 	}
 	return e, meta.Sequence.Consumer, err
 }
+
+// Before returns the sequence of the last event that a stream took before t,
+// for Follow to go on from.
+func (j *Journal) Before(ctx context.Context, stream string, t time.Time) (uint64, error) {
+	consumer, err := j.js.CreateConsumer(ctx, stream, jetstream.ConsumerConfig{
+		DeliverPolicy:     jetstream.DeliverByStartTimePolicy,
+		OptStartTime:      &t,
+		AckPolicy:         jetstream.AckNonePolicy,
+		MemoryStorage:     true,
+		InactiveThreshold: time.Minute,
+		Replicas:          1,
+	})
+	if err != nil {
+		return 0, fmt.Errorf("stream %s at %s: %w", stream, t.Format(time.RFC3339), err)
+	}
+	info := consumer.CachedInfo()
+	// Nothing was asked for yet: the consumer stands right before what it would give.
+	return info.Delivered.Stream, j.js.DeleteConsumer(ctx, stream, info.Name)
+}

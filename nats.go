@@ -1,0 +1,36 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/posternhq/postern/deploy/embedded"
+)
+
+// connectNATS connects with a credentials file, for as long as the process
+// lives: it keeps trying when the server goes away.
+func connectNATS(url, credsFile, caFile string) (*nats.Conn, error) {
+	opts := []nats.Option{nats.Name("postern"), nats.MaxReconnects(-1), nats.ReconnectWait(250 * time.Millisecond), nats.Timeout(5 * time.Second)}
+	if credsFile != "" {
+		creds, err := os.ReadFile(credsFile)
+		if err != nil {
+			return nil, fmt.Errorf("nats credentials: %w", err)
+		}
+		own, err := embedded.ClientOptions(creds)
+		if err != nil {
+			return nil, fmt.Errorf("nats credentials %s: %w", credsFile, err)
+		}
+		opts = append(opts, own...)
+	}
+	if caFile != "" {
+		opts = append(opts, nats.RootCAs(caFile))
+	}
+	nc, err := nats.Connect(url, opts...)
+	if err != nil {
+		return nil, fmt.Errorf("connect to NATS at %s: %w", url, err)
+	}
+	return nc, nil
+}
