@@ -158,6 +158,7 @@ type store struct {
 	verdicts map[string]string
 	record   map[correlate.RecordID]string
 	pair     map[string]correlate.RecordID
+	bare     map[string]string // AWS request id -> request paired without it
 	findings map[string]string
 	ids      map[string]int
 	current  map[string]correlate.Request
@@ -175,6 +176,9 @@ func (b *store) take(t *testing.T, js []correlate.Judgement) {
 			b.record[id] = v.Verdict
 			if v.Verdict == events.Matched || v.Verdict == events.Mismatched {
 				b.pair[v.RequestID] = id
+				if b.current[v.RequestID].AWSRequestID == "" {
+					b.bare[b.w.awsID[id]] = v.RequestID
+				}
 			}
 		}
 		if j.Opened != nil {
@@ -203,12 +207,10 @@ func (b *store) recall(d correlate.Doubt) (correlate.Found, error) {
 		return f, nil
 	}
 	for id := range asked {
-		for request, record := range b.pair { // paired without AWS's id in the answer
-			r := b.current[request]
-			if b.w.awsID[record] == id && r.AWSRequestID == "" {
-				r.AWSRequestID, r.Verdict, r.PairAccount, r.PairEvent = id, b.verdicts[r.ID], record.Account, record.EventID
-				f.Requests = append(f.Requests, r)
-			}
+		if request, ok := b.bare[id]; ok { // paired without AWS's id in the answer
+			r, record := b.current[request], b.pair[request]
+			r.AWSRequestID, r.Verdict, r.PairAccount, r.PairEvent = id, b.verdicts[r.ID], record.Account, record.EventID
+			f.Requests = append(f.Requests, r)
 		}
 		if id, ok := strings.CutPrefix(id, "aws-"); ok {
 			r, ok := b.current["R"+id]
@@ -225,7 +227,7 @@ func (b *store) recall(d correlate.Doubt) (correlate.Found, error) {
 // play runs a world through a state and returns what the store ends up with.
 func play(t *testing.T, w *truth, c correlate.Config) *store {
 	st := correlate.New(c)
-	b := &store{w: w, verdicts: map[string]string{}, record: map[correlate.RecordID]string{}, pair: map[string]correlate.RecordID{},
+	b := &store{w: w, verdicts: map[string]string{}, record: map[correlate.RecordID]string{}, pair: map[string]correlate.RecordID{}, bare: map[string]string{},
 		findings: map[string]string{}, ids: map[string]int{}, current: map[string]correlate.Request{}}
 	tick := start
 	advance := func(now time.Time) {
