@@ -162,6 +162,50 @@ func benchmarkProxy(b *testing.B, method string, body []byte) {
 	}
 }
 
+// BenchmarkLock is the time from a lock's publication until the download that it
+// stops has ended at the client, on loopback.
+func BenchmarkLock(b *testing.B) {
+	r, _ := durable(b)
+	r.aws.Serve = func(w http.ResponseWriter, r *http.Request, _ ststest.Key) {
+		w.Header().Set("Content-Length", "1000000")
+		w.Write([]byte("beginning"))
+		if err := http.NewResponseController(w).Flush(); err != nil {
+			b.Error(err)
+		}
+		<-r.Context().Done()
+	}
+	s := r.session()
+	c := r.client(s)
+	var took []time.Duration
+	for b.Loop() {
+		b.StopTimer()
+		resp, err := c.Do(c.request(b, "GET", object, nil))
+		if err != nil {
+			b.Fatal(err)
+		}
+		if _, err := io.ReadFull(resp.Body, make([]byte, 9)); err != nil {
+			b.Fatal(err)
+		}
+		lock := &events.LockPlaced{LockID: journal.NewID(), Target: events.LockTarget{Kind: "session", Name: s.SessionID}, By: "admin"}
+		b.StartTimer()
+		start := time.Now()
+		if _, err := r.j.Append(b.Context(), events.Event{Data: lock}); err != nil {
+			b.Fatal(err)
+		}
+		if _, err := io.Copy(io.Discard, resp.Body); err == nil {
+			b.Fatal("the download was not cut")
+		}
+		took = append(took, time.Since(start))
+		b.StopTimer()
+		resp.Body.Close()
+		r.emit(&events.LockLifted{LockID: lock.LockID, By: "admin"})
+		b.StartTimer()
+	}
+	slices.Sort(took)
+	b.ReportMetric(float64(median(took).Microseconds())/1000, "p50-ms")
+	b.ReportMetric(float64(took[len(took)*99/100].Microseconds())/1000, "p99-ms")
+}
+
 // publish is one raw synchronous publish after the other, of an event's size.
 func publish(b *testing.B, js jetstream.JetStream, n int) []time.Duration {
 	b.Helper()

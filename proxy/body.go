@@ -25,8 +25,8 @@ type body struct {
 	spilled *sigv4.HashedBody
 	reader  io.Reader
 	passed  atomic.Int64
-	// broken is set when the client's side failed.
-	broken atomic.Bool
+	// broken is why the client's side failed.
+	broken atomic.Pointer[error]
 }
 
 func newBody(r *http.Request) *body {
@@ -43,7 +43,7 @@ func (b *body) Read(p []byte) (int, error) {
 	n, err := b.reader.Read(p)
 	b.passed.Add(int64(n))
 	if err != nil && err != io.EOF {
-		b.broken.Store(true)
+		b.broken.Store(&err)
 	}
 	return n, err
 }
@@ -61,10 +61,11 @@ func (b *body) release() {
 }
 
 // peek reads the beginning of the body if recognition may need it. S3's objects
-// are left alone: their names are in the head.
+// are left alone: their names are in the head. So are streams of events, whose
+// client may wait for an answer before it goes on.
 func (c *call) peek() bool {
 	b := c.body
-	if b.whole || c.host.S3 != awsreq.NotS3 && (c.r.Method != http.MethodPost) {
+	if b.whole || c.auth.Payload.Signed() || c.host.S3 != awsreq.NotS3 && c.r.Method != http.MethodPost {
 		return true
 	}
 	size := int64(headSize)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/posternhq/postern/events"
 	"github.com/posternhq/postern/proxy/awserr"
+	"github.com/posternhq/postern/proxy/sigv4"
 )
 
 // flight is the exchange with AWS of an admitted call.
@@ -41,7 +42,7 @@ func (c *call) forward(out *http.Request) {
 			_ = rc.SetWriteDeadline(past)
 		}
 	})
-	answer, err := c.p.upstream.RoundTrip(out)
+	answer, err := c.p.upstreamFor(c).RoundTrip(out)
 	if err != nil {
 		unhook()
 		f.unanswered(err)
@@ -71,7 +72,12 @@ func (f *flight) unanswered(err error) {
 			panic(http.ErrAbortHandler)
 		}
 		f.refuse(what, detail)
-	case f.body.broken.Load():
+	case f.body.broken.Load() != nil:
+		if e, ok := errors.AsType[*sigv4.Error](*f.body.broken.Load()); ok {
+			f.w.Header().Set("Connection", "close")
+			f.fail("forward", e.Code(), e.Status(), e.Error())
+			return
+		}
 		f.record(&events.AWSRequestCompleted{Interrupted: "client_gone", InterruptedDetail: "the request's body broke off"})
 		panic(http.ErrAbortHandler)
 	default:

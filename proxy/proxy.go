@@ -95,6 +95,8 @@ type Proxy struct {
 	holder   *sts.Holder
 	signer   sigv4.Signer
 	upstream *http.Transport
+	// duplex speaks HTTP/2, which streams of events both ways need.
+	duplex   *http.Transport
 	recorder *recorder
 	buffers  sync.Pool
 
@@ -135,10 +137,12 @@ func New(cfg Config) (*Proxy, error) {
 		grants:   grants.New(cfg.Name),
 		table:    table,
 		upstream: newUpstream(cfg.AWS.Link),
+		duplex:   newUpstream(cfg.AWS.Link),
 		recorder: newRecorder(cfg.Journal, cfg.Log),
 		buffers:  sync.Pool{New: func() any { b := make([]byte, 32<<10); return &b }},
 		ready:    make(chan struct{}),
 	}
+	p.duplex.Protocols.SetHTTP2(true)
 	p.holder, err = sts.New(sts.Config{
 		Proxy: cfg.Name, Link: cfg.AWS.Link, Region: cfg.AWS.Region, Base: cfg.AWS.Base,
 		Record: func(ctx context.Context, e events.Event) error {
@@ -176,6 +180,14 @@ func newUpstream(link sts.Link) *http.Transport {
 	t.Protocols.SetHTTP1(true)
 	link.Apply(t)
 	return t
+}
+
+// upstreamFor chooses the connections that a call needs.
+func (p *Proxy) upstreamFor(c *call) *http.Transport {
+	if c.auth.Payload == sigv4.PayloadEvents {
+		return p.duplex
+	}
+	return p.upstream
 }
 
 // Ready is closed once the proxy listens and knows all of the ACCESS stream.
@@ -251,6 +263,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 	stop()
 	wg.Wait()
 	p.upstream.CloseIdleConnections()
+	p.duplex.CloseIdleConnections()
 	if err != nil && !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("proxy: serve: %w", err)
 	}

@@ -195,8 +195,6 @@ func (c *call) parse() bool {
 		c.deny(denial{cause: grants.CauseNoSession, reason: "the request names no session", next: "postern apps login"})
 	case c.r.Header.Get("Upgrade") != "":
 		c.deny(denial{cause: "unsupported", code: "NotImplemented", status: http.StatusNotImplemented, reason: "postern does not carry WebSockets and other upgrades yet"})
-	case c.auth.Payload.Signed():
-		c.deny(denial{cause: "unsupported", code: "NotImplemented", status: http.StatusNotImplemented, reason: "postern does not carry bodies that are signed chunk by chunk yet (" + c.auth.PayloadHash + ")"})
 	default:
 		return true
 	}

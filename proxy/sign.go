@@ -29,11 +29,19 @@ func (c *call) sign(creds sigv4.Credentials) (*http.Request, error) {
 	if _, ok := r.Header["User-Agent"]; !ok {
 		out.Header["User-Agent"] = nil // or net/http would send its own
 	}
-	if _, err := c.p.signer.Sign(out, creds, c.auth, c.hash, c.p.now()); err != nil {
+	signed, err := c.p.signer.Sign(out, creds, c.auth, c.hash, c.p.now())
+	if err != nil {
 		return nil, err
 	}
-	if c.query == "" && strings.HasSuffix(r.RequestURI, "?") {
-		out.URL.ForceQuery = true
+	if c.auth.Payload.Signed() {
+		// Each chunk or frame of the body is signed anew as it passes. The helper
+		// has verified the client's own signatures.
+		if c.body.reader, err = sigv4.NewStreamReader(c.body.reader, sigv4.StreamConfig{
+			Sign:          &sigv4.Chain{Auth: signed, Secret: creds.SecretAccessKey},
+			DecodedLength: sigv4.DecodedLength(r.Header), Keys: &c.p.signer.Keys,
+		}); err != nil {
+			return nil, err
+		}
 	}
 	if got := out.URL.RequestURI(); !c.auth.Presigned && got != r.RequestURI {
 		return nil, fmt.Errorf("the request target %.200q cannot be sent to AWS byte for byte", r.RequestURI)
