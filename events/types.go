@@ -58,6 +58,9 @@ const (
 	TypeAWSCredentialsIssued Type = "io.postern.aws.credentials.issued.v1"
 	TypeAWSConsoleOpened     Type = "io.postern.aws.console.opened.v1"
 
+	TypeAWSTunnelOpened Type = "io.postern.aws.tunnel.opened.v1"
+	TypeAWSTunnelClosed Type = "io.postern.aws.tunnel.closed.v1"
+
 	TypeCloudTrailRecordReceived Type = "io.postern.cloudtrail.record.received.v1"
 	TypeCloudTrailFileRejected   Type = "io.postern.cloudtrail.file.rejected.v1"
 
@@ -78,6 +81,7 @@ func Types() []Type {
 		TypeLockPlaced, TypeLockLifted,
 		TypeAWSRequestAdmitted, TypeAWSRequestCompleted, TypeAWSRequestDenied, TypeAWSRequestFailed,
 		TypeAWSCredentialsIssued, TypeAWSConsoleOpened,
+		TypeAWSTunnelOpened, TypeAWSTunnelClosed,
 		TypeCloudTrailRecordReceived, TypeCloudTrailFileRejected,
 		TypeVerdictReached, TypeFindingOpened, TypeFindingResolved,
 	}
@@ -143,6 +147,10 @@ func (t Type) New() (Payload, error) {
 		return &AWSCredentialsIssued{}, nil
 	case TypeAWSConsoleOpened:
 		return &AWSConsoleOpened{}, nil
+	case TypeAWSTunnelOpened:
+		return &AWSTunnelOpened{}, nil
+	case TypeAWSTunnelClosed:
+		return &AWSTunnelClosed{}, nil
 	case TypeCloudTrailRecordReceived:
 		return &CloudTrailRecordReceived{}, nil
 	case TypeCloudTrailFileRejected:
