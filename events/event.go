@@ -111,12 +111,29 @@ func Encode(e Event) ([]byte, error) {
 // An unknown type gives an error that wraps ErrUnknownType, with the meta data
 // filled in.
 func Decode(b []byte) (Event, error) {
+	e, typ, data, ok := quickDecode(b)
+	if !ok {
+		var err error
+		if e, typ, data, err = sdkDecode(b); err != nil {
+			return e, err
+		}
+	}
+	p, err := decodePayload(typ, data)
+	if err != nil {
+		return e, fmt.Errorf("decode event %s: %w", e.ID, err)
+	}
+	e.Data = p
+	return e, nil
+}
+
+// sdkDecode reads any CloudEvent.
+func sdkDecode(b []byte) (Event, Type, []byte, error) {
 	var ce cloudevents.Event
 	if err := ce.UnmarshalJSON(b); err != nil {
-		return Event{}, fmt.Errorf("decode event: %w", err)
+		return Event{}, "", nil, fmt.Errorf("decode event: %w", err)
 	}
 	if err := ce.Validate(); err != nil {
-		return Event{}, fmt.Errorf("decode event: %w", err)
+		return Event{}, "", nil, fmt.Errorf("decode event: %w", err)
 	}
 	e := Event{Meta: Meta{ID: ce.ID(), Source: ce.Source(), Time: ce.Time()}}
 	ext := ce.Extensions()
@@ -125,16 +142,11 @@ func Decode(b []byte) (Event, error) {
 	if s, ok := ext["sequence"].(string); ok {
 		n, err := strconv.ParseUint(s, 10, 64)
 		if err != nil {
-			return e, fmt.Errorf("decode event %s: extension sequence %q is not a number", e.ID, s)
+			return e, "", nil, fmt.Errorf("decode event %s: extension sequence %q is not a number", e.ID, s)
 		}
 		e.Sequence = n
 	}
-	p, err := decodePayload(Type(ce.Type()), ce.Data())
-	if err != nil {
-		return e, fmt.Errorf("decode event %s: %w", e.ID, err)
-	}
-	e.Data = p
-	return e, nil
+	return e, Type(ce.Type()), ce.Data(), nil
 }
 
 // FormatSequence writes n so that text order is number order: 20 digits, as

@@ -62,61 +62,99 @@ func (j *Journal) batches(ctx context.Context, c BatchConfig, handle func(contex
 	if err != nil {
 		return err
 	}
-	it, err := consumer.Messages(jetstream.PullMaxMessages(c.MaxEntries))
-	if err != nil {
-		return err
-	}
-	defer it.Stop()
-
-	last := c.After
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	read := make(chan arrival, c.MaxEntries)
+	go func() {
+		defer close(read)
+		arrivals(ctx, consumer, c, read)
+	}()
 	entries := make([]Entry, 0, c.MaxEntries)
 	for {
 		entries = entries[:0]
-		var final jetstream.Msg
-		window, cancel := ctx, context.CancelFunc(func() {})
-		for len(entries) < c.MaxEntries {
-			m, err := it.Next(jetstream.NextContext(window))
-			if err != nil {
-				if len(entries) > 0 && window.Err() != nil {
-					break // the batch's time is up
-				}
-				if errors.Is(err, jetstream.ErrNoHeartbeat) {
-					continue
-				}
-				cancel()
-				return err
-			}
-			e, _, err := entry(m)
-			if err != nil && e.Seq == 0 {
-				cancel()
-				return err
-			}
-			if e.Seq <= last {
-				continue // delivered again; handled before
-			}
-			if e.Seq != last+1 && last != 0 {
-				cancel()
-				return fmt.Errorf("sequence %d came after %d", e.Seq, last)
-			}
-			last = e.Seq
-			final = m
-			if len(entries) == 0 {
-				window, cancel = context.WithTimeout(ctx, c.MaxWait)
-			}
-			entries = append(entries, e)
-		}
-		cancel()
-		if ctx.Err() != nil {
-			return ctx.Err()
+		final, err := gather(ctx, c, read, &entries)
+		if err != nil {
+			return err
 		}
 		if err := handleUntilDone(ctx, entries, handle); err != nil {
 			return err
 		}
-		if err := final.DoubleAck(ctx); err != nil && ctx.Err() == nil {
-			// The sink has the batch; the position is for watchers only.
+		// The sink has the batch, so a lost acknowledgement costs watchers a moment
+		// of their view, and nobody an entry.
+		_ = final.DoubleAck(ctx)
+	}
+}
+
+// arrival is an entry on its way to a batch.
+type arrival struct {
+	entry Entry
+	msg   jetstream.Msg
+	err   error
+}
+
+// arrivals reads and decodes ahead of the sink.
+func arrivals(ctx context.Context, consumer jetstream.Consumer, c BatchConfig, to chan<- arrival) {
+	it, err := consumer.Messages(jetstream.PullMaxMessages(c.MaxEntries))
+	if err != nil {
+		to <- arrival{err: err}
+		return
+	}
+	defer it.Stop()
+	last := c.After
+	for {
+		m, err := it.Next(jetstream.NextContext(ctx))
+		if errors.Is(err, jetstream.ErrNoHeartbeat) {
 			continue
 		}
+		a := arrival{msg: m, err: err}
+		if err == nil {
+			var undecodable error
+			a.entry, _, undecodable = entry(m)
+			switch seq := a.entry.Seq; {
+			case seq == 0:
+				a.err = undecodable
+			case seq <= last:
+				continue // delivered again; handled before
+			case seq != last+1 && last != 0:
+				a.err = fmt.Errorf("sequence %d came after %d", seq, last)
+			default:
+				last = seq
+			}
+		}
+		select {
+		case to <- a:
+		case <-ctx.Done():
+			return
+		}
+		if a.err != nil {
+			return
+		}
 	}
+}
+
+// gather fills a batch: until it is full, or its time is up.
+func gather(ctx context.Context, c BatchConfig, from <-chan arrival, entries *[]Entry) (final jetstream.Msg, err error) {
+	var up <-chan time.Time
+	for len(*entries) < c.MaxEntries {
+		select {
+		case a, ok := <-from:
+			if !ok {
+				return nil, ctx.Err()
+			}
+			if a.err != nil {
+				return nil, a.err
+			}
+			if up == nil {
+				up = time.After(c.MaxWait)
+			}
+			*entries, final = append(*entries, a.entry), a.msg
+		case <-up:
+			return final, nil
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	return final, nil
 }
 
 // handleUntilDone calls handle with the same entries until it takes them.

@@ -1,0 +1,103 @@
+package events
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// encoded are the golden events as Encode writes them.
+func encoded(t testing.TB) [][]byte {
+	files, err := filepath.Glob("eventstest/golden/*.json")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no golden events: %v", err)
+	}
+	var out [][]byte
+	for _, f := range files {
+		b, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		e, err := Decode(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if b, err = Encode(e); err != nil {
+			t.Fatal(err)
+		}
+		out = append(out, b)
+	}
+	return out
+}
+
+func TestQuickDecodeReadsWhatEncodeWrites(t *testing.T) {
+	for _, b := range encoded(t) {
+		if _, _, _, ok := quickDecode(b); !ok {
+			t.Errorf("left to the SDK: %s", b)
+		}
+	}
+}
+
+// FuzzQuickDecode: what the quick way accepts, the SDK reads the same.
+func FuzzQuickDecode(f *testing.F) {
+	for _, b := range encoded(f) {
+		f.Add(b)
+	}
+	f.Add([]byte(`{"specversion":"1.0","id":"1","id":"2","source":"/s","type":"x","data":{}}`))
+	f.Add([]byte(`{"specversion":"1.0","id":"1","source":"/s","type":"x","time":"2026-01-02T03:04:05+01:00","datacontenttype":"application/json","sequence":"07","data":{"a":"}\"]"}}`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		e, typ, data, ok := quickDecode(b)
+		if !ok || !json.Valid(b) {
+			return // not JSON: the data's decoder says so
+		}
+		want, wantType, wantData, err := sdkDecode(b)
+		if err != nil {
+			t.Fatalf("the SDK refuses %s: %v", b, err)
+		}
+		var x, y bytes.Buffer
+		if err := json.Compact(&x, data); err != nil {
+			t.Fatal(err)
+		}
+		if err := json.Compact(&y, wantData); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, e); diff != "" || typ != wantType || x.String() != y.String() {
+			t.Fatalf("%s\nSDK (-), quick (+): %s\ntypes %s, %s\ndata %s\n%s", b, diff, wantType, typ, y.String(), x.String())
+		}
+	})
+}
+
+func BenchmarkDecode(b *testing.B) {
+	event, err := os.ReadFile("eventstest/golden/" + string(TypeAWSRequestCompleted) + ".json")
+	if err != nil {
+		b.Fatal(err)
+	}
+	e, err := Decode(event)
+	if err != nil {
+		b.Fatal(err)
+	}
+	if event, err = Encode(e); err != nil {
+		b.Fatal(err)
+	}
+	for name, decode := range map[string]func([]byte) (Event, Type, []byte, error){
+		"ours": func(b []byte) (Event, Type, []byte, error) { e, t, d, _ := quickDecode(b); return e, t, d, nil },
+		"SDK":  sdkDecode,
+	} {
+		b.Run(name, func(b *testing.B) {
+			b.SetBytes(int64(len(event)))
+			for b.Loop() {
+				_, typ, data, err := decode(event)
+				if err == nil {
+					_, err = decodePayload(typ, data)
+				}
+				if err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
