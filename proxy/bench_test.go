@@ -115,8 +115,13 @@ func benchmarkProxy(b *testing.B, method string, body []byte) {
 								b.Error(err)
 								return
 							}
-							if _, err := io.Copy(io.Discard, resp.Body); err != nil || resp.StatusCode != 200 {
-								b.Errorf("%d %v", resp.StatusCode, err)
+							if resp.StatusCode != 200 {
+								text, _ := io.ReadAll(resp.Body)
+								b.Errorf("%d %s", resp.StatusCode, text)
+								return
+							}
+							if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+								b.Error(err)
 								return
 							}
 							resp.Body.Close()
