@@ -110,11 +110,13 @@ func (c *cli) runDev(ctx context.Context, in devInput) error {
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	lock, err := embedded.LockDir(dir)
+	if err != nil {
 		return err
 	}
+	defer lock.Close()
 	readyFile := filepath.Join(dir, "ready.json")
-	if err := os.Remove(readyFile); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := removeIfThere(readyFile); err != nil { // of one that was killed
 		return err
 	}
 	s := &services{log: c.logger(LogConfig{Level: in.logLevel, Format: "text"})}

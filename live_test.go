@@ -110,3 +110,17 @@ func TestDevSaysWhatIsMissing(t *testing.T) {
 		t.Errorf("%v: %s", err, out)
 	}
 }
+
+// TestSecondDevLeavesTheFirstAlone: one directory, one postern.
+func TestSecondDevLeavesTheFirstAlone(t *testing.T) {
+	embeddedtest.Lib(t)
+	dev := startDevWith(t, plainBinary(t), nil, nil)
+	dir := filepath.Dir(dev.CAFile)
+	out, err := exec.Command(dev.bin, "dev", "--data-dir", dir, "--listen", "127.0.0.1:0").CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "another postern uses this directory") {
+		t.Errorf("%v: %s", err, out)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "ready.json")); err != nil {
+		t.Error(err)
+	}
+}

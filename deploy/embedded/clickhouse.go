@@ -133,7 +133,7 @@ func (c *ClickHouse) Run(ctx context.Context) error {
 }
 
 func (c *ClickHouse) run(ctx context.Context) error {
-	lock, err := lockDir(c.cfg.Dir)
+	lock, err := LockDir(c.cfg.Dir)
 	if err != nil {
 		return err
 	}

@@ -12,10 +12,10 @@ var ErrInUse = errors.New("another postern uses this directory")
 
 var errLocked = errors.New("locked")
 
-// lockDir creates dir (0700) and takes its lock, which ends with the returned
+// LockDir creates dir (0700) and takes its lock, which ends with the returned
 // file or with this process, whichever is first. The error wraps [ErrInUse]
 // when another process, or another server in this one, holds it.
-func lockDir(dir string) (*os.File, error) {
+func LockDir(dir string) (*os.File, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("create data directory: %w", err)
 	}

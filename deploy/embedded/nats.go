@@ -80,7 +80,7 @@ func (n *NATS) Mint(name string, perms Permissions, ttl time.Duration) (creds []
 // Run serves until ctx is done, then closes connections and files, and returns
 // nil. The error wraps [ErrInUse] when another process holds the directory.
 func (n *NATS) Run(ctx context.Context) error {
-	lock, err := lockDir(n.cfg.Dir)
+	lock, err := LockDir(n.cfg.Dir)
 	if err != nil {
 		return fmt.Errorf("embedded nats: %w", err)
 	}
