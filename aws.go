@@ -32,7 +32,7 @@ func (c *cli) aws() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if len(rest) == 0 || rest[0] == "-h" {
+			if len(rest) == 0 || rest[0] == "-h" || rest[0] == "--help" {
 				return cmd.Help()
 			}
 			return c.withHelper(cmd.Context(), []string{app}, 0, func(env []local.Var, _ []*appSession) error {

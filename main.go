@@ -46,7 +46,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 		return 0
 	case errors.As(err, &exit):
 		return int(exit)
-	case errors.As(err, new(usageError)):
+	case errors.As(err, new(usageError)), !c.began:
 		fmt.Fprintln(stderr, "postern:", err)
 		return 2
 	default:
@@ -60,6 +60,8 @@ type cli struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
 
+	began bool // a command was understood and begun
+
 	// Global flags.
 	homeDir  string
 	identity string
@@ -68,6 +70,7 @@ type cli struct {
 
 // root is the command table.
 func (c *cli) root() *cobra.Command {
+	cobra.EnableCommandSorting = false // the order of the table says what comes first
 	root := &cobra.Command{
 		Use:           "postern",
 		Short:         "Access to AWS without handing out credentials, and a record of every call",
@@ -97,7 +100,22 @@ func (c *cli) root() *cobra.Command {
 	group("operator", c.create(), c.get(), c.edit(), c.rm(), c.passwd(), c.lock())
 	group("security", c.audit(), c.events())
 	group("run", c.dev(), c.demo(), c.serve(), c.config())
+	c.noteBegin(root)
 	return root
+}
+
+// noteBegin lets run tell a command line that can't be understood from a
+// command that failed.
+func (c *cli) noteBegin(cmd *cobra.Command) {
+	if do := cmd.RunE; do != nil {
+		cmd.RunE = func(cmd *cobra.Command, args []string) error {
+			c.began = true
+			return do(cmd, args)
+		}
+	}
+	for _, sub := range cmd.Commands() {
+		c.noteBegin(sub)
+	}
 }
 
 // usageError is a command line that can't be understood: exit code 2.
