@@ -55,6 +55,7 @@ type Broker struct {
 	passwords *identity.Passwords
 	throttle  *identity.Throttle
 	ledger    *ledger
+	replays   chan struct{} // has room for as many as may run
 	handler   http.Handler
 
 	openAPI []byte
@@ -82,7 +83,7 @@ func New(cfg Config) (*Broker, error) {
 	if _, _, err := net.SplitHostPort(cfg.Listen); err != nil {
 		return nil, fmt.Errorf("broker: listen: %w", err)
 	}
-	b := &Broker{cfg: cfg, log: cfg.Log, now: cfg.Clock, throttle: identity.NewThrottle(), ready: make(chan struct{})}
+	b := &Broker{cfg: cfg, log: cfg.Log, now: cfg.Clock, throttle: identity.NewThrottle(), replays: make(chan struct{}, maxReplays), ready: make(chan struct{})}
 	if b.now == nil {
 		b.now = time.Now
 	}

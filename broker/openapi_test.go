@@ -87,6 +87,8 @@ func TestOpenAPISchemas(t *testing.T) {
 		api.Login{}, api.Password{}, api.Request{}, api.Requestable{}, api.Requests{}, api.ResourceResult{},
 		api.Resources{}, api.ResourcesApplied{}, api.Review{}, api.Session{}, api.Sessions{}, api.StartSession{},
 		api.Status{}, api.Threshold{},
+		api.Access{}, api.UserAccess{}, api.CouldUse{}, api.Way{}, api.Permission{}, api.Cause{}, api.RanSession{},
+		api.AccessDiff{}, api.AccessChange{}, api.AccessStep{},
 	}
 	seen := map[string]bool{}
 	for _, v := range all {

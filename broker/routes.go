@@ -53,6 +53,8 @@ func (b *Broker) table() []route {
 		{"GET", "/v1/requests/{id}", false, b.getRequest},
 		{"DELETE", "/v1/requests/{id}", false, b.deleteRequest},
 		{"POST", "/v1/requests/{id}/reviews", false, b.postReview},
+		{"GET", "/v1/access", false, b.getAccess},
+		{"GET", "/v1/access/diff", false, b.getAccessDiff},
 		{"POST", "/v1/locks", false, b.postLock},
 		{"GET", "/v1/locks", false, b.getLocks},
 		{"DELETE", "/v1/locks/{id}", false, b.deleteLock},

@@ -92,7 +92,7 @@ func Start(s *State, env Env, c StartSession) ([]events.Event, error) {
 	if err != nil {
 		return nil, refuse(Invalid, "%v", err)
 	}
-	if l := s.lockOnSession(env.Now, sub, g, app.Name, arn, parsed.Account); l != nil {
+	if l := s.LockOn(env.Now, grantTargets(sub, g, app.Name, arn)...); l != nil {
 		return nil, locked(l)
 	}
 	region := cmp.Or(app.Region, policy.DefaultRegion(parsed.Partition))
@@ -149,13 +149,15 @@ func Start(s *State, env Env, c StartSession) ([]events.Event, error) {
 	return env.one(id, cause, started), nil
 }
 
-// lockOnSession returns a lock in force on anything that the session would
-// rest on. A lock on any of the user's roles counts, whatever it is for.
-func (s *State) lockOnSession(now time.Time, sub policy.Subject, g policy.Grant, app, arn, account string) *Lock {
+// grantTargets are the locks to look for on what a session would rest on. A
+// lock on any of the user's roles counts, whatever it is for.
+func grantTargets(sub policy.Subject, g policy.Grant, app, arn string) []events.LockTarget {
 	targets := []events.LockTarget{
 		{Kind: "app", Name: app},
 		{Kind: "aws_role", Name: arn},
-		{Kind: "account", Name: account},
+	}
+	if a, err := policy.ParseRoleARN(arn); err == nil {
+		targets = append(targets, events.LockTarget{Kind: "account", Name: a.Account})
 	}
 	for _, name := range sub.RoleNames() {
 		targets = append(targets, events.LockTarget{Kind: "role", Name: name})
@@ -166,7 +168,7 @@ func (s *State) lockOnSession(now time.Time, sub policy.Subject, g policy.Grant,
 			targets = append(targets, events.LockTarget{Kind: "request", Name: h.RequestID})
 		}
 	}
-	return s.LockOn(now, targets...)
+	return targets
 }
 
 // End ends a session; one that is over already stays as it is.
