@@ -10,3 +10,6 @@ func (p *Proxy) Running() int { return p.grants.Stats().Running }
 
 // SetPatience bounds the wait for admitted events, before Run.
 func (p *Proxy) SetPatience(d time.Duration) { p.recorder.patience = d }
+
+// SetHalfOpen bounds how long one end of a tunnel may go on alone, before Run.
+func (p *Proxy) SetHalfOpen(d time.Duration) { p.tunnels.halfOpen = d }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/posternhq/postern/events"
 	"github.com/posternhq/postern/proxy/awserr"
+	"github.com/posternhq/postern/proxy/grants"
 	"github.com/posternhq/postern/proxy/sigv4"
 )
 
@@ -50,6 +51,7 @@ func (c *call) forward(out *http.Request) {
 	}
 	defer answer.Body.Close()
 	f.answer, f.headed = answer, c.p.now()
+	c.begins(answer.StatusCode)
 	err = f.relay(rc)
 	if !unhook() && err == nil {
 		err = context.Cause(c.ctx) // it was cut at its very end
@@ -165,7 +167,11 @@ func (f *flight) interruption(err error) (what, detail string) {
 		}
 		return "upstream", err.Error()
 	case *cutError:
-		return cause.Cause(), cause.Reason()
+		if cause.Cause() == grants.CauseEnded {
+			return "session_ended", cause.Reason()
+		}
+		// An event that this version cannot read cuts as a lock does.
+		return "lock", cause.Reason()
 	default:
 		switch cause {
 		case errExpired:

@@ -98,6 +98,7 @@ type Proxy struct {
 	// duplex speaks HTTP/2, which streams of events both ways need.
 	duplex   *http.Transport
 	recorder *recorder
+	tunnels  *tunnels
 	buffers  sync.Pool
 
 	ready    chan struct{}
@@ -139,6 +140,7 @@ func New(cfg Config) (*Proxy, error) {
 		upstream: newUpstream(cfg.AWS.Link),
 		duplex:   newUpstream(cfg.AWS.Link),
 		recorder: newRecorder(cfg.Journal, cfg.Log),
+		tunnels:  newTunnels(),
 		buffers:  sync.Pool{New: func() any { b := make([]byte, 32<<10); return &b }},
 		ready:    make(chan struct{}),
 	}
@@ -204,7 +206,7 @@ func (p *Proxy) Addr() string {
 }
 
 // Run serves until ctx ends. Then it lets running requests finish for up to 10 s,
-// cuts the others, and waits up to 15 s until their events are recorded.
+// cuts the others and all tunnels, and waits up to 15 s until their events are recorded.
 func (p *Proxy) Run(ctx context.Context) error {
 	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", p.cfg.Listen)
 	if err != nil {
@@ -258,6 +260,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 			_ = srv.Close() // there is nothing left to save
 		}
 	}
+	p.tunnels.close()
 	p.holder.Wait()
 	p.recorder.drain(drain)
 	stop()

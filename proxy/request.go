@@ -71,6 +71,10 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		c.deny(denial{cause: "unauthenticated", reason: err.Error(), next: "postern login"})
 		return
 	}
+	if r.Method == http.MethodConnect {
+		c.tunnel()
+		return
+	}
 	c.serve()
 }
 

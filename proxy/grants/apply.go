@@ -185,6 +185,9 @@ func (g *Grants) placed(d *events.LockPlaced, now int64) cuts {
 	}
 	l.on.locks = append(l.on.locks, l)
 	g.locks[d.LockID] = l
+	if d.Target.Kind == "account" {
+		g.accountLocks++
+	}
 	if l.expires != 0 {
 		g.locksByEnd.push(l)
 	}
@@ -194,6 +197,9 @@ func (g *Grants) placed(d *events.LockPlaced, now int64) cuts {
 // drop takes a lock away.
 func (g *Grants) drop(l *lock) {
 	delete(g.locks, l.LockID)
+	if l.Target.Kind == "account" {
+		g.accountLocks--
+	}
 	if l.index >= 0 {
 		g.locksByEnd.remove(l)
 	}

@@ -33,7 +33,7 @@ func (g *Grants) Check(sessionID, user string, call Call, now time.Time) Decisio
 	policy, ok := g.live(&d, user, call.Account, now.UnixNano())
 	g.mu.RUnlock()
 	if ok {
-		d.permit(policy, call)
+		d.permit(policy, &call)
 	}
 	return d
 }
@@ -57,7 +57,7 @@ func (g *Grants) live(d *Decision, user, account string, now int64) (p *policy, 
 	if len(g.all.locks) > 0 && d.locked(&g.all, now) {
 		return nil, false
 	}
-	if account != "" && len(g.locks) > 0 && slot.account != g.sessions.hashUser(account) {
+	if account != "" && g.accountLocks > 0 && slot.account != g.sessions.hashUser(account) {
 		if t := g.targets[events.LockTarget{Kind: "account", Name: account}]; t != nil && d.locked(t, now) {
 			return nil, false
 		}

@@ -33,7 +33,8 @@ type Decision struct {
 	on          events.LockTarget
 	id          string
 	detail      string
-	call        Call
+	// action, resource and region are what a rule refused.
+	action, resource, region string
 }
 
 // Session is the session that the decision is about, nil if it is not known
@@ -74,6 +75,10 @@ func (d *Decision) Role() string {
 	}
 	return ""
 }
+
+// Unlisted tells a call that no role of the session allows from one that a role
+// denies.
+func (d *Decision) Unlisted() bool { return d.cause == CauseRule && d.deny == nil }
 
 // Rule names the role and the entry that refused: "role contractor denies
 // s3:Delete*".
@@ -130,7 +135,7 @@ func lockReason(l *events.LockPlaced) string {
 }
 
 func (d *Decision) ruleReason() string {
-	what := d.call.Action
+	what := d.action
 	if what == "" {
 		what = "a call that postern cannot name"
 	}
@@ -142,11 +147,11 @@ func (d *Decision) ruleReason() string {
 		return s
 	}
 	s := "no role of the session allows " + what
-	if len(d.call.Resources) > 0 {
-		s += " on " + d.call.Resources[0]
+	if d.resource != "" {
+		s += " on " + d.resource
 	}
-	if d.call.Region != "" {
-		s += " in " + d.call.Region
+	if d.region != "" {
+		s += " in " + d.region
 	}
 	if d.detail != "" {
 		s += ": " + d.detail

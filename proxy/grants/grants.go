@@ -24,6 +24,8 @@ type Grants struct {
 	targets  map[events.LockTarget]*target
 	locks    map[string]*lock
 	policies map[string]*policy
+	// accountLocks counts the locks on accounts.
+	accountLocks int
 	// bySession and byLock order what expires.
 	sessionsByEnd heap[*session]
 	locksByEnd    heap[*lock]

@@ -51,27 +51,25 @@ func (g *Grants) releasePolicy(p *policy) {
 // for every resource an Allow that matches. For Deny, unknown counts as a match;
 // for Allow it does not. That is IAM's evaluation (https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic.html),
 // closed where IAM would know more than the proxy.
-func (d *Decision) permit(p *policy, call Call) {
-	d.call = call
+func (d *Decision) permit(p *policy, call *Call) {
 	if p == nil {
 		d.Allowed = true
 		return
 	}
-	also := call.Also
 	d.permitAction(p.perms, call)
-	for i := 0; d.Allowed && i < len(also); i++ {
-		role := d.allow
-		call.Action = also[i]
-		d.Allowed = false
-		if d.permitAction(p.perms, call); d.Allowed {
-			d.allow = role
-		} else {
-			d.call = call
+	if !d.Allowed || len(call.Also) == 0 {
+		return
+	}
+	role, one := d.allow, *call
+	for _, one.Action = range call.Also {
+		if d.permitAction(p.perms, &one); !d.Allowed {
+			return
 		}
 	}
+	d.allow = role
 }
 
-func (d *Decision) permitAction(perms []events.Permission, call Call) {
+func (d *Decision) permitAction(perms []events.Permission, call *Call) {
 	for i := range perms {
 		p := &perms[i]
 		// An effect that this version does not know denies.
@@ -79,49 +77,53 @@ func (d *Decision) permitAction(perms []events.Permission, call Call) {
 			continue
 		}
 		if m, entry := match(p, call, call.Resources); m != no {
-			d.cause, d.deny, d.entry = CauseRule, p, entry
+			d.Allowed, d.cause, d.deny, d.entry, d.action = false, CauseRule, p, entry, call.Action
 			if m == unknown {
 				d.detail = unknownDetail(p, call)
 			}
 			return
 		}
 	}
-	d.detail = ""
 	if len(call.Resources) == 0 {
-		allow(d, perms, call, nil)
+		d.allowOne(perms, call, nil)
 		return
 	}
 	for i := range call.Resources {
-		if one := call.Resources[i : i+1]; !allow(d, perms, call, one) {
-			d.call.Resources = one
+		if !d.allowOne(perms, call, call.Resources[i:i+1]) {
 			return
 		}
 	}
 }
 
-func allow(d *Decision, perms []events.Permission, call Call, resources []string) bool {
-	d.Allowed = false
+// allowOne looks for an Allow for one resource, or for none known.
+func (d *Decision) allowOne(perms []events.Permission, call *Call, resource []string) bool {
+	var doubt *events.Permission
 	for i := range perms {
 		p := &perms[i]
 		if p.Effect != "Allow" {
 			continue
 		}
-		m, _ := match(p, call, resources)
-		if m == yes {
-			d.Allowed, d.allow, d.cause = true, p, ""
+		switch m, _ := match(p, call, resource); {
+		case m == yes:
+			d.Allowed, d.allow = true, p
 			return true
-		}
-		if m == unknown && d.detail == "" {
-			d.detail = unknownDetail(p, call)
+		case m == unknown && doubt == nil:
+			doubt = p
 		}
 	}
-	d.cause, d.allow = CauseRule, nil
+	d.Allowed, d.cause, d.allow, d.action, d.region = false, CauseRule, nil, call.Action, call.Region
+	if len(resource) > 0 {
+		d.resource = resource[0]
+	}
+	if doubt != nil {
+		d.detail = unknownDetail(doubt, call)
+	}
 	return false
 }
 
 // match compares a permission with a call. entry is the list entry that tells
 // most: the action if actions are listed, else the resource, else the region.
-func match(p *events.Permission, call Call, resources []string) (m answer, entry string) {
+func match(p *events.Permission, call *Call, resources []string) (m answer, entry string) {
 	m = yes
 	if len(p.Regions) > 0 {
 		a, e := matchRegion(p.Regions, call.Region)
@@ -140,7 +142,7 @@ func match(p *events.Permission, call Call, resources []string) (m answer, entry
 
 // matchAction finds the entry that matches the action: IAM actions with
 // wildcards, in any case, or access levels ("@Write", "s3:@Write").
-func matchAction(list []string, call Call) (answer, string) {
+func matchAction(list []string, call *Call) (answer, string) {
 	best, entry := no, ""
 	for _, pattern := range list {
 		if pattern == "*" {
@@ -165,7 +167,7 @@ func matchAction(list []string, call Call) (answer, string) {
 }
 
 // matchLevel compares service ("s3:" or "") and access level.
-func matchLevel(service, level string, call Call) answer {
+func matchLevel(service, level string, call *Call) answer {
 	if service != "" {
 		prefix, _, ok := strings.Cut(call.Action, ":")
 		if !ok {
@@ -237,7 +239,7 @@ func matchRegion(list []string, region string) (answer, string) {
 }
 
 // unknownDetail says what is not known about the call that p asks about.
-func unknownDetail(p *events.Permission, call Call) string {
+func unknownDetail(p *events.Permission, call *Call) string {
 	switch {
 	case len(p.Resources) > 0 && len(call.Resources) == 0:
 		return "it narrows by resource, and postern cannot tell which resources this call is about"
