@@ -78,7 +78,8 @@ type AWSRequestDenied struct {
 	// Code is the AWS error code that the client got, such as "AccessDenied".
 	Code string `json:"code"`
 	// Cause is "unauthenticated", "no_session", "session_expired",
-	// "session_ended", "lock", "rule", "signature", "host", "stale".
+	// "session_ended", "lock", "rule", "signature", "host", "stale",
+	// "no_start" (a tunnel that no call of the session began), "unsupported".
 	Cause  string `json:"cause"`
 	Reason string `json:"reason"`
 	// Rule names the role and the entry that refused; LockID the lock.

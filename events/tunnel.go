@@ -32,7 +32,8 @@ type AWSTunnelClosed struct {
 	// DurationMicros is from ReceivedAt to the end, in microseconds.
 	DurationMicros int64 `json:"duration_us"`
 	// Interrupted says why it was cut: "lock", "session_expired",
-	// "session_ended", "client_gone", "upstream", "shutdown"; empty where both
+	// "session_ended", "client_gone", "upstream", "shutdown", "unrecorded" (the
+	// opened event was not acknowledged, so nothing was sent); empty where both
 	// ends had finished.
 	Interrupted       string `json:"interrupted,omitempty"`
 	InterruptedDetail string `json:"interrupted_detail,omitempty"`

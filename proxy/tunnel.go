@@ -310,7 +310,10 @@ func (t *tunnel) closed() (what, detail string) {
 func (t *tunnel) interruption() (what, detail string) {
 	cause := context.Cause(t.ctx)
 	if cut, ok := errors.AsType[*cutError](cause); ok {
-		return cut.Cause(), cut.Reason()
+		if cut.Cause() == grants.CauseEnded {
+			return "session_ended", cut.Reason()
+		}
+		return "lock", cut.Reason() // an event that this version cannot read cuts as a lock does
 	}
 	if end, ok := errors.AsType[*endError](cause); ok {
 		return end.what, end.Error()

@@ -37,6 +37,12 @@ func Write(w http.ResponseWriter, r *http.Request, e Error) {
 	if e.Status == 0 {
 		e.Status = http.StatusForbidden
 	}
+	if r.Method == http.MethodConnect {
+		// Nothing of AWS's is spoken yet, and no SDK parses this.
+		w.Header().Set("X-Amzn-Requestid", e.RequestID)
+		http.Error(w, e.Message, e.Status)
+		return
+	}
 	p := protocolOf(r)
 	body := p.body(e)
 	h := w.Header()

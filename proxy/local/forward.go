@@ -38,12 +38,13 @@ func (h *Helper) newTransports() {
 	}
 	pool := &bufferPool{}
 	h.toProxy = &httputil.ReverseProxy{
-		Rewrite:       func(p *httputil.ProxyRequest) { keep(p) },
-		Transport:     h.upstream,
-		FlushInterval: -1, // as it comes
-		BufferPool:    pool,
-		ErrorHandler:  h.unreachable,
-		ErrorLog:      serverLog(h.log),
+		Rewrite:        func(p *httputil.ProxyRequest) { keep(p) },
+		Transport:      h.upstream,
+		ModifyResponse: h.begins,
+		FlushInterval:  -1, // as it comes
+		BufferPool:     pool,
+		ErrorHandler:   h.unreachable,
+		ErrorLog:       serverLog(h.log),
 	}
 	h.toHost = &httputil.ReverseProxy{
 		Rewrite:       func(p *httputil.ProxyRequest) { keep(p) },

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/posternhq/postern/proxy/awsreq"
+	"github.com/posternhq/postern/proxy/datachannel"
 	"github.com/posternhq/postern/proxy/sigv4"
 )
 
@@ -65,6 +66,7 @@ type Helper struct {
 
 	intercepted *connListener // TLS connections to AWS hosts
 	tunnels     sync.WaitGroup
+	starts      datachannel.Starts[string, string] // session by region
 
 	ready  chan struct{}
 	mu     sync.Mutex

@@ -41,6 +41,10 @@ func (h *Helper) serveConnect(run context.Context, w http.ResponseWriter, r *htt
 		return
 	}
 	host = strings.ToLower(host)
+	if parsed, ok := h.dataChannel(host); ok {
+		h.serveTunnel(run, w, r, parsed, port)
+		return
+	}
 	// Other ports of AWS hosts are databases and the like, no API.
 	if port == "443" && h.isAWS(host) {
 		if c := h.hijack(w, host); c != nil {
