@@ -137,7 +137,7 @@ func (c *cli) audit() *cobra.Command {
 	findings.Flags().StringVar(&ff.Since, "since", "", "opened from this time on")
 
 	sql := &cobra.Command{
-		Use: "sql 'SELECT …'", Short: "Read-only SQL; tables requests, cloudtrail, sessions, findings, access_requests, locks", Args: cobra.ExactArgs(1),
+		Use: "sql 'SELECT …'", Short: "Read-only SQL; tables requests, tunnels, cloudtrail, sessions, findings, access_requests, locks", Args: cobra.ExactArgs(1),
 		Long: "Read-only SQL. --format=json prints one object a row.",
 		RunE: c.withAuditor(func(cmd *cobra.Command, a *client.Client, args []string) error {
 			t, err := a.SQL(cmd.Context(), args[0])

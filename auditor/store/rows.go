@@ -69,6 +69,10 @@ func (s *Store) rowsOf(e *journal.Entry, requests map[requestKey]*requestRow, ad
 	case *events.AWSConsoleOpened:
 		return add(insertCredentials, d.AccessKeyID, d.SessionID, d.User, d.App, d.AWSRoleARN, d.Account, d.RoleSessionName,
 			"", "", micros(e.Time), micros(d.ExpiresAt), "console_opened", d.Proxy)
+	case *events.AWSTunnelOpened:
+		return add(insertTunnel, tunnelOpened(d)...)
+	case *events.AWSTunnelClosed:
+		return add(insertTunnel, tunnelClosed(d)...)
 	case *events.CloudTrailRecordReceived:
 		whole := []byte(d.Raw)
 		if len(whole) == 0 {

@@ -52,10 +52,10 @@ func TestMigrate(t *testing.T) {
 		}
 	}
 	n := count(t, s, `SELECT count() FROM migrations FINAL`)
-	if n < 5 || n != count(t, s, `SELECT toUInt64(max(version)) FROM migrations`) {
+	if n < 6 || n != count(t, s, `SELECT toUInt64(max(version)) FROM migrations`) {
 		t.Errorf("%d migrations are noted", n)
 	}
-	for _, table := range strings.Fields("requests cloudtrail sessions findings access_requests locks access_events") {
+	for _, table := range strings.Fields("requests tunnels cloudtrail sessions findings access_requests locks access_events") {
 		if n := count(t, s, "SELECT count() FROM "+table); n != 0 {
 			t.Errorf("%s has %d rows", table, n)
 		}
