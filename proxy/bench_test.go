@@ -214,15 +214,23 @@ func BenchmarkLock(b *testing.B) {
 // publish is one raw synchronous publish after the other, of an event's size.
 func publish(b *testing.B, js jetstream.JetStream, n int) []time.Duration {
 	b.Helper()
-	e, err := events.Encode(events.Event{Meta: events.Meta{ID: "x", Source: "/bench", Time: time.Now()},
-		Data: &events.AWSRequestAdmitted{AWSRequest: events.AWSRequest{RequestID: journal.NewID(), Host: "bucket.s3.us-east-1.amazonaws.com", Path: "/key"}}})
+	e, err := events.Encode(events.Event{
+		Meta: events.Meta{ID: journal.NewID(), Source: "/postern/proxy/test/" + journal.NewID(), Time: time.Now(), CorrelationID: journal.NewID(), CausationID: journal.NewID(), Sequence: 1},
+		Data: &events.AWSRequestAdmitted{AWSRequest: events.AWSRequest{
+			RequestID: journal.NewID(), ReceivedAt: time.Now(), User: "alice", SessionID: journal.NewID(), App: "prod",
+			AWSRoleARN: "arn:aws:iam::111122223333:role/dev", RoleSessionName: "alice", AccessKeyID: "ASIASTANDIN000000001",
+			Account: "111122223333", Partition: "aws", Region: "us-east-1", Service: "s3", SigningName: "s3", Operation: "GetObject",
+			Action: "s3:GetObject", AccessLevel: "Read", Resources: []string{"arn:aws:s3:::bucket/key"}, Method: "GET",
+			Host: "bucket.s3.us-east-1.amazonaws.com", Path: "/key", ClientAddr: "127.0.0.1:40000", UserAgent: "Go-http-client/1.1", Proxy: "test",
+		}},
+	})
 	if err != nil {
 		b.Fatal(err)
 	}
 	took := make([]time.Duration, n)
 	for i := range took {
 		start := time.Now()
-		if _, err := js.Publish(b.Context(), "audit.bench.raw.x.y", e); err != nil {
+		if _, err := js.Publish(b.Context(), "audit.bench.raw.x.y", e, jetstream.WithMsgID(journal.NewID())); err != nil {
 			b.Fatal(err)
 		}
 		took[i] = time.Since(start)

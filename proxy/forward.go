@@ -52,7 +52,6 @@ func (c *call) forward(out *http.Request) {
 	defer answer.Body.Close()
 	f.answer, f.headed = answer, c.p.now()
 	c.begins(answer.StatusCode)
-	c.begins(answer.StatusCode)
 	err = f.relay(rc)
 	if !unhook() && err == nil {
 		err = context.Cause(c.ctx) // it was cut at its very end

@@ -80,10 +80,6 @@ func (d *Decision) Role() string {
 // denies.
 func (d *Decision) Unlisted() bool { return d.cause == CauseRule && d.deny == nil }
 
-// Unlisted tells a call that no role of the session allows from one that a role
-// denies.
-func (d *Decision) Unlisted() bool { return d.cause == CauseRule && d.deny == nil }
-
 // Rule names the role and the entry that refused: "role contractor denies
 // s3:Delete*".
 func (d *Decision) Rule() string {
