@@ -94,6 +94,7 @@ func printCould(w *tabwriter.Writer, r *api.CouldUse) {
 	fmt.Fprintf(w, "  %s %s on %s\n", can, r.ARN, r.App)
 	if r.Refused != "" {
 		fmt.Fprintf(w, "    %s\n", oneLine(r.Refused))
+		printCauses(w, "      ", r.Because)
 	}
 	for _, way := range r.Ways {
 		how := "by " + strings.Join(way.Roles, ", ")
@@ -139,7 +140,7 @@ func stoppedBy(locks []api.Lock) string {
 
 func printCauses(w *tabwriter.Writer, indent string, causes []api.Cause) {
 	for _, x := range causes {
-		fmt.Fprintf(w, "%s%s\n", indent, causeLine(&x))
+		fmt.Fprintf(w, "%s%s, %s\n", indent, causeLine(&x), x.At.Local().Format(time.DateTime))
 	}
 }
 
@@ -149,7 +150,7 @@ func causeLine(x *api.Cause) string {
 	if x.Revision > 0 {
 		s += fmt.Sprintf(" (revision %d)", x.Revision)
 	}
-	return oneLine(fmt.Sprintf("%s by %s, %s, event %s", s, orDash(x.By), x.At.Local().Format(time.DateTime), x.EventID))
+	return oneLine(fmt.Sprintf("%s by %s, event %s", s, orDash(x.By), x.EventID))
 }
 
 func printAccessDiff(w *tabwriter.Writer, d *api.AccessDiff) {

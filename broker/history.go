@@ -64,7 +64,7 @@ func (b *Broker) getAccess(c *call) (any, error) {
 		}
 		left -= len(could)
 		for _, x := range could {
-			u.AWSRoles = append(u.AWSRoles, view.CouldUse(h, x))
+			u.AWSRoles = append(u.AWSRoles, view.CouldUse(h, x, at))
 		}
 		out.Users = append(out.Users, u)
 	}
@@ -89,7 +89,13 @@ func (b *Broker) question(c *call) (access.Question, error) {
 	if q.User == c.who.User {
 		return q, nil
 	}
-	return q, b.require(c.who, "read", "audit")
+	err := b.require(c.who, "read", "audit")
+	var refused *access.Error
+	if errors.As(err, &refused) && refused.Code == access.Denied {
+		refused.Message = fmt.Sprintf("no role of %s has a rule that allows to read audit, which it takes to ask about others", c.who.User)
+		refused.Next = "postern access at now --user " + c.who.User
+	}
+	return q, err
 }
 
 // each makes one question of every user that is meant.

@@ -120,7 +120,7 @@ func (b *Broker) walk(ctx context.Context, keys []reachKey, d *api.AccessDiff) e
 	changes := make([]api.AccessChange, len(keys))
 	side := func(k reachKey, now time.Time) *api.CouldUse {
 		for _, x := range h.State.Could(access.Question{User: k.user, App: k.app, AWSRole: k.arn}, now) {
-			could := view.CouldUse(h, x)
+			could := view.CouldUse(h, x, now)
 			return &could
 		}
 		return nil

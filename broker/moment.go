@@ -26,7 +26,8 @@ func moment(field, s string, now time.Time) (at, cut time.Time, err error) {
 func parseMoment(s string, now time.Time) (time.Time, bool) {
 	for _, layout := range []string{time.RFC3339Nano, "2006-01-02T15:04:05", "2006-01-02 15:04:05", "2006-01-02T15:04", "2006-01-02 15:04", time.DateOnly} {
 		if t, err := time.Parse(layout, s); err == nil {
-			return t.UTC(), true
+			t = t.UTC()
+			return t, t.Year() > 0 // RFC 3339, in which the answer says it again, has no year -1
 		}
 	}
 	if n, ok := strings.CutSuffix(s, "d"); ok {

@@ -219,6 +219,25 @@ func (h *History) Ground(c Could, w Way) []Cause {
 	for _, l := range w.Locks {
 		things = append(things, "lock/"+l.LockID)
 	}
+	return h.causes(things)
+}
+
+// RefusalGround lists the events of all that a user held who had no way: what
+// is missing in it, or denies, is the reason.
+func (h *History) RefusalGround(c Could, now time.Time) []Cause {
+	things := []string{"user/" + c.User}
+	if u := h.State.Users[c.User]; u != nil {
+		for _, r := range h.State.Subject(u, now).Roles {
+			things = append(things, "role/"+r.Name)
+			if !r.Standing() {
+				things = append(things, "request/"+r.RequestID)
+			}
+		}
+	}
+	return h.causes(append(things, "app/"+c.App))
+}
+
+func (h *History) causes(things []string) []Cause {
 	var out []Cause
 	for _, t := range things {
 		if cause, ok := h.made[t]; ok && !slices.Contains(out, cause) {

@@ -43,6 +43,8 @@ type CouldUse struct {
 	Ways []Way `json:"ways"`
 	// Refused is why there was no way at all.
 	Refused string `json:"refused,omitempty"`
+	// Because are the events of all that the user held, where there was no way.
+	Because []Cause `json:"because,omitempty"`
 }
 
 // Way is one session that could have been started.

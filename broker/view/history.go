@@ -28,11 +28,14 @@ func UserAccess(h *access.History, q access.Question, now time.Time) api.UserAcc
 }
 
 // CouldUse is one AWS role that a user could, or could not, use.
-func CouldUse(h *access.History, c access.Could) api.CouldUse {
+func CouldUse(h *access.History, c access.Could, now time.Time) api.CouldUse {
 	r := awsRole(c.Reach)
 	out := api.CouldUse{
 		App: c.App, ARN: c.ARN, Name: c.ARN[strings.LastIndexByte(c.ARN, '/')+1:], Usable: c.Usable(), Refused: c.Refused,
 		Roles: list(r.Roles), RequestIDs: r.RequestIDs, ExpiresAt: r.ExpiresAt, Ways: []api.Way{},
+	}
+	if len(c.Ways) == 0 {
+		out.Because = causes(h.RefusalGround(c, now))
 	}
 	for _, w := range c.Ways {
 		way := api.Way{Roles: []string{}, RequestIDs: w.RequestIDs(), Because: causes(h.Ground(c, w))}
