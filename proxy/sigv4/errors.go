@@ -10,7 +10,7 @@ var (
 	// ErrMissing: the request carries no AWS signature at all.
 	ErrMissing = errors.New("request is not signed")
 	// ErrUnsupported: it is signed in a way that postern does not carry
-	// (Signature Version 2, bearer tokens, an unknown algorithm).
+	// (Signature Version 2 but for S3's presigned URLs, bearer tokens, an unknown algorithm).
 	ErrUnsupported = errors.New("signature scheme is not supported")
 	// ErrMalformed: the signature is there and cannot be read without guessing.
 	ErrMalformed = errors.New("signature is malformed")

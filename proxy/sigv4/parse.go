@@ -18,7 +18,8 @@ const defaultExpires = 15 * time.Minute
 
 // Parse reads a request's signature from its Authorization header or its query.
 // It refuses what could be read in two ways: a signature in both places, a
-// parameter given twice, an unknown one. Errors are of type [*Error].
+// parameter given twice, an unknown one. Of Signature Version 2 it reads S3's
+// presigned URLs. Errors are of type [*Error].
 // Parse checks form only; see [Verifier.Verify].
 func Parse(r *http.Request) (*Authorization, error) {
 	m := messageOf(r)
@@ -36,6 +37,11 @@ func Parse(r *http.Request) (*Authorization, error) {
 		return parseHeader(&m, auth[0])
 	case q.present:
 		return parseQuery(&m, q)
+	}
+	if v2, ok, err := queryV2(m.query); err != nil {
+		return nil, err
+	} else if ok {
+		return parseV2(&m, v2)
 	}
 	return nil, &Error{Kind: ErrMissing, Detail: "neither an Authorization header nor X-Amz-Signature in the query"}
 }

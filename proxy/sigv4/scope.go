@@ -143,6 +143,9 @@ type Authorization struct {
 	PayloadHash string
 	Presigned   bool
 	Expires     time.Duration // presigned only
+	// V2: an S3 URL presigned with Signature Version 2. Time is its end, Region
+	// what the host says, us-east-1 where it says nothing.
+	V2 bool
 	// SessionToken is the token that came with the client's key, "" if none.
 	SessionToken string
 	// S3Session: the token came in X-Amz-S3session-Token.

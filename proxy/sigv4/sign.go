@@ -146,7 +146,7 @@ func (s *Signer) prepare(r *http.Request, creds Credentials, in *Authorization, 
 	a := *in
 	now = now.UTC().Truncate(time.Second)
 	a.AccessKeyID, a.Time, a.Date = creds.AccessKeyID, now, now.Format(dateFormat)
-	a.SessionToken, a.S3Session, a.Presigned, a.Expires = creds.SessionToken, creds.S3Session, false, 0
+	a.SessionToken, a.S3Session, a.Presigned, a.Expires, a.V2 = creds.SessionToken, creds.S3Session, false, 0, false
 	if a.Payload == PayloadUndeclared {
 		if !isHex(payloadHash, 64) {
 			return nil, nil, errors.New("sign: the client declared no payload hash: one must be given (HashBody)")
@@ -157,7 +157,9 @@ func (s *Signer) prepare(r *http.Request, creds Credentials, in *Authorization, 
 	}
 	// A presigned URL may declare its hash in the query, where it is about to go.
 	if in.Presigned {
-		m.query, m.mark = stripAuth(m.query), false
+		if m.query, m.mark = stripAuth(m.query), false; in.V2 {
+			m.query = stripV2(m.query)
+		}
 		if in.Payload != PayloadUndeclared && (singleEncoded(in.Service) || len(m.header["X-Amz-Content-Sha256"]) > 0) {
 			a.PayloadHash = in.PayloadHash
 		}

@@ -37,6 +37,9 @@ func (v *Verifier) Verify(r *http.Request, a *Authorization, secret, payloadHash
 		return &Error{Kind: kind, Service: a.Service, Query: a.Presigned, Detail: fmt.Sprintf(format, args...)}
 	}
 	m := messageOf(r)
+	if a.V2 {
+		return verifyV2(&m, a, secret, now)
+	}
 	if !slices.Contains(a.SignedHeaders, "host") {
 		return fail(ErrUnsigned, "host")
 	}
