@@ -80,11 +80,15 @@ func Write(w http.ResponseWriter, r *http.Request, e Error) {
 
 // AccessDenied is the code by which r's protocol says that something is not
 // allowed: "AccessDeniedException" in the JSON and CBOR protocols, so that
-// `except client.exceptions.AccessDeniedException` holds, else "AccessDenied".
+// `except client.exceptions.AccessDeniedException` holds, EC2's own
+// "UnauthorizedOperation", else "AccessDenied".
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html
 func AccessDenied(r *http.Request) string {
 	switch protocolOf(r) {
 	case json10, json11, restJSON, rpcCBOR:
 		return "AccessDeniedException"
+	case ec2Query:
+		return "UnauthorizedOperation"
 	}
 	return "AccessDenied"
 }
