@@ -131,6 +131,7 @@ func startDev(t *testing.T) *runningDev {
 type runningDev struct {
 	ready
 	bin string
+	pid int
 }
 
 func startDevWith(t *testing.T, bin string, flags, env []string) *runningDev {
@@ -168,7 +169,7 @@ func startDevWith(t *testing.T, bin string, flags, env []string) *runningDev {
 		if err != nil {
 			continue
 		}
-		dev := runningDev{bin: bin}
+		dev := runningDev{bin: bin, pid: cmd.Process.Pid}
 		if err := json.Unmarshal(b, &dev.ready); err != nil {
 			t.Fatal(err)
 		}
