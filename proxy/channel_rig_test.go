@@ -81,6 +81,15 @@ func startSession(w http.ResponseWriter, r *http.Request, _ ststest.Key) {
 		fmt.Fprint(w, `{"__type":"TargetNotConnected","message":"i-gone is not connected."}`)
 		return
 	}
+	switch _, operation, _ := strings.Cut(r.Header.Get("X-Amz-Target"), "."); operation {
+	case "DescribeTasks":
+		fmt.Fprint(w, `{"tasks":[{"containers":[{"name":"app","runtimeId":"r1"}]}]}`)
+		return
+	case "ExecuteCommand":
+		fmt.Fprintf(w, `{"clusterArn":"arn:aws:ecs:us-east-1:111122223333:cluster/c","taskArn":"arn:aws:ecs:us-east-1:111122223333:task/c/t","containerName":"app",
+			"session":{"sessionId":"alice-0a1b","tokenValue":%q,"streamUrl":"wss://%s/v1/data-channel/alice-0a1b?role=publish_subscribe"}}`, token, channelHost)
+		return
+	}
 	fmt.Fprintf(w, `{"SessionId":"alice-0a1b","TokenValue":%q,"StreamUrl":"wss://%s/v1/data-channel/alice-0a1b?role=publish_subscribe"}`, token, channelHost)
 }
 

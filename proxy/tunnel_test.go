@@ -28,15 +28,11 @@ import (
 	"github.com/posternhq/postern/proxy/local"
 )
 
-// The real AWS CLI starts a session and the stand-in for its plugin: no
-// NO_PROXY, the plugin's own roots, megabytes both ways, and the whole on record.
-func TestStartSessionWithRealCLI(t *testing.T) {
-	if out, err := exec.Command("aws", "--version").CombinedOutput(); err != nil {
-		t.Skipf("the AWS CLI is needed: %v\n%s", err, out)
-	}
-	f, with := withChannels(t, webSockets(t))
-	r := newRig(t, with)
-	s := r.session()
+// cli runs the real AWS CLI, with the stand-in for its plugin, through a helper:
+// no NO_PROXY, and the plugin's own roots.
+func (r *rig) cli(f *channels, s *events.SessionStarted, args ...string) {
+	t := r.t
+	t.Helper()
 	helper, err := local.New(local.Config{ProxyAddr: r.p.Addr(), ProxyTLS: r.tls("alice"), Dir: filepath.Join(t.TempDir(), "local"),
 		Sessions: []local.Session{{ID: s.SessionID, App: s.App, Region: s.Region}}, Log: zerolog.Nop()})
 	if err != nil {
@@ -51,7 +47,7 @@ func TestStartSessionWithRealCLI(t *testing.T) {
 	if err := os.Symlink(self, filepath.Join(bin, "session-manager-plugin")); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.CommandContext(t.Context(), "aws", "ssm", "start-session", "--target", "i-1")
+	cmd := exec.CommandContext(t.Context(), "aws", args...)
 	cmd.Env = append(os.Environ(), "PATH="+bin+":"+os.Getenv("PATH"), "HOME="+t.TempDir(),
 		"SSL_CERT_FILE="+f.ca.pem(t), "SSL_CERT_DIR="+bin, "NO_PROXY=", "no_proxy=")
 	for _, v := range helper.Env() {
@@ -61,6 +57,35 @@ func TestStartSessionWithRealCLI(t *testing.T) {
 	if err != nil || !strings.Contains(string(out), fmt.Sprintf("echoed %d bytes in session alice-0a1b", pluginBytes)) {
 		t.Fatalf("%v\n%s", err, out)
 	}
+}
+
+func needsCLI(t *testing.T) {
+	t.Helper()
+	if out, err := exec.Command("aws", "--version").CombinedOutput(); err != nil {
+		t.Skipf("the AWS CLI is needed: %v\n%s", err, out)
+	}
+}
+
+// A command in a container, whose call is of another service.
+func TestExecuteCommandWithRealCLI(t *testing.T) {
+	needsCLI(t)
+	f, with := withChannels(t, webSockets(t))
+	r := newRig(t, with)
+	r.cli(f, r.session(), "ecs", "execute-command", "--cluster", "c", "--task", "t", "--interactive", "--command", "/bin/sh")
+	r.clean()
+	o := payloads[*events.AWSTunnelOpened](r.audit())
+	if len(o) != 1 || o[0].StartOperation != "ExecuteCommand" {
+		t.Errorf("%+v", o)
+	}
+}
+
+// A session on an instance: megabytes both ways, and the whole on record.
+func TestStartSessionWithRealCLI(t *testing.T) {
+	needsCLI(t)
+	f, with := withChannels(t, webSockets(t))
+	r := newRig(t, with)
+	s := r.session()
+	r.cli(f, s, "ssm", "start-session", "--target", "i-1")
 	r.clean()
 	es := r.audit()
 	var order []string

@@ -2,6 +2,8 @@ package store_test
 
 import (
 	"fmt"
+	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -61,5 +63,15 @@ func TestTunnelRows(t *testing.T) {
 	}
 	if fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("rows are\n%v, want\n%v", got, want)
+	}
+	// The query of the documentation is one that works.
+	doc, err := os.ReadFile("../../docs/tunnels.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, query, _ := strings.Cut(string(doc), "```sql\n")
+	query, _, _ = strings.Cut(query, "```")
+	if n := count(t, s, "SELECT count() FROM ("+query+")"); n != 2 {
+		t.Errorf("%d rows of the documented query", n)
 	}
 }
