@@ -90,7 +90,7 @@ type AWSRequestDenied struct {
 // AWSRequestFailed is a request that postern could not carry out.
 type AWSRequestFailed struct {
 	AWSRequest
-	// Stage is "body", "credentials" or "forward". "forward" means that AWS may
+	// Stage is "body", "credentials", "record" or "forward". "forward" means that AWS may
 	// have seen it.
 	Stage         string `json:"stage"`
 	Code          string `json:"code"`

@@ -18,6 +18,11 @@ import (
 // (https://github.com/nats-io/nats-architecture-and-design, ADR-50).
 const maxCommit = 500
 
+// minAtomic is the size from which an atomic batch is quicker than as many
+// pipelined publishes: the server makes a store of its own for each batch, which
+// costs about as much as syncing this many messages.
+const minAtomic = 16
+
 // commitTimeout bounds one commit's wait for its acknowledgement.
 const commitTimeout = 10 * time.Second
 
@@ -48,21 +53,35 @@ type pending struct {
 }
 
 func (c *committer) append(ctx context.Context, m *nats.Msg) (uint64, error) {
-	p := &pending{msg: m, done: make(chan struct{})}
 	c.mu.Lock()
-	c.queue = append(c.queue, p)
-	start := !c.running
-	c.running = true
-	c.mu.Unlock()
-	if start {
-		go c.run()
+	if !c.running {
+		// Nobody to share with: straight to the server. Who comes meanwhile queues.
+		c.running = true
+		c.mu.Unlock()
+		seq, err := publish(ctx, c.nc, c.js, []*nats.Msg{m})
+		c.handOver()
+		return seq, err
 	}
+	p := &pending{msg: m, done: make(chan struct{})}
+	c.queue = append(c.queue, p)
+	c.mu.Unlock()
 	select {
 	case <-p.done:
 		return p.seq, p.err
 	case <-ctx.Done():
 		return 0, ctx.Err()
 	}
+}
+
+// handOver ends a turn: what has queued up goes next.
+func (c *committer) handOver() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.queue) == 0 {
+		c.running = false
+		return
+	}
+	go c.run()
 }
 
 func (c *committer) run() {
@@ -85,13 +104,17 @@ func (c *committer) run() {
 func (c *committer) commit(batch []*pending) {
 	ctx, cancel := context.WithTimeout(context.Background(), commitTimeout)
 	defer cancel()
+	if len(batch) < minAtomic {
+		c.each(ctx, batch)
+		return
+	}
 	msgs := make([]*nats.Msg, len(batch))
 	for i, p := range batch {
 		msgs[i] = p.msg
 	}
 	last, err := publish(ctx, c.nc, c.js, msgs)
 	var refused *jetstream.APIError
-	if len(batch) > 1 && errors.As(err, &refused) {
+	if errors.As(err, &refused) {
 		// One event spoiled the batch (a duplicate, say), or more batches are open
 		// than the server likes: nothing was stored, so let each stand for itself.
 		c.each(ctx, batch)
