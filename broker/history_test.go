@@ -430,3 +430,33 @@ func BenchmarkAccessAt(b *testing.B) {
 		})
 	})
 }
+
+// Time alone takes access away: no event says so, and the answer names the
+// approval that had set the end.
+func TestAccessDiffByTime(t *testing.T) {
+	b, j, clk := demoBroker(t)
+	alice, bob, ctx := as(t, b, "alice"), as(t, b, "bob"), t.Context()
+	q, err := alice.CreateRequest(ctx, api.CreateRequest{Roles: []string{"aws-engineer"}, TTL: "1h"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := bob.Review(ctx, q.ID, api.CreateReview{Verdict: "approve"}); err != nil {
+		t.Fatal(err)
+	}
+	end := clk.now().Add(time.Hour)
+	clk.advance(2 * time.Hour)
+	at, id := lastOf[*events.RequestApproved](t, j)
+	d, err := alice.AccessDiff(ctx, at, "now", client.AccessQuestion{User: "alice", AWSRole: adminARN})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(d.Changes) != 1 || d.Changes[0].Effect != "lost" || len(d.Changes[0].Steps) != 1 {
+		t.Fatalf("changes %+v", d.Changes)
+	}
+	if s := d.Changes[0].Steps[0]; !s.Expired || !s.At.Equal(end) || s.Cause.EventID != id || s.Cause.By != "bob" {
+		t.Errorf("step %+v, want the end at %s of approval %s", s, end, id)
+	}
+	if after := d.Changes[0].After; after == nil || after.Refused == "" || len(after.Because) == 0 {
+		t.Errorf("after: %+v", after)
+	}
+}
