@@ -475,3 +475,29 @@ func TestTunnelNeedsNoPermissionOfItsOwn(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+// HTTP/2 has tunnels of another kind, which nobody asks for.
+func TestTunnelOverHTTP2IsRefused(t *testing.T) {
+	f, with := withChannels(t, echoAll)
+	r := newRig(t, with)
+	s := r.session()
+	r.startSession(r.client(s))
+	before := f.connected.Load()
+	tr := &http.Transport{TLSClientConfig: r.tls("alice"), ForceAttemptHTTP2: true, DialContext: r.dial}
+	defer tr.CloseIdleConnections()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodConnect, "https://proxy.test", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Host = channel
+	req.Header.Set("Postern-Session", s.SessionID)
+	resp, err := tr.RoundTrip(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil || resp.ProtoMajor != 2 || resp.StatusCode != http.StatusForbidden || !strings.Contains(string(b), "HTTP/1.1") || f.connected.Load() != before {
+		t.Errorf("%s %d %s, %v", resp.Proto, resp.StatusCode, b, err)
+	}
+}
