@@ -3,6 +3,8 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -24,8 +26,33 @@ import (
 
 // goCalls notes every call of an SDK client, failed ones included.
 type goCalls struct {
-	mu    sync.Mutex
-	calls []clientCall
+	mu       sync.Mutex
+	calls    []clientCall
+	payloads map[string]int // by what X-Amz-Content-Sha256 says of a PUT
+	expect   int            // requests with Expect: 100-continue
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// sent notes in what ways requests are sent: that each was tried is to be seen.
+func (g *goCalls) sent(to http.RoundTripper) http.RoundTripper {
+	return roundTripper(func(r *http.Request) (*http.Response, error) {
+		if r.Method == http.MethodPut {
+			payload := r.Header.Get("X-Amz-Content-Sha256")
+			if len(payload) == 64 {
+				payload = "hash"
+			}
+			g.mu.Lock()
+			g.payloads[payload]++
+			if r.Header.Get("Expect") == "100-continue" {
+				g.expect++
+			}
+			g.mu.Unlock()
+		}
+		return to.RoundTrip(r)
+	})
 }
 
 // note is added before the retries, so it sees a call once.
@@ -54,14 +81,16 @@ type unseekable struct{ io.Reader }
 // goSDK: the AWS SDK for Go with every way it has to declare a payload.
 func (c *clients) goSDK(t *testing.T) {
 	ctx := t.Context()
-	noted := &goCalls{}
+	noted := &goCalls{payloads: map[string]int{}}
 	transport := c.transport(t)
 	web := &http.Client{Transport: transport, Timeout: time.Minute}
 	client := s3.New(s3.Options{
 		Region:      "us-east-1",
 		Credentials: credentials.NewStaticCredentialsProvider(c.vars["AWS_ACCESS_KEY_ID"], c.vars["AWS_SECRET_ACCESS_KEY"], ""),
-		HTTPClient:  web,
+		HTTPClient:  &http.Client{Transport: noted.sent(transport), Timeout: time.Minute},
 		APIOptions:  []func(*smithymiddleware.Stack) error{noted.note},
+
+		RequestChecksumCalculation: aws.RequestChecksumCalculationWhenSupported,
 	})
 	bucket := aws.String("go-sdk")
 	if _, err := client.CreateBucket(ctx, &s3.CreateBucketInput{Bucket: bucket}); err != nil {
@@ -81,8 +110,9 @@ func (c *clients) goSDK(t *testing.T) {
 		{"checksum in a trailer, cannot seek", s3.PutObjectInput{Body: unseekable{bytes.NewReader(content)}, ContentLength: aws.Int64(int64(len(content)))}, nil},
 		{"unsigned payload", s3.PutObjectInput{Body: unseekable{bytes.NewReader(content)}, ContentLength: aws.Int64(int64(len(content)))},
 			[]func(*s3.Options){s3.WithAPIOptions(precomputed), noChecksum}},
-		{"payload hash, no checksum", s3.PutObjectInput{Body: bytes.NewReader(content)}, []func(*s3.Options){noChecksum}},
-		{"payload hash, path style", s3.PutObjectInput{Body: bytes.NewReader(content)}, []func(*s3.Options){noChecksum, func(o *s3.Options) { o.UsePathStyle = true }}},
+		{"no checksum", s3.PutObjectInput{Body: bytes.NewReader(content)}, []func(*s3.Options){noChecksum}},
+		{"payload hash", s3.PutObjectInput{Body: bytes.NewReader(content)}, []func(*s3.Options){noChecksum, declareHash(content)}},
+		{"payload hash, path style", s3.PutObjectInput{Body: bytes.NewReader(content)}, []func(*s3.Options){noChecksum, declareHash(content), func(o *s3.Options) { o.UsePathStyle = true }}},
 		{"expect 100-continue always", s3.PutObjectInput{Body: bytes.NewReader(content)}, []func(*s3.Options){func(o *s3.Options) { o.ContinueHeaderThresholdBytes = 1 }}},
 		{"expect 100-continue never", s3.PutObjectInput{Body: bytes.NewReader(content)}, []func(*s3.Options){func(o *s3.Options) { o.ContinueHeaderThresholdBytes = -1 }}},
 		{"empty", s3.PutObjectInput{Body: bytes.NewReader(nil)}, nil},
@@ -173,7 +203,15 @@ func (c *clients) goSDK(t *testing.T) {
 	t.Logf("%d workers: %.0f calls a second", workers, 2*workers*each/time.Since(started).Seconds())
 	c.goPresigned(t, client, web, bucket)
 	c.recorded(t, noted.calls)
-	t.Logf("%d calls, one attempt each, all on record", len(noted.calls))
+	for _, payload := range []string{"hash", "UNSIGNED-PAYLOAD", "STREAMING-UNSIGNED-PAYLOAD-TRAILER"} {
+		if noted.payloads[payload] < 2 { // one is CreateBucket's
+			t.Errorf("no PUT with %s", payload)
+		}
+	}
+	if noted.expect == 0 {
+		t.Error("no PUT waited for 100-continue")
+	}
+	t.Logf("%d calls, one attempt each, all on record; payloads %v, %d waited for 100-continue", len(noted.calls), noted.payloads, noted.expect)
 }
 
 // goPresigned follows presigned URLs with a plain HTTP client.
@@ -236,4 +274,15 @@ func object(ctx context.Context, client *s3.Client, in *s3.GetObjectInput, opts 
 	}
 	defer out.Body.Close()
 	return io.ReadAll(out.Body)
+}
+
+// declareHash declares a body's SHA-256 in X-Amz-Content-Sha256, which the SDK
+// would not do over HTTPS by itself.
+func declareHash(body []byte) func(*s3.Options) {
+	sum := sha256.Sum256(body)
+	return s3.WithAPIOptions(func(stack *smithymiddleware.Stack) error {
+		return stack.Initialize.Add(smithymiddleware.InitializeMiddlewareFunc("declareHash", func(ctx context.Context, in smithymiddleware.InitializeInput, next smithymiddleware.InitializeHandler) (smithymiddleware.InitializeOutput, smithymiddleware.Metadata, error) {
+			return next.HandleInitialize(v4.SetPayloadHash(ctx, hex.EncodeToString(sum[:])), in)
+		}), smithymiddleware.After)
+	})
 }
