@@ -62,7 +62,7 @@ func parseV2(m *message, p presignedV2) (*Authorization, error) {
 		return nil, &Error{Kind: ErrMalformed, Service: "s3", Query: true, Detail: "query: " + detail}
 	}
 	_, region, ok := hostV2(m.host)
-	if !ok {
+	if !ok || !plain(region) {
 		return nil, &Error{Kind: ErrUnsupported, Query: true, Detail: "Signature Version 2 on a host other than S3's; use " + algHMAC}
 	}
 	if !plain(p.key) {

@@ -128,3 +128,30 @@ func TestPresignedV2Refused(t *testing.T) {
 		t.Errorf("at its time: %v", err)
 	}
 }
+
+func FuzzPresignedV2(f *testing.F) {
+	const query = "?AWSAccessKeyId=AKIAX&Signature=NpgCjnDzrM%2BWFzoENXmpNDUsSn8%3D&Expires=1175139620"
+	f.Add("b.s3.amazonaws.com", "k"+query)
+	f.Add("s3.dualstack.eu-west-1.amazonaws.com", "b"+query+"&uploads&versionId=%31+")
+	f.Add("a.b.s3-us-west-2.amazonaws.com:443", "/"+query+"&response-content-type=%zz&prefix=")
+	f.Add("s3..amazonaws.com", query)
+	f.Fuzz(func(t *testing.T, host, target string) {
+		r := &http.Request{Method: "GET", RequestURI: "/" + target, Host: host, Header: http.Header{}}
+		a, err := Parse(r)
+		if err != nil || !a.V2 {
+			return
+		}
+		if a.Region == "" || a.AccessKeyID == "" || !strings.HasSuffix(strings.Split(strings.ToLower(host), ":")[0], ".amazonaws.com") {
+			t.Fatalf("incomplete, or for a host that is not S3's: %q %+v", host, a)
+		}
+		if err := new(Verifier).Verify(r, a, "a secret nobody has", "", a.Time); err == nil {
+			t.Fatalf("verified: %q %q", host, target)
+		}
+		if _, err := new(Signer).Sign(r, Credentials{AccessKeyID: "ASIAX", SecretAccessKey: "s"}, a, "", a.Time); err != nil {
+			return // a path that cannot be sent unchanged
+		}
+		if _, ok, _ := queryV2(r.URL.RawQuery); ok {
+			t.Fatalf("the old signature goes on: %q", r.URL.RawQuery)
+		}
+	})
+}
