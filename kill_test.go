@@ -224,12 +224,12 @@ func TestKilledPartsLoseNothing(t *testing.T) {
 		}
 		return true
 	})
-	// What a proxy has not yet told of dies with it: at most one call a client for
-	// each kill of the proxy, or of the stream before it.
-	if most := 4 * 8; unknown > most {
+	// The outcomes of the last 20 ms, which wait for company, and of the calls that
+	// run die with a proxy: a few a client for each kill of it, or of the stream
+	// before it. CloudTrail tells them.
+	if most := 4 * 8 * 4; unknown > most {
 		t.Errorf("%d successes have no outcome; four kills under 8 clients can leave %d", unknown, most)
 	}
-
 	for _, key := range stored {
 		if admitted[key] == 0 {
 			t.Errorf("AWS has %s, which was never admitted", key)

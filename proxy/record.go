@@ -19,7 +19,7 @@ const (
 	// how many of them wait at most. A commit that is under way delays the next
 	// one, so a completed event sent at once would make the client's next request
 	// wait for the disk twice.
-	hold    = 100 * time.Millisecond
+	hold    = 20 * time.Millisecond
 	company = 256
 	// backlog bounds the denials that wait for a journal that does not answer.
 	// What was admitted is always kept: while the journal is down, nothing new is.

@@ -291,7 +291,11 @@ func (c *call) denyDecision(d *grants.Decision) {
 			n.next += " " + s.App
 		}
 	case grants.CauseRule:
-		n.next = `postern request create --roles ROLE --reason "…"`
+		role, hint := "ROLE", ` (postern apps ls lists roles to ask for)`
+		if s := d.Session(); s != nil && len(s.Requestable) > 0 {
+			role, hint = s.Requestable[0], ""
+		}
+		n.next = fmt.Sprintf(`postern request create --roles %s --reason "…"%s`, role, hint)
 	case grants.CauseStale:
 		// A retry mends this as soon as the proxy has caught up.
 		n.code, n.status = "ServiceUnavailable", http.StatusServiceUnavailable
