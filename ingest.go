@@ -1,15 +1,18 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/posternhq/postern/auditor/client"
 )
@@ -21,49 +24,68 @@ type ingested struct {
 	Records  int64 `json:"records"`
 }
 
-// ingest sends CloudTrail files to the auditor, one after the other. A file
-// that it rejects is told of and does not stop the others.
+// uploads is how many files are on their way at once: each waits until the
+// auditor has all of its records in its tables.
+const uploads = 32
+
+// ingest sends CloudTrail files to the auditor. A file that it rejects is told of
+// and does not stop the others.
 func (c *cli) ingest(cmd *cobra.Command, a *client.Client, args []string) error {
+	var mu sync.Mutex // guards total and stderr
 	var total ingested
 	tty := isTerminal(c.stderr)
+	group, ctx := errgroup.WithContext(cmd.Context())
+	group.SetLimit(uploads)
 	one := func(path string) error {
 		f, err := os.Open(path)
 		if err != nil {
 			return err
 		}
 		defer f.Close()
-		got, err := a.Ingest(cmd.Context(), path, f, func(p client.Ingested) {
-			if tty {
-				fmt.Fprintf(c.stderr, "\r\033[K%d files, %d records: %s", total.Files, total.Records+int64(p.Records), filepath.Base(path))
-			}
-		})
+		got, err := a.Ingest(ctx, path, f, nil)
 		if err != nil {
 			return fmt.Errorf("%s: %w", path, err)
 		}
+		mu.Lock()
+		defer mu.Unlock()
 		total.Files++
 		total.Records += int64(got.Records)
+		if tty {
+			fmt.Fprintf(c.stderr, "\r\033[K%d files, %d records: %s", total.Files, total.Records, filepath.Base(path))
+		}
 		if got.Rejected != "" {
 			total.Rejected++
 			c.say("%s: set aside: %s", path, got.Rejected)
 		}
 		return nil
 	}
+	var walked error
 	for _, root := range args {
 		if strings.HasPrefix(root, "s3://") {
-			return errors.New("s3:// is not read yet: fetch the files (aws s3 sync) and give their folder")
+			walked = errors.New("s3:// is not read yet: fetch the files (aws s3 sync) and give their folder")
+			break
 		}
-		err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
-			if err != nil {
+		walked = filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+			switch {
+			case err != nil:
 				return err
-			}
-			if d.IsDir() || path != root && !strings.HasSuffix(path, ".json.gz") && !strings.HasSuffix(path, ".json") {
+			case ctx.Err() != nil:
+				return context.Cause(ctx)
+			case d.IsDir() || path != root && !strings.HasSuffix(path, ".json.gz") && !strings.HasSuffix(path, ".json"):
 				return nil
 			}
-			return one(path)
+			group.Go(func() error { return one(path) })
+			return nil
 		})
-		if err != nil {
-			return err
+		if walked != nil {
+			break
 		}
+	}
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	if walked != nil {
+		return walked
 	}
 	if tty {
 		fmt.Fprint(c.stderr, "\r\033[K")
