@@ -240,6 +240,7 @@ func stamp(t time.Time) string {
 // start waits until the store has what the streams had when it was called, so
 // that every verdict that was ever said is known, and then reads what is open.
 func (j *judge) start(ctx context.Context) error {
+	j.setStarted(false) // a start before this one may have failed half-way
 	last := map[string]uint64{}
 	for _, stream := range events.Streams() {
 		n, err := j.a.c.Journal.Last(ctx, stream)
@@ -250,16 +251,17 @@ func (j *judge) start(ctx context.Context) error {
 	}
 	for stream, n := range last {
 		for j.a.Floor(stream) < n {
-			if !sleep(ctx, 20*time.Millisecond) {
+			select {
+			case <-j.in: // it is stored, and read below; whoever brought it goes on
+			case <-time.After(20 * time.Millisecond):
+			case <-ctx.Done():
 				return ctx.Err()
 			}
 		}
 	}
 	// What is stored from here on is handed over; what was before is read below.
 	// An entry may come both ways: the state doesn't mind.
-	j.mu.Lock()
-	j.started = true
-	j.mu.Unlock()
+	j.setStarted(true)
 	for _, stream := range []string{events.Access, events.Audit, events.CloudTrail} {
 		j.done[stream] = j.a.Floor(stream)
 	}
@@ -278,6 +280,12 @@ func (j *judge) start(ctx context.Context) error {
 		}
 	}
 	return j.restoreRecords(ctx, conn, now)
+}
+
+func (j *judge) setStarted(is bool) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.started = is
 }
 
 func (j *judge) restoreScope(ctx context.Context, conn driver.Conn) error {
