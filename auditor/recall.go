@@ -71,20 +71,7 @@ func recallRequests(ctx context.Context, conn driver.Conn, records []correlate.R
 			keys = append(keys, r.AccessKeyID)
 		}
 	}
-	rows, err := conn.Query(ctx, `SELECT recipient_account_id, event_id, verdict FROM cloudtrail WHERE event_time BETWEEN `+stamp(from)+` AND `+stamp(to)+` AND event_id IN (?) AND verdict != ''`, events)
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var id correlate.RecordID
-		var verdict string
-		if err := rows.Scan(&id.Account, &id.EventID, &verdict); err != nil {
-			return err
-		}
-		f.Judged[id] = verdict
-	}
-	if err := rows.Err(); err != nil {
+	if err := judged(ctx, conn, f.Judged, `event_time BETWEEN `+stamp(from)+` AND `+stamp(to)+` AND event_id IN (?)`, events); err != nil {
 		return err
 	}
 	span := `received_at BETWEEN ` + stamp(from.Add(-recallSpan)) + ` AND ` + stamp(to.Add(recallSpan))
@@ -232,6 +219,25 @@ func credentials(ctx context.Context, conn driver.Conn, condition string, args .
 	return out, rows.Err()
 }
 
+// judged reads which of the records that a condition on event ids selects have a
+// verdict.
+func judged(ctx context.Context, conn driver.Conn, into map[correlate.RecordID]string, condition string, ids []string) error {
+	rows, err := conn.Query(ctx, `SELECT recipient_account_id, event_id, verdict FROM cloudtrail WHERE verdict != '' AND `+condition, ids)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var id correlate.RecordID
+		var verdict string
+		if err := rows.Scan(&id.Account, &id.EventID, &verdict); err != nil {
+			return err
+		}
+		into[id] = verdict
+	}
+	return rows.Err()
+}
+
 // stamp writes a time as SQL, exact to the microsecond.
 func stamp(t time.Time) string {
 	return fmt.Sprintf("fromUnixTimestamp64Micro(%d, 'UTC')", max(0, t.UnixMicro()))
@@ -345,20 +351,7 @@ func (j *judge) addUnjudged(ctx context.Context, conn driver.Conn, batch []corre
 		for _, r := range chunk {
 			ids = append(ids, r.EventID)
 		}
-		rows, err := conn.Query(ctx, `SELECT recipient_account_id, event_id, verdict FROM cloudtrail WHERE event_id IN (?) AND verdict != ''`, ids)
-		if err != nil {
-			return err
-		}
-		defer rows.Close()
-		for rows.Next() {
-			var id correlate.RecordID
-			var verdict string
-			if err := rows.Scan(&id.Account, &id.EventID, &verdict); err != nil {
-				return err
-			}
-			f.Judged[id] = verdict
-		}
-		if err := rows.Err(); err != nil {
+		if err := judged(ctx, conn, f.Judged, `event_id IN (?)`, ids); err != nil {
 			return err
 		}
 	}
