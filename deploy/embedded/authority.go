@@ -17,7 +17,7 @@ import (
 // server runs, by whoever holds the account's seed, with no user list to edit.
 // The seeds are the whole state; every JWT follows from them.
 type authority struct {
-	operator, system, account, outside nkeys.KeyPair
+	operator, system, account, outside, sealed nkeys.KeyPair
 }
 
 // openAuthority reads the seeds under dir, or makes them (0600).
@@ -32,6 +32,7 @@ func openAuthority(dir string) (*authority, error) {
 		{"system.nk", &a.system, nkeys.CreateAccount},
 		{"account.nk", &a.account, nkeys.CreateAccount},
 		{"outside.nk", &a.outside, nkeys.CreateAccount},
+		{"sealed.nk", &a.sealed, nkeys.CreateAccount},
 	} {
 		seed, err := keepSecret(filepath.Join(dir, k.file), func() ([]byte, error) {
 			pair, err := k.make()
@@ -70,10 +71,11 @@ func (a *authority) operatorClaims() (*jwt.OperatorClaims, error) {
 }
 
 // accounts returns the accounts' JWTs by public key: postern's own, which holds
-// the streams; the one of outside consumers; and the server's system account.
+// the streams; the one of outside consumers; the one of the brokers' sealed
+// values; and the server's system account.
 func (a *authority) accounts() (map[string]string, error) {
 	ids := map[string]string{}
-	for name, pair := range map[string]nkeys.KeyPair{"SYS": a.system, "POSTERN": a.account, "OUTSIDE": a.outside} {
+	for name, pair := range map[string]nkeys.KeyPair{"SYS": a.system, "POSTERN": a.account, "OUTSIDE": a.outside, "SEALED": a.sealed} {
 		id, err := pair.PublicKey()
 		if err != nil {
 			return nil, err
@@ -81,9 +83,12 @@ func (a *authority) accounts() (map[string]string, error) {
 		ids[name] = id
 	}
 	system, own, outside := jwt.NewAccountClaims(ids["SYS"]), jwt.NewAccountClaims(ids["POSTERN"]), jwt.NewAccountClaims(ids["OUTSIDE"])
-	own.Limits.JetStreamLimits = jwt.JetStreamLimits{
-		MemoryStorage: jwt.NoLimit, DiskStorage: jwt.NoLimit,
-		Streams: jwt.NoLimit, Consumer: jwt.NoLimit, MaxAckPending: jwt.NoLimit,
+	sealed := jwt.NewAccountClaims(ids["SEALED"])
+	for _, c := range []*jwt.AccountClaims{own, sealed} {
+		c.Limits.JetStreamLimits = jwt.JetStreamLimits{
+			MemoryStorage: jwt.NoLimit, DiskStorage: jwt.NoLimit,
+			Streams: jwt.NoLimit, Consumer: jwt.NoLimit, MaxAckPending: jwt.NoLimit,
+		}
 	}
 	for _, subject := range outsideSubjects() {
 		s := jwt.Subject(subject)
@@ -98,7 +103,7 @@ func (a *authority) accounts() (map[string]string, error) {
 		outside.Imports.Add(&jwt.Import{Name: subject, Subject: s, Account: ids["POSTERN"], Type: jwt.Service, Token: token})
 	}
 	jwts := map[string]string{}
-	for name, c := range map[string]*jwt.AccountClaims{"SYS": system, "POSTERN": own, "OUTSIDE": outside} {
+	for name, c := range map[string]*jwt.AccountClaims{"SYS": system, "POSTERN": own, "OUTSIDE": outside, "SEALED": sealed} {
 		c.Name = name
 		token, err := c.Encode(a.operator)
 		if err != nil {
@@ -141,10 +146,7 @@ func (a *authority) mint(name string, perms Permissions, ttl time.Duration) ([]b
 	if ttl > 0 {
 		c.Expires = time.Now().Add(ttl).Unix()
 	}
-	account := a.account
-	if perms.outside {
-		account = a.outside
-	}
+	account := map[account]nkeys.KeyPair{ownAccount: a.account, outsideAccount: a.outside, sealedAccount: a.sealed}[perms.in]
 	token, err := c.Encode(account)
 	if err != nil {
 		return nil, fmt.Errorf("sign nats credentials for %s: %w", name, err)

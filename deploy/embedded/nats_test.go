@@ -74,7 +74,7 @@ func TestNATSSecretsArePrivate(t *testing.T) {
 	dir := t.TempDir()
 	newNATS(t, dir)
 	files, err := filepath.Glob(filepath.Join(dir, "keys", "*"))
-	if err != nil || len(files) != 4 {
+	if err != nil || len(files) != 5 {
 		t.Fatalf("keys: %v, %v", files, err)
 	}
 	for _, f := range files {

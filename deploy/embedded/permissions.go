@@ -15,8 +15,17 @@ import "slices"
 type Permissions struct {
 	Pub, Sub []string
 
-	outside bool // the account is the one without streams
+	in account // nothing: postern's own, which holds the streams
 }
+
+// account is one of the embedded server's.
+type account int
+
+const (
+	ownAccount     account = iota
+	outsideAccount         // without streams
+	sealedAccount          // the brokers' alone
+)
 
 // Broker may record decisions and read them back.
 func Broker() Permissions {
@@ -43,7 +52,7 @@ func Auditor() Permissions {
 // filter and take that consumer's messages away. Making consumers is withheld
 // because of the deliver subject, see [Permissions].
 func Consumer(name, stream string) Permissions {
-	return Permissions{outside: true, Pub: []string{
+	return Permissions{in: outsideAccount, Pub: []string{
 		"$JS.API.INFO",
 		"$JS.API.CONSUMER.INFO." + stream + "." + name,
 		"$JS.API.CONSUMER.MSG.NEXT." + stream + "." + name,
@@ -59,6 +68,13 @@ func outsideSubjects() []string { return Consumer("*", "*").Pub }
 // Admin may do everything in postern's account: streams are made with it.
 func Admin() Permissions {
 	return Permissions{Pub: []string{">"}, Sub: []string{">"}}
+}
+
+// Sealed may do everything in the account that holds the brokers' sealed values
+// and nothing else. It is an account of its own because whoever may read a
+// stream can have messages written to any subject of that stream's account.
+func Sealed() Permissions {
+	return Permissions{in: sealedAccount, Pub: []string{">"}, Sub: []string{">"}}
 }
 
 // read is what nats.go's jetstream package asks of the server to read one

@@ -265,3 +265,38 @@ func wantSeed(t *testing.T, c jetstream.Consumer) jetstream.Msg {
 	}
 	return msg
 }
+
+// The sealed values lie where nobody's credentials but the brokers' reach, the
+// administrator's of the streams included.
+func TestSealedIsApart(t *testing.T) {
+	n := embeddedtest.StartNATS(t)
+	ctx := t.Context()
+	js, err := jetstream.New(embeddedtest.Connect(t, n, "sealed", embedded.Sealed()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	kv, err := js.CreateKeyValue(ctx, jetstream.KeyValueConfig{Bucket: "secrets"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := kv.PutString(ctx, "ca", "sealed"); err != nil {
+		t.Fatal(err)
+	}
+	admin := embeddedtest.Connect(t, n, "admin", embedded.Admin())
+	ajs, err := jetstream.New(admin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ajs.KeyValue(ctx, "secrets"); !errors.Is(err, jetstream.ErrBucketNotFound) {
+		t.Errorf("the streams' administrator sees the bucket: %v", err)
+	}
+	if err := admin.Publish("$KV.secrets.ca", []byte("overwritten")); err != nil {
+		t.Fatal(err)
+	}
+	if err := admin.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if e, err := kv.Get(ctx, "ca"); err != nil || string(e.Value()) != "sealed" {
+		t.Errorf("after somebody else wrote there: %v, %v", e, err)
+	}
+}

@@ -1,0 +1,82 @@
+package sealed
+
+import (
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+)
+
+// Key seals the store: 32 bytes, which text and files hold in base64.
+type Key []byte
+
+const keySize = 32
+
+// NewKey makes a key.
+func NewKey() Key {
+	k := make(Key, keySize)
+	rand.Read(k) // never fails: crypto/rand
+	return k
+}
+
+// ParseKey reads a key's text.
+func ParseKey(text string) (Key, error) {
+	k, err := base64.StdEncoding.DecodeString(strings.TrimSpace(text))
+	if err != nil || len(k) != keySize {
+		return nil, fmt.Errorf("a seal key is %d random bytes in base64: make one with openssl rand -base64 %d", keySize, keySize)
+	}
+	return k, nil
+}
+
+// ReadKey reads a key from a file that nobody but its owner may read.
+func ReadKey(path string) (Key, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, fmt.Errorf("seal key: %w", err)
+	}
+	if loose := info.Mode().Perm() & 0o077; loose != 0 && runtime.GOOS != "windows" {
+		return nil, fmt.Errorf("seal key: %s has mode %04o and others may read it: chmod 600 it, and think about replacing it", path, info.Mode().Perm())
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("seal key: %w", err)
+	}
+	k, err := ParseKey(string(text))
+	if err != nil {
+		return nil, fmt.Errorf("seal key: %s: %w", path, err)
+	}
+	return k, nil
+}
+
+// KeepKey reads a key's file or, where there is none, makes a key and writes
+// it. Of several that do so at once, all get the same.
+func KeepKey(path string) (Key, error) {
+	if _, err := os.Stat(path); err == nil || !errors.Is(err, fs.ErrNotExist) {
+		return ReadKey(path)
+	}
+	dir := filepath.Dir(path)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("seal key: %w", err)
+	}
+	f, err := os.CreateTemp(dir, ".seal-*") // made 0600
+	if err != nil {
+		return nil, fmt.Errorf("seal key: %w", err)
+	}
+	defer os.Remove(f.Name())
+	_, err = fmt.Fprintln(f, base64.StdEncoding.EncodeToString(NewKey()))
+	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
+		// A link, unlike a rename, does not replace what is there.
+		if err = os.Link(f.Name(), path); errors.Is(err, fs.ErrExist) {
+			err = nil
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("seal key: %w", err)
+	}
+	return ReadKey(path)
+}
