@@ -9,6 +9,13 @@ type User struct {
 	Traits map[string][]string `json:"traits,omitempty"`
 	// Disabled users cannot sign in or start sessions.
 	Disabled bool `json:"disabled,omitempty"`
+	// Connector is where the user signs in; empty is with a password here. What
+	// the provider said of such a user holds until ExpiresAt.
+	Connector string     `json:"connector,omitempty"`
+	ExpiresAt *time.Time `json:"expires_at,omitempty"`
+	// SigninID is the sign-in at the connector that made the user so. None
+	// counts twice.
+	SigninID string `json:"signin_id,omitempty"`
 }
 
 // UserCreated says that a user exists from now on.
@@ -48,8 +55,12 @@ func (e *UserPasswordChanged) Thing() string   { return "user/" + e.Name }
 // SigninSucceeded says that a user proved who they are and got a certificate.
 type SigninSucceeded struct {
 	User string `json:"user"`
-	// Method is "password", "identity_file", later "oidc", "saml".
-	Method            string    `json:"method"`
+	// Method is "password", "identity_file", "oidc" or "saml".
+	Method string `json:"method"`
+	// Connector is the name of the identity provider's.
+	Connector string `json:"connector,omitempty"`
+	// SecondFactor is the id of the factor that was used besides.
+	SecondFactor      string    `json:"second_factor,omitempty"`
 	ClientAddr        string    `json:"client_addr,omitempty"`
 	CertificateSerial string    `json:"certificate_serial"`
 	ExpiresAt         time.Time `json:"expires_at"`
@@ -59,6 +70,7 @@ type SigninSucceeded struct {
 type SigninFailed struct {
 	User       string `json:"user"`
 	Method     string `json:"method"`
+	Connector  string `json:"connector,omitempty"`
 	ClientAddr string `json:"client_addr,omitempty"`
 	Reason     string `json:"reason"`
 }

@@ -10,6 +10,17 @@ func (*UserPasswordChanged) Type() Type { return TypeUserPasswordChanged }
 func (*SigninSucceeded) Type() Type { return TypeSigninSucceeded }
 func (*SigninFailed) Type() Type    { return TypeSigninFailed }
 
+func (*CredentialInvited) Type() Type       { return TypeCredentialInvited }
+func (*CredentialEnrolled) Type() Type      { return TypeCredentialEnrolled }
+func (*CredentialFactorAdded) Type() Type   { return TypeCredentialFactorAdded }
+func (*CredentialFactorRemoved) Type() Type { return TypeCredentialFactorRemoved }
+func (*CredentialFactorUsed) Type() Type    { return TypeCredentialFactorUsed }
+func (*SigninRevoked) Type() Type           { return TypeSigninRevoked }
+func (*ConnectorCreated) Type() Type        { return TypeConnectorCreated }
+func (*ConnectorUpdated) Type() Type        { return TypeConnectorUpdated }
+func (*ConnectorDeleted) Type() Type        { return TypeConnectorDeleted }
+func (*ClusterSettingsUpdated) Type() Type  { return TypeClusterSettingsUpdated }
+
 func (*RoleCreated) Type() Type { return TypeRoleCreated }
 func (*RoleUpdated) Type() Type { return TypeRoleUpdated }
 func (*RoleDeleted) Type() Type { return TypeRoleDeleted }

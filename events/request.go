@@ -108,6 +108,10 @@ type SessionStarted struct {
 	StartedAt  time.Time `json:"started_at"`
 	ExpiresAt  time.Time `json:"expires_at"`
 	ClientAddr string    `json:"client_addr,omitempty"`
+	// Certificate is the serial of the certificate that it was started with, and
+	// SecondFactor the event that proved one for it.
+	Certificate  string `json:"certificate_serial,omitempty"`
+	SecondFactor string `json:"second_factor_event,omitempty"`
 }
 
 // RoleRef names a role at one revision.

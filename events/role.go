@@ -16,6 +16,9 @@ type RoleOptions struct {
 	// MaxSessionTTL in seconds; the shortest among a user's roles wins; 0
 	// means the cluster's default.
 	MaxSessionTTL int64 `json:"max_session_ttl_seconds,omitempty"`
+	// RequireSessionMFA asks for a second factor at the start of every session
+	// that the role allows.
+	RequireSessionMFA bool `json:"require_session_mfa,omitempty"`
 }
 
 // RoleConditions is one side, allow or deny, of a role. Deny wins.

@@ -28,6 +28,19 @@ const (
 
 	TypeSigninSucceeded Type = "io.postern.signin.succeeded.v1"
 	TypeSigninFailed    Type = "io.postern.signin.failed.v1"
+	TypeSigninRevoked   Type = "io.postern.signin.revoked.v1"
+
+	TypeCredentialInvited       Type = "io.postern.credential.invited.v1"
+	TypeCredentialEnrolled      Type = "io.postern.credential.enrolled.v1"
+	TypeCredentialFactorAdded   Type = "io.postern.credential.factor_added.v1"
+	TypeCredentialFactorRemoved Type = "io.postern.credential.factor_removed.v1"
+	TypeCredentialFactorUsed    Type = "io.postern.credential.factor_used.v1"
+
+	TypeConnectorCreated Type = "io.postern.connector.created.v1"
+	TypeConnectorUpdated Type = "io.postern.connector.updated.v1"
+	TypeConnectorDeleted Type = "io.postern.connector.deleted.v1"
+
+	TypeClusterSettingsUpdated Type = "io.postern.cluster_settings.updated.v1"
 
 	TypeRoleCreated Type = "io.postern.role.created.v1"
 	TypeRoleUpdated Type = "io.postern.role.updated.v1"
@@ -73,7 +86,9 @@ const (
 func Types() []Type {
 	return []Type{
 		TypeUserCreated, TypeUserUpdated, TypeUserDeleted, TypeUserPasswordChanged,
-		TypeSigninSucceeded, TypeSigninFailed,
+		TypeSigninSucceeded, TypeSigninFailed, TypeSigninRevoked,
+		TypeCredentialInvited, TypeCredentialEnrolled, TypeCredentialFactorAdded, TypeCredentialFactorRemoved, TypeCredentialFactorUsed,
+		TypeConnectorCreated, TypeConnectorUpdated, TypeConnectorDeleted, TypeClusterSettingsUpdated,
 		TypeRoleCreated, TypeRoleUpdated, TypeRoleDeleted,
 		TypeAppCreated, TypeAppUpdated, TypeAppDeleted,
 		TypeRequestCreated, TypeRequestReviewed, TypeRequestApproved, TypeRequestDenied, TypeRequestExpired, TypeRequestDropped,
@@ -103,6 +118,26 @@ func (t Type) New() (Payload, error) {
 		return &SigninSucceeded{}, nil
 	case TypeSigninFailed:
 		return &SigninFailed{}, nil
+	case TypeCredentialInvited:
+		return &CredentialInvited{}, nil
+	case TypeCredentialEnrolled:
+		return &CredentialEnrolled{}, nil
+	case TypeCredentialFactorAdded:
+		return &CredentialFactorAdded{}, nil
+	case TypeCredentialFactorRemoved:
+		return &CredentialFactorRemoved{}, nil
+	case TypeCredentialFactorUsed:
+		return &CredentialFactorUsed{}, nil
+	case TypeSigninRevoked:
+		return &SigninRevoked{}, nil
+	case TypeConnectorCreated:
+		return &ConnectorCreated{}, nil
+	case TypeConnectorUpdated:
+		return &ConnectorUpdated{}, nil
+	case TypeConnectorDeleted:
+		return &ConnectorDeleted{}, nil
+	case TypeClusterSettingsUpdated:
+		return &ClusterSettingsUpdated{}, nil
 	case TypeRoleCreated:
 		return &RoleCreated{}, nil
 	case TypeRoleUpdated:
