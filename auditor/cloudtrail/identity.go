@@ -1,80 +1,41 @@
 package cloudtrail
 
-import (
-	"encoding/json"
-	"strings"
-)
+import "strings"
 
 // Identity is a record's userIdentity.
 type Identity struct {
-	Type        text    `json:"type"`
-	PrincipalID text    `json:"principalId"`
-	ARN         text    `json:"arn"`
-	AccountID   text    `json:"accountId"`
-	AccessKeyID text    `json:"accessKeyId"`
-	UserName    text    `json:"userName"`
-	InvokedBy   text    `json:"invokedBy"`
-	Session     session `json:"sessionContext"`
-	OnBehalfOf  behalf  `json:"onBehalfOf"`
+	Type        string
+	PrincipalID string
+	ARN         string
+	AccountID   string
+	AccessKeyID string
+	UserName    string
+	InvokedBy   string
+	Session     Session
+	OnBehalfOf  Behalf
 }
 
-type session struct {
-	SourceIdentity text   `json:"sourceIdentity"`
-	Issuer         issuer `json:"sessionIssuer"`
+// Session is its sessionContext.
+type Session struct {
+	SourceIdentity string
+	Issuer         Issuer
 }
 
-type issuer struct {
-	Type     text `json:"type"`
-	ARN      text `json:"arn"`
-	UserName text `json:"userName"`
+// Issuer is its sessionContext.sessionIssuer.
+type Issuer struct {
+	Type     string
+	ARN      string
+	UserName string
 }
 
-type behalf struct {
-	UserID text `json:"userId"`
-}
-
-// UnmarshalJSON passes over an identity of an unexpected form.
-func (i *Identity) UnmarshalJSON(b []byte) error {
-	type plain Identity
-	var p plain
-	if json.Unmarshal(b, &p) == nil {
-		*i = Identity(p)
-	}
-	return nil
-}
-
-func (s *session) UnmarshalJSON(b []byte) error {
-	type plain session
-	var p plain
-	if json.Unmarshal(b, &p) == nil {
-		*s = session(p)
-	}
-	return nil
-}
-
-func (s *issuer) UnmarshalJSON(b []byte) error {
-	type plain issuer
-	var p plain
-	if json.Unmarshal(b, &p) == nil {
-		*s = issuer(p)
-	}
-	return nil
-}
-
-func (s *behalf) UnmarshalJSON(b []byte) error {
-	type plain behalf
-	var p plain
-	if json.Unmarshal(b, &p) == nil {
-		*s = behalf(p)
-	}
-	return nil
-}
+// Behalf is its onBehalfOf.
+type Behalf struct{ UserID string }
 
 // RoleSession takes an assumed role's identity apart:
 // arn:PARTITION:sts::ACCOUNT:assumed-role/ROLE/SESSION, where ROLE is the
 // role's name without its path. ok is false for every other kind of ARN.
 func (i *Identity) RoleSession() (account, role, session string, ok bool) {
-	p := strings.SplitN(string(i.ARN), ":", 6)
+	p := strings.SplitN(i.ARN, ":", 6)
 	if len(p) != 6 || p[0] != "arn" || p[2] != "sts" {
 		return "", "", "", false
 	}
@@ -88,7 +49,7 @@ func (i *Identity) RoleSession() (account, role, session string, ok bool) {
 // RoleARN is the ARN of the IAM role behind an assumed role, with its path.
 func (i *Identity) RoleARN() string {
 	if i.Session.Issuer.Type == "Role" {
-		return string(i.Session.Issuer.ARN)
+		return i.Session.Issuer.ARN
 	}
 	return ""
 }
@@ -112,7 +73,7 @@ func (i *Identity) RoleARN() string {
 // whole; nothing is found by searching inside a string.
 func (i *Identity) User() (name, rule string) {
 	if s := i.Session.SourceIdentity; s != "" {
-		return string(s), "source_identity"
+		return s, "source_identity"
 	}
 	switch i.Type {
 	case "AssumedRole":
@@ -123,30 +84,30 @@ func (i *Identity) User() (name, rule string) {
 		return "root", "root"
 	case "IdentityCenterUser":
 		if i.OnBehalfOf.UserID != "" {
-			return string(i.OnBehalfOf.UserID), "on_behalf_of"
+			return i.OnBehalfOf.UserID, "on_behalf_of"
 		}
 	case "FederatedUser":
-		if s := afterARN(string(i.ARN), "federated-user"); s != "" {
+		if s := afterARN(i.ARN, "federated-user"); s != "" {
 			return s, "arn"
 		}
 	case "AWSService", "":
 		if i.InvokedBy != "" && i.UserName == "" {
-			return string(i.InvokedBy), "invoked_by"
+			return i.InvokedBy, "invoked_by"
 		}
 	}
 	switch i.Type {
 	case "AssumedRole", "FederatedUser", "AWSAccount":
-		if _, s, ok := strings.Cut(string(i.PrincipalID), ":"); ok && s != "" {
+		if _, s, ok := strings.Cut(i.PrincipalID, ":"); ok && s != "" {
 			return s, "principal_id"
 		}
 	}
 	if i.UserName != "" {
-		return string(i.UserName), "user_name"
+		return i.UserName, "user_name"
 	}
-	if s := afterARN(string(i.ARN), "user"); s != "" {
+	if s := afterARN(i.ARN, "user"); s != "" {
 		return s[strings.LastIndexByte(s, '/')+1:], "arn"
 	}
-	if _, s, ok := strings.Cut(string(i.PrincipalID), ":"); ok && s != "" {
+	if _, s, ok := strings.Cut(i.PrincipalID, ":"); ok && s != "" {
 		return s, "principal_id"
 	}
 	return "", ""

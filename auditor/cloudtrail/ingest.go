@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -56,11 +55,8 @@ type Result struct {
 func (g *Ingester) File(ctx context.Context, name string, r io.Reader, progress func(records int)) (Result, error) {
 	res := Result{File: name}
 	p := &publisher{g: g, ctx: ctx}
-	err := Read(r, func(position int, record []byte) error {
-		e, err := received(name, position, record)
-		if err != nil {
-			return err
-		}
+	err := Read(r, func(position int, raw []byte, record *Record) error {
+		e := received(name, position, raw, record)
 		res.Records++
 		if progress != nil && res.Records%500 == 0 {
 			progress(res.Records)
@@ -104,12 +100,8 @@ var accountOf = regexp.MustCompile(`^(\d{12})_CloudTrail`)
 // received makes the event of a record. Its id is the record's own, so that a
 // record delivered twice is on the stream once, within the stream's window for
 // doubles.
-func received(name string, position int, record []byte) (events.Event, error) {
-	r, err := Parse(record)
-	if err != nil {
-		return events.Event{}, err
-	}
-	account := string(r.RecipientAccountID)
+func received(name string, position int, raw []byte, r *Record) events.Event {
+	account := r.RecipientAccountID
 	if account == "" {
 		if m := accountOf.FindStringSubmatch(path.Base(name)); m != nil {
 			account = m[1]
@@ -117,28 +109,28 @@ func received(name string, position int, record []byte) (events.Event, error) {
 	}
 	d := &events.CloudTrailRecordReceived{
 		RecipientAccountID: account,
-		EventID:            string(r.EventID),
-		Region:             string(r.AWSRegion),
-		EventSource:        string(r.EventSource),
+		EventID:            r.EventID,
+		Region:             r.AWSRegion,
+		EventSource:        r.EventSource,
 		File:               name,
 		Position:           position,
-		Record:             bytes.Clone(record),
+		Record:             bytes.Clone(raw),
 	}
-	if !travelsWhole(record) {
-		d.Raw = string(record)
+	if !r.compact || escapes(raw) {
+		d.Raw = string(raw)
 	}
-	return events.Event{Meta: events.Meta{ID: account + "/" + d.EventID}, Data: d}, nil
+	return events.Event{Meta: events.Meta{ID: account + "/" + d.EventID}, Data: d}
 }
 
-// travelsWhole says that encoding/json passes a record on byte for byte: it
-// takes out white space and escapes <, >, & and two line separators.
-func travelsWhole(record []byte) bool {
-	if bytes.ContainsAny(record, "<>&\u2028\u2029") {
-		return false
+// escapes says that encoding/json would not pass a record without white space on
+// byte for byte: it escapes <, >, & and two line separators.
+func escapes(b []byte) bool {
+	for _, c := range []byte("<>&") {
+		if bytes.IndexByte(b, c) >= 0 {
+			return true
+		}
 	}
-	var b bytes.Buffer
-	b.Grow(len(record))
-	return json.Compact(&b, record) == nil && bytes.Equal(b.Bytes(), record)
+	return bytes.Contains(b, []byte("\u2028")) || bytes.Contains(b, []byte("\u2029"))
 }
 
 // publisher keeps many appends of one file on their way at once.

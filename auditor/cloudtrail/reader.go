@@ -2,11 +2,14 @@ package cloudtrail
 
 import (
 	"bufio"
-	"compress/gzip"
-	"encoding/json"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
+	"sync"
+
+	"github.com/klauspost/compress/flate"
+	"github.com/klauspost/compress/gzip"
 )
 
 // maxRecord bounds one record. CloudTrail's own limit is 256 KB, 1 MB for
@@ -14,28 +17,61 @@ import (
 const maxRecord = 4 << 20
 
 // Read calls each for every record of a log file, gzipped or plain, in order,
-// holding one record in memory. The bytes are valid during the call only.
+// holding one record and 256 KB in memory. The bytes are valid during the call
+// only.
 //
 // An error of each ends it and is returned as it is; every other error is a
 // *FileError and says what is wrong with the file.
-func Read(r io.Reader, each func(position int, record []byte) error) error {
-	b := bufio.NewReaderSize(r, 64<<10)
-	magic, err := b.Peek(2)
-	if err != nil {
-		return &FileError{Reason: "file is empty or cut off"}
-	}
-	var plain io.Reader = b
-	if magic[0] == 0x1f && magic[1] == 0x8b {
-		// gzip.Reader joins the members of a multi-member file and refuses
-		// anything after them that is no member.
-		z, err := gzip.NewReader(b)
-		if err != nil {
-			return &FileError{Reason: "gzip: " + err.Error()}
-		}
-		plain = z
-	}
-	return readRecords(&bounded{r: plain}, each)
+func Read(r io.Reader, each func(position int, raw []byte, record *Record) error) error {
+	_, err := read(r, nil, each)
+	return err
 }
+
+// read is Read, and gives content what a digest file vouches for: all of a plain
+// file, the first member of a gzipped one, to its end whatever stands there. It
+// is false when that end was not reached.
+func read(r io.Reader, content hash.Hash, each func(int, []byte, *Record) error) (whole bool, err error) {
+	b := buffers.Get().(*buffer)
+	defer buffers.Put(b)
+	b.in.Reset(r)
+	magic, err := b.in.Peek(2)
+	if err != nil {
+		return false, &FileError{Reason: "file is empty or cut off"}
+	}
+	m := &members{in: &b.in, content: content}
+	if magic[0] == 0x1f && magic[1] == 0x8b {
+		m.z = &b.z
+		if err = m.z.Reset(m.in); err != nil {
+			return false, &FileError{Reason: "gzip: " + err.Error()}
+		}
+		m.z.Multistream(false)
+	}
+	w := &window{r: m, buf: b.window[:0], scan: scanner{resources: b.resources}}
+	n := 0
+	if err = w.file(&n, each); err != nil {
+		err = w.explain(n, err)
+	}
+	if _, bad := errors.AsType[*FileError](err); bad && content != nil && !m.first {
+		_, _ = io.Copy(io.Discard, io.LimitReader(m, maxContent))
+	}
+	return m.first, err
+}
+
+// buffer is what reading a file takes. Files are many and small, so that
+// making it anew would be a good part of the work.
+type buffer struct {
+	in        bufio.Reader
+	z         gzip.Reader
+	window    []byte
+	resources []span
+}
+
+var buffers = sync.Pool{New: func() any {
+	return &buffer{window: make([]byte, 0, 256<<10), resources: make([]span, 0, 16)}
+}}
+
+// maxContent bounds what is read of a malformed file for its hash alone.
+const maxContent = 1 << 30
 
 // FileError says what is wrong with a file.
 type FileError struct {
@@ -46,101 +82,238 @@ type FileError struct {
 
 func (e *FileError) Error() string { return fmt.Sprintf("after %d records: %s", e.Records, e.Reason) }
 
-func readRecords(in *bounded, each func(int, []byte) error) error {
-	d := json.NewDecoder(in)
-	n := 0
-	fail := func(err error) error {
-		switch {
-		case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF):
-			err = errors.New("file is cut off")
-		case errors.Is(err, gzip.ErrHeader):
-			err = errors.New("bytes after the end of the gzip data")
-		case errors.Is(err, gzip.ErrChecksum):
-			err = errors.New("gzip checksum does not match")
-		}
-		return &FileError{Records: n, Reason: err.Error()}
+// members reads gzip members one after the other, or a plain file.
+type members struct {
+	in      *bufio.Reader
+	z       *gzip.Reader // nil for a plain file
+	content hash.Hash
+	first   bool // the end of the first member was reached, its checksum right
+}
+
+func (m *members) Read(p []byte) (int, error) {
+	if m.z == nil {
+		n, err := m.in.Read(p)
+		m.sum(p[:n])
+		m.first = m.first || err == io.EOF
+		return n, err
 	}
-	if t, err := d.Token(); err != nil {
-		return fail(err)
-	} else if t != json.Delim('{') {
-		return fail(fmt.Errorf("starts with %v, not with an object", t))
-	}
-	seen := false
-	for d.More() {
-		key, err := d.Token()
-		if err != nil {
-			return fail(err)
+	n, err := m.z.Read(p)
+	m.sum(p[:n])
+	if err == io.EOF {
+		m.first = true
+		if err = m.z.Reset(m.in); err == nil {
+			m.z.Multistream(false)
 		}
-		if key != "Records" {
-			var skipped json.RawMessage
-			if err := d.Decode(&skipped); err != nil {
-				return fail(err)
+	}
+	return n, err
+}
+
+func (m *members) sum(p []byte) {
+	if m.content != nil && !m.first {
+		_, _ = m.content.Write(p) // a hash never fails
+	}
+}
+
+// window is the part of a file that is in memory.
+type window struct {
+	r    io.Reader
+	buf  []byte
+	at   int   // where in buf reading goes on
+	err  error // that ended the file, io.EOF or another
+	scan scanner
+}
+
+var errTooLong = fmt.Errorf("a record is longer than %d bytes", maxRecord)
+
+// more reads on. What was read before at is let go.
+func (w *window) more() error {
+	if w.err != nil {
+		if w.err == io.EOF {
+			return errShort
+		}
+		return w.err
+	}
+	if w.at > 0 {
+		w.buf = w.buf[:copy(w.buf, w.buf[w.at:])]
+		w.at = 0
+	}
+	if len(w.buf) == cap(w.buf) {
+		if len(w.buf) > maxRecord {
+			return errTooLong
+		}
+		w.buf = append(make([]byte, 0, 2*cap(w.buf)), w.buf...)
+	}
+	n, err := w.r.Read(w.buf[len(w.buf):cap(w.buf)])
+	w.buf, w.err = w.buf[:len(w.buf)+n], err
+	return nil
+}
+
+// peek returns the next byte that is no white space.
+func (w *window) peek() (byte, error) {
+	for {
+		w.scan.b = w.buf
+		if w.at = w.scan.space(w.at); w.at < len(w.buf) {
+			return w.buf[w.at], nil
+		}
+		if err := w.more(); err != nil {
+			return 0, err
+		}
+	}
+}
+
+// value scans the next value whole; it stays in the window until the next call
+// of any method.
+func (w *window) value(sh shape) ([]byte, error) {
+	if _, err := w.peek(); err != nil {
+		return nil, err
+	}
+	for {
+		w.scan.b, w.scan.spaced = w.buf[w.at:], false
+		w.scan.forget(recordShape)
+		w.scan.resources = w.scan.resources[:0]
+		end, err := w.scan.value(0, sh, none, 0)
+		// What ends with the window may go on after it: 12 and 123.
+		if err == errShort || err == nil && w.at+end == len(w.buf) && w.err == nil {
+			if err := w.more(); err != nil {
+				return nil, err
 			}
 			continue
 		}
-		if seen {
-			return fail(errors.New("has Records twice"))
+		if err != nil {
+			return nil, err
 		}
-		seen = true
-		if t, err := d.Token(); err != nil {
-			return fail(err)
-		} else if t != json.Delim('[') {
-			return fail(errors.New("its Records is not a list"))
+		if end > maxRecord {
+			return nil, errTooLong
 		}
-		for d.More() {
-			in.limit = d.InputOffset() + maxRecord
-			var record json.RawMessage
-			if err := d.Decode(&record); err != nil {
-				return fail(err)
-			}
-			if err := each(n, record); err != nil {
-				if errors.Is(err, ErrNotRecord) {
-					return fail(fmt.Errorf("record %d: %w", n, err))
-				}
-				return err
-			}
-			n++
+		w.at += end
+		return w.scan.b[:end], nil
+	}
+}
+
+// eachOf calls do at each element of what open and shut enclose.
+func (w *window) eachOf(open, shut byte, do func() error) error {
+	if c, err := w.peek(); err != nil || c != open {
+		return firstOf(err, errSyntax)
+	}
+	w.at++
+	if c, err := w.peek(); err != nil {
+		return err
+	} else if c == shut {
+		w.at++
+		return nil
+	}
+	for {
+		if err := do(); err != nil {
+			return err
 		}
-		in.limit = d.InputOffset() + maxRecord
-		if _, err := d.Token(); err != nil { // the list's end
-			return fail(err)
+		c, err := w.peek()
+		if err != nil || c != ',' && c != shut {
+			return firstOf(err, errSyntax)
+		}
+		w.at++
+		if c == shut {
+			return nil
 		}
 	}
-	if _, err := d.Token(); err != nil { // the object's end
-		return fail(err)
-	}
-	if !seen {
-		return fail(errors.New("has no Records"))
-	}
-	in.limit = d.InputOffset() + maxRecord
-	if t, err := d.Token(); !errors.Is(err, io.EOF) {
-		if err == nil {
-			err = fmt.Errorf("has %v after its end", t)
+}
+
+func firstOf(errs ...error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
 		}
-		if errors.Is(err, io.ErrUnexpectedEOF) { // a member's trailer, or another one's header
-			err = errors.New("file is cut off, or has bytes after its end")
-		}
-		return fail(err)
 	}
 	return nil
 }
 
-// bounded refuses to read on when the decoder would have to hold more than one
-// record may be long.
-type bounded struct {
-	r     io.Reader
-	read  int64
-	limit int64
+// eachError carries an error of the caller's through.
+type eachError struct{ error }
+
+func (w *window) file(n *int, each func(int, []byte, *Record) error) error {
+	if c, err := w.peek(); err != nil {
+		return err
+	} else if c != '{' {
+		return fmt.Errorf("starts with %c, not with an object", c)
+	}
+	seen := false
+	err := w.eachOf('{', '}', func() error {
+		if c, err := w.peek(); err != nil || c != '"' {
+			return firstOf(err, errSyntax)
+		}
+		raw, err := w.value(other)
+		if err != nil {
+			return err
+		}
+		records := string(w.scan.key(0, len(raw), false)) == "Records"
+		if c, err := w.peek(); err != nil || c != ':' {
+			return firstOf(err, errSyntax)
+		}
+		w.at++
+		if !records {
+			_, err := w.value(other)
+			return err
+		}
+		if seen {
+			return errors.New("has Records twice")
+		}
+		seen = true
+		if c, err := w.peek(); err != nil {
+			return err
+		} else if c != '[' {
+			return errors.New("its Records is not a list")
+		}
+		return w.eachOf('[', ']', func() error {
+			raw, err := w.value(recordShape)
+			if err != nil {
+				return err
+			}
+			r, err := w.scan.record(raw)
+			if err != nil {
+				return fmt.Errorf("record %d: %w", *n, err)
+			}
+			if err := each(*n, raw, r); err != nil {
+				return eachError{err}
+			}
+			*n++
+			return nil
+		})
+	})
+	if err != nil {
+		return err
+	}
+	if !seen {
+		return errors.New("has no Records")
+	}
+	c, err := w.peek()
+	switch {
+	case err == nil:
+		return fmt.Errorf("has %c after its end", c)
+	case err == errShort: // as it should be
+		return nil
+	case errors.Is(err, io.ErrUnexpectedEOF): // a member's trailer, or another one's header
+		return errors.New("file is cut off, or has bytes after its end")
+	}
+	return err
 }
 
-func (b *bounded) Read(p []byte) (int, error) {
-	if b.limit == 0 {
-		b.limit = maxRecord
+// explain makes the error that Read returns.
+func (w *window) explain(n int, err error) error {
+	if e, ok := errors.AsType[eachError](err); ok {
+		return e.error
 	}
-	if b.read > b.limit+1<<20 {
-		return 0, fmt.Errorf("a record is longer than %d bytes", maxRecord)
+	reason := err.Error()
+	_, corrupt := errors.AsType[flate.CorruptInputError](err)
+	switch {
+	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, errShort):
+		reason = "file is cut off"
+	case errors.Is(err, gzip.ErrHeader):
+		reason = "bytes after the end of the gzip data"
+	case errors.Is(err, gzip.ErrChecksum):
+		reason = "gzip checksum does not match"
+	case corrupt:
+		reason = "gzip data is damaged"
+	case errors.Is(err, errSyntax), errors.Is(err, errDepth):
+		reason = fmt.Sprintf("record %d: %s", n, err)
 	}
-	n, err := b.r.Read(p)
-	b.read += int64(n)
-	return n, err
+	return &FileError{Records: n, Reason: reason}
 }

@@ -13,30 +13,39 @@ import (
 // Record holds the fields of a record that postern reads. The record itself is
 // kept whole elsewhere: fields that are not here are not lost.
 type Record struct {
-	EventVersion       text      `json:"eventVersion"`
-	EventTimeText      text      `json:"eventTime"`
-	EventSource        text      `json:"eventSource"`
-	EventName          text      `json:"eventName"`
-	AWSRegion          text      `json:"awsRegion"`
-	SourceIPAddress    text      `json:"sourceIPAddress"`
-	UserAgent          text      `json:"userAgent"`
-	ErrorCode          text      `json:"errorCode"`
-	ErrorMessage       text      `json:"errorMessage"`
-	RequestID          text      `json:"requestID"`
-	EventID            text      `json:"eventID"`
-	EventType          text      `json:"eventType"`
-	EventCategory      text      `json:"eventCategory"`
-	RecipientAccountID text      `json:"recipientAccountId"`
-	SharedEventID      text      `json:"sharedEventID"`
-	VPCEndpointID      text      `json:"vpcEndpointId"`
-	ReadOnly           flag      `json:"readOnly"`
-	ManagementEvent    flag      `json:"managementEvent"`
-	FromConsole        flag      `json:"sessionCredentialFromConsole"`
-	Identity           Identity  `json:"userIdentity"`
-	Resources          resources `json:"resources"`
-	Response           response  `json:"responseElements"`
-	// EventTime is EventTimeText read, in UTC; 1970 where it can't be read.
-	EventTime time.Time `json:"-"`
+	EventVersion       string
+	EventSource        string
+	EventName          string
+	AWSRegion          string
+	SourceIPAddress    string
+	UserAgent          string
+	ErrorCode          string
+	ErrorMessage       string
+	RequestID          string
+	EventID            string
+	EventType          string
+	EventCategory      string
+	RecipientAccountID string
+	SharedEventID      string
+	VPCEndpointID      string
+	ReadOnly           bool
+	ManagementEvent    bool
+	FromConsole        bool
+	Identity           Identity
+	// Resources lists the ARNs of the record's resources, or names where it
+	// gives no ARN.
+	Resources []string
+	Response  Response
+	// EventTime is in UTC; 1970 where it can't be read.
+	EventTime time.Time
+
+	compact bool // no white space between tokens
+}
+
+// Response holds what postern reads of responseElements.
+type Response struct {
+	// IssuedAccessKeyID is the key that an sts:AssumeRole… call gave out.
+	IssuedAccessKeyID string
 }
 
 // ErrNotRecord is wrapped by Parse's error for JSON that is no CloudTrail record.
@@ -49,12 +58,62 @@ var ErrNotRecord = errors.New("not a CloudTrail record")
 // identity's account, and EventID is made from the record's SHA-256, so that
 // it is the same whenever the record comes again.
 func Parse(b []byte) (*Record, error) {
-	r := &Record{}
 	if len(b) == 0 || b[0] != '{' {
 		return nil, fmt.Errorf("%w: no JSON object", ErrNotRecord)
 	}
-	if err := json.Unmarshal(b, r); err != nil {
+	s := scanner{b: b}
+	end, err := s.value(0, recordShape, none, 0)
+	if err == nil && s.space(end) < len(b) {
+		err = errSyntax
+	}
+	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrNotRecord, err)
+	}
+	return s.record(b[:end])
+}
+
+// record makes a Record of what was found in b. Its strings share one copy of
+// their bytes, so that keeping one does not keep b.
+func (s *scanner) record(b []byte) (*Record, error) {
+	if len(b) == 0 || b[0] != '{' {
+		return nil, fmt.Errorf("%w: no JSON object", ErrNotRecord)
+	}
+	var shared strings.Builder
+	size := 0
+	for _, at := range s.spans {
+		size += at.hi - at.lo
+	}
+	for _, at := range s.resources {
+		size += at.hi - at.lo
+	}
+	shared.Grow(size)
+	text := func(f field) string { return s.spans[f].text(b, &shared) }
+	flag := func(f field) bool {
+		at := s.spans[f]
+		return at.hi > 0 && (string(b[at.lo:at.hi]) == "true" || strings.EqualFold(string(b[at.lo:at.hi]), `"true"`))
+	}
+	r := &Record{
+		EventVersion: text(eventVersion), EventSource: text(eventSource), EventName: text(eventName), AWSRegion: text(awsRegion),
+		SourceIPAddress: text(sourceIPAddress), UserAgent: text(userAgent), ErrorCode: text(errorCode), ErrorMessage: text(errorMessage),
+		RequestID: text(requestID), EventID: text(eventID), EventType: text(eventType), EventCategory: text(eventCategory),
+		RecipientAccountID: text(recipientAccountID), SharedEventID: text(sharedEventID), VPCEndpointID: text(vpcEndpointID),
+		ReadOnly: flag(readOnly), ManagementEvent: flag(managementEvent), FromConsole: flag(fromConsole),
+		Identity: Identity{
+			Type: text(identityType), PrincipalID: text(principalID), ARN: text(identityARN), AccountID: text(accountID),
+			AccessKeyID: text(accessKeyID), UserName: text(userName), InvokedBy: text(invokedBy),
+			Session:    Session{SourceIdentity: text(sourceIdentity), Issuer: Issuer{Type: text(issuerType), ARN: text(issuerARN), UserName: text(issuerUserName)}},
+			OnBehalfOf: Behalf{UserID: text(behalfUserID)},
+		},
+		Response:  Response{IssuedAccessKeyID: text(issuedAccessKeyID)},
+		EventTime: parseTime(text(eventTime)),
+		compact:   !s.spaced,
+	}
+	for i := 0; i < len(s.resources); i += 2 {
+		if arn := s.resources[i].text(b, &shared); arn != "" {
+			r.Resources = append(r.Resources, arn)
+		} else if name := s.resources[i+1].text(b, &shared); name != "" {
+			r.Resources = append(r.Resources, name)
+		}
 	}
 	if r.EventName == "" && r.EventType == "" && r.EventSource == "" {
 		return nil, fmt.Errorf("%w: no eventName, eventType or eventSource", ErrNotRecord)
@@ -64,10 +123,28 @@ func Parse(b []byte) (*Record, error) {
 	}
 	if r.EventID == "" {
 		sum := sha256.Sum256(b)
-		r.EventID = text("sha256-" + hex.EncodeToString(sum[:16]))
+		r.EventID = "sha256-" + hex.EncodeToString(sum[:16])
 	}
-	r.EventTime = parseTime(string(r.EventTimeText))
 	return r, nil
+}
+
+// text is a value as a string, and forgives: null is "", other values that are
+// no strings are their JSON.
+func (at span) text(b []byte, shared *strings.Builder) string {
+	v := b[at.lo:at.hi]
+	switch {
+	case at.hi == 0 || string(v) == "null":
+		return ""
+	case at.plain:
+		v = v[1 : len(v)-1]
+	case v[0] == '"':
+		var s string
+		_ = json.Unmarshal(v, &s) // the scanner has checked it
+		return s
+	}
+	from := shared.Len()
+	shared.Write(v)
+	return shared.String()[from:]
 }
 
 // parseTime reads RFC 3339, as AWS writes it, and the same with a space and no
@@ -84,73 +161,6 @@ func parseTime(s string) time.Time {
 
 // Service is the first label of the event source: "s3" of "s3.amazonaws.com".
 func (r *Record) Service() string {
-	s, _, _ := strings.Cut(string(r.EventSource), ".")
+	s, _, _ := strings.Cut(r.EventSource, ".")
 	return s
-}
-
-// text is a string that forgives: JSON null is "", other values are their JSON.
-type text string
-
-func (t *text) UnmarshalJSON(b []byte) error {
-	switch {
-	case string(b) == "null":
-		return nil
-	case len(b) > 0 && b[0] == '"':
-		var s string
-		if err := json.Unmarshal(b, &s); err != nil {
-			return err
-		}
-		*t = text(s)
-	default:
-		*t = text(b)
-	}
-	return nil
-}
-
-// flag is true for true and "true"; records have both.
-type flag bool
-
-func (f *flag) UnmarshalJSON(b []byte) error {
-	*f = flag(string(b) == "true" || strings.EqualFold(string(b), `"true"`))
-	return nil
-}
-
-// resources lists the ARNs of a record's resources; forms it doesn't know are
-// passed over.
-type resources []string
-
-func (r *resources) UnmarshalJSON(b []byte) error {
-	var list []struct {
-		ARN  text `json:"ARN"` // also matches "arn": field names are compared without case
-		Name text `json:"resourceName"`
-	}
-	if json.Unmarshal(b, &list) != nil {
-		return nil
-	}
-	for _, x := range list {
-		if x.ARN != "" {
-			*r = append(*r, string(x.ARN))
-		} else if x.Name != "" {
-			*r = append(*r, string(x.Name))
-		}
-	}
-	return nil
-}
-
-// response holds what postern reads of responseElements.
-type response struct {
-	// IssuedAccessKeyID is the key that an sts:AssumeRole… call gave out.
-	IssuedAccessKeyID string
-}
-
-func (r *response) UnmarshalJSON(b []byte) error {
-	var v struct {
-		Credentials struct {
-			AccessKeyID text `json:"accessKeyId"`
-		} `json:"credentials"`
-	}
-	if json.Unmarshal(b, &v) == nil {
-		r.IssuedAccessKeyID = string(v.Credentials.AccessKeyID)
-	}
-	return nil
 }

@@ -107,13 +107,13 @@ func TestRead(t *testing.T) {
 		{"Records is no list", zipped(`{"Records":{}}`), 0, "its Records is not a list"},
 		{"Records twice", zipped(`{"Records":[],"Records":[]}`), 0, "has Records twice"},
 		{"no record", zipped(`{"Records":[` + one + `,7]}`), 1, "record 1: not a CloudTrail record: no JSON object"},
+		{"no JSON", zipped(`{"Records":[` + one + `,{"eventName":01}]}`), 1, "record 1: invalid JSON"},
+		{"deep", zipped(`{"Records":[` + one + `,` + strings.Repeat(`[`, 2000) + `]}`), 1, "record 1: JSON is nested too deeply"},
+		{"keys with escapes", zipped(`{"\u0052ecords":[` + one + `]}`), 1, ""},
 		{"a record without end", zipped(long), 0, "a record is longer than 4194304 bytes"},
 	} {
 		n := 0
-		err := Read(bytes.NewReader(x.file), func(position int, b []byte) error {
-			if _, err := Parse(b); err != nil {
-				return err
-			}
+		err := Read(bytes.NewReader(x.file), func(int, []byte, *Record) error {
 			n++
 			return nil
 		})
@@ -199,7 +199,7 @@ func FuzzRead(f *testing.F) {
 	f.Add([]byte(`{"Records":[{"eventName":"A"}]}}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		n := 0
-		err := Read(bytes.NewReader(b), func(position int, r []byte) error {
+		err := Read(bytes.NewReader(b), func(position int, r []byte, _ *Record) error {
 			if position != n {
 				t.Fatalf("record %d came as %d", n, position)
 			}
@@ -220,57 +220,6 @@ func FuzzRead(f *testing.F) {
 			if json.Unmarshal(b, &whole) != nil || json.Unmarshal(whole["Records"], &records) != nil || len(records) != n {
 				t.Fatalf("took %q with %d records", b, n)
 			}
-		}
-	})
-}
-
-func FuzzParse(f *testing.F) {
-	f.Add([]byte(`{"eventName":"A","userIdentity":{"type":"AssumedRole","arn":"arn:aws:sts::1:assumed-role/r/s"}}`))
-	f.Add([]byte(`{"eventName":"A","userIdentity":{"type":"Unknown","principalId":":"},"resources":[{}]}`))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		r, err := Parse(b)
-		if err != nil {
-			if !errors.Is(err, ErrNotRecord) {
-				t.Fatal(err)
-			}
-			return
-		}
-		name, rule := r.Identity.User()
-		if (name == "") != (rule == "") || r.EventID == "" {
-			t.Fatalf("%q: %q by %q, id %q", b, name, rule, r.EventID)
-		}
-	})
-}
-
-// BenchmarkRead splits and parses a log file, beside plain gunzip of it.
-func BenchmarkRead(b *testing.B) {
-	var text strings.Builder
-	text.WriteString(`{"Records":[`)
-	for i := range 2000 {
-		if i > 0 {
-			text.WriteByte(',')
-		}
-		fmt.Fprintf(&text, `{"eventVersion":"1.08","userIdentity":{"type":"AssumedRole","principalId":"AROA:u%d","arn":"arn:aws:sts::123456789012:assumed-role/Ops/u%d","accountId":"123456789012","accessKeyId":"ASIA%d","sessionContext":{"sessionIssuer":{"type":"Role","arn":"arn:aws:iam::123456789012:role/Ops"},"attributes":{"creationDate":"2026-01-01T00:00:00Z"}}},"eventTime":"2026-01-01T00:00:00Z","eventSource":"ec2.amazonaws.com","eventName":"DescribeInstances","awsRegion":"eu-central-1","requestParameters":{"filterSet":{"items":[{"name":"n","valueSet":{"items":[{"value":"%d"}]}}]}},"responseElements":null,"requestID":"r%d","eventID":"e%d","recipientAccountId":"123456789012"}`, i, i, i, i, i, i)
-	}
-	text.WriteString(`]}`)
-	file := zipped(text.String())
-	b.Run("gunzip", func(b *testing.B) {
-		b.SetBytes(int64(text.Len()))
-		for b.Loop() {
-			z, _ := gzip.NewReader(bytes.NewReader(file))
-			_, _ = io.Copy(io.Discard, z)
-		}
-	})
-	b.Run("read", func(b *testing.B) {
-		b.SetBytes(int64(text.Len()))
-		for b.Loop() {
-			_ = Read(bytes.NewReader(file), func(int, []byte) error { return nil })
-		}
-	})
-	b.Run("read and parse", func(b *testing.B) {
-		b.SetBytes(int64(text.Len()))
-		for b.Loop() {
-			_ = Read(bytes.NewReader(file), func(_ int, r []byte) error { _, err := Parse(r); return err })
 		}
 	})
 }
