@@ -48,6 +48,15 @@ type AWSRequestAdmitted struct {
 	AWSRequest
 	// Role is the postern role whose permission allowed it, if any narrowed it.
 	Role string `json:"role,omitempty"`
+	// DryRun is what would have refused it, were no role in dry run.
+	DryRun *DryRun `json:"dry_run,omitempty"`
+}
+
+// DryRun is a refusal that roles in dry run did not make.
+type DryRun struct {
+	// Rule names the role and the entry, as in AWSRequestDenied.
+	Rule   string `json:"rule"`
+	Reason string `json:"reason"`
 }
 
 // AWSRequestCompleted is what became of an admitted request that AWS answered.
@@ -79,7 +88,9 @@ type AWSRequestDenied struct {
 	Code string `json:"code"`
 	// Cause is "unauthenticated", "no_session", "session_expired",
 	// "session_ended", "lock", "rule", "signature", "host", "stale",
-	// "no_start" (a tunnel that no call of the session began), "unsupported".
+	// "no_start" (a tunnel that no call of the session began), "rate_limit",
+	// "credentials" (they would work without postern, and no role allows that),
+	// "unsupported".
 	Cause  string `json:"cause"`
 	Reason string `json:"reason"`
 	// Rule names the role and the entry that refused; LockID the lock.
@@ -128,9 +139,32 @@ type AWSCredentialsIssued struct {
 	AssumedRoleID string    `json:"assumed_role_id,omitempty"`
 	IssuedAt      time.Time `json:"issued_at"`
 	ExpiresAt     time.Time `json:"expires_at"`
-	// Use is "proxy" or "console" (later "export").
+	// Use is "proxy", "console", "assume_role" (the user's own AssumeRole) or
+	// "export".
 	Use   string `json:"use"`
 	Proxy string `json:"proxy"`
+	// HandedOut: the user has the secret too, so use that postern never saw may be
+	// the user's.
+	HandedOut bool `json:"handed_out,omitempty"`
+	// RequestID is the AssumeRole request that they answer, and
+	// SourceAccessKeyID the key that signed it; where Use is "assume_role".
+	RequestID         string `json:"request_id,omitempty"`
+	SourceAccessKeyID string `json:"source_access_key_id,omitempty"`
+	ClientAddr        string `json:"client_addr,omitempty"`
+}
+
+// AWSTokenIssued says that a signature for use without postern is about to be
+// handed to a user. Its AccessKeyID is what AWS will see; what AWS does by it
+// is no request of postern's.
+type AWSTokenIssued struct {
+	AWSRequest
+	// Kind is one of the Credential constants.
+	Kind string `json:"kind"`
+	// ExpiresAt is when AWS stops taking it.
+	ExpiresAt time.Time `json:"expires_at"`
+	// Role and DryRun as in AWSRequestAdmitted.
+	Role   string  `json:"role,omitempty"`
+	DryRun *DryRun `json:"dry_run,omitempty"`
 }
 
 // AWSConsoleOpened says that a console sign-in link was made for a user.
@@ -152,6 +186,8 @@ func (e *AWSCredentialsIssued) Channel() string {
 	return channel("audit", "credentials", e.Account, "sts", "AssumeRole")
 }
 func (e *AWSCredentialsIssued) Thing() string { return "session/" + e.SessionID }
+func (e *AWSTokenIssued) Channel() string     { return e.channel("token") }
+func (e *AWSTokenIssued) Thing() string       { return "aws-token/" + e.RequestID }
 func (e *AWSConsoleOpened) Channel() string {
 	return channel("audit", "console", e.Account, "signin", "GetSigninToken")
 }

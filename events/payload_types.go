@@ -49,6 +49,7 @@ func (*AWSRequestFailed) Type() Type    { return TypeAWSRequestFailed }
 
 func (*AWSCredentialsIssued) Type() Type { return TypeAWSCredentialsIssued }
 func (*AWSConsoleOpened) Type() Type     { return TypeAWSConsoleOpened }
+func (*AWSTokenIssued) Type() Type       { return TypeAWSTokenIssued }
 
 func (*CloudTrailRecordReceived) Type() Type { return TypeCloudTrailRecordReceived }
 func (*CloudTrailFileRejected) Type() Type   { return TypeCloudTrailFileRejected }

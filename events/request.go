@@ -104,6 +104,9 @@ type SessionStarted struct {
 	// Requestable names the roles that the user may ask for and that reach the
 	// same AWS role: what a denial offers (`postern request create --roles …`).
 	Requestable []string `json:"requestable_roles,omitempty"`
+	// RealCredentials and RateLimits as in the options of the roles that allow it.
+	RealCredentials []string    `json:"real_credentials,omitempty"`
+	RateLimits      []RateLimit `json:"rate_limits,omitempty"`
 
 	StartedAt  time.Time `json:"started_at"`
 	ExpiresAt  time.Time `json:"expires_at"`
@@ -130,6 +133,8 @@ type Permission struct {
 	Actions   []string `json:"actions,omitempty"`
 	Resources []string `json:"resources,omitempty"`
 	Regions   []string `json:"regions,omitempty"`
+	// DryRun permissions refuse nothing: what they would refuse is recorded.
+	DryRun bool `json:"dry_run,omitempty"`
 }
 
 // SessionEnded ends a session before its time.

@@ -19,6 +19,42 @@ type RoleOptions struct {
 	// RequireSessionMFA asks for a second factor at the start of every session
 	// that the role allows.
 	RequireSessionMFA bool `json:"require_session_mfa,omitempty"`
+	// RealCredentials are the kinds of credentials that work without postern and
+	// that holders may be handed; see the Credential constants.
+	RealCredentials []string `json:"real_credentials,omitempty"`
+	// DryRun lets pass what the role's AWS actions, resources and regions
+	// refuse, and records it.
+	DryRun bool `json:"dry_run,omitempty"`
+	// RateLimits bound the requests of sessions that the role allows.
+	RateLimits []RateLimit `json:"rate_limits,omitempty"`
+}
+
+// Kinds of credentials that work without postern. All but CredentialExport and
+// CredentialAssumeRole are signatures good for 15 minutes and one purpose.
+const (
+	CredentialEKS        = "eks_token"
+	CredentialRDS        = "rds_token"
+	CredentialCodeCommit = "codecommit"
+	CredentialURL        = "presigned_url"
+	CredentialAssumeRole = "assume_role"
+	CredentialExport     = "export"
+)
+
+// CredentialKinds lists them.
+func CredentialKinds() []string {
+	return []string{CredentialEKS, CredentialRDS, CredentialCodeCommit, CredentialURL, CredentialAssumeRole, CredentialExport}
+}
+
+// RateLimit is a bound that each proxy keeps by itself.
+type RateLimit struct {
+	// Role names the role in a session; it is empty in the role itself.
+	Role string `json:"role,omitempty"`
+	// Per is "user" for each of the role's holders or "role" for all together.
+	Per string `json:"per"`
+	// Rate is in requests per second, 1 or more.
+	Rate int `json:"rate"`
+	// Burst is how many may come at once, 1 or more.
+	Burst int `json:"burst"`
 }
 
 // RoleConditions is one side, allow or deny, of a role. Deny wins.

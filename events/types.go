@@ -70,6 +70,7 @@ const (
 
 	TypeAWSCredentialsIssued Type = "io.postern.aws.credentials.issued.v1"
 	TypeAWSConsoleOpened     Type = "io.postern.aws.console.opened.v1"
+	TypeAWSTokenIssued       Type = "io.postern.aws.token.issued.v1"
 
 	TypeAWSTunnelOpened Type = "io.postern.aws.tunnel.opened.v1"
 	TypeAWSTunnelClosed Type = "io.postern.aws.tunnel.closed.v1"
@@ -95,7 +96,7 @@ func Types() []Type {
 		TypeSessionStarted, TypeSessionEnded,
 		TypeLockPlaced, TypeLockLifted,
 		TypeAWSRequestAdmitted, TypeAWSRequestCompleted, TypeAWSRequestDenied, TypeAWSRequestFailed,
-		TypeAWSCredentialsIssued, TypeAWSConsoleOpened,
+		TypeAWSCredentialsIssued, TypeAWSConsoleOpened, TypeAWSTokenIssued,
 		TypeAWSTunnelOpened, TypeAWSTunnelClosed,
 		TypeCloudTrailRecordReceived, TypeCloudTrailFileRejected,
 		TypeVerdictReached, TypeFindingOpened, TypeFindingResolved,
@@ -182,6 +183,8 @@ func (t Type) New() (Payload, error) {
 		return &AWSCredentialsIssued{}, nil
 	case TypeAWSConsoleOpened:
 		return &AWSConsoleOpened{}, nil
+	case TypeAWSTokenIssued:
+		return &AWSTokenIssued{}, nil
 	case TypeAWSTunnelOpened:
 		return &AWSTunnelOpened{}, nil
 	case TypeAWSTunnelClosed:
