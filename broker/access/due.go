@@ -136,7 +136,7 @@ func (s *State) unfounded(x *Session, now time.Time) string {
 	}
 	// A lock is for the proxies to obey, and may be lifted: it ends nothing.
 	sub := s.subject(u, now, func(string) bool { return true })
-	return sub.Still(app.App, x.AWSRoleARN, roles, x.RequestIDs, x.Permissions)
+	return sub.Still(app.App, x.AWSRoleARN, roles, x.RequestIDs, x.Permissions, x.RealCredentials)
 }
 
 // Lapsing lists the requests whose time to be decided is over, and returns

@@ -123,6 +123,8 @@ func Start(s *State, env Env, c StartSession) ([]events.Event, error) {
 		ExternalID:      app.ExternalID,
 		Permissions:     g.Permissions,
 		Requestable:     asks[arn],
+		RealCredentials: g.RealCredentials,
+		RateLimits:      g.RateLimits,
 		StartedAt:       env.Now.UTC(),
 		ExpiresAt:       expires.UTC(),
 		ClientAddr:      c.ClientAddr,

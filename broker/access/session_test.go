@@ -200,7 +200,8 @@ func TestRoleSessionName(t *testing.T) {
 		}
 	}
 	seen := map[string]string{}
-	users := []string{"a", "b", "zoë", "zo-", "zo--", "zo|", "alice", "Alice", "aws:alice", strings.Repeat("x", 65), strings.Repeat("x", 66), strings.Repeat("é", 40)}
+	users := []string{"a", "b", "zoë", "zo-", "zo--", "zo|", "alice", "Alice", "aws:alice", strings.Repeat("x", 65), strings.Repeat("x", 66), strings.Repeat("é", 40),
+		"alice smith", "alice\u00a0smith", "alice\tsmith", "山田太郎", "山田花子", "أليس", "e\u0301", "\u00e9", "🙂🙂", "🙂🙃", "\xff\xfe", "a\nb", strings.Repeat("ü", 64), "alice/prod", "ALICE@EXAMPLE.COM "}
 	for i := range 50 {
 		users = append(users, fmt.Sprintf("user|%d", i), fmt.Sprintf("user-%d", i), strings.Repeat("y", 60)+fmt.Sprint(i, "/"))
 	}

@@ -70,6 +70,8 @@ type Permission struct {
 	Actions   []string `json:"actions,omitempty"`
 	Resources []string `json:"resources,omitempty"`
 	Regions   []string `json:"regions,omitempty"`
+	// DryRun permissions refuse nothing: what they would refuse is recorded.
+	DryRun bool `json:"dry_run,omitempty"`
 }
 
 // Cause is an event that made something so.

@@ -3,6 +3,7 @@ package policy
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/posternhq/postern/events"
@@ -44,9 +45,7 @@ func Compile(spec events.Role, revision uint64) (*Role, []Fault) {
 	c := compiler{}
 	r.allow = c.side("spec.allow", spec.Allow)
 	r.deny = c.side("spec.deny", spec.Deny)
-	if spec.Options.MaxSessionTTL < 0 {
-		c.fault("spec.options.max_session_ttl", fmt.Errorf("%d s is less than nothing", spec.Options.MaxSessionTTL))
-	}
+	c.options(spec.Options)
 	r.broken = len(c.faults) > 0
 	return r, c.faults
 }
@@ -56,6 +55,30 @@ type compiler struct{ faults []Fault }
 func (c *compiler) fault(path string, err error) {
 	c.faults = append(c.faults, Fault{Path: path, Err: err})
 }
+
+func (c *compiler) options(o events.RoleOptions) {
+	const path = "spec.options"
+	if o.MaxSessionTTL < 0 {
+		c.fault(path+".max_session_ttl", fmt.Errorf("%d s is less than nothing", o.MaxSessionTTL))
+	}
+	for i, kind := range o.RealCredentials {
+		if !slices.Contains(events.CredentialKinds(), kind) {
+			c.fault(fmt.Sprintf("%s.real_credentials[%d]", path, i), fmt.Errorf("%q is not known; want one of %s", kind, strings.Join(events.CredentialKinds(), ", ")))
+		}
+	}
+	for _, l := range o.RateLimits {
+		at := path + ".rate_limits." + l.Per
+		switch {
+		case l.Per != "user" && l.Per != "role":
+			c.fault(path+".rate_limits", fmt.Errorf("%q is neither user nor role", l.Per))
+		case l.Rate < 1 || l.Burst < 1 || l.Rate > maxRate || l.Burst > maxRate:
+			c.fault(at, fmt.Errorf("rate and burst must be from 1 to %d requests", maxRate))
+		}
+	}
+}
+
+// maxRate is more than a proxy can carry.
+const maxRate = 1_000_000
 
 func (c *compiler) side(path string, s events.RoleConditions) side {
 	out := side{

@@ -18,6 +18,9 @@ type Grant struct {
 	MaxTTL time.Duration
 	// Permissions as in events.SessionStarted.
 	Permissions []events.Permission
+	// RealCredentials and RateLimits as in events.SessionStarted.
+	RealCredentials []string
+	RateLimits      []events.RateLimit
 }
 
 // RequestIDs are the access requests that the grant rests on, without repeats.
@@ -62,7 +65,7 @@ func (s Subject) Grant(app events.App, arn, requestID string) (Grant, error) {
 		switch {
 		case requestID != "" && h.RequestID == requestID:
 			until = h.Until
-		case requestID == "" && h.Standing() && ok && !narrows(p):
+		case requestID == "" && h.Standing() && ok && allowsAll(p):
 			free = true
 		case requestID == "" && !h.Standing() && ok && h.Until.After(until):
 			until = h.Until
@@ -94,7 +97,31 @@ func (s Subject) Grant(app events.App, arn, requestID string) (Grant, error) {
 	}
 	g.MaxTTL = shortestTTL(inPlay)
 	g.Permissions = s.permissions(g.Roles)
+	g.RealCredentials, g.RateLimits = realCredentials(g.Roles), rateLimits(g.Roles)
 	return g, nil
+}
+
+// realCredentials are the kinds that any of the roles lets postern hand out.
+func realCredentials(roles []Held) []string {
+	var out []string
+	for _, h := range roles {
+		out = append(out, h.Options.RealCredentials...)
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// rateLimits are those of all the roles: each of them bounds.
+func rateLimits(roles []Held) []events.RateLimit {
+	var out []events.RateLimit
+	for _, h := range roles {
+		for _, l := range h.Options.RateLimits {
+			if l.Role = h.Name; !slices.Contains(out, l) {
+				out = append(out, l)
+			}
+		}
+	}
+	return out
 }
 
 // why names the first thing that stands between the subject and arn.
@@ -144,12 +171,13 @@ func (s Subject) permissions(allowing []Held) []events.Permission {
 func (s Subject) allowPermission(h Held) (events.Permission, bool) {
 	p := events.Permission{Role: h.Name, Effect: "Allow"}
 	ok := expand(&p, h.allow, s.Traits, false)
+	p.DryRun = h.Options.DryRun && narrows(p)
 	return p, ok
 }
 
 // denyPermission is a role's deny side; not ok where it denies no call.
 func (s Subject) denyPermission(h Held) (events.Permission, bool) {
-	p := events.Permission{Role: h.Name, Effect: "Deny"}
+	p := events.Permission{Role: h.Name, Effect: "Deny", DryRun: h.Options.DryRun}
 	ok := expand(&p, h.deny, s.Traits, true)
 	return p, ok && narrows(p)
 }
@@ -172,14 +200,18 @@ func narrows(p events.Permission) bool {
 	return len(p.Actions) > 0 || len(p.Resources) > 0 || len(p.Regions) > 0
 }
 
+// allowsAll reports whether an Allow permission refuses nothing as things are.
+func allowsAll(p events.Permission) bool { return p.DryRun || !narrows(p) }
+
 func same(a, b events.Permission) bool {
-	return a.Role == b.Role && a.Effect == b.Effect && slices.Equal(a.Actions, b.Actions) &&
+	return a.Role == b.Role && a.Effect == b.Effect && a.DryRun == b.DryRun && slices.Equal(a.Actions, b.Actions) &&
 		slices.Equal(a.Resources, b.Resources) && slices.Equal(a.Regions, b.Regions)
 }
 
 // Still says why a session that rests on roles, by name, and on access requests
-// would not start today with its permissions, or "".
-func (s Subject) Still(app events.App, arn string, roles, requestIDs []string, perms []events.Permission) string {
+// would not start today with its permissions and its right to real credentials,
+// or "".
+func (s Subject) Still(app events.App, arn string, roles, requestIDs []string, perms []events.Permission, real []string) string {
 	if reason := s.denial(app, arn); reason != "" {
 		return reason
 	}
@@ -197,6 +229,12 @@ func (s Subject) Still(app events.App, arn string, roles, requestIDs []string, p
 	if !Covers(s.permissions(held), perms) {
 		return "the roles allow fewer AWS calls than when the session started"
 	}
+	now := realCredentials(held)
+	for _, kind := range real {
+		if !slices.Contains(now, kind) {
+			return fmt.Sprintf("the roles no longer allow real credentials of kind %s", kind)
+		}
+	}
 	return ""
 }
 
@@ -208,10 +246,10 @@ func Covers(now, before []events.Permission) bool {
 	}
 	all := len(now) == 0
 	for _, p := range now {
-		if p.Effect == "Deny" && !has(before, p) {
+		if p.Effect == "Deny" && !p.DryRun && !has(before, p) {
 			return false
 		}
-		all = all || p.Effect == "Allow" && !narrows(p)
+		all = all || p.Effect == "Allow" && allowsAll(p)
 	}
 	if all {
 		return true

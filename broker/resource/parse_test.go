@@ -120,6 +120,9 @@ func TestParseFaults(t *testing.T) {
 		{"bad template", role + "    app_labels: {env: '{{email.local(external.email)}}'}\n", "spec.allow.app_labels.env[0]: template"},
 		{"label expression", role + "    app_labels_expression: 'true'\n", "f.yaml:6: spec.allow.app_labels_expression: label expressions are not supported"},
 		{"bad duration", "kind: role\nmetadata: {name: r}\nspec:\n  options:\n    max_session_ttl: eight\n", `f.yaml:5: spec.options.max_session_ttl: "eight" is not a duration`},
+		{"kind of credentials", "kind: role\nmetadata: {name: r}\nspec:\n  options:\n    real_credentials: [eks_token, ssh]\n", `f.yaml:5: spec.options.real_credentials[1]: "ssh" is not known; want one of eks_token`},
+		{"rate of nothing", "kind: role\nmetadata: {name: r}\nspec:\n  options:\n    rate_limits:\n      user: {burst: 3}\n", "f.yaml:6: spec.options.rate_limits.user: rate and burst must be from 1"},
+		{"limit of what", "kind: role\nmetadata: {name: r}\nspec:\n  options:\n    rate_limits: {app: {rate: 3}}\n", "spec.options.rate_limits.app: unknown key; known are role, user"},
 		{"bad action", role + "    aws_actions: [s3]\n", `f.yaml:6: spec.allow.aws_actions[0]: "s3" is not an IAM action`},
 		{"bad access level", role + "    aws_actions: ['@Delete']\n", "is not an IAM action"},
 		{"claims that deny", "kind: role\nmetadata: {name: r}\nspec: {deny: {request: {claims_to_roles: [{claim: a, value: b, roles: [c]}]}}}\n", "spec.deny.request.claims_to_roles: is not supported"},
@@ -235,6 +238,10 @@ spec: {cloud: AWS, aws: {account_id: "012345678901", partition: aws-cn, region: 
 kind: user
 metadata: {name: "zoë@example.com", revision: 12}
 spec: {roles: [r], disabled: true, traits: {t: ["", "null", "yes"]}}
+---
+kind: role
+metadata: {name: r}
+spec: {options: {real_credentials: [eks_token, export], dry_run: true, rate_limits: {user: {rate: 5}, role: {rate: 10, burst: 30}}}}
 ---
 kind: lock
 metadata: {name: l1}

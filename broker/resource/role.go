@@ -1,6 +1,7 @@
 package resource
 
 import (
+	"cmp"
 	"reflect"
 	"slices"
 	"strings"
@@ -20,12 +21,35 @@ func (r *reader) role(n *yaml.Node, path string, meta metadata) *events.Role {
 				"max_session_ttl": func(n *yaml.Node, at string) {
 					role.Options.MaxSessionTTL = int64(r.duration(n, at) / time.Second)
 				},
+				"real_credentials": func(n *yaml.Node, at string) { role.Options.RealCredentials = r.list(n, at) },
+				"dry_run":          func(n *yaml.Node, at string) { role.Options.DryRun = r.flag(n, at) },
+				"rate_limits": func(n *yaml.Node, at string) {
+					known := map[string]func(*yaml.Node, string){}
+					for _, per := range []string{"user", "role"} {
+						known[per] = func(n *yaml.Node, at string) {
+							role.Options.RateLimits = append(role.Options.RateLimits, r.rateLimit(n, at, per))
+						}
+					}
+					r.fields(n, at, known, nil)
+					slices.SortFunc(role.Options.RateLimits, func(a, b events.RateLimit) int { return cmp.Compare(a.Per, b.Per) })
+				},
 			}, teleportOptions)
 		},
 		"allow": func(n *yaml.Node, at string) { r.conditions(n, at, &role.Allow, false) },
 		"deny":  func(n *yaml.Node, at string) { r.conditions(n, at, &role.Deny, true) },
 	}, nil)
 	return role
+}
+
+// rateLimit reads {rate, burst}; burst is rate where it is not given.
+func (r *reader) rateLimit(n *yaml.Node, path, per string) events.RateLimit {
+	l := events.RateLimit{Per: per}
+	r.fields(n, path, map[string]func(*yaml.Node, string){
+		"rate":  func(n *yaml.Node, at string) { l.Rate = r.number(n, at) },
+		"burst": func(n *yaml.Node, at string) { l.Burst = r.number(n, at) },
+	}, nil)
+	l.Burst = cmp.Or(l.Burst, l.Rate)
+	return l
 }
 
 func (r *reader) conditions(n *yaml.Node, path string, c *events.RoleConditions, deny bool) {

@@ -54,7 +54,14 @@ type (
 		Deny    writtenConditions `yaml:"deny,omitempty" json:"deny,omitzero"`
 	}
 	writtenOptions struct {
-		MaxSessionTTL string `yaml:"max_session_ttl,omitempty" json:"max_session_ttl,omitempty"`
+		MaxSessionTTL   string                 `yaml:"max_session_ttl,omitempty" json:"max_session_ttl,omitempty"`
+		RealCredentials []string               `yaml:"real_credentials,omitempty" json:"real_credentials,omitempty"`
+		DryRun          bool                   `yaml:"dry_run,omitempty" json:"dry_run,omitempty"`
+		RateLimits      map[string]writtenRate `yaml:"rate_limits,omitempty" json:"rate_limits,omitempty"`
+	}
+	writtenRate struct {
+		Rate  int `yaml:"rate" json:"rate"`
+		Burst int `yaml:"burst" json:"burst"`
 	}
 	writtenConditions struct {
 		AppLabels      map[string][]string `yaml:"app_labels,omitempty" json:"app_labels,omitempty"`
@@ -143,6 +150,13 @@ func write(d Document) written {
 		role := writtenRole{Allow: writeConditions(d.Role.Allow), Deny: writeConditions(d.Role.Deny)}
 		if ttl := d.Role.Options.MaxSessionTTL; ttl != 0 {
 			role.Options.MaxSessionTTL = formatDuration(ttl)
+		}
+		role.Options.RealCredentials, role.Options.DryRun = d.Role.Options.RealCredentials, d.Role.Options.DryRun
+		if limits := d.Role.Options.RateLimits; len(limits) > 0 {
+			role.Options.RateLimits = map[string]writtenRate{}
+			for _, l := range limits {
+				role.Options.RateLimits[l.Per] = writtenRate{l.Rate, l.Burst}
+			}
 		}
 		w.Spec = role
 	}

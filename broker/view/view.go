@@ -110,7 +110,7 @@ func Session(x *access.Session, now time.Time) api.Session {
 		Region:          x.Region,
 		RoleSessionName: x.RoleSessionName,
 		SourceIdentity:  x.SourceIdentity,
-		Narrowed:        len(x.Permissions) > 0,
+		Narrowed:        slices.ContainsFunc(x.Permissions, func(p events.Permission) bool { return !p.DryRun }),
 		StartedAt:       x.StartedAt,
 		ExpiresAt:       x.ExpiresAt,
 		State:           x.State(now),
