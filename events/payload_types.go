@@ -57,3 +57,6 @@ func (*CloudTrailFileRejected) Type() Type   { return TypeCloudTrailFileRejected
 func (*VerdictReached) Type() Type  { return TypeVerdictReached }
 func (*FindingOpened) Type() Type   { return TypeFindingOpened }
 func (*FindingResolved) Type() Type { return TypeFindingResolved }
+
+func (*LogOpened) Type() Type       { return TypeLogOpened }
+func (*LogCheckpointed) Type() Type { return TypeLogCheckpointed }

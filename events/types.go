@@ -81,6 +81,9 @@ const (
 	TypeVerdictReached  Type = "io.postern.verdict.reached.v1"
 	TypeFindingOpened   Type = "io.postern.finding.opened.v1"
 	TypeFindingResolved Type = "io.postern.finding.resolved.v1"
+
+	TypeLogOpened       Type = "io.postern.log.opened.v1"
+	TypeLogCheckpointed Type = "io.postern.log.checkpointed.v1"
 )
 
 // Types lists every event type of this version.
@@ -100,6 +103,7 @@ func Types() []Type {
 		TypeAWSTunnelOpened, TypeAWSTunnelClosed,
 		TypeCloudTrailRecordReceived, TypeCloudTrailFileRejected,
 		TypeVerdictReached, TypeFindingOpened, TypeFindingResolved,
+		TypeLogOpened, TypeLogCheckpointed,
 	}
 }
 
@@ -199,6 +203,10 @@ func (t Type) New() (Payload, error) {
 		return &FindingOpened{}, nil
 	case TypeFindingResolved:
 		return &FindingResolved{}, nil
+	case TypeLogOpened:
+		return &LogOpened{}, nil
+	case TypeLogCheckpointed:
+		return &LogCheckpointed{}, nil
 	}
 	return nil, fmt.Errorf("%w %q", ErrUnknownType, string(t))
 }
