@@ -73,11 +73,12 @@ func startCluster(t testing.TB, bin string) *cluster {
 		c.write(name+".creds", creds)
 	}
 	c.nats = filepath.Join(c.dir, "test.creds")
-	ca, err := brokerid.OpenCA(filepath.Join(c.dir, "core", "broker"), time.Now())
+	ca, err := brokerid.NewAuthority(time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.write("ca.pem", ca.PEM())
+	c.write("core/broker/ca.pem", ca.PEM())
+	c.write("ca.pem", ca.Certificate())
 	for _, name := range []string{"nats", "broker", "proxy", "auditor"} {
 		c.ports[name] = freePort(t)
 	}

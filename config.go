@@ -46,6 +46,9 @@ type NATSConfig struct {
 	URL       string `yaml:"url"`
 	CredsFile string `yaml:"creds_file"`
 	CAFile    string `yaml:"ca_file"`
+	// SealedCredsFile reaches the account that holds the brokers' sealed values;
+	// default: CredsFile.
+	SealedCredsFile string `yaml:"sealed_creds_file"`
 	// Replicas of each stream: 1 (default), 3 or 5.
 	Replicas int `yaml:"replicas"`
 }
@@ -73,6 +76,10 @@ type BrokerConfig struct {
 	PublicAddr  string `yaml:"public_addr"`
 	ProxyAddr   string `yaml:"proxy_addr"`
 	AuditorAddr string `yaml:"auditor_addr"`
+	// SealKeyFile holds the key of what all brokers share, 32 random bytes in
+	// base64; the variable POSTERN_SEAL_KEY goes before it. Default:
+	// DataDir/broker/seal.key, which a first broker makes.
+	SealKeyFile string `yaml:"seal_key_file"`
 }
 
 // TLSFiles is a server's certificate where the broker runs elsewhere.
@@ -224,6 +231,9 @@ func (c *Config) check() (key, problem string) {
 	if p := readable(c.NATS.CredsFile); p != "" {
 		return "nats.creds_file", p
 	}
+	if p := readable(c.NATS.SealedCredsFile); p != "" {
+		return "nats.sealed_creds_file", p
+	}
 	if p := readable(c.NATS.CAFile); p != "" {
 		return "nats.ca_file", p
 	}
@@ -243,6 +253,11 @@ func (c *Config) check() (key, problem string) {
 	}
 	if c.Broker != nil && !addr(c.Broker.Listen) {
 		return "broker.listen", "must be HOST:PORT"
+	}
+	if c.Broker != nil {
+		if p := readable(c.Broker.SealKeyFile); p != "" {
+			return "broker.seal_key_file", p
+		}
 	}
 	if c.Proxy != nil {
 		switch {

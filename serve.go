@@ -19,6 +19,7 @@ import (
 
 	"github.com/posternhq/postern/auditor"
 	"github.com/posternhq/postern/broker"
+	"github.com/posternhq/postern/broker/sealed"
 	"github.com/posternhq/postern/deploy/embedded"
 	"github.com/posternhq/postern/events/journal"
 	"github.com/posternhq/postern/proxy"
@@ -157,12 +158,17 @@ func (s *services) start(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		secrets, err := s.secrets(ctx)
+		if err != nil {
+			return err
+		}
 		b := s.cfg.Broker
 		s.proxyAt.configured, s.auditorAt.configured = b.ProxyAddr, b.AuditorAddr
 		s.broker, err = broker.New(broker.Config{
 			Listen:      b.Listen,
 			DataDir:     filepath.Join(s.cfg.DataDir, "broker"),
 			Journal:     j,
+			Secrets:     secrets,
 			PublicNames: append([]string{}, b.PublicNames...),
 			ProxyAddr:   s.proxyAt.addr,
 			AuditorAddr: s.auditorAt.addr,
@@ -228,10 +234,49 @@ func (s *services) startNATS(ctx context.Context) error {
 	return journal.Setup(ctx, nc, journal.StreamsConfig{Replicas: n.Replicas})
 }
 
+// secrets opens what all brokers share.
+func (s *services) secrets(ctx context.Context) (*sealed.Store, error) {
+	file := s.cfg.NATS.SealedCredsFile
+	if file == "" {
+		file = s.cfg.NATS.CredsFile
+	}
+	nc, err := s.connectAs("sealed", embedded.Sealed(), file)
+	if err != nil {
+		return nil, err
+	}
+	bucket, err := journal.OpenBucket(ctx, nc, sealed.Bucket, s.cfg.NATS.Replicas)
+	if err != nil {
+		return nil, err
+	}
+	key, err := s.sealKey()
+	if err != nil {
+		return nil, err
+	}
+	return sealed.Open(ctx, bucket, key)
+}
+
+func (s *services) sealKey() (sealed.Key, error) {
+	const variable = "POSTERN_SEAL_KEY"
+	if text := os.Getenv(variable); text != "" {
+		key, err := sealed.ParseKey(text)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", variable, err)
+		}
+		return key, nil
+	}
+	if file := s.cfg.Broker.SealKeyFile; file != "" {
+		return sealed.ReadKey(file)
+	}
+	return sealed.KeepKey(filepath.Join(s.cfg.DataDir, "broker", "seal.key"))
+}
+
 // connect gives a component a connection with credentials of its own where the
 // server is ours, else with those of the configuration.
 func (s *services) connect(name string, perms embedded.Permissions) (*nats.Conn, error) {
-	credsFile := s.cfg.NATS.CredsFile
+	return s.connectAs(name, perms, s.cfg.NATS.CredsFile)
+}
+
+func (s *services) connectAs(name string, perms embedded.Permissions, credsFile string) (*nats.Conn, error) {
 	if s.authority != nil {
 		creds, err := s.authority.Mint(name, perms, 0)
 		if err != nil {

@@ -4,8 +4,8 @@
 // never touches AWS and holds no AWS credentials.
 //
 // Its state is what the stream says: a broker can be killed and started
-// anywhere, and several can serve at once. In its data directory are the CA
-// and the hashes of passwords, which are in no event.
+// anywhere, and several can serve at once. The CA and the hashes of passwords,
+// which are in no event, lie in a sealed store that brokers share.
 package broker
 
 import (
@@ -24,6 +24,7 @@ import (
 
 	"github.com/posternhq/postern/broker/access"
 	"github.com/posternhq/postern/broker/identity"
+	"github.com/posternhq/postern/broker/sealed"
 	"github.com/posternhq/postern/events/journal"
 )
 
@@ -32,9 +33,12 @@ type Config struct {
 	// Listen is the address of the HTTPS API, such as "127.0.0.1:3080"; port 0
 	// takes a free one.
 	Listen string
-	// DataDir holds the CA and the password hashes; made with mode 0700.
+	// DataDir is where earlier versions kept what is in Secrets now; what is found
+	// there moves. It may be empty.
 	DataDir string
 	Journal *journal.Journal
+	// Secrets are what all brokers share and no event may hold.
+	Secrets *sealed.Store
 	// ProxyAddr and AuditorAddr give what clients are told: HOST:PORT, or "" while
 	// it is not known. nil means never known.
 	ProxyAddr, AuditorAddr func() string
@@ -65,18 +69,22 @@ type Broker struct {
 
 	forgotten time.Time // when the janitor last had the state forget
 
-	serverMu   sync.Mutex
-	serverCert *tls.Certificate
+	serverMu     sync.Mutex
+	serverCert   *tls.Certificate
+	serverIssuer *identity.Authority
 }
 
-// New checks the configuration and opens (or makes) what is in the data
-// directory. Nothing runs yet.
+// openTimeout bounds the first look at the shared secrets.
+const openTimeout = 10 * time.Second
+
+// New checks the configuration and opens (or makes) the shared secrets. Nothing
+// runs yet.
 func New(cfg Config) (*Broker, error) {
 	switch {
-	case cfg.DataDir == "":
-		return nil, errors.New("broker: no data directory")
 	case cfg.Journal == nil:
 		return nil, errors.New("broker: no journal")
+	case cfg.Secrets == nil:
+		return nil, errors.New("broker: no store of shared secrets")
 	case cfg.Listen == "":
 		return nil, errors.New("broker: no address to listen on")
 	}
@@ -93,10 +101,12 @@ func New(cfg Config) (*Broker, error) {
 		}
 	}
 	var err error
-	if b.ca, err = identity.OpenCA(cfg.DataDir, b.now()); err != nil {
+	ctx, cancel := context.WithTimeout(context.Background(), openTimeout)
+	defer cancel()
+	if b.ca, err = identity.OpenCA(ctx, cfg.Secrets, cfg.DataDir, b.now()); err != nil {
 		return nil, fmt.Errorf("broker: %w", err)
 	}
-	if b.passwords, err = identity.OpenPasswords(cfg.DataDir); err != nil {
+	if b.passwords, err = identity.OpenPasswords(ctx, cfg.Secrets, cfg.DataDir); err != nil {
 		return nil, fmt.Errorf("broker: %w", err)
 	}
 	b.ledger = newLedger(cfg.Journal, b.now, cfg.Log)
@@ -117,6 +127,7 @@ func (b *Broker) Run(ctx context.Context) error {
 	srv := b.server()
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return b.ledger.follow(ctx) })
+	group.Go(func() error { return b.ca.Follow(ctx, b.log) })
 	group.Go(func() error {
 		select {
 		case <-b.ledger.ready:
@@ -163,7 +174,7 @@ func (b *Broker) HasUser(ctx context.Context, name string) (there bool, err erro
 	return there, nil
 }
 
-// CAPEM is the certificate of the CA that clients and services trust.
+// CAPEM are the certificates of the CA that clients and services trust.
 func (b *Broker) CAPEM() []byte { return b.ca.PEM() }
 
 // IssueServer makes a server certificate of 90 days for DNS names and IP
@@ -172,22 +183,24 @@ func (b *Broker) IssueServer(names []string) (tls.Certificate, error) {
 	return b.ca.IssueServer(names, b.now())
 }
 
-// certificate is the API's own, renewed a month before its end.
+// certificate is the API's own, renewed a month before its end and when another
+// authority signs.
 func (b *Broker) certificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	b.serverMu.Lock()
 	defer b.serverMu.Unlock()
 	const renewBefore = 30 * 24 * time.Hour
-	if c := b.serverCert; c != nil && b.now().Before(c.Leaf.NotAfter.Add(-renewBefore)) {
+	issuer := b.ca.Signing()
+	if c := b.serverCert; c != nil && b.serverIssuer == issuer && b.now().Before(c.Leaf.NotAfter.Add(-renewBefore)) {
 		return c, nil
 	}
 	names := append([]string{"localhost", "127.0.0.1", "::1"}, b.cfg.PublicNames...)
 	if host, _, err := net.SplitHostPort(b.cfg.Listen); err == nil && host != "" && !slices.Contains(names, host) {
 		names = append(names, host)
 	}
-	c, err := b.ca.IssueServer(names, b.now())
+	c, err := issuer.IssueServer(names, b.now())
 	if err != nil {
 		return nil, err
 	}
-	b.serverCert = &c
+	b.serverCert, b.serverIssuer = &c, issuer
 	return b.serverCert, nil
 }

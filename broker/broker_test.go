@@ -17,6 +17,7 @@ import (
 
 	"github.com/posternhq/postern/broker/api"
 	"github.com/posternhq/postern/broker/client"
+	"github.com/posternhq/postern/broker/sealed"
 	"github.com/posternhq/postern/events"
 	"github.com/posternhq/postern/events/eventstest"
 	"github.com/posternhq/postern/events/journal"
@@ -111,6 +112,22 @@ func start(t *testing.T, j *journal.Journal, c *clock) *Broker {
 	return b
 }
 
+var sealKey = sealed.NewKey()
+
+// secrets is the sealed store of all brokers on the journal's server.
+func secrets(t testing.TB, j *journal.Journal) *sealed.Store {
+	t.Helper()
+	bucket, err := j.Bucket(t.Context(), sealed.Bucket, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := sealed.Open(t.Context(), bucket, sealKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
 // startIn runs a broker with a data directory until the test ends, or stop is
 // called.
 func startIn(t *testing.T, j *journal.Journal, c *clock, dir string) (b *Broker, stop func()) {
@@ -119,6 +136,7 @@ func startIn(t *testing.T, j *journal.Journal, c *clock, dir string) (b *Broker,
 		Listen:      "127.0.0.1:0",
 		DataDir:     dir,
 		Journal:     j,
+		Secrets:     secrets(t, j),
 		ProxyAddr:   func() string { return "127.0.0.1:3081" },
 		AuditorAddr: func() string { return "127.0.0.1:3082" },
 		Log:         zerolog.New(zerolog.NewTestWriter(t)).Level(zerolog.WarnLevel),

@@ -389,7 +389,7 @@ func usable(a api.Access) map[string]bool {
 func BenchmarkAccessAt(b *testing.B) {
 	j := eventstest.Journal(b)
 	someHistory(b, j, 20_000, time.Now())
-	broker, err := New(Config{Listen: "127.0.0.1:0", DataDir: b.TempDir(), Journal: j})
+	broker, err := New(Config{Listen: "127.0.0.1:0", Journal: j, Secrets: secrets(b, j)})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -275,3 +275,39 @@ func TestDecideAgain(t *testing.T) {
 		t.Errorf("an append at the wrong place: %v", err)
 	}
 }
+
+// What one broker's secrets are, every broker's are: a password changed at one
+// works at once at the other, and so does a certificate.
+func TestBrokersShareSecrets(t *testing.T) {
+	nc, clk := eventstest.Connect(t), newClock()
+	one, two := start(t, eventstest.Open(t, nc), clk), start(t, eventstest.Open(t, nc), clk)
+	ctx := t.Context()
+	if _, err := one.Apply(ctx, "test", []byte(demo)); err != nil {
+		t.Fatal(err)
+	}
+	if err := one.SetPassword(ctx, "test", "alice", "a first password"); err != nil {
+		t.Fatal(err)
+	}
+	last, err := one.cfg.Journal.Last(ctx, events.Access)
+	if err == nil {
+		err = two.ledger.reach(ctx, last)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, password := range []string{"a second password", "a third password"} {
+		if err := one.SetPassword(ctx, "test", "alice", password); err != nil {
+			t.Fatal(err)
+		}
+		cfg, _, err := login(t, two, "alice", password, "")
+		if err != nil {
+			t.Fatalf("with the password that the other broker set: %v", err)
+		}
+		if _, err := dial(t, one, cfg).Status(ctx); err != nil {
+			t.Errorf("with the certificate that the other broker issued: %v", err)
+		}
+	}
+	if _, _, err := login(t, two, "alice", "a first password", ""); code(err) != api.CodeUnauthenticated {
+		t.Errorf("with a former password: %v", err)
+	}
+}

@@ -287,7 +287,7 @@ func (b *Broker) deleteResource(c *call) (any, error) {
 		return access.Lift(s, env, name)
 	})
 	if err == nil && kind == resource.KindUser {
-		err = b.passwords.Delete(name)
+		err = b.passwords.Delete(c.Context(), name)
 	}
 	return nil, err
 }

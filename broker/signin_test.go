@@ -284,10 +284,10 @@ func TestRestart(t *testing.T) {
 func TestNewRefuses(t *testing.T) {
 	j := eventstest.Journal(t)
 	for want, cfg := range map[string]Config{
-		"no data directory": {Listen: "127.0.0.1:0", Journal: j},
-		"no journal":        {Listen: "127.0.0.1:0", DataDir: t.TempDir()},
-		"no address":        {DataDir: t.TempDir(), Journal: j},
-		"listen: ":          {Listen: "nowhere", DataDir: t.TempDir(), Journal: j},
+		"no store of shared secrets": {Listen: "127.0.0.1:0", Journal: j},
+		"no journal":                 {Listen: "127.0.0.1:0", Secrets: secrets(t, j)},
+		"no address":                 {Secrets: secrets(t, j), Journal: j},
+		"listen: ":                   {Listen: "nowhere", Secrets: secrets(t, j), Journal: j},
 	} {
 		if _, err := New(cfg); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %q", err, want)
@@ -297,7 +297,7 @@ func TestNewRefuses(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "ca.pem"), []byte("x"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := New(Config{Listen: "127.0.0.1:0", DataDir: dir, Journal: j}); err == nil || !strings.Contains(err.Error(), "ca.pem") {
+	if _, err := New(Config{Listen: "127.0.0.1:0", DataDir: dir, Journal: j, Secrets: secrets(t, j)}); err == nil || !strings.Contains(err.Error(), "ca.pem") {
 		t.Errorf("a damaged CA: %v", err)
 	}
 }

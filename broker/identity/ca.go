@@ -12,10 +12,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"io/fs"
 	"math/big"
-	"os"
-	"path/filepath"
 	"time"
 )
 
@@ -26,40 +23,16 @@ const (
 	backdate = time.Minute
 )
 
-// CA is the certificate authority that users and postern's services trust.
-// It is safe for concurrent use.
-type CA struct {
+// Authority is one generation of the CA: a key and its certificate.
+type Authority struct {
 	key  crypto.Signer
 	cert *x509.Certificate
-	pem  []byte
-	pool *x509.CertPool
+	// secret is key and certificate in PEM, public the certificate alone.
+	secret, public []byte
 }
 
-// OpenCA reads the CA of a directory, or makes it: an ECDSA P-256 key and a
-// certificate of ten years, in one file of mode 0600. A directory that is not
-// there is made with mode 0700.
-func OpenCA(dir string, now time.Time) (*CA, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("ca: %w", err)
-	}
-	path := filepath.Join(dir, "ca.pem")
-	text, err := readSecret(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		if text, err = newCA(now); err == nil {
-			text, err = createSecret(path, text)
-		}
-	}
-	if err != nil {
-		return nil, fmt.Errorf("ca: %w", err)
-	}
-	ca, err := parseCA(text)
-	if err != nil {
-		return nil, fmt.Errorf("ca: %s: %w", path, err)
-	}
-	return ca, nil
-}
-
-func newCA(now time.Time) ([]byte, error) {
+// NewAuthority makes an ECDSA P-256 key and a certificate of ten years.
+func NewAuthority(now time.Time) (*Authority, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, err
@@ -86,11 +59,12 @@ func newCA(now time.Time) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return append(secret, certPEM(der)...), nil
+	return ParseAuthority(append(secret, certPEM(der)...))
 }
 
-func parseCA(text []byte) (*CA, error) {
-	ca := &CA{pool: x509.NewCertPool()}
+// ParseAuthority reads what PEM returned.
+func ParseAuthority(text []byte) (*Authority, error) {
+	a := &Authority{secret: text}
 	for {
 		var block *pem.Block
 		if block, text = pem.Decode(text); block == nil {
@@ -106,42 +80,51 @@ func parseCA(text []byte) (*CA, error) {
 			if !ok {
 				return nil, fmt.Errorf("a key of type %T cannot sign", key)
 			}
-			ca.key = signer
+			a.key = signer
 		case "CERTIFICATE":
 			cert, err := x509.ParseCertificate(block.Bytes)
 			if err != nil {
 				return nil, fmt.Errorf("certificate: %w", err)
 			}
-			ca.cert, ca.pem = cert, pem.EncodeToMemory(block)
-			ca.pool.AddCert(cert)
+			a.cert, a.public = cert, pem.EncodeToMemory(block)
 		}
 	}
 	switch {
-	case ca.key == nil:
+	case a.key == nil:
 		return nil, errors.New("no private key in it")
-	case ca.cert == nil:
+	case a.cert == nil:
 		return nil, errors.New("no certificate in it")
 	}
-	public, ok := ca.key.Public().(interface{ Equal(crypto.PublicKey) bool })
-	if !ok || !public.Equal(ca.cert.PublicKey) {
+	public, ok := a.key.Public().(interface{ Equal(crypto.PublicKey) bool })
+	if !ok || !public.Equal(a.cert.PublicKey) {
 		return nil, errors.New("key and certificate do not belong together")
 	}
-	return ca, nil
+	return a, nil
 }
 
-// PEM is the CA's certificate.
-func (ca *CA) PEM() []byte { return ca.pem }
+// PEM is key and certificate: a secret.
+func (a *Authority) PEM() []byte { return a.secret }
 
-// Pool holds the CA alone.
-func (ca *CA) Pool() *x509.CertPool { return ca.pool }
+// Certificate is the certificate in PEM.
+func (a *Authority) Certificate() []byte { return a.public }
 
-// SHA256 is the fingerprint of the CA's certificate, in hex.
-func (ca *CA) SHA256() string {
-	sum := sha256.Sum256(ca.cert.Raw)
+// SHA256 is the fingerprint of the certificate, in hex.
+func (a *Authority) SHA256() string {
+	sum := sha256.Sum256(a.cert.Raw)
 	return hex.EncodeToString(sum[:])
 }
 
-func (ca *CA) issue(t *x509.Certificate, public crypto.PublicKey) ([]byte, error) {
+// Pin is "sha256:" and the hash of the public key (RFC 7469, 2.4), in hex: what
+// whoever meets the broker for the first time compares.
+func (a *Authority) Pin() string { return Pin(a.cert) }
+
+// Pin is a certificate's, see [Authority.Pin].
+func Pin(cert *x509.Certificate) string {
+	sum := sha256.Sum256(cert.RawSubjectPublicKeyInfo)
+	return "sha256:" + hex.EncodeToString(sum[:])
+}
+
+func (a *Authority) issue(t *x509.Certificate, public crypto.PublicKey) ([]byte, error) {
 	serial, err := newSerial()
 	if err != nil {
 		return nil, err
@@ -149,10 +132,10 @@ func (ca *CA) issue(t *x509.Certificate, public crypto.PublicKey) ([]byte, error
 	t.SerialNumber = serial
 	t.BasicConstraintsValid = true
 	t.KeyUsage = x509.KeyUsageDigitalSignature
-	if t.NotAfter.After(ca.cert.NotAfter) {
-		return nil, fmt.Errorf("the CA ends on %s, before the certificate would", ca.cert.NotAfter.Format(time.DateOnly))
+	if t.NotAfter.After(a.cert.NotAfter) {
+		return nil, fmt.Errorf("the CA ends on %s, before the certificate would", a.cert.NotAfter.Format(time.DateOnly))
 	}
-	return x509.CreateCertificate(rand.Reader, t, ca.cert, public, ca.key)
+	return x509.CreateCertificate(rand.Reader, t, a.cert, public, a.key)
 }
 
 // newSerial returns 127 random bits, never negative (RFC 5280, 4.1.2.2).

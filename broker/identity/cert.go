@@ -70,7 +70,7 @@ func ParseCSR(text []byte) (*ecdsa.PublicKey, error) {
 
 // IssueUser issues a client certificate: the user's name as common name and,
 // escaped, in the URI postern://user/NAME; the roles as organizations.
-func (ca *CA) IssueUser(key *ecdsa.PublicKey, user string, roles []string, now time.Time, ttl time.Duration) (Issued, error) {
+func (a *Authority) IssueUser(key *ecdsa.PublicKey, user string, roles []string, now time.Time, ttl time.Duration) (Issued, error) {
 	t := &x509.Certificate{
 		Subject:     pkix.Name{CommonName: user, Organization: roles},
 		URIs:        []*url.URL{userURI(user)},
@@ -78,7 +78,7 @@ func (ca *CA) IssueUser(key *ecdsa.PublicKey, user string, roles []string, now t
 		NotAfter:    now.Add(ttl),
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 	}
-	der, err := ca.issue(t, key)
+	der, err := a.issue(t, key)
 	if err != nil {
 		return Issued{}, fmt.Errorf("certificate of user %s: %w", user, err)
 	}
@@ -111,7 +111,7 @@ func (ca *CA) Verify(chain []*x509.Certificate, now time.Time) (Person, error) {
 		return Person{}, fmt.Errorf("%w on %s", ErrExpired, cert.NotAfter.UTC().Format(time.RFC3339))
 	}
 	_, err := cert.Verify(x509.VerifyOptions{
-		Roots:       ca.pool,
+		Roots:       ca.Pool(),
 		CurrentTime: now,
 		KeyUsages:   []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 	})
@@ -132,7 +132,7 @@ func (ca *CA) Verify(chain []*x509.Certificate, now time.Time) (Person, error) {
 
 // IssueServer makes a key and a server certificate of 90 days for DNS names
 // and IP addresses.
-func (ca *CA) IssueServer(names []string, now time.Time) (tls.Certificate, error) {
+func (a *Authority) IssueServer(names []string, now time.Time) (tls.Certificate, error) {
 	if len(names) == 0 {
 		return tls.Certificate{}, errors.New("server certificate: no name to put into it")
 	}
@@ -143,7 +143,7 @@ func (ca *CA) IssueServer(names []string, now time.Time) (tls.Certificate, error
 	t := &x509.Certificate{
 		Subject:     pkix.Name{CommonName: names[0]},
 		NotBefore:   now.Add(-backdate),
-		NotAfter:    now.Add(min(serverTTL, ca.cert.NotAfter.Sub(now))),
+		NotAfter:    now.Add(min(serverTTL, a.cert.NotAfter.Sub(now))),
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	}
 	for _, name := range names {
@@ -153,7 +153,7 @@ func (ca *CA) IssueServer(names []string, now time.Time) (tls.Certificate, error
 			t.DNSNames = append(t.DNSNames, name)
 		}
 	}
-	der, err := ca.issue(t, key.Public())
+	der, err := a.issue(t, key.Public())
 	if err != nil {
 		return tls.Certificate{}, fmt.Errorf("server certificate for %s: %w", strings.Join(names, ", "), err)
 	}
@@ -161,7 +161,7 @@ func (ca *CA) IssueServer(names []string, now time.Time) (tls.Certificate, error
 	if err != nil {
 		return tls.Certificate{}, fmt.Errorf("server certificate: %w", err)
 	}
-	return tls.Certificate{Certificate: [][]byte{der, ca.cert.Raw}, PrivateKey: key, Leaf: leaf}, nil
+	return tls.Certificate{Certificate: [][]byte{der, a.cert.Raw}, PrivateKey: key, Leaf: leaf}, nil
 }
 
 // NewKey makes a user's key where there is no machine of theirs to make it

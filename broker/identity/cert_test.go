@@ -8,60 +8,12 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
-	"os"
-	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 )
 
 var at = time.Date(2026, 7, 1, 12, 0, 0, 0, time.UTC)
-
-func openCA(t *testing.T) *CA {
-	t.Helper()
-	ca, err := OpenCA(t.TempDir(), at)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return ca
-}
-
-// Whoever opens the CA first makes it; all get the same, and keep it.
-func TestCAIsMadeOnce(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "data")
-	prints := make([]string, 8)
-	var wg sync.WaitGroup
-	for i := range prints {
-		wg.Go(func() {
-			ca, err := OpenCA(dir, at)
-			if err != nil {
-				t.Error(err)
-				return
-			}
-			prints[i] = ca.SHA256()
-		})
-	}
-	wg.Wait()
-	for _, p := range prints {
-		if p != prints[0] || p == "" {
-			t.Fatalf("different CAs: %q", prints)
-		}
-	}
-	path := filepath.Join(dir, "ca.pem")
-	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
-		t.Errorf("mode of %s: %v, %v", path, info.Mode(), err)
-	}
-	if left, err := os.ReadDir(dir); err != nil || len(left) != 1 {
-		t.Errorf("left in the directory: %v, %v", left, err)
-	}
-	if err := os.WriteFile(path, []byte("junk"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := OpenCA(dir, at); err == nil {
-		t.Error("a damaged CA was opened, or replaced")
-	}
-}
 
 func issue(t *testing.T, ca *CA, user string, ttl time.Duration) []*x509.Certificate {
 	t.Helper()

@@ -3,8 +3,6 @@ package identity
 import (
 	"context"
 	"errors"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -38,26 +36,28 @@ func TestReferenceHash(t *testing.T) {
 	}
 }
 
+// What one broker sets, another checks.
 func TestPasswords(t *testing.T) {
-	dir := t.TempDir()
-	p, err := OpenPasswords(dir)
-	if err != nil {
-		t.Fatal(err)
+	ctx, s := t.Context(), store(t)
+	open := func() *Passwords {
+		t.Helper()
+		p, err := OpenPasswords(ctx, s, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p
 	}
-	ctx := t.Context()
+	p, again := open(), open()
 	if err := p.Set(ctx, "alice", 7, "short"); err == nil {
 		t.Error("a password of 5 bytes was taken")
 	}
-	if err := p.Set(ctx, "alice", 7, "a long password"); err != nil {
+	if err := p.Set(ctx, "alice", 7, "a former password"); err != nil {
 		t.Fatal(err)
 	}
-	path := filepath.Join(dir, "passwords.json")
-	info, err := os.Stat(path)
-	if err != nil || info.Mode().Perm() != 0o600 {
-		t.Errorf("mode %v, %v", info.Mode(), err)
+	if ok, err := again.Verify(ctx, "alice", 7, "a former password"); !ok || err != nil {
+		t.Errorf("at another broker: %v, %v", ok, err)
 	}
-	again, err := OpenPasswords(dir) // as after a restart
-	if err != nil {
+	if err := p.Set(ctx, "alice", 7, "a long password"); err != nil {
 		t.Fatal(err)
 	}
 	for _, c := range []struct {
@@ -66,6 +66,7 @@ func TestPasswords(t *testing.T) {
 		want                 bool
 	}{
 		{"right", "alice", "a long password", 7, true},
+		{"the former one", "alice", "a former password", 7, false},
 		{"wrong", "alice", "a long passwort", 7, false},
 		{"a later user of the name", "alice", "a long password", 9, false},
 		{"a user that does not exist", "alice", "a long password", 0, false},
@@ -77,26 +78,17 @@ func TestPasswords(t *testing.T) {
 			t.Errorf("%s: %v, %v", c.name, got, err)
 		}
 	}
-	if err := again.Delete("alice"); err != nil {
+	if err := again.Delete(ctx, "alice"); err != nil {
 		t.Fatal(err)
 	}
-	if ok, err := again.Verify(ctx, "alice", 7, "a long password"); err != nil || ok {
+	if ok, err := p.Verify(ctx, "alice", 7, "a long password"); err != nil || ok {
 		t.Errorf("after it was deleted: %v, %v", ok, err)
 	}
-	if err := os.Chmod(path, 0o644); err != nil {
+	if err := s.Put(ctx, passwordName("alice"), []byte(`{"hash":"x"}`)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := OpenPasswords(dir); err == nil || !strings.Contains(err.Error(), "chmod 600") {
-		t.Errorf("a file that others can read: %v", err)
-	}
-	if err := os.WriteFile(path, []byte(`{"alice":{"hash":"x"}}`), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Chmod(path, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := OpenPasswords(dir); err == nil || !strings.Contains(err.Error(), "user alice") {
-		t.Errorf("a damaged file: %v", err)
+	if ok, err := p.Verify(ctx, "alice", 7, "a long password"); err == nil || ok {
+		t.Errorf("a damaged hash: %v, %v", ok, err)
 	}
 }
 

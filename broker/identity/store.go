@@ -8,18 +8,16 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"sync"
+
+	"github.com/posternhq/postern/broker/sealed"
 )
 
-// Passwords keeps hashes of passwords in one file of the broker's data
-// directory, mode 0600, replaced at once on every change. It is one broker's:
-// several brokers need a store that they share. It is safe for concurrent use.
+// Passwords keeps hashes of passwords in the sealed store: what one broker
+// writes is what the next sign-in at any other reads. It is safe for concurrent
+// use.
 type Passwords struct {
-	path   string
+	store  *sealed.Store
 	hasher *hasher
-
-	mu      sync.Mutex
-	records map[string]record
 }
 
 // record is a user's password. Since names the user's creation by its stream
@@ -30,29 +28,47 @@ type record struct {
 	hash  hash
 }
 
-// OpenPasswords reads the store of a directory; none yet is an empty one.
-func OpenPasswords(dir string) (*Passwords, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+func passwordName(user string) string { return "password/" + user }
+
+// OpenPasswords opens the passwords of a store. A file passwords.json in dir,
+// from before the store was, goes into it and is removed.
+func OpenPasswords(ctx context.Context, store *sealed.Store, dir string) (*Passwords, error) {
+	p := &Passwords{store: store, hasher: newHasher()}
+	if err := p.migrate(ctx, filepath.Join(dir, "passwords.json")); err != nil {
 		return nil, fmt.Errorf("passwords: %w", err)
-	}
-	p := &Passwords{path: filepath.Join(dir, "passwords.json"), hasher: newHasher(), records: map[string]record{}}
-	text, err := readSecret(p.path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return p, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("passwords: %w", err)
-	}
-	if err := json.Unmarshal(text, &p.records); err != nil {
-		return nil, fmt.Errorf("passwords: %s: %w", p.path, err)
-	}
-	for user, r := range p.records {
-		if r.hash, err = parseHash(r.Hash); err != nil {
-			return nil, fmt.Errorf("passwords: %s: user %s: %w", p.path, user, err)
-		}
-		p.records[user] = r
 	}
 	return p, nil
+}
+
+func (p *Passwords) migrate(ctx context.Context, path string) error {
+	text, err := readSecret(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	var former map[string]json.RawMessage
+	if err := json.Unmarshal(text, &former); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	for user, one := range former {
+		if _, err := parseRecord(one); err != nil {
+			return fmt.Errorf("%s: user %s: %w", path, user, err)
+		}
+		// What is in the store already is newer.
+		if _, err := p.store.Update(ctx, passwordName(user), one, 0); err != nil && !errors.Is(err, sealed.ErrConflict) {
+			return err
+		}
+	}
+	return os.Remove(path)
+}
+
+func parseRecord(text []byte) (r record, err error) {
+	if err = json.Unmarshal(text, &r); err == nil {
+		r.hash, err = parseHash(r.Hash)
+	}
+	return r, err
 }
 
 // Set stores a user's new password. since is the sequence of the user's creation.
@@ -61,28 +77,19 @@ func (p *Passwords) Set(ctx context.Context, user string, since uint64, password
 	if err != nil {
 		return err
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	old, had := p.records[user]
-	p.records[user] = record{Hash: h.String(), Since: since, hash: h}
-	if err := p.save(); err != nil {
-		if delete(p.records, user); had {
-			p.records[user] = old
-		}
+	text, err := json.Marshal(record{Hash: h.String(), Since: since})
+	if err == nil {
+		err = p.store.Put(ctx, passwordName(user), text)
+	}
+	if err != nil {
 		return fmt.Errorf("store the password of %s: %w", user, err)
 	}
 	return nil
 }
 
 // Delete forgets a user's password, if there is one.
-func (p *Passwords) Delete(user string) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if _, had := p.records[user]; !had {
-		return nil
-	}
-	delete(p.records, user)
-	if err := p.save(); err != nil {
+func (p *Passwords) Delete(ctx context.Context, user string) error {
+	if err := p.store.Delete(ctx, passwordName(user)); err != nil {
 		return fmt.Errorf("forget the password of %s: %w", user, err)
 	}
 	return nil
@@ -91,16 +98,14 @@ func (p *Passwords) Delete(user string) error {
 // Verify reports whether password is the user's. since 0 stands for a user
 // that does not exist, which takes as long to find out.
 func (p *Passwords) Verify(ctx context.Context, user string, since uint64, password string) (bool, error) {
-	p.mu.Lock()
-	r, ok := p.records[user]
-	p.mu.Unlock()
-	return p.hasher.verify(ctx, password, r.hash, ok && since != 0 && r.Since == since)
-}
-
-func (p *Passwords) save() error {
-	text, err := json.MarshalIndent(p.records, "", "  ")
-	if err != nil {
-		return err
+	var r record
+	text, _, err := p.store.Get(ctx, passwordName(user))
+	known := err == nil
+	if known {
+		r, err = parseRecord(text)
 	}
-	return writeSecret(p.path, append(text, '\n'))
+	if err != nil && !errors.Is(err, sealed.ErrNotFound) {
+		return false, fmt.Errorf("password of %s: %w", user, err)
+	}
+	return p.hasher.verify(ctx, password, r.hash, known && since != 0 && r.Since == since)
 }

@@ -34,6 +34,11 @@ func OpenBucket(ctx context.Context, nc *nats.Conn, name string, replicas int) (
 	return &Bucket{kv: kv}, nil
 }
 
+// Bucket is OpenBucket on the journal's connection.
+func (j *Journal) Bucket(ctx context.Context, name string, replicas int) (*Bucket, error) {
+	return OpenBucket(ctx, j.nc, name, replicas)
+}
+
 // keyForm makes keys what NATS takes for one token of a subject.
 var keyForm = base64.RawURLEncoding
 
