@@ -231,7 +231,15 @@ func (s *services) startNATS(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return journal.Setup(ctx, nc, journal.StreamsConfig{Replicas: n.Replicas})
+	if err := journal.Setup(ctx, nc, journal.StreamsConfig{Replicas: n.Replicas}); err != nil {
+		return err
+	}
+	if s.authority != nil {
+		if err := s.authority.StageInMemory(); err != nil {
+			s.log.Warn().Err(err).Msg("batches of events are staged on disk, which is slower")
+		}
+	}
+	return nil
 }
 
 // secrets opens what all brokers share.

@@ -49,6 +49,9 @@ func durable(b *testing.B) (*rig, jetstream.JetStream) {
 	if err := journal.Setup(b.Context(), admin, journal.StreamsConfig{}); err != nil {
 		b.Fatal(err)
 	}
+	if err := server.StageInMemory(); err != nil {
+		b.Fatal(err)
+	}
 	js, err := jetstream.New(admin)
 	if err != nil {
 		b.Fatal(err)

@@ -98,6 +98,7 @@ func (n *NATS) Run(ctx context.Context) error {
 	defer func() {
 		srv.Shutdown()
 		srv.WaitForShutdown()
+		n.unstage()
 	}()
 	srv.Start()
 	if !srv.ReadyForConnections(startTimeout) {

@@ -26,6 +26,9 @@ func BenchmarkAppend(b *testing.B) {
 	if err := journal.Setup(b.Context(), nc, journal.StreamsConfig{}); err != nil {
 		b.Fatal(err)
 	}
+	if err := n.StageInMemory(); err != nil {
+		b.Fatal(err)
+	}
 	j := eventstest.Open(b, nc)
 	js, _ := jetstream.New(nc)
 	e := ended("s1")

@@ -19,9 +19,9 @@ import (
 const maxCommit = 500
 
 // minAtomic is the size from which an atomic batch is quicker than as many
-// pipelined publishes: the server makes a store of its own for each batch, which
-// costs about as much as syncing this many messages.
-const minAtomic = 16
+// pipelined publishes, where batches are staged in memory (replicated streams, and
+// the embedded server): the server makes a store of its own for each.
+const minAtomic = 4
 
 // commitTimeout bounds one commit's wait for its acknowledgement.
 const commitTimeout = 10 * time.Second
