@@ -14,7 +14,7 @@ func TestClusterDialect(t *testing.T) {
 	if err != nil || len(names) == 0 {
 		t.Fatal(names, err)
 	}
-	create := regexp.MustCompile("(?s)CREATE (OR REPLACE )?(TABLE|VIEW) .*ON CLUSTER `c1`")
+	create := regexp.MustCompile("(?s)(CREATE (OR REPLACE )?(TABLE|VIEW)|ALTER TABLE) .*ON CLUSTER `c1`")
 	for _, name := range names {
 		text, err := migrations.ReadFile(name)
 		if err != nil {
