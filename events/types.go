@@ -63,6 +63,13 @@ const (
 	TypeLockPlaced Type = "io.postern.lock.placed.v1"
 	TypeLockLifted Type = "io.postern.lock.lifted.v1"
 
+	TypeTokenCreated Type = "io.postern.token.created.v1"
+	TypeTokenUpdated Type = "io.postern.token.updated.v1"
+	TypeTokenDeleted Type = "io.postern.token.deleted.v1"
+	TypeTokenUsed    Type = "io.postern.token.used.v1"
+	TypeAgentRenewed Type = "io.postern.agent.renewed.v1"
+	TypeCARotated    Type = "io.postern.ca.rotated.v1"
+
 	TypeAWSRequestAdmitted  Type = "io.postern.aws.request.admitted.v1"
 	TypeAWSRequestCompleted Type = "io.postern.aws.request.completed.v1"
 	TypeAWSRequestDenied    Type = "io.postern.aws.request.denied.v1"
@@ -98,6 +105,8 @@ func Types() []Type {
 		TypeRequestCreated, TypeRequestReviewed, TypeRequestApproved, TypeRequestDenied, TypeRequestExpired, TypeRequestDropped,
 		TypeSessionStarted, TypeSessionEnded,
 		TypeLockPlaced, TypeLockLifted,
+		TypeTokenCreated, TypeTokenUpdated, TypeTokenDeleted, TypeTokenUsed,
+		TypeAgentRenewed, TypeCARotated,
 		TypeAWSRequestAdmitted, TypeAWSRequestCompleted, TypeAWSRequestDenied, TypeAWSRequestFailed,
 		TypeAWSCredentialsIssued, TypeAWSConsoleOpened, TypeAWSTokenIssued,
 		TypeAWSTunnelOpened, TypeAWSTunnelClosed,
@@ -175,6 +184,18 @@ func (t Type) New() (Payload, error) {
 		return &LockPlaced{}, nil
 	case TypeLockLifted:
 		return &LockLifted{}, nil
+	case TypeTokenCreated:
+		return &TokenCreated{}, nil
+	case TypeTokenUpdated:
+		return &TokenUpdated{}, nil
+	case TypeTokenDeleted:
+		return &TokenDeleted{}, nil
+	case TypeTokenUsed:
+		return &TokenUsed{}, nil
+	case TypeAgentRenewed:
+		return &AgentRenewed{}, nil
+	case TypeCARotated:
+		return &CARotated{}, nil
 	case TypeAWSRequestAdmitted:
 		return &AWSRequestAdmitted{}, nil
 	case TypeAWSRequestCompleted:
