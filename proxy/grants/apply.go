@@ -116,8 +116,10 @@ func (g *Grants) started(seq uint64, eventID string, d *events.SessionStarted, n
 	if s.policy != nil {
 		d.Permissions = s.policy.perms
 	}
+	s.limits = g.limits(d)
 	if !g.sessions.add(s) {
 		g.releasePolicy(s.policy)
+		g.releaseLimits(s.limits)
 		return // its hash is taken: never seen in practice, refused as unknown
 	}
 	s.targets = make([]*target, 0, 5+len(d.Roles)+len(d.RequestIDs))
@@ -258,6 +260,7 @@ func (g *Grants) Forget(now time.Time) {
 		g.sessionsByEnd.remove(s)
 		g.sessions.remove(s.start.SessionID)
 		g.releasePolicy(s.policy)
+		g.releaseLimits(s.limits)
 		for _, t := range s.targets {
 			t.sessions--
 			g.release(t)

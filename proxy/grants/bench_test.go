@@ -17,6 +17,9 @@ import (
 // taken at random so that caches help as little as they would.
 func BenchmarkCheck(b *testing.B) {
 	b.Run("roles=plain", func(b *testing.B) { benchmarkCheck(b, nil) })
+	b.Run("roles=limited", func(b *testing.B) {
+		benchmarkCheck(b, nil, events.RateLimit{Role: "engineer", Per: "user", Rate: 1_000_000, Burst: 1_000_000_000})
+	})
 	b.Run("roles=narrow", func(b *testing.B) {
 		benchmarkCheck(b, []events.Permission{
 			{Role: "no-deletes", Effect: "Deny", Actions: []string{"s3:Delete*", "dynamodb:Delete*"}},
@@ -25,7 +28,7 @@ func BenchmarkCheck(b *testing.B) {
 	})
 }
 
-func benchmarkCheck(b *testing.B, perms []events.Permission) {
+func benchmarkCheck(b *testing.B, perms []events.Permission, limits ...events.RateLimit) {
 	const sessions, users, locks = 1_000_000, 200_000, 100_000
 	g := grants.New("bench")
 	g.Fresh()
@@ -40,7 +43,7 @@ func benchmarkCheck(b *testing.B, perms []events.Permission) {
 	for i := range sessions {
 		ids[i], names[i] = fmt.Sprintf("01JDSESSION%015d", i), fmt.Sprintf("user-%d", i%users)
 		s := session(ids[i], names[i])
-		s.Permissions = perms
+		s.Permissions, s.RateLimits = perms, limits
 		apply(s)
 	}
 	for i := range locks {

@@ -25,51 +25,53 @@ type Call struct {
 	Account string
 }
 
-// Check decides whether a session of this user may make a call now. It
-// allocates nothing.
+// Check decides whether a session of this user may make a call now, and counts
+// the call against its rate limits if so. It allocates nothing.
 func (g *Grants) Check(sessionID, user string, call Call, now time.Time) Decision {
 	d := Decision{id: sessionID}
 	g.mu.RLock()
-	policy, ok := g.live(&d, user, call.Account, now.UnixNano())
+	ok := g.live(&d, user, call.Account, now.UnixNano())
 	g.mu.RUnlock()
 	if ok {
-		d.permit(policy, &call)
+		if d.permit(d.policy, &call, false); d.Allowed && d.limits != nil {
+			d.take(now.UnixNano())
+		}
 	}
 	return d
 }
 
-// live decides all but the permissions, and returns those to ask. The caller
-// holds g.mu.
-func (g *Grants) live(d *Decision, user, account string, now int64) (p *policy, ok bool) {
+// live decides all but permissions and rate limits, which it puts into d. The
+// caller holds g.mu.
+func (g *Grants) live(d *Decision, user, account string, now int64) (ok bool) {
 	if g.broken != "" || g.stale != "" {
 		d.cause, d.detail = CauseStale, g.broken
 		if g.broken == "" {
 			d.detail = g.stale
 		}
-		return nil, false
+		return false
 	}
 	slot := g.sessions.find(g.sessions.hash(d.id))
 	if slot == nil || slot.user != g.sessions.hashUser(user) {
 		d.cause = CauseNoSession
-		return nil, false
+		return false
 	}
-	d.session = slot.session
+	d.session, d.policy, d.limits = slot.session, slot.policy, slot.limits
 	if len(g.all.locks) > 0 && d.locked(&g.all, now) {
-		return nil, false
+		return false
 	}
 	if account != "" && g.accountLocks > 0 && slot.account != g.sessions.hashUser(account) {
 		if t := g.targets[events.LockTarget{Kind: "account", Name: account}]; t != nil && d.locked(t, now) {
-			return nil, false
+			return false
 		}
 	}
 	if now < slot.expires && slot.clear.Load() == g.epoch {
-		return slot.policy, true
+		return true
 	}
 	clear, ok := d.examine(now)
 	if clear {
 		slot.clear.Store(g.epoch)
 	}
-	return slot.policy, ok
+	return ok
 }
 
 // examine looks at the session itself. clear says that nothing at all hangs on

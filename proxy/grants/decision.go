@@ -15,6 +15,7 @@ const (
 	CauseLock      = "lock"
 	CauseRule      = "rule"
 	CauseStale     = "stale"
+	CauseRate      = "rate_limit"
 )
 
 // Decision says whether a call may go on, and why not. The zero Decision
@@ -24,10 +25,13 @@ type Decision struct {
 
 	cause   string
 	session *session
+	policy  *policy
+	limits  *limits
 	// allow is the permission that let the call through, deny the one that
 	// refused it with the entry that did.
 	allow, deny *events.Permission
 	entry       string
+	full        *bucket
 	lock        *events.LockPlaced
 	ended       *events.SessionEnded
 	on          events.LockTarget
@@ -84,6 +88,8 @@ func (d *Decision) Unlisted() bool { return d.cause == CauseRule && d.deny == ni
 // s3:Delete*".
 func (d *Decision) Rule() string {
 	switch {
+	case d.cause == CauseRate:
+		return d.full.rule()
 	case d.cause != CauseRule:
 		return ""
 	case d.deny != nil:
@@ -105,6 +111,8 @@ func (d *Decision) Reason() string {
 		return lockReason(d.lock)
 	case CauseRule:
 		return d.ruleReason()
+	case CauseRate:
+		return d.full.rule() + ", and this is one more: try again a little later"
 	case CauseStale:
 		return "this proxy cannot tell who may do what, because " + d.detail
 	}

@@ -24,6 +24,7 @@ type Grants struct {
 	targets  map[events.LockTarget]*target
 	locks    map[string]*lock
 	policies map[string]*policy
+	buckets  map[bucketKey]*bucket
 	// accountLocks counts the locks on accounts.
 	accountLocks int
 	// bySession and byLock order what expires.
@@ -55,6 +56,7 @@ type session struct {
 	seq     uint64
 	expires int64 // Unix nanoseconds
 	policy  *policy
+	limits  *limits // nil: none
 	targets []*target
 	// ended is the event that ended it, nil while it lasts.
 	ended *events.SessionEnded
@@ -96,6 +98,7 @@ func New(agent string) *Grants {
 		locks:    map[string]*lock{},
 		epoch:    1,
 		policies: map[string]*policy{},
+		buckets:  map[bucketKey]*bucket{},
 		running:  map[*Watch]struct{}{},
 		stale:    "it has not read the ACCESS stream yet",
 	}

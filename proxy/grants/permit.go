@@ -21,6 +21,8 @@ type policy struct {
 	text     string
 	perms    []events.Permission
 	sessions int
+	// dryRun: some of perms are.
+	dryRun bool
 }
 
 // policy finds or makes the policy of a list, nil for an empty one.
@@ -28,10 +30,13 @@ func (g *Grants) policy(perms []events.Permission) *policy {
 	if len(perms) == 0 {
 		return nil
 	}
-	text := fmt.Sprintf("%q", perms)
+	text := fmt.Sprintf("%#v", perms)
 	p := g.policies[text]
 	if p == nil {
 		p = &policy{text: text, perms: perms}
+		for i := range perms {
+			p.dryRun = p.dryRun || perms[i].DryRun
+		}
 		g.policies[text] = p
 	}
 	p.sessions++
@@ -50,30 +55,44 @@ func (g *Grants) releasePolicy(p *policy) {
 // permit decides a call by the session's permissions: no Deny that matches, and
 // for every resource an Allow that matches. For Deny, unknown counts as a match;
 // for Allow it does not. That is IAM's evaluation (https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic.html),
-// closed where IAM would know more than the proxy.
-func (d *Decision) permit(p *policy, call *Call) {
+// closed where IAM would know more than the proxy. Permissions in dry run refuse
+// nothing unless strict.
+func (d *Decision) permit(p *policy, call *Call, strict bool) {
 	if p == nil {
 		d.Allowed = true
 		return
 	}
-	d.permitAction(p.perms, call)
+	d.permitAction(p.perms, call, strict)
 	if !d.Allowed || len(call.Also) == 0 {
 		return
 	}
 	role, one := d.allow, *call
 	for _, one.Action = range call.Also {
-		if d.permitAction(p.perms, &one); !d.Allowed {
+		if d.permitAction(p.perms, &one, strict); !d.Allowed {
 			return
 		}
 	}
 	d.allow = role
 }
 
-func (d *Decision) permitAction(perms []events.Permission, call *Call) {
+// DryRun says what permissions in dry run would have refused of a call that was
+// allowed, nil if nothing.
+func (d *Decision) DryRun(call *Call) *events.DryRun {
+	if !d.Allowed || d.policy == nil || !d.policy.dryRun {
+		return nil
+	}
+	var would Decision
+	if would.permit(d.policy, call, true); would.Allowed {
+		return nil
+	}
+	return &events.DryRun{Rule: would.Rule(), Reason: would.Reason()}
+}
+
+func (d *Decision) permitAction(perms []events.Permission, call *Call, strict bool) {
 	for i := range perms {
 		p := &perms[i]
 		// An effect that this version does not know denies.
-		if p.Effect == "Allow" {
+		if p.Effect == "Allow" || p.DryRun && !strict {
 			continue
 		}
 		if m, entry := match(p, call, call.Resources); m != no {
@@ -85,18 +104,18 @@ func (d *Decision) permitAction(perms []events.Permission, call *Call) {
 		}
 	}
 	if len(call.Resources) == 0 {
-		d.allowOne(perms, call, nil)
+		d.allowOne(perms, call, nil, strict)
 		return
 	}
 	for i := range call.Resources {
-		if !d.allowOne(perms, call, call.Resources[i:i+1]) {
+		if !d.allowOne(perms, call, call.Resources[i:i+1], strict) {
 			return
 		}
 	}
 }
 
 // allowOne looks for an Allow for one resource, or for none known.
-func (d *Decision) allowOne(perms []events.Permission, call *Call, resource []string) bool {
+func (d *Decision) allowOne(perms []events.Permission, call *Call, resource []string, strict bool) bool {
 	var doubt *events.Permission
 	for i := range perms {
 		p := &perms[i]
@@ -104,7 +123,7 @@ func (d *Decision) allowOne(perms []events.Permission, call *Call, resource []st
 			continue
 		}
 		switch m, _ := match(p, call, resource); {
-		case m == yes:
+		case m == yes, p.DryRun && !strict:
 			d.Allowed, d.allow = true, p
 			return true
 		case m == unknown && doubt == nil:

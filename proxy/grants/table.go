@@ -27,7 +27,7 @@ type slot struct {
 	policy  *policy
 	session *session // nil: free
 	account uint64   // hash, with the seed of users
-	_       [8]byte
+	limits  *limits
 }
 
 const tables = 64
@@ -87,7 +87,7 @@ func (x *index) doubt(id string) {
 
 func (s *slot) set(id, user, account uint64, session *session) {
 	s.id, s.user, s.account, s.session = id, user, account, session
-	s.expires, s.policy = session.expires, session.policy
+	s.expires, s.policy, s.limits = session.expires, session.policy, session.limits
 	s.clear.Store(0)
 }
 
@@ -142,6 +142,6 @@ func (t *table) remove(hash uint64) bool {
 			gap = i
 		}
 	}
-	t.slots[gap].session, t.slots[gap].policy = nil, nil
+	t.slots[gap].session, t.slots[gap].policy, t.slots[gap].limits = nil, nil, nil
 	return true
 }

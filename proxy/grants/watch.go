@@ -19,7 +19,7 @@ func (g *Grants) Watch(sessionID, user string, now time.Time, cut func(Decision)
 	g.mu.RLock()
 	defer g.mu.RUnlock()
 	d := Decision{id: sessionID}
-	if _, ok := g.live(&d, user, "", now.UnixNano()); !ok {
+	if !g.live(&d, user, "", now.UnixNano()) {
 		return nil, d
 	}
 	if s := d.session.start; s.SessionID != sessionID || s.User != user {
