@@ -66,7 +66,7 @@ func (c *cli) audit() *cobra.Command {
 	s.StringVar(&f.Service, "service", "", "AWS service, such as s3")
 	s.StringVar(&f.Action, "action", "", "IAM action, operation or CloudTrail event name")
 	s.StringVar(&f.Resource, "resource", "", "ARN")
-	s.StringVar(&f.Outcome, "outcome", "", "admitted, completed, denied, failed, or a verdict such as bypass")
+	s.StringVar(&f.Outcome, "outcome", "", "admitted, completed, denied, failed, dry_run (passed, and would be denied), or a verdict such as bypass")
 	s.StringVar(&f.Since, "since", "", "from this time on")
 	s.StringVar(&f.Until, "until", "", "up to this time")
 	s.StringVar(&f.RequestID, "request-id", "", "postern's request id, or an access request's")
@@ -164,6 +164,9 @@ func printPage(w *tabwriter.Writer, page *query.Page) {
 			if r.Status != 0 {
 				result = fmt.Sprint(r.Status)
 			}
+			if dryRun(r) != "" {
+				result += " (would be denied)"
+			}
 			fmt.Fprintf(w, "%s\t%s\t%s:%s\t%s\t%s\t%s\t%s\n", at, oneLine(r.User), r.Service, oneLine(r.Operation), orDash(first(r.Resources)), result, orDash(r.Verdict), r.RequestID)
 			continue
 		}
@@ -173,6 +176,14 @@ func printPage(w *tabwriter.Writer, page *query.Page) {
 	if page.Next != "" {
 		fmt.Fprintf(w, "more: --cursor %s\n", page.Next)
 	}
+}
+
+// dryRun is the rule that would have denied a request that passed.
+func dryRun(r *query.Request) string {
+	if r.Outcome == "denied" {
+		return ""
+	}
+	return r.Rule
 }
 
 func first(ss []string) string {
@@ -217,6 +228,7 @@ func printDetail(w *tabwriter.Writer, d *query.Detail) {
 	}, func(t *query.Record) string {
 		return strings.TrimSpace(orDash(t.ErrorCode) + " " + t.ErrorMessage)
 	})
+	row("dry run", dryRun, func(*query.Record) string { return "" })
 	row("from", func(r *query.Request) string { return r.ClientAddr }, func(t *query.Record) string { return t.SourceIPAddress })
 	row("bytes up, down", func(r *query.Request) string { return fmt.Sprintf("%d, %d", r.RequestBytes, r.ResponseBytes) }, func(*query.Record) string { return "" })
 	fmt.Fprintf(w, "verdict\t%s\n", orDash(d.Verdict))

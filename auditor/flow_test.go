@@ -165,7 +165,7 @@ func (w *world) tell(now time.Time) {
 	w.say("r1c", "r1a", &events.AWSRequestCompleted{AWSRequest: r1, Status: 200, AWSRequestID: "AWS1", ResponseBytes: 4096, LatencyMicros: 1500})
 	w.say("r2d", "s1", &events.AWSRequestDenied{AWSRequest: awsRequest("R2", "alice", now.Add(time.Millisecond)), Code: "AccessDenied", Cause: "rule", Reason: "no rule allows it"})
 	r3 := awsRequest("R3", "bob", now.Add(2*time.Millisecond))
-	w.say("r3a", "s1", &events.AWSRequestAdmitted{AWSRequest: r3})
+	w.say("r3a", "s1", &events.AWSRequestAdmitted{AWSRequest: r3, DryRun: &events.DryRun{Rule: "role guard denies s3:*", Reason: "tried out"}})
 	w.say("r3c", "r3a", &events.AWSRequestCompleted{AWSRequest: r3, Status: 200, AWSRequestID: "AWS3"})
 	w.say("", "", trail("E1", "AWS1", "alice", "ASIAOURS", "ListObjects", now))
 	w.say("", "", trail("E2", "AROUND", "alice", "ASIASTOLEN", "GetObject", now))
@@ -191,6 +191,7 @@ func (w *world) search(a *query.Asker, now time.Time) {
 		{query.Filter{AWSRequestID: "AROUND"}, "E2"},
 		{query.Filter{Resource: "arn:aws:s3:::buck*", User: "bob", Account: account}, "R3"},
 		{query.Filter{Until: now.Add(-time.Hour).Format(time.RFC3339)}, ""},
+		{query.Filter{Outcome: "dry_run"}, "R3"},
 		{query.Filter{User: "al_ce"}, ""},
 		{query.Filter{User: "' OR 1 --"}, ""},
 	} {

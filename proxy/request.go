@@ -51,6 +51,7 @@ type call struct {
 	session *events.SessionStarted
 	cause   string // id of the event that this call rests on
 	role    string
+	dryRun  *events.DryRun
 	body    *body
 }
 
@@ -132,7 +133,7 @@ func (c *call) serve() {
 		c.denyDecision(&d)
 		return
 	} else {
-		c.role = d.Role()
+		c.role, c.dryRun = d.Role(), d.DryRun(&what)
 	}
 	creds, err := c.p.holder.Get(c.ctx, c.session, c.cause)
 	if err != nil {
@@ -238,7 +239,7 @@ func (c *call) recognize() awsreq.Request {
 func (c *call) admit() bool {
 	e := events.Event{
 		Meta: events.Meta{ID: journal.NewID(), CorrelationID: c.about.RequestID, CausationID: c.cause},
-		Data: &events.AWSRequestAdmitted{AWSRequest: c.about, Role: c.role},
+		Data: &events.AWSRequestAdmitted{AWSRequest: c.about, Role: c.role, DryRun: c.dryRun},
 	}
 	err := c.p.recorder.now(c.ctx, e)
 	c.cause = e.ID
@@ -296,6 +297,8 @@ func (c *call) denyDecision(d *grants.Decision) {
 			role, hint = s.Requestable[0], ""
 		}
 		n.next = fmt.Sprintf(`postern request create --roles %s --reason "…"%s`, role, hint)
+	case grants.CauseRate:
+		n.code, n.status = awserr.Throttled(c.r)
 	case grants.CauseStale:
 		// A retry mends this as soon as the proxy has caught up.
 		n.code, n.status = "ServiceUnavailable", http.StatusServiceUnavailable

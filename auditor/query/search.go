@@ -19,7 +19,7 @@ type Filter struct {
 	Service      string `json:"service,omitempty"`
 	Action       string `json:"action,omitempty"` // an IAM action, an operation or CloudTrail's event name
 	Resource     string `json:"resource,omitempty"`
-	Outcome      string `json:"outcome,omitempty"` // admitted, completed, denied, failed, or a verdict
+	Outcome      string `json:"outcome,omitempty"` // admitted, completed, denied, failed, dry_run, or a verdict
 	Since        string `json:"since,omitempty"`
 	Until        string `json:"until,omitempty"`
 	RequestID    string `json:"request_id,omitempty"`
@@ -41,8 +41,11 @@ type Page struct {
 	Next string `json:"next,omitempty"`
 }
 
-// outcomes are what a request can come to; other outcomes are verdicts.
-var outcomes = []string{"admitted", "completed", "denied", "failed"}
+// outcomes are what a request can come to; other outcomes are verdicts. dryRun
+// is what passed and would have been denied, were no role in dry run.
+var outcomes = []string{"admitted", "completed", "denied", "failed", dryRun}
+
+const dryRun = "dry_run"
 
 // Search finds requests, each beside its CloudTrail record, and CloudTrail
 // records that no request of postern's made, newest first.
@@ -129,6 +132,8 @@ func (f *Filter) requestWhere() *where {
 	}
 	switch {
 	case f.Outcome == "":
+	case f.Outcome == dryRun:
+		w.add("rule != '' AND outcome != 'denied'")
 	case slices.Contains(outcomes, f.Outcome):
 		w.add("outcome = ?", f.Outcome)
 	default:

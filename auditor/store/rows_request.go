@@ -49,6 +49,9 @@ func (r *requestRow) admitted(e *journal.Entry, d *events.AWSRequestAdmitted) {
 		r.outcome = "admitted"
 	}
 	r.role, r.admittedEventID = d.Role, e.ID
+	if d.DryRun != nil {
+		r.rule = d.DryRun.Rule // on a request that passed: what would have refused it
+	}
 }
 
 func (r *requestRow) completed(d *events.AWSRequestCompleted) {

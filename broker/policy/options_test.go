@@ -22,7 +22,9 @@ var listed = events.App{Name: "a", RoleARNs: []string{reader}}
 
 // What roles let postern hand out adds up; what bounds requests does too.
 func TestGrantOptions(t *testing.T) {
-	per := func(role string, n int) events.RateLimit { return events.RateLimit{Role: role, Per: "user", Rate: n, Burst: n} }
+	per := func(role string, n int) events.RateLimit {
+		return events.RateLimit{Role: role, Per: "user", Rate: n, Burst: n}
+	}
 	s := subject(t, nil,
 		optioned(allow("kube", anyApp, reader), events.RoleOptions{RealCredentials: []string{"eks_token", "presigned_url"}, RateLimits: []events.RateLimit{per("", 5)}}),
 		optioned(allow("urls", anyApp, reader), events.RoleOptions{RealCredentials: []string{"presigned_url"}, RateLimits: []events.RateLimit{per("", 9)}}),

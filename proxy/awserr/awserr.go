@@ -93,6 +93,23 @@ func AccessDenied(r *http.Request) string {
 	return "AccessDenied"
 }
 
+// Throttled is how r's protocol says that requests come too fast, which SDKs
+// answer with a pause and another try.
+// https://docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html
+func Throttled(r *http.Request) (code string, status int) {
+	switch protocolOf(r) {
+	case s3XML, s3ControlXML:
+		return "SlowDown", http.StatusServiceUnavailable
+	case ec2Query:
+		return "RequestLimitExceeded", http.StatusServiceUnavailable
+	case query, restXML:
+		return "Throttling", http.StatusBadRequest
+	case restJSON:
+		return "ThrottlingException", http.StatusTooManyRequests
+	}
+	return "ThrottlingException", http.StatusBadRequest
+}
+
 // UnknownAccessKey is the code for an access key id that nobody has issued:
 // "InvalidAccessKeyId" from S3, else "InvalidClientTokenId".
 // https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html

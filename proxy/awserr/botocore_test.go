@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"os/exec"
 	"sync/atomic"
 	"testing"
@@ -26,8 +27,11 @@ func answer(t *testing.T, e awserr.Error) (url string, seen *atomic.Int64) {
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		seen.Add(1)
 		e := e
-		if e.Code == "" {
+		switch e.Code {
+		case "":
 			e.Code = awserr.AccessDenied(r)
+		case "throttled":
+			e.Code, e.Status = awserr.Throttled(r)
 		}
 		awserr.Write(w, r, e)
 	}))
@@ -79,5 +83,33 @@ func TestBotocore(t *testing.T) {
 	}
 	if calls < 15 || seen.Load() != calls {
 		t.Errorf("%d calls made %d requests: a denial must not be retried", calls, seen.Load())
+	}
+}
+
+// Every protocol's throttling is tried again by botocore in its oldest and most
+// particular retry mode.
+func TestBotocoreRetriesThrottling(t *testing.T) {
+	if out, err := exec.Command("python3", "-c", "import boto3").CombinedOutput(); err != nil {
+		t.Skipf("python3 with boto3 is needed: %v\n%s", err, out)
+	}
+	url, seen := answer(t, awserr.Error{Code: "throttled", Message: message, RequestID: "01K0REQUEST"})
+	cmd := exec.Command("python3", "testdata/clients.py", url)
+	cmd.Env = append(os.Environ(), "AWS_RETRY_MODE=legacy", "AWS_MAX_ATTEMPTS=2")
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	calls := int64(0)
+	for s := bufio.NewScanner(bytes.NewReader(out)); s.Scan(); calls++ {
+		var got parsed
+		if err := json.Unmarshal(s.Bytes(), &got); err != nil {
+			t.Fatal(err)
+		}
+		if got.Retries != 1 || got.Status != 503 && got.Status != 400 && got.Status != 429 {
+			t.Errorf("%+v: want one retry", got)
+		}
+	}
+	if calls < 15 || seen.Load() != 2*calls {
+		t.Errorf("%d calls made %d requests, want two each", calls, seen.Load())
 	}
 }

@@ -86,3 +86,15 @@ func TestSDKForGoRetriesUnavailable(t *testing.T) {
 		t.Errorf("error %v after %d requests, want one after 2", err, seen.Load())
 	}
 }
+
+func TestSDKForGoRetriesThrottling(t *testing.T) {
+	url, seen := answer(t, awserr.Error{Code: "throttled", Message: message})
+	c := config(t, url)
+	c.RetryMaxAttempts = 2
+	for name, call := range calls(t, c) {
+		before := seen.Load()
+		if err := call(); err == nil || seen.Load()-before != 2 {
+			t.Errorf("%s: error %v after %d requests, want one after 2", name, err, seen.Load()-before)
+		}
+	}
+}
