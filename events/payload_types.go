@@ -29,12 +29,22 @@ func (*AppCreated) Type() Type { return TypeAppCreated }
 func (*AppUpdated) Type() Type { return TypeAppUpdated }
 func (*AppDeleted) Type() Type { return TypeAppDeleted }
 
+func (*AccessListCreated) Type() Type       { return TypeAccessListCreated }
+func (*AccessListUpdated) Type() Type       { return TypeAccessListUpdated }
+func (*AccessListDeleted) Type() Type       { return TypeAccessListDeleted }
+func (*AccessListMemberAdded) Type() Type   { return TypeAccessListMemberAdded }
+func (*AccessListMemberRemoved) Type() Type { return TypeAccessListMemberRemoved }
+func (*AccessListReviewed) Type() Type      { return TypeAccessListReviewed }
+func (*AccessListReviewDue) Type() Type     { return TypeAccessListReviewDue }
+func (*AccessListSuspended) Type() Type     { return TypeAccessListSuspended }
+
 func (*RequestCreated) Type() Type  { return TypeRequestCreated }
 func (*RequestReviewed) Type() Type { return TypeRequestReviewed }
 func (*RequestApproved) Type() Type { return TypeRequestApproved }
 func (*RequestDenied) Type() Type   { return TypeRequestDenied }
 func (*RequestExpired) Type() Type  { return TypeRequestExpired }
 func (*RequestDropped) Type() Type  { return TypeRequestDropped }
+func (*RequestPromoted) Type() Type { return TypeRequestPromoted }
 
 func (*SessionStarted) Type() Type { return TypeSessionStarted }
 func (*SessionEnded) Type() Type   { return TypeSessionEnded }

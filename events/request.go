@@ -61,6 +61,18 @@ type RequestDropped struct {
 	By        string `json:"by"`
 }
 
+// RequestPromoted says that, in place of access for a while, an owner of an
+// access list made User a member of it; the list's own event follows.
+type RequestPromoted struct {
+	RequestID string `json:"request_id"`
+	User      string `json:"user"`
+	List      string `json:"access_list"`
+	// ExpiresAt is the end of the membership; nil means none.
+	ExpiresAt *time.Time `json:"expires_at,omitempty"`
+	Reason    string     `json:"reason,omitempty"`
+	By        string     `json:"by"`
+}
+
 func (e *RequestCreated) Channel() string  { return channel("access", "request", e.RequestID) }
 func (e *RequestCreated) Thing() string    { return "request/" + e.RequestID }
 func (e *RequestReviewed) Channel() string { return channel("access", "request", e.RequestID) }
@@ -73,6 +85,8 @@ func (e *RequestExpired) Channel() string  { return channel("access", "request",
 func (e *RequestExpired) Thing() string    { return "request/" + e.RequestID }
 func (e *RequestDropped) Channel() string  { return channel("access", "request", e.RequestID) }
 func (e *RequestDropped) Thing() string    { return "request/" + e.RequestID }
+func (e *RequestPromoted) Channel() string { return channel("access", "request", e.RequestID) }
+func (e *RequestPromoted) Thing() string   { return "request/" + e.RequestID }
 
 // SessionStarted is the whole decision that lets a user use one AWS role: the
 // proxy decides every request from it alone.
@@ -85,6 +99,8 @@ type SessionStarted struct {
 	AppLabels map[string]string `json:"app_labels,omitempty"`
 	// RequestIDs are the access requests whose approval it rests on.
 	RequestIDs []string `json:"request_ids,omitempty"`
+	// AccessLists are the lists whose membership it rests on.
+	AccessLists []string `json:"access_lists,omitempty"`
 
 	AWSRoleARN string `json:"aws_role_arn"`
 	Account    string `json:"account"`

@@ -50,12 +50,22 @@ const (
 	TypeAppUpdated Type = "io.postern.app.updated.v1"
 	TypeAppDeleted Type = "io.postern.app.deleted.v1"
 
+	TypeAccessListCreated       Type = "io.postern.access_list.created.v1"
+	TypeAccessListUpdated       Type = "io.postern.access_list.updated.v1"
+	TypeAccessListDeleted       Type = "io.postern.access_list.deleted.v1"
+	TypeAccessListMemberAdded   Type = "io.postern.access_list.member_added.v1"
+	TypeAccessListMemberRemoved Type = "io.postern.access_list.member_removed.v1"
+	TypeAccessListReviewed      Type = "io.postern.access_list.reviewed.v1"
+	TypeAccessListReviewDue     Type = "io.postern.access_list.review_due.v1"
+	TypeAccessListSuspended     Type = "io.postern.access_list.suspended.v1"
+
 	TypeRequestCreated  Type = "io.postern.request.created.v1"
 	TypeRequestReviewed Type = "io.postern.request.reviewed.v1"
 	TypeRequestApproved Type = "io.postern.request.approved.v1"
 	TypeRequestDenied   Type = "io.postern.request.denied.v1"
 	TypeRequestExpired  Type = "io.postern.request.expired.v1"
 	TypeRequestDropped  Type = "io.postern.request.dropped.v1"
+	TypeRequestPromoted Type = "io.postern.request.promoted.v1"
 
 	TypeSessionStarted Type = "io.postern.session.started.v1"
 	TypeSessionEnded   Type = "io.postern.session.ended.v1"
@@ -102,7 +112,9 @@ func Types() []Type {
 		TypeConnectorCreated, TypeConnectorUpdated, TypeConnectorDeleted, TypeClusterSettingsUpdated,
 		TypeRoleCreated, TypeRoleUpdated, TypeRoleDeleted,
 		TypeAppCreated, TypeAppUpdated, TypeAppDeleted,
-		TypeRequestCreated, TypeRequestReviewed, TypeRequestApproved, TypeRequestDenied, TypeRequestExpired, TypeRequestDropped,
+		TypeAccessListCreated, TypeAccessListUpdated, TypeAccessListDeleted, TypeAccessListMemberAdded, TypeAccessListMemberRemoved,
+		TypeAccessListReviewed, TypeAccessListReviewDue, TypeAccessListSuspended,
+		TypeRequestCreated, TypeRequestReviewed, TypeRequestApproved, TypeRequestDenied, TypeRequestExpired, TypeRequestDropped, TypeRequestPromoted,
 		TypeSessionStarted, TypeSessionEnded,
 		TypeLockPlaced, TypeLockLifted,
 		TypeTokenCreated, TypeTokenUpdated, TypeTokenDeleted, TypeTokenUsed,
@@ -164,6 +176,22 @@ func (t Type) New() (Payload, error) {
 		return &AppUpdated{}, nil
 	case TypeAppDeleted:
 		return &AppDeleted{}, nil
+	case TypeAccessListCreated:
+		return &AccessListCreated{}, nil
+	case TypeAccessListUpdated:
+		return &AccessListUpdated{}, nil
+	case TypeAccessListDeleted:
+		return &AccessListDeleted{}, nil
+	case TypeAccessListMemberAdded:
+		return &AccessListMemberAdded{}, nil
+	case TypeAccessListMemberRemoved:
+		return &AccessListMemberRemoved{}, nil
+	case TypeAccessListReviewed:
+		return &AccessListReviewed{}, nil
+	case TypeAccessListReviewDue:
+		return &AccessListReviewDue{}, nil
+	case TypeAccessListSuspended:
+		return &AccessListSuspended{}, nil
 	case TypeRequestCreated:
 		return &RequestCreated{}, nil
 	case TypeRequestReviewed:
@@ -176,6 +204,8 @@ func (t Type) New() (Payload, error) {
 		return &RequestExpired{}, nil
 	case TypeRequestDropped:
 		return &RequestDropped{}, nil
+	case TypeRequestPromoted:
+		return &RequestPromoted{}, nil
 	case TypeSessionStarted:
 		return &SessionStarted{}, nil
 	case TypeSessionEnded:
