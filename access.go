@@ -101,6 +101,9 @@ func printCould(w *tabwriter.Writer, r *api.CouldUse) {
 		if len(way.RequestIDs) > 0 {
 			how += " (request " + strings.Join(way.RequestIDs, ", ") + ")"
 		}
+		if len(way.AccessLists) > 0 {
+			how += " (access list " + strings.Join(way.AccessLists, ", ") + ")"
+		}
 		if way.ExpiresAt != nil {
 			how += " until " + way.ExpiresAt.Local().Format(time.DateTime)
 		}

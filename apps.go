@@ -65,6 +65,9 @@ func (c *cli) appsLs(cmd *cobra.Command, _ []string) error {
 				if len(r.RequestIDs) > 0 {
 					how += " (request " + strings.Join(r.RequestIDs, ", ") + ")"
 				}
+				if len(r.AccessLists) > 0 {
+					how += " (access list " + strings.Join(r.AccessLists, ", ") + ")"
+				}
 				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", a.Name, orDash(a.AccountID), orDash(a.Region), r.ARN, how)
 			}
 			for _, r := range a.Requestable {

@@ -77,10 +77,17 @@ func (c *cli) request() *cobra.Command {
 		}),
 	}
 	var approve, deny bool
-	var reason string
+	var reason, list, ttl string
 	review := &cobra.Command{
-		Use: "review --approve|--deny [--reason T] ID", Short: "Approve or deny a request", Args: cobra.ExactArgs(1),
+		Use: "review --approve|--deny|--promote LIST [--reason T] ID", Short: "Approve or deny a request, or make its asker a member of an access list", Args: cobra.ExactArgs(1),
 		RunE: c.withBroker(func(cmd *cobra.Command, b *client.Client, args []string) error {
+			if list != "" {
+				r, err := b.Promote(cmd.Context(), args[0], api.PromoteRequest{AccessList: list, TTL: ttl, Reason: reason})
+				if err != nil {
+					return err
+				}
+				return c.printRequest(&r)
+			}
 			verdict := "approve"
 			if deny {
 				verdict = "deny"
@@ -95,8 +102,10 @@ func (c *cli) request() *cobra.Command {
 	review.Flags().BoolVar(&approve, "approve", false, "approve it")
 	review.Flags().BoolVar(&deny, "deny", false, "deny it")
 	review.Flags().StringVar(&reason, "reason", "", "why")
-	review.MarkFlagsOneRequired("approve", "deny")
-	review.MarkFlagsMutuallyExclusive("approve", "deny")
+	review.Flags().StringVar(&list, "promote", "", "access list of yours that grants what is asked for: makes the asker a member")
+	review.Flags().StringVar(&ttl, "ttl", "", "end of the membership by itself, such as 90d")
+	review.MarkFlagsOneRequired("approve", "deny", "promote")
+	review.MarkFlagsMutuallyExclusive("approve", "deny", "promote")
 	drop := &cobra.Command{
 		Use: "drop ID", Short: "Give a request, or the access it gave, up", Args: cobra.ExactArgs(1),
 		RunE: c.withBroker(func(cmd *cobra.Command, b *client.Client, args []string) error {

@@ -277,6 +277,9 @@ func (c *cli) status() *cobra.Command {
 				for _, g := range s.Granted {
 					fmt.Fprintf(w, "Granted:\t%s by request %s until %s\n", strings.Join(append(g.Roles, g.Resources...), ", "), g.RequestID, until(g.ExpiresAt))
 				}
+				for _, l := range s.ReviewsDue {
+					fmt.Fprintf(w, "Review:\taccess list %s: %s; by an owner: postern lists review %s\n", l.Name, listState(&l), l.Name)
+				}
 				fmt.Fprintf(w, "Valid until:\t%s\n", until(s.ExpiresAt))
 				sessions, _ := p.sessions()
 				for _, x := range sessions {

@@ -20,7 +20,8 @@ const (
 )
 
 // janitor does what is due by time or by what others changed: it ends sessions
-// whose ground has gone and requests that nobody decided. Every broker does;
+// whose ground has gone, requests that nobody decided and memberships that have
+// expired, announces reviews of access lists and suspends those without. Every broker does;
 // the stream takes the first.
 func (b *Broker) janitor(ctx context.Context) error {
 	for {
@@ -51,11 +52,15 @@ func (b *Broker) sweep(ctx context.Context) time.Duration {
 	}
 	l.mu.Unlock()
 
-	var sessions, requests []string
+	var sessions, requests, lists []string
 	var next time.Time
 	l.read(func(s *access.State, now time.Time) {
 		sessions = access.Unfounded(s, now, touched)
 		requests, next = s.Lapsing(now)
+		var due time.Time
+		if lists, due = s.ListsDue(now); next.IsZero() || !due.IsZero() && due.Before(next) {
+			next = due
+		}
 	})
 	failed := false
 	act := func(what, id string, decide decision) {
@@ -71,6 +76,12 @@ func (b *Broker) sweep(ctx context.Context) time.Duration {
 	for _, id := range requests {
 		act("could not expire a request; trying again", id,
 			func(s *access.State, env access.Env) ([]events.Event, error) { return access.Expire(s, env, id) })
+	}
+	for _, name := range lists {
+		if err := b.tellList(ctx, name); err != nil && !errors.Is(err, context.Canceled) {
+			failed = true
+			b.log.Warn().Err(err).Str("access_list", name).Msg("could not say what is due on an access list; trying again")
+		}
 	}
 	switch {
 	case failed:

@@ -88,6 +88,7 @@ func TestOpenAPISchemas(t *testing.T) {
 		api.Resources{}, api.ResourcesApplied{}, api.Review{}, api.Session{}, api.Sessions{}, api.StartSession{},
 		api.Status{}, api.Threshold{},
 		api.Access{}, api.UserAccess{}, api.CouldUse{}, api.Way{}, api.Permission{}, api.Cause{}, api.RanSession{},
+		api.AccessList{}, api.AccessLists{}, api.ListMember{}, api.Membership{}, api.AddMember{}, api.ReviewList{}, api.PromoteRequest{},
 		api.AccessDiff{}, api.AccessChange{}, api.AccessStep{},
 	}
 	seen := map[string]bool{}

@@ -115,6 +115,8 @@ func decidePut(s *access.State, env access.Env, d resource.Document, replace boo
 		return access.PutApp(s, env, *d.App, p)
 	case d.User != nil:
 		return access.PutUser(s, env, *d.User, p)
+	case d.List != nil:
+		return access.PutAccessList(s, env, *d.List, p)
 	case d.Lock != nil:
 		c := access.PlaceLock{ID: d.Name, Target: d.Lock.Target, Message: d.Lock.Message, ExpiresAt: d.Lock.ExpiresAt}
 		if d.Lock.TTL > 0 {
@@ -144,7 +146,7 @@ func (b *Broker) put(ctx context.Context, by string, d resource.Document, replac
 	}
 	out.Verb, out.Revision = "updated", es[0].Sequence
 	switch p := es[0].Data.(type) {
-	case *events.RoleCreated, *events.AppCreated, *events.UserCreated:
+	case *events.RoleCreated, *events.AppCreated, *events.UserCreated, *events.AccessListCreated:
 		out.Verb = "created"
 	case *events.LockPlaced:
 		out.Verb, out.Name = "created", p.LockID
@@ -160,6 +162,8 @@ func revision(s *access.State, kind, name string) uint64 {
 		return s.Apps[name].Revision
 	case kind == resource.KindUser && s.Users[name] != nil:
 		return s.Users[name].Revision
+	case kind == resource.KindAccessList && s.Lists[name] != nil:
+		return s.Lists[name].Revision
 	}
 	return 0
 }
@@ -185,6 +189,12 @@ func documents(s *access.State, now time.Time, kind, name string) []resource.Doc
 		for _, n := range slices.Sorted(maps.Keys(s.Users)) {
 			if u := s.Users[n]; wanted(n) {
 				out = append(out, resource.Document{Kind: kind, Name: n, Revision: u.Revision, User: &u.User})
+			}
+		}
+	case resource.KindAccessList:
+		for _, n := range slices.Sorted(maps.Keys(s.Lists)) {
+			if l := s.Lists[n]; wanted(n) {
+				out = append(out, resource.Document{Kind: kind, Name: n, Revision: l.Revision, List: &l.AccessList})
 			}
 		}
 	case resource.KindLock:
@@ -283,6 +293,8 @@ func (b *Broker) deleteResource(c *call) (any, error) {
 			return access.DeleteApp(s, env, name)
 		case resource.KindUser:
 			return access.DeleteUser(s, env, name)
+		case resource.KindAccessList:
+			return access.DeleteAccessList(s, env, name)
 		}
 		return access.Lift(s, env, name)
 	})

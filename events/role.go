@@ -77,8 +77,8 @@ type RoleConditions struct {
 	// ReviewRequests is what holders may approve and deny.
 	ReviewRequests *ReviewConditions `json:"review_requests,omitempty"`
 	// Rules give access to postern's own resources (kubectl-like):
-	// resources: [role, user, app, lock, request, session, audit], verbs: [list,
-	// read, create, update, delete].
+	// resources: [role, user, app, access_list, lock, request, session, audit],
+	// verbs: [list, read, create, update, delete].
 	Rules []ResourceRule `json:"rules,omitempty"`
 }
 

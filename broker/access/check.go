@@ -68,12 +68,18 @@ func CheckUser(u events.User) []policy.Fault {
 			c.that(fmt.Sprintf("spec.roles[%d]", i), fmt.Errorf("%s stands there twice", r))
 		}
 	}
-	for _, name := range slices.Sorted(maps.Keys(u.Traits)) {
+	c.traits("spec.traits", u.Traits)
+	return c
+}
+
+// traits checks names and values of traits.
+func (c *check) traits(path string, traits map[string][]string) {
+	for _, name := range slices.Sorted(maps.Keys(traits)) {
 		if name == "" || strings.ContainsAny(name, "\"{}()[] \t\n") {
-			c.that("spec.traits", fmt.Errorf("%q is not a trait's name", name))
+			c.that(path, fmt.Errorf("%q is not a trait's name", name))
 		}
-		for i, v := range u.Traits[name] {
-			at := fmt.Sprintf("spec.traits.%s[%d]", name, i)
+		for i, v := range traits[name] {
+			at := fmt.Sprintf("%s.%s[%d]", path, name, i)
 			if len(v) > 2048 {
 				c.that(at, errors.New("longer than 2048 bytes"))
 			}
@@ -83,7 +89,6 @@ func CheckUser(u events.User) []policy.Fault {
 			}
 		}
 	}
-	return c
 }
 
 // CheckRole returns what is wrong with a role, by the paths of its YAML.

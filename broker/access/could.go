@@ -212,6 +212,7 @@ func (h *History) Ground(c Could, w Way) []Cause {
 			things = append(things, "request/"+r.RequestID)
 		}
 	}
+	things = append(things, h.listThings(c.User, w.Lists())...)
 	for _, p := range w.Permissions { // a role that denies has its say as well
 		things = append(things, "role/"+p.Role)
 	}
@@ -235,6 +236,24 @@ func (h *History) RefusalGround(c Could, now time.Time) []Cause {
 		}
 	}
 	return h.causes(append(things, "app/"+c.App))
+}
+
+// listThings are the access lists and the memberships in them by which a user is
+// in them.
+func (h *History) listThings(user string, lists []string) []string {
+	var out []string
+	for _, l := range lists {
+		out = append(out, "access_list/"+l, memberThing(l, events.ListMember{Name: user, Kind: events.KindUser}))
+		for _, inner := range lists {
+			out = append(out, memberThing(l, events.ListMember{Name: inner, Kind: events.KindList}))
+		}
+	}
+	return out
+}
+
+// memberThing names a membership in the history's book of causes.
+func memberThing(list string, m events.ListMember) string {
+	return "access_list/" + list + "/" + m.Kind + "/" + m.Name
 }
 
 func (h *History) causes(things []string) []Cause {

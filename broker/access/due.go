@@ -12,6 +12,7 @@ import (
 type Touched struct {
 	All                   bool
 	users, roles, apps    map[string]bool
+	lists                 map[string]bool
 	requests, newSessions map[string]bool
 }
 
@@ -30,6 +31,24 @@ func (t *Touched) Add(p events.Payload) bool {
 		note(&t.apps, d.Name)
 	case *events.AppDeleted:
 		note(&t.apps, d.Name)
+	case *events.AccessListCreated: // it will be due
+		note(&t.lists, d.Name)
+	case *events.AccessListUpdated:
+		note(&t.lists, d.Name)
+	case *events.AccessListDeleted:
+		note(&t.lists, d.Name)
+	case *events.AccessListMemberAdded:
+		note(&t.lists, d.List)
+	case *events.AccessListMemberRemoved:
+		note(&t.lists, d.List)
+	case *events.AccessListReviewed:
+		note(&t.lists, d.List)
+	case *events.AccessListReviewDue:
+		note(&t.lists, d.List)
+	case *events.AccessListSuspended:
+		note(&t.lists, d.List)
+	case *events.RequestPromoted: // its list must hear of it
+		note(&t.requests, d.RequestID)
 	case *events.RequestCreated: // it will lapse
 		note(&t.requests, d.RequestID)
 	case *events.RequestDropped:
@@ -51,7 +70,7 @@ func note(m *map[string]bool, name string) {
 	(*m)[name] = true
 }
 
-func (t *Touched) concerns(s *State, x *Session) bool {
+func (t *Touched) concerns(s *State, x *Session, now time.Time) bool {
 	if t.All || t.newSessions[x.SessionID] || t.users[x.User] || t.apps[x.App] {
 		return true
 	}
@@ -60,14 +79,35 @@ func (t *Touched) concerns(s *State, x *Session) bool {
 			return true
 		}
 	}
+	if len(t.lists) > 0 && t.concernsLists(s, x, now) {
+		return true
+	}
 	for _, id := range x.RequestIDs {
 		if t.requests[id] {
 			return true
 		}
 	}
 	if u := s.Users[x.User]; u != nil && len(t.roles) > 0 {
-		for _, r := range u.Roles { // another role of theirs may deny now
+		for _, r := range s.Subject(u, now).RoleNames() { // another role of theirs may deny now
 			if t.roles[r] {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// concernsLists tells sessions that rest on a list, and those of people to whom
+// it gives more than before: that may be a denial.
+func (t *Touched) concernsLists(s *State, x *Session, now time.Time) bool {
+	for _, l := range x.AccessLists {
+		if t.lists[l] {
+			return true
+		}
+	}
+	if u := s.Users[x.User]; u != nil {
+		for l := range s.holds(u, now) {
+			if t.lists[l] {
 				return true
 			}
 		}
@@ -84,9 +124,9 @@ func Unfounded(s *State, now time.Time, t Touched) []string {
 			out = append(out, x.SessionID)
 		}
 	}
-	if t.All || len(t.users)+len(t.roles)+len(t.apps)+len(t.requests) > 0 {
+	if t.All || len(t.users)+len(t.roles)+len(t.apps)+len(t.requests)+len(t.lists) > 0 {
 		for _, x := range s.running {
-			if t.concerns(s, x) {
+			if t.concerns(s, x, now) {
 				look(x)
 			}
 		}

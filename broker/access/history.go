@@ -63,8 +63,16 @@ func (h *History) Apply(e events.Event, seq uint64, storedAt time.Time) {
 		return
 	}
 	c := Cause{EventID: e.ID, Type: e.Data.Type(), Thing: e.Data.Thing(), By: by, At: storedAt, Seq: seq}
+	switch d := e.Data.(type) {
+	case *events.AccessListMemberAdded:
+		h.made[memberThing(d.List, d.Member)] = c
+		return
+	case *events.AccessListMemberRemoved:
+		h.made[memberThing(d.List, d.Member)] = c
+		return
+	}
 	switch strings.SplitN(c.Thing, "/", 2)[0] {
-	case "user", "role", "app":
+	case "user", "role", "app", "access_list":
 		c.Revision = h.State.Head(e.Data.Channel()).Revision
 	}
 	h.made[c.Thing] = c
@@ -97,6 +105,18 @@ func maker(p events.Payload) (by string, ok bool) {
 	case *events.AppUpdated:
 		return d.By, true
 	case *events.AppDeleted:
+		return d.By, true
+	case *events.AccessListCreated:
+		return d.By, true
+	case *events.AccessListUpdated:
+		return d.By, true
+	case *events.AccessListDeleted:
+		return d.By, true
+	case *events.AccessListMemberAdded:
+		return d.By, true
+	case *events.AccessListMemberRemoved:
+		return d.By, true
+	case *events.AccessListReviewed:
 		return d.By, true
 	case *events.RequestApproved:
 		return strings.Join(d.Reviewers, ", "), true

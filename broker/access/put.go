@@ -3,6 +3,7 @@ package access
 import (
 	"bytes"
 	"encoding/json"
+	"slices"
 	"strings"
 
 	"github.com/posternhq/postern/broker/policy"
@@ -107,6 +108,11 @@ func DeleteRole(s *State, env Env, name string) ([]events.Event, error) {
 			if r == name {
 				holders = append(holders, u.Name)
 			}
+		}
+	}
+	for _, l := range s.sortedLists() {
+		if a := s.Lists[l]; slices.Contains(slices.Concat(a.Grants.Roles, a.MembershipRequires.Roles, a.OwnershipRequires.Roles), name) {
+			holders = append(holders, "access list "+l)
 		}
 	}
 	if len(holders) > 0 {

@@ -34,6 +34,7 @@ const (
 	Refused  = "denied"
 	Lapsed   = "expired"
 	Dropped  = "dropped"
+	Promoted = "promoted" // to a membership of an access list
 )
 
 // State of the request at a moment: one that nobody decided in time has lapsed
@@ -62,6 +63,9 @@ func (s *State) applyRequest(e events.Event) {
 		id = d.RequestID
 	case *events.RequestDropped:
 		id = d.RequestID
+	case *events.RequestPromoted:
+		id = d.RequestID
+		s.promoted[id] = d
 	default:
 		return
 	}
@@ -81,6 +85,8 @@ func (s *State) applyRequest(e events.Event) {
 		q.status = Lapsed
 	case *events.RequestDropped:
 		q.status, q.DroppedBy = Dropped, d.By
+	case *events.RequestPromoted:
+		q.status = Promoted
 	}
 	s.Requests[id] = &q
 	delete(s.pending, id)

@@ -115,6 +115,7 @@ func Start(s *State, env Env, c StartSession) ([]events.Event, error) {
 		App:             app.Name,
 		AppLabels:       app.Labels,
 		RequestIDs:      g.RequestIDs(),
+		AccessLists:     g.Lists(),
 		AWSRoleARN:      arn,
 		Account:         parsed.Account,
 		Partition:       parsed.Partition,
@@ -139,6 +140,9 @@ func Start(s *State, env Env, c StartSession) ([]events.Event, error) {
 			cause = q.DecisionID
 		}
 	}
+	if cause == "" {
+		cause = s.joinedBy(c.User, started.AccessLists)
+	}
 	if app.SourceIdentity {
 		started.SourceIdentity = started.RoleSessionName
 	}
@@ -149,6 +153,17 @@ func Start(s *State, env Env, c StartSession) ([]events.Event, error) {
 		}
 	}
 	return env.one(id, cause, started), nil
+}
+
+// joinedBy is the event that made a user a member of the first of some lists
+// that they are in by themselves.
+func (s *State) joinedBy(user string, lists []string) string {
+	for _, l := range lists {
+		if m, ok := s.members[l][events.ListMember{Name: user, Kind: events.KindUser}]; ok {
+			return m.EventID
+		}
+	}
+	return ""
 }
 
 // grantTargets are the locks to look for on what a session would rest on. A

@@ -16,6 +16,7 @@ type State struct {
 	Users    map[string]*User
 	Roles    map[string]*policy.Role
 	Apps     map[string]*App
+	Lists    map[string]*List
 	Requests map[string]*Request
 	Sessions map[string]*Session
 	// Locks are those that nobody has lifted; time may have ended them.
@@ -26,7 +27,12 @@ type State struct {
 	pending map[string]*Request            // undecided requests
 	granted map[string]map[string]*Request // approved requests by user
 	running map[string]*Session            // sessions that nobody has ended
-	targets map[events.LockTarget][]string // lock ids
+	// promoted are promotions that their lists do not know of yet, by request.
+	promoted map[string]*events.RequestPromoted
+	// members are kept by list; memberOf is the same, the other way round.
+	members  map[string]map[events.ListMember]Membership
+	memberOf map[events.ListMember][]string
+	targets  map[events.LockTarget][]string // lock ids
 }
 
 // Head is the end of one aggregate's history.
@@ -67,6 +73,7 @@ func NewState() *State {
 		Users:    map[string]*User{},
 		Roles:    map[string]*policy.Role{},
 		Apps:     map[string]*App{},
+		Lists:    map[string]*List{},
 		Requests: map[string]*Request{},
 		Sessions: map[string]*Session{},
 		Locks:    map[string]*Lock{},
@@ -75,16 +82,19 @@ func NewState() *State {
 		granted:  map[string]map[string]*Request{},
 		running:  map[string]*Session{},
 		targets:  map[events.LockTarget][]string{},
+		promoted: map[string]*events.RequestPromoted{},
+		members:  map[string]map[events.ListMember]Membership{},
+		memberOf: map[events.ListMember][]string{},
 	}
 }
 
 // Draft returns a copy that can be applied to, to try commands out: of users,
-// roles, apps and locks. Requests and sessions are shared, for looking at only.
+// roles, apps, lists and locks. Requests, sessions and members are shared, for looking at only.
 func (s *State) Draft() *State {
 	d := *s
 	d.Users, d.Roles, d.Apps, d.Locks = maps.Clone(s.Users), maps.Clone(s.Roles), maps.Clone(s.Apps), maps.Clone(s.Locks)
 	d.heads, d.under, d.targets = map[string]Head{}, s.heads, maps.Clone(s.targets)
-	d.granted = maps.Clone(s.granted)
+	d.granted, d.Lists = maps.Clone(s.granted), maps.Clone(s.Lists)
 	return &d
 }
 
@@ -137,6 +147,7 @@ func (s *State) Apply(e events.Event, seq uint64) {
 	default:
 		s.applyRequest(e)
 		s.applySession(e)
+		s.applyList(e)
 	}
 }
 
@@ -152,8 +163,9 @@ func (s *State) dropLock(id string) {
 	}
 }
 
-// Subject returns what a user holds at a moment: the standing roles and those
-// of approved requests that neither time nor a lock has ended.
+// Subject returns what a user holds at a moment: the standing roles, those of
+// the access lists they are in, and those of approved requests that neither
+// time nor a lock has ended.
 func (s *State) Subject(u *User, now time.Time) policy.Subject {
 	return s.subject(u, now, func(requestID string) bool {
 		return s.LockOn(now, events.LockTarget{Kind: "request", Name: requestID}) == nil
@@ -167,6 +179,14 @@ func (s *State) subject(u *User, now time.Time, counts func(requestID string) bo
 			sub.Roles = append(sub.Roles, policy.Held{Role: r})
 		}
 	}
+	lists := s.holds(u, now)
+	for _, name := range slices.Sorted(maps.Keys(lists)) {
+		for _, role := range s.Lists[name].Grants.Roles {
+			if r := s.Roles[role]; r != nil {
+				sub.Roles = append(sub.Roles, policy.Held{Role: r, Lists: lists[name].way, Until: lists[name].until})
+			}
+		}
+	}
 	for _, id := range slices.Sorted(maps.Keys(s.granted[u.Name])) {
 		q := s.granted[u.Name][id]
 		if !now.Before(q.AccessExpiresAt) || !counts(id) {
@@ -178,7 +198,33 @@ func (s *State) subject(u *User, now time.Time, counts func(requestID string) bo
 			}
 		}
 	}
+	s.addTraits(&sub, lists)
 	return sub
+}
+
+// addTraits adds the traits that lists grant. A role that asks for such a trait
+// rests on the list from then on, and ends with it.
+func (s *State) addTraits(sub *policy.Subject, lists map[string]hold) {
+	for _, name := range slices.Sorted(maps.Keys(lists)) {
+		granted := s.Lists[name].Grants.Traits
+		if len(granted) == 0 {
+			continue
+		}
+		traits := maps.Clone(sub.Traits)
+		if traits == nil {
+			traits = map[string][]string{}
+		}
+		for t, values := range granted {
+			traits[t] = distinct(slices.Concat(traits[t], values))
+		}
+		sub.Traits = traits
+		for i, h := range sub.Roles {
+			if h.AllowsBy(granted) {
+				sub.Roles[i].Lists = distinct(slices.Concat(h.Lists, lists[name].way))
+				sub.Roles[i].Until = sooner(h.Until, lists[name].until)
+			}
+		}
+	}
 }
 
 // LockOn returns a lock in force on one of the targets, or nil.

@@ -85,8 +85,19 @@ func (h *History) Step(e events.Event, seq uint64, storedAt, until time.Time, wa
 	}
 	h.Apply(e, seq, storedAt)
 	for _, w := range looking {
-		w.look(h.rightsOf(w, w.settled), w.settled, h.made[e.Data.Thing()], false)
+		w.look(h.rightsOf(w, w.settled), w.settled, h.causeOf(e.Data), false)
 	}
+}
+
+// causeOf is the cause that an event is that was just applied.
+func (h *History) causeOf(p events.Payload) Cause {
+	switch d := p.(type) {
+	case *events.AccessListMemberAdded:
+		return h.made[memberThing(d.List, d.Member)]
+	case *events.AccessListMemberRemoved:
+		return h.made[memberThing(d.List, d.Member)]
+	}
+	return h.made[p.Thing()]
 }
 
 // Settle notes what time alone has done up to now: access and locks that ended.
@@ -103,6 +114,12 @@ func (h *History) Settle(w *Watch, now time.Time) {
 	}
 	for id, q := range h.State.granted[w.User] {
 		add(q.AccessExpiresAt, "request/"+id)
+	}
+	for _, l := range h.State.sortedLists() {
+		add(h.State.Lists[l].Audit.SuspendsAt(), "access_list/"+l)
+		for m, ship := range h.State.members[l] {
+			add(ship.ExpiresAt, memberThing(l, m))
+		}
 	}
 	for id, l := range h.State.Locks {
 		if l.ExpiresAt != nil {
@@ -157,6 +174,9 @@ func (h *History) concerns(p events.Payload) func(*Watch) bool {
 		if q := h.State.Requests[d.RequestID]; q != nil {
 			return ofUser(q.User)
 		}
+	case *events.AccessListCreated, *events.AccessListUpdated, *events.AccessListDeleted,
+		*events.AccessListMemberAdded, *events.AccessListMemberRemoved, *events.AccessListReviewed:
+		return func(*Watch) bool { return true } // by way of other lists it may be anybody
 	case *events.LockPlaced:
 		return h.locking(d.Target)
 	case *events.LockLifted:
@@ -171,8 +191,15 @@ func (h *History) concerns(p events.Payload) func(*Watch) bool {
 // role that is made again counts for those who still name it.
 func (h *History) holding(role string) func(*Watch) bool {
 	return func(w *Watch) bool {
-		if u := h.State.Users[w.User]; u != nil && slices.Contains(u.Roles, role) {
-			return true
+		if u := h.State.Users[w.User]; u != nil {
+			if slices.Contains(u.Roles, role) {
+				return true
+			}
+			for l := range h.State.holds(u, w.settled) {
+				if slices.Contains(h.State.Lists[l].Grants.Roles, role) {
+					return true
+				}
+			}
 		}
 		for _, q := range h.State.granted[w.User] {
 			if slices.Contains(q.Roles, role) {

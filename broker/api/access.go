@@ -23,10 +23,12 @@ type AWSRole struct {
 	Name string `json:"name"`
 	// Roles are the postern roles that allow it.
 	Roles []string `json:"roles"`
-	// RequestIDs are the access requests that it rests on, ExpiresAt the
-	// latest end of these; both are empty where standing roles suffice.
-	RequestIDs []string   `json:"request_ids,omitempty"`
-	ExpiresAt  *time.Time `json:"expires_at,omitempty"`
+	// RequestIDs are the access requests that it rests on, ExpiresAt the latest
+	// end of these and of lists; both are empty where standing roles suffice.
+	RequestIDs []string `json:"request_ids,omitempty"`
+	// AccessLists are the lists that some of the roles rest on.
+	AccessLists []string   `json:"access_lists,omitempty"`
+	ExpiresAt   *time.Time `json:"expires_at,omitempty"`
 }
 
 // Requestable is an IAM role and the postern roles to ask for to get it.
@@ -51,6 +53,7 @@ type Session struct {
 	App             string   `json:"app"`
 	Roles           []string `json:"roles"`
 	RequestIDs      []string `json:"request_ids,omitempty"`
+	AccessLists     []string `json:"access_lists,omitempty"`
 	AWSRoleARN      string   `json:"aws_role_arn"`
 	Account         string   `json:"account"`
 	Partition       string   `json:"partition"`
@@ -86,7 +89,8 @@ type Request struct {
 	Roles     []string `json:"roles"`
 	Resources []string `json:"resources,omitempty"`
 	Reason    string   `json:"reason,omitempty"`
-	// State is "pending", "approved", "denied", "expired" or "dropped".
+	// State is "pending", "approved", "denied", "expired", "dropped" or
+	// "promoted" to a membership of an access list.
 	State      string    `json:"state"`
 	CreatedAt  time.Time `json:"created_at"`
 	ExpiresAt  time.Time `json:"expires_at"`

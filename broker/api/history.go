@@ -49,9 +49,10 @@ type CouldUse struct {
 
 // Way is one session that could have been started.
 type Way struct {
-	Roles      []string   `json:"roles"`
-	RequestIDs []string   `json:"request_ids,omitempty"`
-	ExpiresAt  *time.Time `json:"expires_at,omitempty"`
+	Roles       []string   `json:"roles"`
+	RequestIDs  []string   `json:"request_ids,omitempty"`
+	AccessLists []string   `json:"access_lists,omitempty"`
+	ExpiresAt   *time.Time `json:"expires_at,omitempty"`
 	// Permissions narrow what could be called; none allows all that the IAM
 	// role allows.
 	Permissions []Permission `json:"permissions,omitempty"`

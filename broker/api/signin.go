@@ -40,9 +40,12 @@ type Status struct {
 	// ExpiresAt is the end of the certificate.
 	ExpiresAt time.Time `json:"expires_at"`
 	// Granted is what access requests add at the moment.
-	Granted     []Granted `json:"granted,omitempty"`
-	ProxyAddr   string    `json:"proxy_addr,omitempty"`
-	AuditorAddr string    `json:"auditor_addr,omitempty"`
+	Granted []Granted `json:"granted,omitempty"`
+	// ReviewsDue are the access lists that the user owns or is in and whose
+	// review is due, overdue or lacking.
+	ReviewsDue  []AccessList `json:"reviews_due,omitempty"`
+	ProxyAddr   string       `json:"proxy_addr,omitempty"`
+	AuditorAddr string       `json:"auditor_addr,omitempty"`
 }
 
 // Granted is the effect of one approved access request.

@@ -50,6 +50,16 @@ func Compile(spec events.Role, revision uint64) (*Role, []Fault) {
 	return r, c.faults
 }
 
+// AllowsBy reports whether what the role allows depends on one of the traits.
+func (r *Role) AllowsBy(traits map[string][]string) bool {
+	uses := func(ps []Pattern) bool {
+		return slices.ContainsFunc(ps, func(p Pattern) bool { _, ok := traits[p.trait]; return p.templated && ok })
+	}
+	a := r.allow
+	return slices.ContainsFunc(a.labels, func(s selector) bool { return uses(s.values) }) ||
+		uses(a.arns) || uses(a.actions) || uses(a.resources) || uses(a.regions)
+}
+
 type compiler struct{ faults []Fault }
 
 func (c *compiler) fault(path string, err error) {

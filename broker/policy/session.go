@@ -12,7 +12,7 @@ import (
 type Grant struct {
 	// Roles allow the AWS role and last as long as the session may.
 	Roles []Held
-	// Until is the end of the access requests among them, zero for none.
+	// Until is the first end of what they rest on, zero for none.
 	Until time.Time
 	// MaxTTL is the shortest max_session_ttl of all roles in play, 0 for none.
 	MaxTTL time.Duration
@@ -35,6 +35,16 @@ func (g Grant) RequestIDs() []string {
 	return out
 }
 
+// Lists are the access lists that the grant rests on, without repeats.
+func (g Grant) Lists() []string {
+	var out []string
+	for _, h := range g.Roles {
+		out = append(out, h.Lists...)
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
 // Refusal is why somebody may not.
 type Refusal struct{ Reason string }
 
@@ -44,9 +54,11 @@ func (r *Refusal) Error() string { return r.Reason }
 // access request to rest on; empty leaves the choice. The error is a *Refusal.
 //
 // A session holds only roles that last as long as it does, so that grants that
-// overlap each end in their own time. Where a standing role gives all there is
-// to have, nothing else is needed. Otherwise the request that ends last is
-// chosen, with every role that lasts as long.
+// overlap each end in their own time. Where a role without an end gives all
+// there is to have, nothing else is needed. Otherwise the request, or the list
+// that gives all there is to have, that ends last is chosen, with every role
+// that lasts as long. Where there is none, lists that each give some of it end
+// the session together with the first of them.
 func (s Subject) Grant(app events.App, arn, requestID string) (Grant, error) {
 	if reason := s.denial(app, arn); reason != "" {
 		return Grant{}, &Refusal{reason}
@@ -58,27 +70,12 @@ func (s Subject) Grant(app events.App, arn, requestID string) (Grant, error) {
 	if len(held) == 0 {
 		return Grant{}, &Refusal{s.why(app, arn)}
 	}
-	var until time.Time
-	free := false
-	for _, h := range held {
-		p, ok := s.allowPermission(h)
-		switch {
-		case requestID != "" && h.RequestID == requestID:
-			until = h.Until
-		case requestID == "" && h.Standing() && ok && allowsAll(p):
-			free = true
-		case requestID == "" && !h.Standing() && ok && h.Until.After(until):
-			until = h.Until
-		}
-	}
-	switch {
-	case requestID != "" && until.IsZero():
+	until := s.lasting(held, requestID)
+	if requestID != "" && until.IsZero() {
 		return Grant{}, &Refusal{fmt.Sprintf("access request %s gives no access to %s of app %s", requestID, arn, app.Name)}
-	case free:
-		until = time.Time{}
 	}
 	lasts := func(h Held) bool {
-		return h.Standing() || (!until.IsZero() && !h.Until.Before(until))
+		return h.Until.IsZero() || (!until.IsZero() && !h.Until.Before(until))
 	}
 	g := Grant{Until: until}
 	for _, h := range held {
@@ -122,6 +119,33 @@ func rateLimits(roles []Held) []events.RateLimit {
 		}
 	}
 	return out
+}
+
+// lasting is the end of the session to choose, zero for none.
+func (s Subject) lasting(held []Held, requestID string) time.Time {
+	var latest, first time.Time
+	for _, h := range held {
+		p, ok := s.allowPermission(h)
+		switch {
+		case requestID != "":
+			if h.RequestID == requestID {
+				return h.Until
+			}
+		case !ok:
+		case h.Until.IsZero() && allowsAll(p):
+			return time.Time{}
+		case !h.Standing() || !h.Until.IsZero() && allowsAll(p):
+			if h.Until.After(latest) {
+				latest = h.Until
+			}
+		case !h.Until.IsZero() && (first.IsZero() || h.Until.Before(first)):
+			first = h.Until
+		}
+	}
+	if latest.IsZero() {
+		return first
+	}
+	return latest
 }
 
 // why names the first thing that stands between the subject and arn.

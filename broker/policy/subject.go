@@ -17,16 +17,20 @@ type Subject struct {
 // Held is a role in somebody's hands.
 type Held struct {
 	*Role
-	// RequestID is the access request that granted it, until Until; both are
-	// zero for a standing role.
+	// RequestID is the access request that granted it, "" for a standing role.
 	RequestID string
-	Until     time.Time
+	// Lists are the access lists whose membership it rests on, if any: for
+	// itself, or for the traits that it needs.
+	Lists []string
+	// Until is the end of it, zero for none.
+	Until time.Time
 	// Only narrows the role to these AWS role ARNs; and then it is good for
 	// nothing else.
 	Only []string
 }
 
-// Standing reports whether the role is the user's own, not granted for a while.
+// Standing reports whether the role is the user's own or a list's, not granted
+// by a request for a while.
 func (h Held) Standing() bool { return h.RequestID == "" }
 
 // RoleNames lists the standing roles.
@@ -50,7 +54,7 @@ type Reach struct {
 func (r Reach) Until() time.Time {
 	var until time.Time
 	for _, h := range r.Roles {
-		if h.Standing() {
+		if h.Until.IsZero() {
 			return time.Time{}
 		}
 		if h.Until.After(until) {

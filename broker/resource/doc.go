@@ -1,4 +1,4 @@
-// Package resource reads and writes users, roles, apps and locks as YAML
+// Package resource reads and writes users, roles, apps, access lists and locks as YAML
 // documents, several in a file. Reading is strict: a key that nobody knows, a
 // value of the wrong sort and a reference that cannot work are refused with
 // the file, the line and the path of the key.

@@ -25,13 +25,15 @@ const (
 	KindApp  = "app"
 	KindUser = "user"
 	KindLock = "lock"
+	// KindAccessList comes behind the users who own it.
+	KindAccessList = "access_list"
 )
 
 // Kinds lists the kinds in the order in which they are applied.
-func Kinds() []string { return []string{KindRole, KindApp, KindUser, KindLock} }
+func Kinds() []string { return []string{KindRole, KindApp, KindUser, KindAccessList, KindLock} }
 
 // planned kinds are known by name only.
-var planned = []string{"access_list", "token", "oidc", "saml", "cluster_settings"}
+var planned = []string{"token", "oidc", "saml", "cluster_settings"}
 
 // Document is one resource of a file. The field of its kind is set.
 type Document struct {
@@ -44,6 +46,7 @@ type Document struct {
 	Role *events.Role
 	App  *events.App
 	User *events.User
+	List *events.AccessList
 	Lock *Lock
 }
 
@@ -142,6 +145,9 @@ func (r *reader) document(n *yaml.Node) Document {
 	case d.Kind == KindApp:
 		d.App = r.app(spec, "spec", meta)
 		checked = access.CheckApp(*d.App)
+	case d.Kind == KindAccessList:
+		d.List = r.accessList(spec, "spec", meta)
+		checked = access.CheckAccessList(*d.List)
 	case d.Kind == KindLock:
 		d.Lock = r.lock(spec, "spec")
 		if len(r.faults) == faults {

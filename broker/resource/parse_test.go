@@ -5,6 +5,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -291,4 +292,66 @@ func FuzzParse(f *testing.F) {
 		}
 		roundTrip(t, docs)
 	})
+}
+
+// An access list as Teleport writes it, and its way through our own form.
+func TestAccessList(t *testing.T) {
+	const file = `
+kind: access_list
+version: v1
+metadata: {name: oncall, labels: {team: payments}}
+spec:
+  title: On call
+  description: Who mends payments at night
+  owners:
+  - name: bob
+    description: keeps the rota
+  - {name: leads, membership_kind: MEMBERSHIP_KIND_LIST}
+  - carol
+  membership_requires: {roles: [requester], traits: {team: [payments]}}
+  ownership_requires: {roles: [], traits: {}}
+  grants: {roles: [engineer], traits: {stage: [prod]}}
+  audit:
+    next_audit_date: 2026-07-01T00:00:00Z
+    recurrence: {frequency: 1year, day_of_month: last}
+    notifications: {start: 336h}
+    grace_period: 7d
+`
+	want := &events.AccessList{
+		Name: "oncall", Labels: map[string]string{"team": "payments"}, Title: "On call", Description: "Who mends payments at night",
+		Owners:             []events.ListOwner{{Name: "bob", Kind: "user", Description: "keeps the rota"}, {Name: "leads", Kind: "list"}, {Name: "carol", Kind: "user"}},
+		MembershipRequires: events.ListRequires{Roles: []string{"requester"}, Traits: map[string][]string{"team": {"payments"}}},
+		Grants:             events.ListGrants{Roles: []string{"engineer"}, Traits: map[string][]string{"stage": {"prod"}}},
+		Audit: events.ListAudit{NextAuditDate: time.Date(2026, 7, 1, 0, 0, 0, 0, time.UTC), Months: 12, DayOfMonth: 31,
+			NotifyBefore: 14 * 86400, GracePeriod: 7 * 86400},
+	}
+	docs, warnings, err := Parse("list.yaml", []byte(file))
+	if err != nil || len(warnings) > 0 {
+		t.Fatal(err, warnings)
+	}
+	if d := cmp.Diff(want, docs[0].List); d != "" {
+		t.Errorf("-want +got:\n%s", d)
+	}
+	ours, err := YAML(docs...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, _, err := Parse("ours.yaml", ours)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(want, again[0].List); d != "" {
+		t.Errorf("written and read again (-want +got):\n%s", d)
+	}
+	for words, change := range map[string][2]string{
+		"list.yaml:18: spec.audit.recurrence.frequency: want": {"1year", "2months"},
+		"spec.owners[0].membership_kind: want":                {"description: keeps the rota", "membership_kind: bot"},
+		"spec.type":                                           {"title: On call", "type: scim"},
+		"spec.owner_grants: owners are granted":               {"title: On call", "owner_grants: {roles: [x]}"},
+		"spec.audit.next_audit_date":                          {"2026-07-01T00:00:00Z", "soon"},
+	} {
+		if _, _, err := Parse("list.yaml", []byte(strings.Replace(file, change[0], change[1], 1))); err == nil || !strings.Contains(err.Error(), words) {
+			t.Errorf("want %q, got %v", words, err)
+		}
+	}
 }

@@ -34,7 +34,7 @@ var (
 		"workload_identity_labels", "workload_identity_labels_expression",
 	}
 	teleportResources = []string{
-		"access_list", "access_monitoring_rule", "access_plugin_data", "access_request", "app_server",
+		"access_monitoring_rule", "access_plugin_data", "access_request", "app_server",
 		"audit_query", "auth_connector", "auth_server", "autoupdate_config", "autoupdate_version", "billing",
 		"bot", "bot_instance", "cert_authority", "cluster_audit_config", "cluster_auth_preference",
 		"cluster_config", "cluster_maintenance_config", "cluster_name", "cluster_networking_config",

@@ -137,6 +137,10 @@ func write(d Document) written {
 			AccountID: a.AccountID, Partition: a.Partition, Region: a.Region, RoleARNs: a.RoleARNs,
 			ExternalID: a.ExternalID, SourceIdentity: a.SourceIdentity, SessionTags: a.SessionTags,
 		}}
+	case d.List != nil:
+		w.Version = "v1"
+		w.Metadata.Description, w.Metadata.Labels = d.List.Description, d.List.Labels
+		w.Spec = writeList(d.List)
 	case d.Lock != nil:
 		w.Version = "v2"
 		l := writtenLock{Target: map[string]string{d.Lock.Target.Kind: d.Lock.Target.Name}, Message: d.Lock.Message}

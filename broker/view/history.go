@@ -38,7 +38,7 @@ func CouldUse(h *access.History, c access.Could, now time.Time) api.CouldUse {
 		out.Because = causes(h.RefusalGround(c, now))
 	}
 	for _, w := range c.Ways {
-		way := api.Way{Roles: []string{}, RequestIDs: w.RequestIDs(), Because: causes(h.Ground(c, w))}
+		way := api.Way{Roles: []string{}, RequestIDs: w.RequestIDs(), AccessLists: w.Lists(), Because: causes(h.Ground(c, w))}
 		if !w.Until.IsZero() {
 			way.ExpiresAt = &w.Until
 		}

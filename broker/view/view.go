@@ -20,6 +20,7 @@ func Status(s *access.State, u *access.User, now time.Time) api.Status {
 		return api.Status{}
 	}
 	out := api.Status{User: u.Name, Roles: list(u.Roles), Traits: u.Traits}
+	out.ReviewsDue = reviewsDue(s, u.Name, now)
 	byID := map[string]int{}
 	for _, h := range s.Subject(u, now).Roles {
 		if h.Standing() {
@@ -84,10 +85,15 @@ func awsRole(r policy.Reach) api.AWSRole {
 	out := api.AWSRole{ARN: r.ARN, Name: r.ARN[strings.LastIndexByte(r.ARN, '/')+1:]}
 	until := r.Until()
 	for _, h := range r.Roles {
+		for _, l := range h.Lists {
+			if !slices.Contains(out.AccessLists, l) {
+				out.AccessLists = append(out.AccessLists, l)
+			}
+		}
 		if !slices.Contains(out.Roles, h.Name) {
 			out.Roles = append(out.Roles, h.Name)
 		}
-		if !until.IsZero() && !slices.Contains(out.RequestIDs, h.RequestID) {
+		if !until.IsZero() && !h.Standing() && !slices.Contains(out.RequestIDs, h.RequestID) {
 			out.RequestIDs = append(out.RequestIDs, h.RequestID)
 		}
 	}
@@ -104,6 +110,7 @@ func Session(x *access.Session, now time.Time) api.Session {
 		User:            x.User,
 		App:             x.App,
 		RequestIDs:      x.RequestIDs,
+		AccessLists:     x.AccessLists,
 		AWSRoleARN:      x.AWSRoleARN,
 		Account:         x.Account,
 		Partition:       x.Partition,
