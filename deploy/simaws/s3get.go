@@ -87,6 +87,10 @@ func (c *s3Call) objectHeaders(o *object, whole bool) {
 	h.Set("Content-Type", "binary/octet-stream")
 	h.Set("X-Amz-Server-Side-Encryption", "AES256")
 	for k, v := range o.Headers {
+		if strings.HasPrefix(k, "X-Amz-Meta-") { // S3 writes these in lower case, and clients keep it
+			h[strings.ToLower(k)] = []string{v}
+			continue
+		}
 		h.Set(k, v)
 	}
 	for _, n := range []string{"Content-Type", "Content-Language", "Expires", "Cache-Control", "Content-Disposition", "Content-Encoding"} {

@@ -146,8 +146,9 @@ func putObject(c *s3Call) error {
 	return nil
 }
 
-// stored sets the headers that answer a write.
+// stored tells of a new object and sets the headers that answer a write.
 func (c *s3Call) stored(o *object) {
+	c.created(c.bucket, o)
 	h := c.w.Header()
 	h.Set("ETag", o.ETag)
 	h.Set("X-Amz-Server-Side-Encryption", "AES256")
@@ -203,6 +204,10 @@ func deleteObjects(c *s3Call) error {
 
 // PutObject stores an object directly, for seeding.
 func (s *Sim) PutObject(bucketName, key string, body io.Reader) error {
+	return s.store(bucketName, key, body, map[string]string{})
+}
+
+func (s *Sim) store(bucketName, key string, body io.Reader, headers map[string]string) error {
 	b := s.s3.bucket(bucketName)
 	if b == nil {
 		return fmt.Errorf("simaws: no bucket %q", bucketName)
@@ -213,11 +218,12 @@ func (s *Sim) PutObject(bucketName, key string, body io.Reader) error {
 		return fmt.Errorf("simaws: put %s/%s: %w", bucketName, key, err)
 	}
 	o := &object{Key: key, Segments: []segment{seg}, Size: seg.Size, ETag: `"` + hex.EncodeToString(sum.Sum(nil)) + `"`,
-		Modified: s.now().Truncate(time.Second), Headers: map[string]string{}}
+		Modified: s.now().Truncate(time.Second), Headers: headers}
 	if err := b.put(o, nil); err != nil {
 		b.dropData(o.Segments)
 		return fmt.Errorf("simaws: put %s/%s: %w", bucketName, key, err)
 	}
+	s.created(b, o)
 	return nil
 }
 

@@ -11,6 +11,7 @@ type s3Call struct {
 	bucketName, key string
 	bucket          *bucket
 	store           *objectStore
+	created         func(*bucket, *object)
 }
 
 // s3Op is one operation: its name in CloudTrail, the IAM action it needs and
@@ -127,7 +128,7 @@ func objectOperation(method, sub string, copying bool) (s3Op, bool) {
 
 // serveS3: https://docs.aws.amazon.com/AmazonS3/latest/API/
 func (s *Sim) serveS3(c *call) error {
-	sc := &s3Call{call: c, store: s.s3}
+	sc := &s3Call{call: c, store: s.s3, created: s.created}
 	c.event.source = "s3.amazonaws.com"
 	if err := sc.target(); err != nil {
 		return err

@@ -48,6 +48,8 @@ type bucketMeta struct {
 	Name, Account, Region string
 	Created               time.Time
 	DataEvents            bool
+	NotifyQueue           string            `json:",omitempty"`
+	NotifyForm            string            `json:",omitempty"`
 	Sub                   map[string]string // sub-resource → stored body; "-" when deleted although there is a default
 }
 

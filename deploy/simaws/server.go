@@ -229,6 +229,12 @@ func (s *Sim) dispatch(c *call) error {
 		return s.serveEC2(c)
 	case "dynamodb":
 		return s.serveDynamoDB(c)
+	case "sqs":
+		return s.serveSQS(c)
+	case "cloudtrail":
+		return s.serveCloudTrail(c)
+	case "organizations":
+		return s.serveOrganizations(c)
 	}
 	return s.serveUnknown(c)
 }

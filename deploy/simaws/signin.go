@@ -184,11 +184,11 @@ func (s *Sim) recordSignin(c *call, who *identity, name string, response, additi
 	if name == "ConsoleLogin" {
 		delete(user, "accessKeyId") // a person signs in, not a key
 	}
-	s.trail.add(trailRecord{
+	s.trail.take(trailRecord{
 		EventVersion: "1.11", UserIdentity: user, EventTime: c.at.Format(time.RFC3339),
 		EventSource: "signin.amazonaws.com", EventName: name, AWSRegion: c.ep.region, SourceIPAddress: c.sourceIP(),
 		UserAgent: c.r.UserAgent(), ResponseElements: response, AdditionalEventData: additional,
 		EventID: uuid.NewString(), EventType: "AwsConsoleSignIn", ManagementEvent: true,
 		RecipientAccountID: who.account, EventCategory: "Management", TLSDetails: tlsDetails(c.r),
-	})
+	}, false, "", true)
 }

@@ -1,5 +1,5 @@
 // Package simaws is a simulated AWS for `postern dev` and for tests: STS, S3,
-// DynamoDB, EC2, IAM, sign-in federation and CloudTrail behind one TLS
+// DynamoDB, EC2, IAM, SQS, sign-in federation and CloudTrail behind one TLS
 // listener on loopback, told apart by original host name as AWS's own
 // endpoints are.
 //
@@ -13,6 +13,7 @@
 package simaws
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -59,6 +60,7 @@ type Sim struct {
 	s3    *objectStore
 	ddb   *tableStore
 	ec2   *fleet
+	sqs   *queues
 	trail *trail
 	ready chan struct{}
 	addr  string // written before ready is closed
@@ -87,7 +89,7 @@ func New(cfg Config) (*Sim, error) {
 	if cfg.Clock == nil {
 		cfg.Clock = time.Now
 	}
-	s := &Sim{cfg: cfg, log: cfg.Log, ready: make(chan struct{})}
+	s := &Sim{cfg: cfg, log: cfg.Log, sqs: newQueues(), ready: make(chan struct{})}
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("simaws: create state directory: %w", err)
 	}
@@ -108,6 +110,9 @@ func New(cfg Config) (*Sim, error) {
 	}
 	if s.trail, err = openTrail(s.TrailDir(), filepath.Join(cfg.Dir, "tmp"), cfg.TrailDelay, cfg.Clock); err != nil {
 		return nil, fmt.Errorf("simaws: trail: %w", err)
+	}
+	s.trail.put = func(bucket, key string, body []byte, meta map[string]string) error {
+		return s.store(bucket, key, bytes.NewReader(body), meta)
 	}
 	return s, nil
 }

@@ -46,10 +46,10 @@ func TestTrailDelay(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan struct{})
 		go func() { defer close(done); tr.run(ctx, zerolog.Nop()) }()
-		tr.add(testRecord(testAccount, "us-east-1"))
-		tr.add(testRecord(testAccount, "us-east-1"))
-		tr.add(testRecord(testAccount, "eu-west-1"))
-		tr.add(testRecord(otherAccount, "us-east-1"))
+		tr.take(testRecord(testAccount, "us-east-1"), false, "", true)
+		tr.take(testRecord(testAccount, "us-east-1"), false, "", true)
+		tr.take(testRecord(testAccount, "eu-west-1"), false, "", true)
+		tr.take(testRecord(otherAccount, "us-east-1"), false, "", true)
 		time.Sleep(2*time.Second - time.Nanosecond) // of the bubble's clock
 		synctest.Wait()
 		if n := countFiles(t, tr.dir); n != 0 {
@@ -60,7 +60,7 @@ func TestTrailDelay(t *testing.T) {
 		if n := countFiles(t, tr.dir); n != 3 {
 			t.Errorf("%d files, want 3", n)
 		}
-		tr.add(testRecord(testAccount, "us-east-1"))
+		tr.take(testRecord(testAccount, "us-east-1"), false, "", true)
 		time.Sleep(2 * time.Second)
 		synctest.Wait()
 		if n := countFiles(t, tr.dir); n != 4 {
@@ -69,7 +69,7 @@ func TestTrailDelay(t *testing.T) {
 		// A steady stream makes a file every quarter of the delay, not a file a
 		// record.
 		for range 1000 {
-			tr.add(testRecord(testAccount, "us-east-1"))
+			tr.take(testRecord(testAccount, "us-east-1"), false, "", true)
 			time.Sleep(10 * time.Millisecond)
 		}
 		time.Sleep(3 * time.Second)
@@ -85,7 +85,7 @@ func TestTrailDelay(t *testing.T) {
 // TestTrailFailure: what cannot be delivered is kept.
 func TestTrailFailure(t *testing.T) {
 	f := newSim(t, nil)
-	f.trail.add(testRecord(testAccount, "us-east-1"))
+	f.trail.take(testRecord(testAccount, "us-east-1"), false, "", true)
 	block := filepath.Join(f.TrailDir(), "AWSLogs")
 	if err := os.WriteFile(block, nil, 0o600); err != nil {
 		t.Fatal(err)

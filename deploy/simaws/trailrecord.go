@@ -107,9 +107,6 @@ func (s *Sim) record(c *call) {
 	if e.name == "" {
 		return
 	}
-	if e.data && !e.dataAlways && !s.dataSelected(e.dataARN) {
-		return
-	}
 	if c.ep.service == "ec2" && e.errorCode != "" {
 		e.errorCode = "Client." + e.errorCode
 	}
@@ -141,7 +138,7 @@ func (s *Sim) record(c *call) {
 	}
 	for _, account := range recipients {
 		rec.RecipientAccountID, rec.EventID = account, uuid.NewString()
-		s.trail.add(rec)
+		s.trail.take(rec, e.data, e.dataARN, !e.data || e.dataAlways || s.dataSelected(e.dataARN))
 	}
 }
 
