@@ -61,8 +61,13 @@ func (*AWSCredentialsIssued) Type() Type { return TypeAWSCredentialsIssued }
 func (*AWSConsoleOpened) Type() Type     { return TypeAWSConsoleOpened }
 func (*AWSTokenIssued) Type() Type       { return TypeAWSTokenIssued }
 
-func (*CloudTrailRecordReceived) Type() Type { return TypeCloudTrailRecordReceived }
-func (*CloudTrailFileRejected) Type() Type   { return TypeCloudTrailFileRejected }
+func (*CloudTrailRecordReceived) Type() Type  { return TypeCloudTrailRecordReceived }
+func (*CloudTrailFileRejected) Type() Type    { return TypeCloudTrailFileRejected }
+func (*CloudTrailFileReceived) Type() Type    { return TypeCloudTrailFileReceived }
+func (*CloudTrailMessageRejected) Type() Type { return TypeCloudTrailMessageRejected }
+func (*CloudTrailLetterReplayed) Type() Type  { return TypeCloudTrailLetterReplayed }
+func (*CloudTrailDigestChecked) Type() Type   { return TypeCloudTrailDigestChecked }
+func (*CloudTrailTrailObserved) Type() Type   { return TypeCloudTrailTrailObserved }
 
 func (*VerdictReached) Type() Type  { return TypeVerdictReached }
 func (*FindingOpened) Type() Type   { return TypeFindingOpened }

@@ -92,8 +92,13 @@ const (
 	TypeAWSTunnelOpened Type = "io.postern.aws.tunnel.opened.v1"
 	TypeAWSTunnelClosed Type = "io.postern.aws.tunnel.closed.v1"
 
-	TypeCloudTrailRecordReceived Type = "io.postern.cloudtrail.record.received.v1"
-	TypeCloudTrailFileRejected   Type = "io.postern.cloudtrail.file.rejected.v1"
+	TypeCloudTrailRecordReceived  Type = "io.postern.cloudtrail.record.received.v1"
+	TypeCloudTrailFileRejected    Type = "io.postern.cloudtrail.file.rejected.v1"
+	TypeCloudTrailFileReceived    Type = "io.postern.cloudtrail.file.received.v1"
+	TypeCloudTrailMessageRejected Type = "io.postern.cloudtrail.message.rejected.v1"
+	TypeCloudTrailLetterReplayed  Type = "io.postern.cloudtrail.letter.replayed.v1"
+	TypeCloudTrailDigestChecked   Type = "io.postern.cloudtrail.digest.checked.v1"
+	TypeCloudTrailTrailObserved   Type = "io.postern.cloudtrail.trail.observed.v1"
 
 	TypeVerdictReached  Type = "io.postern.verdict.reached.v1"
 	TypeFindingOpened   Type = "io.postern.finding.opened.v1"
@@ -123,6 +128,7 @@ func Types() []Type {
 		TypeAWSCredentialsIssued, TypeAWSConsoleOpened, TypeAWSTokenIssued,
 		TypeAWSTunnelOpened, TypeAWSTunnelClosed,
 		TypeCloudTrailRecordReceived, TypeCloudTrailFileRejected,
+		TypeCloudTrailFileReceived, TypeCloudTrailMessageRejected, TypeCloudTrailLetterReplayed, TypeCloudTrailDigestChecked, TypeCloudTrailTrailObserved,
 		TypeVerdictReached, TypeFindingOpened, TypeFindingResolved,
 		TypeLogOpened, TypeLogCheckpointed,
 	}
@@ -248,6 +254,16 @@ func (t Type) New() (Payload, error) {
 		return &CloudTrailRecordReceived{}, nil
 	case TypeCloudTrailFileRejected:
 		return &CloudTrailFileRejected{}, nil
+	case TypeCloudTrailFileReceived:
+		return &CloudTrailFileReceived{}, nil
+	case TypeCloudTrailMessageRejected:
+		return &CloudTrailMessageRejected{}, nil
+	case TypeCloudTrailLetterReplayed:
+		return &CloudTrailLetterReplayed{}, nil
+	case TypeCloudTrailDigestChecked:
+		return &CloudTrailDigestChecked{}, nil
+	case TypeCloudTrailTrailObserved:
+		return &CloudTrailTrailObserved{}, nil
 	case TypeVerdictReached:
 		return &VerdictReached{}, nil
 	case TypeFindingOpened:
