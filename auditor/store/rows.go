@@ -92,5 +92,5 @@ func (s *Store) rowsOf(e *journal.Entry, requests map[requestKey]*requestRow, ad
 	case *events.FindingResolved:
 		return add(insertFindingResolved, d.FindingID, d.Kind, micros(d.ResolvedAt), d.Reason)
 	}
-	return nil
+	return trailRows(e, add)
 }
