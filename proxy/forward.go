@@ -52,6 +52,13 @@ func (c *call) forward(out *http.Request) {
 	defer answer.Body.Close()
 	f.answer, f.headed = answer, c.p.now()
 	c.begins(answer.StatusCode)
+	if c.assumed != "" && answer.StatusCode == http.StatusOK {
+		if err := f.hold(); err != nil {
+			unhook()
+			f.failAssumption(err)
+			return
+		}
+	}
 	err = f.relay(rc)
 	if !unhook() && err == nil {
 		err = context.Cause(c.ctx) // it was cut at its very end

@@ -115,6 +115,9 @@ func (p *Proxy) console(w http.ResponseWriter, r *http.Request, user string) {
 // narrowed names a role that permits less than everything, "" if none does.
 func narrowed(s *events.SessionStarted) string {
 	for _, p := range s.Permissions {
+		if p.DryRun {
+			continue
+		}
 		if p.Effect != "Allow" || len(p.Actions)+len(p.Resources)+len(p.Regions) > 0 {
 			return p.Role
 		}

@@ -94,6 +94,8 @@ type Proxy struct {
 	table    *awsreq.Table
 	holder   *sts.Holder
 	signer   sigv4.Signer
+	verifier sigv4.Verifier
+	issued   keyring
 	upstream *http.Transport
 	// duplex speaks HTTP/2, which streams of events both ways need.
 	duplex   *http.Transport
@@ -296,6 +298,7 @@ func (p *Proxy) tidy(ctx context.Context) {
 		case <-t.C:
 			p.grants.Forget(p.now())
 			p.holder.Sweep()
+			p.issued.sweep(p.now())
 		case <-ctx.Done():
 			return
 		}

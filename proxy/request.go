@@ -21,6 +21,8 @@ const (
 	headerPrefix  = "Postern-"
 	sessionHeader = "Postern-Session"
 	hashHeader    = "Postern-Payload-Sha256"
+	// unverifiedHeader says that the helper does not know the key that signed.
+	unverifiedHeader = "Postern-Unverified"
 )
 
 var (
@@ -53,6 +55,14 @@ type call struct {
 	role    string
 	dryRun  *events.DryRun
 	body    *body
+	// unverified: the signature is to be verified here, with the secret of issued.
+	unverified bool
+	issued     *issued
+	// assumed is the role of the user's own AssumeRole, and handOut says that the
+	// user gets its credentials as they are, rather than ones that work through
+	// this proxy alone.
+	assumed string
+	handOut bool
 }
 
 // ServeHTTP handles one request of the helper, or one to the proxy itself.
@@ -104,7 +114,7 @@ func (c *call) serve() {
 	ctx, cancel := context.WithCancelCause(c.r.Context())
 	defer cancel(nil)
 	c.ctx = ctx
-	watch, d := c.p.grants.Watch(c.id, c.user, c.p.now(), func(d grants.Decision) { cancel(&cutError{d}) })
+	watch, d := c.p.grants.Watch(c.id, c.user, c.p.now(), func(d grants.Decision) { cancel(&cutError{d}) }, c.issued.targets()...)
 	c.know(&d)
 	if watch == nil {
 		c.recognize()
@@ -135,16 +145,11 @@ func (c *call) serve() {
 	} else {
 		c.role, c.dryRun = d.Role(), d.DryRun(&what)
 	}
-	creds, err := c.p.holder.Get(c.ctx, c.session, c.cause)
-	if err != nil {
-		c.failCredentials(err)
+	creds, ok := c.credentials()
+	if !ok || !c.hashBody() || !c.verify() || !c.assume(&rec) {
 		return
 	}
-	c.about.AccessKeyID = creds.AccessKeyID
-	if !c.hashBody() {
-		return
-	}
-	out, err := c.sign(creds.Credentials)
+	out, err := c.sign(creds)
 	if err != nil {
 		c.deny(denial{cause: "signature", code: "InvalidRequest", status: http.StatusBadRequest, reason: err.Error()})
 		return
@@ -165,6 +170,7 @@ func (c *call) parse() bool {
 	if v := h[hashHeader]; len(v) == 1 {
 		c.hash = v[0]
 	}
+	_, c.unverified = h[unverifiedHeader]
 	for name := range h {
 		if strings.HasPrefix(name, headerPrefix) {
 			delete(h, name)
@@ -195,7 +201,13 @@ func (c *call) parse() bool {
 		return false
 	}
 	c.about.SigningName = c.auth.Service
+	if c.issued = c.p.issued.find(c.auth.AccessKeyID); c.issued != nil {
+		c.id, c.about.SessionID = c.issued.session, c.issued.session
+	}
 	switch {
+	case c.unverified && c.issued == nil:
+		c.deny(denial{cause: "signature", code: awserr.UnknownAccessKey(c.r), reason: fmt.Sprintf(
+			"access key %s is not of credentials that this proxy gave you, or it was restarted since: assume the role again, or leave out the profile and keys that are not postern's", c.auth.AccessKeyID)})
 	case c.id == "":
 		c.deny(denial{cause: grants.CauseNoSession, reason: "the request names no session", next: "postern apps login"})
 	case c.r.Header.Get("Upgrade") != "":
@@ -216,6 +228,9 @@ func (c *call) know(d *grants.Decision) {
 	a := &c.about
 	a.AccessRequestIDs, a.App, a.AWSRoleARN = s.RequestIDs, s.App, s.AWSRoleARN
 	a.RoleSessionName, a.SourceIdentity, a.Account = s.RoleSessionName, s.SourceIdentity, s.Account
+	if x := c.issued; x != nil {
+		a.AWSRoleARN, a.RoleSessionName, a.SourceIdentity, a.Account = x.roleARN, x.roleSessionName, x.sourceIdentity, x.account
+	}
 }
 
 // recognize tells what the request asks of AWS, as far as its head and the part

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"net/textproto"
@@ -34,12 +35,17 @@ func (c *call) sign(creds sigv4.Credentials) (*http.Request, error) {
 		return nil, err
 	}
 	if c.auth.Payload.Signed() {
-		// Each chunk or frame of the body is signed anew as it passes. The helper
-		// has verified the client's own signatures.
-		if c.body.reader, err = sigv4.NewStreamReader(c.body.reader, sigv4.StreamConfig{
+		// Each chunk or frame of the body is signed anew as it passes. Unless it was
+		// signed with issued credentials, the helper has verified the client's own
+		// signatures.
+		cfg := sigv4.StreamConfig{
 			Sign:          &sigv4.Chain{Auth: signed, Secret: creds.SecretAccessKey},
 			DecodedLength: sigv4.DecodedLength(r.Header), Keys: &c.p.signer.Keys,
-		}); err != nil {
+		}
+		if c.issued != nil {
+			cfg.Verify = &sigv4.Chain{Auth: c.auth, Secret: c.issued.secret}
+		}
+		if c.body.reader, err = sigv4.NewStreamReader(c.body.reader, cfg); err != nil {
 			return nil, err
 		}
 	}
@@ -77,6 +83,39 @@ func endToEnd(h http.Header) http.Header {
 		out["Te"] = []string{"trailers"}
 	}
 	return out
+}
+
+// credentials are those to sign with: the session's, or the user's own of the
+// same session.
+func (c *call) credentials() (sigv4.Credentials, bool) {
+	if c.issued != nil {
+		c.about.AccessKeyID = c.issued.AccessKeyID
+		return c.issued.Credentials, true
+	}
+	creds, err := c.p.holder.Get(c.ctx, c.session, c.cause)
+	if err != nil {
+		c.failCredentials(err)
+		return sigv4.Credentials{}, false
+	}
+	c.about.AccessKeyID = creds.AccessKeyID
+	return creds.Credentials, true
+}
+
+// verify checks the signature of a request that the helper could not check.
+func (c *call) verify() bool {
+	if c.issued == nil {
+		return true
+	}
+	err := c.p.verifier.Verify(c.r, c.auth, c.issued.secret, c.hash, c.p.now())
+	if err == nil {
+		return true
+	}
+	d := denial{cause: "signature", reason: err.Error()}
+	if e, ok := errors.AsType[*sigv4.Error](err); ok {
+		d.code, d.status = e.Code(), e.Status()
+	}
+	c.deny(d)
+	return false
 }
 
 // failCredentials answers a call for which there are no credentials.

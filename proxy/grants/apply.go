@@ -43,7 +43,7 @@ func (g *Grants) Undecodable(seq uint64, channel string, err error) error {
 	if bearsOnAccess(channel) {
 		g.broken = fmt.Sprintf("event %d on %s cannot be read by this version: %v", seq, channel, err)
 		g.epoch++
-		cuts = g.cut(func(*session) bool { return true }, Decision{cause: CauseStale, detail: g.broken})
+		cuts = g.cut(func(*Watch) bool { return true }, Decision{cause: CauseStale, detail: g.broken})
 	}
 	g.mu.Unlock()
 	cuts.run()
@@ -152,7 +152,7 @@ func (g *Grants) ended(d *events.SessionEnded) cuts {
 	}
 	s.ended = d
 	g.sessions.doubt(d.SessionID)
-	return g.cut(func(o *session) bool { return o == s }, Decision{cause: CauseEnded, session: s, ended: d})
+	return g.cut(func(w *Watch) bool { return w.session == s }, Decision{cause: CauseEnded, session: s, ended: d})
 }
 
 func (g *Grants) placed(d *events.LockPlaced, now int64) cuts {

@@ -1,11 +1,17 @@
 package grants
 
-import "time"
+import (
+	"slices"
+	"time"
+
+	"github.com/posternhq/postern/events"
+)
 
 // Watch is a running call that wants to be told when it must end.
 type Watch struct {
 	g       *Grants
 	session *session
+	also    []events.LockTarget
 	cut     func(Decision)
 }
 
@@ -14,8 +20,9 @@ type Watch struct {
 // access away; it must not block and may call nothing of g but Stop. Session
 // and locks are checked again while registering: unless the decision allows,
 // nothing is registered and Watch is nil. Expiry is the caller's to time (the
-// decision has the session). Call Stop when the call is over.
-func (g *Grants) Watch(sessionID, user string, now time.Time, cut func(Decision)) (*Watch, Decision) {
+// decision has the session). Locks on the targets in also stop the call as well.
+// Call Stop when the call is over.
+func (g *Grants) Watch(sessionID, user string, now time.Time, cut func(Decision), also ...events.LockTarget) (*Watch, Decision) {
 	g.mu.RLock()
 	defer g.mu.RUnlock()
 	d := Decision{id: sessionID}
@@ -25,8 +32,13 @@ func (g *Grants) Watch(sessionID, user string, now time.Time, cut func(Decision)
 	if s := d.session.start; s.SessionID != sessionID || s.User != user {
 		return nil, Decision{id: sessionID, cause: CauseNoSession}
 	}
+	for _, a := range also {
+		if t := g.targets[a]; t != nil && d.locked(t, now.UnixNano()) {
+			return nil, d
+		}
+	}
 	d.Allowed = true
-	w := &Watch{g: g, session: d.session, cut: cut}
+	w := &Watch{g: g, session: d.session, also: also, cut: cut}
 	g.runningMu.Lock()
 	g.running[w] = struct{}{}
 	g.runningMu.Unlock()
@@ -51,12 +63,12 @@ func (c cuts) run() {
 
 // cut takes the watches whose session matches out of the running ones. The
 // caller holds g.mu, so no new one can appear that has not seen the change.
-func (g *Grants) cut(match func(*session) bool, d Decision) cuts {
+func (g *Grants) cut(match func(*Watch) bool, d Decision) cuts {
 	g.runningMu.Lock()
 	defer g.runningMu.Unlock()
 	var out cuts
 	for w := range g.running {
-		if match(w.session) {
+		if match(w) {
 			delete(g.running, w)
 			d := d
 			d.session, d.id = w.session, w.session.start.SessionID
@@ -69,5 +81,7 @@ func (g *Grants) cut(match func(*session) bool, d Decision) cuts {
 // cutTarget starts a new epoch and cuts what depends on t.
 func (g *Grants) cutTarget(t *target, d Decision) cuts {
 	g.epoch++
-	return g.cut(func(s *session) bool { return t == &g.all || s.has(t) }, d)
+	return g.cut(func(w *Watch) bool {
+		return t == &g.all || w.session.has(t) || slices.Contains(w.also, t.LockTarget)
+	}, d)
 }

@@ -146,6 +146,9 @@ func (h *Helper) readdress(r *http.Request, v *verified) error {
 		}
 	}
 	r.Header["Postern-Session"] = []string{v.session}
+	if v.unknown {
+		r.Header["Postern-Unverified"] = []string{"1"}
+	}
 	if v.hash != "" {
 		r.Header["Postern-Payload-Sha256"] = []string{v.hash}
 	}

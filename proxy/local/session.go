@@ -84,6 +84,16 @@ func (k *keyring) find(accessKeyID string) *credential {
 	return k.byKey[accessKeyID]
 }
 
+// first is the session that was added first, nil if there is none.
+func (k *keyring) first() *credential {
+	k.mu.RLock()
+	defer k.mu.RUnlock()
+	if len(k.order) == 0 {
+		return nil
+	}
+	return k.order[0]
+}
+
 func (k *keyring) session(id string) *credential {
 	k.mu.RLock()
 	defer k.mu.RUnlock()
@@ -99,16 +109,10 @@ func (k *keyring) session(id string) *credential {
 // none. It is complete from Ready on. AWS_SESSION_TOKEN and AWS_PROFILE are to be
 // unset by whoever starts a client.
 func (h *Helper) Env() []Var {
-	h.keys.mu.RLock()
-	var first *credential
-	if len(h.keys.order) > 0 {
-		first = h.keys.order[0]
+	if first := h.keys.first(); first != nil {
+		return h.env(first)
 	}
-	h.keys.mu.RUnlock()
-	if first == nil {
-		return nil
-	}
-	return h.env(first)
+	return nil
 }
 
 // SessionEnv is Env for the session with that id; nil when it is not served.

@@ -1,0 +1,251 @@
+package proxy
+
+import (
+	"bytes"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/posternhq/postern/events"
+	"github.com/posternhq/postern/proxy/awsreq"
+	"github.com/posternhq/postern/proxy/grants"
+	"github.com/posternhq/postern/proxy/sigv4"
+)
+
+const (
+	// shortest is the least that STS issues, byDefault what it issues unasked
+	// (https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html).
+	shortest  = 15 * time.Minute
+	byDefault = time.Hour
+	// stsAnswer bounds an answer of STS, in bytes.
+	stsAnswer = 64 << 10
+)
+
+// assume prepares a call of STS that hands out credentials. AssumeRole is bound
+// to the user and to the session's end. All other calls that hand some out are
+// refused: nothing would tie their credentials to the user.
+func (c *call) assume(rec *awsreq.Request) bool {
+	if rec.Service != "sts" {
+		return true
+	}
+	switch rec.Operation {
+	case "GetCallerIdentity", "GetAccessKeyInfo", "DecodeAuthorizationMessage":
+		return true
+	case "AssumeRole":
+	default:
+		c.deny(denial{cause: "credentials", reason: fmt.Sprintf("sts:%s hands out credentials that nothing ties to you; sts:AssumeRole does", rec.Operation)})
+		return false
+	}
+	form, err := c.assumeForm()
+	if err == nil {
+		err = c.pin(form)
+	}
+	if err != nil {
+		c.deny(denial{cause: "credentials", reason: err.Error()})
+		return false
+	}
+	if !c.unlocked(form.Get("RoleArn")) {
+		return false
+	}
+	c.assumed, c.handOut = form.Get("RoleArn"), c.mayHave(events.CredentialAssumeRole) && c.rest() >= shortest
+	c.replaceBody(form.Encode())
+	return true
+}
+
+// assumeForm reads the call's parameters where they can be written anew.
+func (c *call) assumeForm() (url.Values, error) {
+	media, _, _ := strings.Cut(c.r.Header.Get("Content-Type"), ";")
+	if c.r.Method != http.MethodPost || c.query != "" || c.auth.Presigned || !c.body.whole ||
+		strings.TrimSpace(media) != "application/x-www-form-urlencoded" {
+		return nil, errors.New("postern writes your name into AssumeRole, and can do so only where it is a POST with its parameters in the body, signed in the header")
+	}
+	form, err := url.ParseQuery(string(c.body.head))
+	if err != nil {
+		return nil, fmt.Errorf("the parameters of AssumeRole cannot be read: %w", err)
+	}
+	for name, v := range form {
+		if len(v) > 1 {
+			return nil, fmt.Errorf("the parameter %s of AssumeRole stands there twice", name)
+		}
+	}
+	return form, nil
+}
+
+// pin binds an AssumeRole to the user and to the session's end.
+func (c *call) pin(form url.Values) error {
+	s := c.session
+	form.Set("RoleSessionName", s.RoleSessionName)
+	who := s.SourceIdentity
+	if who == "" {
+		who = s.RoleSessionName
+	}
+	if v := form.Get("SourceIdentity"); v != "" && v != who {
+		return fmt.Errorf("SourceIdentity %q is not you: leave it out, or say %q", v, who)
+	}
+	for name := range form {
+		if strings.HasPrefix(name, "Tags.member.") && strings.HasSuffix(name, ".Key") && len(form.Get(name)) >= 7 && strings.EqualFold(form.Get(name)[:7], "postern") {
+			return fmt.Errorf("the session tag %q is postern's to set", form.Get(name))
+		}
+	}
+	asked := byDefault
+	if v := form.Get("DurationSeconds"); v != "" {
+		n, err := strconv.Atoi(v)
+		if err != nil {
+			return nil // STS says what is wrong with it
+		}
+		asked = time.Duration(n) * time.Second
+	}
+	if asked > c.rest() {
+		form.Set("DurationSeconds", strconv.Itoa(int(max(shortest, c.rest().Truncate(time.Second))/time.Second)))
+	}
+	return nil
+}
+
+// rest is how long the session lasts.
+func (c *call) rest() time.Duration { return c.session.ExpiresAt.Sub(c.p.now()) }
+
+// mayHave tells whether a role lets the user have real credentials of a kind.
+// Those that carry all of the IAM role's power are not for sessions that postern
+// narrows.
+func (c *call) mayHave(kind string) bool {
+	return slices.Contains(c.session.RealCredentials, kind) && narrowed(c.session) == ""
+}
+
+// unlocked answers a call for a role that is locked.
+func (c *call) unlocked(roleARN string) bool {
+	x := &issued{roleARN: roleARN, account: accountOf(roleARN)}
+	w, d := c.p.grants.Watch(c.id, c.user, c.p.now(), func(grants.Decision) {}, x.targets()...)
+	if w == nil {
+		c.denyDecision(&d)
+		return false
+	}
+	w.Stop()
+	return true
+}
+
+// accountOf is the account in an ARN, "" if there is none.
+func accountOf(arn string) string {
+	if parts := strings.SplitN(arn, ":", 6); len(parts) == 6 {
+		return parts[4]
+	}
+	return ""
+}
+
+// replaceBody puts another body in the place of the client's, which was read.
+func (c *call) replaceBody(text string) {
+	b := []byte(text)
+	sum := sha256.Sum256(b)
+	auth := *c.auth
+	auth.Payload = sigv4.PayloadUndeclared
+	c.auth, c.hash = &auth, hex.EncodeToString(sum[:])
+	c.body.head, c.body.reader = b, bytes.NewReader(b)
+	h := c.r.Header
+	c.r.ContentLength, h["Content-Length"] = int64(len(b)), []string{strconv.Itoa(len(b))}
+	// The answer is to be read here: XML, as it is.
+	for _, name := range []string{"X-Amz-Content-Sha256", "Content-Md5", "Accept", "Accept-Encoding", "Expect"} {
+		delete(h, name)
+	}
+}
+
+// assumeAnswer is what STS answers.
+type assumeAnswer struct {
+	Result struct {
+		Credentials struct {
+			AccessKeyId, SecretAccessKey, SessionToken string
+			Expiration                                 time.Time
+		}
+		AssumedRoleUser struct{ AssumedRoleId, Arn string }
+		SourceIdentity  string
+	} `xml:"AssumeRoleResult"`
+}
+
+// hold takes the credentials out of AWS's answer, records them, keeps them, and
+// puts into the answer what the user gets. An error means that the user gets
+// nothing.
+func (f *flight) hold() error {
+	body, err := io.ReadAll(io.LimitReader(f.answer.Body, stsAnswer))
+	if err != nil {
+		return fmt.Errorf("read the answer of STS: %w", err)
+	}
+	var a assumeAnswer
+	if err := xml.Unmarshal(body, &a); err != nil {
+		return fmt.Errorf("read the answer of STS: %w", err)
+	}
+	given, as := a.Result.Credentials, a.Result.AssumedRoleUser
+	if given.AccessKeyId == "" || given.SecretAccessKey == "" || given.SessionToken == "" || given.Expiration.IsZero() {
+		return errors.New("STS answered AssumeRole without credentials")
+	}
+	x := &issued{
+		Credentials: sigv4.Credentials{AccessKeyID: given.AccessKeyId, SecretAccessKey: given.SecretAccessKey, SessionToken: given.SessionToken},
+		secret:      given.SecretAccessKey, session: f.id, roleARN: f.assumed, account: accountOf(as.Arn),
+		roleSessionName: f.session.RoleSessionName, sourceIdentity: a.Result.SourceIdentity, expires: given.Expiration,
+	}
+	expires := given.Expiration
+	if expires.After(f.session.ExpiresAt) {
+		expires = f.session.ExpiresAt.UTC().Truncate(time.Second)
+	}
+	if !f.handOut {
+		x.secret = loopbackSecret()
+	}
+	body, err = replaceText(body, "SecretAccessKey", x.secret)
+	if err == nil {
+		body, err = replaceText(body, "Expiration", expires.Format(time.RFC3339))
+	}
+	if err != nil {
+		return err
+	}
+	err = f.p.recorder.now(f.ctx, f.event(&events.AWSCredentialsIssued{
+		AccessKeyID: x.AccessKeyID, SessionID: f.id, User: f.user, App: f.session.App, AWSRoleARN: x.roleARN, Account: x.account,
+		RoleSessionName: x.roleSessionName, SourceIdentity: x.sourceIdentity, AssumedRoleID: as.AssumedRoleId,
+		IssuedAt: f.p.now().UTC(), ExpiresAt: given.Expiration.UTC(), Use: "assume_role", Proxy: f.p.cfg.Name,
+		HandedOut: f.handOut, RequestID: f.about.RequestID, SourceAccessKeyID: f.about.AccessKeyID, ClientAddr: f.about.ClientAddr,
+	}))
+	if err != nil {
+		return fmt.Errorf("the issue of credentials could not be recorded, so they are not handed out: %w", err)
+	}
+	f.p.issued.add(x)
+	f.answer.Body = io.NopCloser(bytes.NewReader(body))
+	f.answer.ContentLength = int64(len(body))
+	f.answer.Header.Set("Content-Length", strconv.Itoa(len(body)))
+	return nil
+}
+
+// loopbackSecret has the form of a secret access key: 40 characters of base64.
+func loopbackSecret() string {
+	var b [30]byte
+	rand.Read(b[:]) // never fails (crypto/rand, Go 1.24)
+	return base64.StdEncoding.EncodeToString(b[:])
+}
+
+// replaceText replaces the text of the only element of this name. text needs no
+// escaping.
+func replaceText(doc []byte, element, text string) ([]byte, error) {
+	open, end := []byte("<"+element+">"), []byte("</"+element+">")
+	i, j := bytes.Index(doc, open), bytes.Index(doc, end)
+	if i < 0 || j < i || bytes.Count(doc, open) != 1 || bytes.Count(doc, end) != 1 {
+		return nil, fmt.Errorf("the answer of STS has no %s, or several", element)
+	}
+	return slices.Concat(doc[:i+len(open)], []byte(text), doc[j:]), nil
+}
+
+// failAssumption answers a call whose credentials the user does not get.
+func (f *flight) failAssumption(err error) {
+	if f.ctx.Err() != nil {
+		what, detail := f.interruption(nil)
+		f.record(&events.AWSRequestCompleted{Status: f.answer.StatusCode, Interrupted: what, InterruptedDetail: detail})
+		f.refuse(what, detail)
+		return
+	}
+	f.fail("forward", "ServiceUnavailable", http.StatusServiceUnavailable, err.Error())
+}
