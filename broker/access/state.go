@@ -21,6 +21,8 @@ type State struct {
 	Sessions map[string]*Session
 	// Locks are those that nobody has lifted; time may have ended them.
 	Locks map[string]*Lock
+	// Tokens are ways for services to join.
+	Tokens map[string]*Token
 
 	heads   map[string]Head                // by channel
 	under   map[string]Head                // in a draft: those of the state
@@ -77,6 +79,7 @@ func NewState() *State {
 		Requests: map[string]*Request{},
 		Sessions: map[string]*Session{},
 		Locks:    map[string]*Lock{},
+		Tokens:   map[string]*Token{},
 		heads:    map[string]Head{},
 		pending:  map[string]*Request{},
 		granted:  map[string]map[string]*Request{},
@@ -94,7 +97,7 @@ func (s *State) Draft() *State {
 	d := *s
 	d.Users, d.Roles, d.Apps, d.Locks = maps.Clone(s.Users), maps.Clone(s.Roles), maps.Clone(s.Apps), maps.Clone(s.Locks)
 	d.heads, d.under, d.targets = map[string]Head{}, s.heads, maps.Clone(s.targets)
-	d.granted, d.Lists = maps.Clone(s.granted), maps.Clone(s.Lists)
+	d.granted, d.Lists, d.Tokens = maps.Clone(s.granted), maps.Clone(s.Lists), maps.Clone(s.Tokens)
 	return &d
 }
 
@@ -109,7 +112,7 @@ func (s *State) Head(channel string) Head {
 // Apply folds in the next event of the stream.
 func (s *State) Apply(e events.Event, seq uint64) {
 	switch e.Data.(type) {
-	case *events.SigninSucceeded, *events.SigninFailed:
+	case *events.SigninSucceeded, *events.SigninFailed, *events.AgentRenewed:
 		return // no aggregate: nothing is decided by them, and names are anybody's
 	}
 	channel := e.Data.Channel()
@@ -144,6 +147,8 @@ func (s *State) Apply(e events.Event, seq uint64) {
 		s.targets[d.Target] = append(slices.Clip(s.targets[d.Target]), d.LockID)
 	case *events.LockLifted:
 		s.dropLock(d.LockID)
+	case *events.TokenCreated, *events.TokenUpdated, *events.TokenDeleted, *events.TokenUsed:
+		s.applyToken(e, h)
 	default:
 		s.applyRequest(e)
 		s.applySession(e)
