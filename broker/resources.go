@@ -117,6 +117,8 @@ func decidePut(s *access.State, env access.Env, d resource.Document, replace boo
 		return access.PutUser(s, env, *d.User, p)
 	case d.List != nil:
 		return access.PutAccessList(s, env, *d.List, p)
+	case d.Token != nil:
+		return access.PutToken(s, env, *d.Token, p)
 	case d.Lock != nil:
 		c := access.PlaceLock{ID: d.Name, Target: d.Lock.Target, Message: d.Lock.Message, ExpiresAt: d.Lock.ExpiresAt}
 		if d.Lock.TTL > 0 {
@@ -146,7 +148,7 @@ func (b *Broker) put(ctx context.Context, by string, d resource.Document, replac
 	}
 	out.Verb, out.Revision = "updated", es[0].Sequence
 	switch p := es[0].Data.(type) {
-	case *events.RoleCreated, *events.AppCreated, *events.UserCreated, *events.AccessListCreated:
+	case *events.RoleCreated, *events.AppCreated, *events.UserCreated, *events.AccessListCreated, *events.TokenCreated:
 		out.Verb = "created"
 	case *events.LockPlaced:
 		out.Verb, out.Name = "created", p.LockID
@@ -164,6 +166,8 @@ func revision(s *access.State, kind, name string) uint64 {
 		return s.Users[name].Revision
 	case kind == resource.KindAccessList && s.Lists[name] != nil:
 		return s.Lists[name].Revision
+	case kind == resource.KindToken && s.Tokens[name] != nil:
+		return s.Tokens[name].Revision
 	}
 	return 0
 }
@@ -195,6 +199,12 @@ func documents(s *access.State, now time.Time, kind, name string) []resource.Doc
 		for _, n := range slices.Sorted(maps.Keys(s.Lists)) {
 			if l := s.Lists[n]; wanted(n) {
 				out = append(out, resource.Document{Kind: kind, Name: n, Revision: l.Revision, List: &l.AccessList})
+			}
+		}
+	case resource.KindToken:
+		for _, n := range slices.Sorted(maps.Keys(s.Tokens)) {
+			if t := s.Tokens[n]; wanted(n) {
+				out = append(out, resource.Document{Kind: kind, Name: n, Revision: t.Revision, Token: &t.JoinToken})
 			}
 		}
 	case resource.KindLock:
@@ -295,6 +305,8 @@ func (b *Broker) deleteResource(c *call) (any, error) {
 			return access.DeleteUser(s, env, name)
 		case resource.KindAccessList:
 			return access.DeleteAccessList(s, env, name)
+		case resource.KindToken:
+			return access.DeleteToken(s, env, name)
 		}
 		return access.Lift(s, env, name)
 	})

@@ -36,8 +36,8 @@ type Token struct {
 	events.JoinToken
 	Revision uint64
 	Uses     int
-	// instances are the EC2 instances that joined by it.
-	instances map[string]bool
+	// Instances are the EC2 instances that joined by it.
+	Instances map[string]bool
 }
 
 // Over says why nobody can join by the token any more, or "".
@@ -100,7 +100,7 @@ func JoinBy(s *State, env Env, c Join) ([]events.Event, error) {
 	if !slices.Contains(t.Kinds, c.Kind) {
 		return nil, refuse(Denied, "token %s is for %s, not %s", c.Token, strings.Join(t.Kinds, " and "), c.Kind)
 	}
-	if c.Proof.Instance != "" && t.instances[c.Proof.Instance] {
+	if c.Proof.Instance != "" && t.Instances[c.Proof.Instance] {
 		e := refuse(Denied, "instance %s joined by token %s already: an identity document counts once", c.Proof.Instance, c.Token)
 		e.Next = "postern rm token/" + c.Token + ", and create it again"
 		return nil, e
@@ -255,7 +255,7 @@ func (s *State) applyToken(e events.Event, h Head) {
 	case *events.TokenUpdated:
 		t := &Token{JoinToken: d.JoinToken, Revision: h.Revision}
 		if old := s.Tokens[d.Name]; old != nil {
-			t.Uses, t.instances = old.Uses, old.instances
+			t.Uses, t.Instances = old.Uses, old.Instances
 		}
 		s.Tokens[d.Name] = t
 	case *events.TokenDeleted:
@@ -269,10 +269,10 @@ func (s *State) applyToken(e events.Event, h Head) {
 		t.Uses++
 		if t.Method == MethodEC2 {
 			_, instance, _ := strings.Cut(d.Principal, "/")
-			if t.instances = maps.Clone(t.instances); t.instances == nil {
-				t.instances = map[string]bool{}
+			if t.Instances = maps.Clone(t.Instances); t.Instances == nil {
+				t.Instances = map[string]bool{}
 			}
-			t.instances[instance] = true
+			t.Instances[instance] = true
 		}
 		s.Tokens[d.Name] = &t
 	}

@@ -27,13 +27,14 @@ const (
 	KindLock = "lock"
 	// KindAccessList comes behind the users who own it.
 	KindAccessList = "access_list"
+	KindToken      = "token"
 )
 
 // Kinds lists the kinds in the order in which they are applied.
-func Kinds() []string { return []string{KindRole, KindApp, KindUser, KindAccessList, KindLock} }
+func Kinds() []string { return []string{KindRole, KindApp, KindUser, KindAccessList, KindLock, KindToken} }
 
 // planned kinds are known by name only.
-var planned = []string{"token", "oidc", "saml", "cluster_settings"}
+var planned = []string{"oidc", "saml", "cluster_settings"}
 
 // Document is one resource of a file. The field of its kind is set.
 type Document struct {
@@ -48,6 +49,8 @@ type Document struct {
 	User *events.User
 	List *events.AccessList
 	Lock *Lock
+	// Token is a way for proxies and auditors to join.
+	Token *events.JoinToken
 }
 
 // Lock is a lock as a file says it. Its name is the lock's id.
@@ -130,6 +133,9 @@ func (r *reader) document(n *yaml.Node) Document {
 	if version != "" && !regexp.MustCompile(`^v[0-9]$`).MatchString(version) {
 		r.faultAt("version", fmt.Errorf("%q is not a version such as v8", version))
 	}
+	if meta.expires != nil && d.Kind != KindToken {
+		r.faultAt("metadata.expires", errors.New("resources that expire are not supported, but tokens: it would stay for ever"))
+	}
 	faults := len(r.faults)
 	var checked []policy.Fault
 	switch {
@@ -155,6 +161,9 @@ func (r *reader) document(n *yaml.Node) Document {
 				r.faultAt("spec.target", err)
 			}
 		}
+	case d.Kind == KindToken:
+		d.Token = r.token(spec, "spec", meta)
+		checked = access.CheckToken(*d.Token)
 	case d.Kind == "":
 		r.faultAt("kind", fmt.Errorf("missing; want one of %s", strings.Join(Kinds(), ", ")))
 	case slices.Contains(planned, d.Kind):
@@ -175,6 +184,7 @@ type metadata struct {
 	name, description string
 	labels            map[string]string
 	revision          uint64
+	expires           *time.Time
 }
 
 func (r *reader) metadata(n *yaml.Node, path string) metadata {
@@ -190,7 +200,8 @@ func (r *reader) metadata(n *yaml.Node, path string) metadata {
 			}
 		},
 		"expires": func(n *yaml.Node, at string) {
-			r.fault(n, at, "resources that expire are not supported: it would stay for ever")
+			t := r.time(n, at)
+			m.expires = &t
 		},
 	}, []string{"id", "namespace"})
 	return m

@@ -150,6 +150,14 @@ func TestParseFaults(t *testing.T) {
 		{"lock on two", "kind: lock\nmetadata: {name: l}\nspec: {target: {user: a, role: b}}\n", "spec.target.role: a lock has one target"},
 		{"lock on nothing", "kind: lock\nmetadata: {name: l}\nspec: {}\n", "spec.target: \"\" is not a kind of target"},
 		{"lock time", "kind: lock\nmetadata: {name: l}\nspec: {target: {user: a}, expires: tomorrow}\n", "spec.expires: \"tomorrow\" is not a time"},
+		{"token of nobody", "kind: token\nmetadata: {name: t}\nspec: {join_method: iam, allow: [{aws_account: '123456789012'}]}\n", "spec.roles: missing"},
+		{"token for users", "kind: token\nmetadata: {name: t}\nspec: {roles: [Node], join_method: iam, allow: [{aws_account: '123456789012'}]}\n", "spec.roles: \"node\" cannot join"},
+		{"token in clear", "kind: token\nmetadata: {name: t}\nspec: {roles: [Proxy], secret_sha256: secret}\n", "f.yaml:3: spec.secret_sha256: want the SHA-256"},
+		{"token for all of AWS", "kind: token\nmetadata: {name: t}\nspec: {roles: [Proxy], join_method: iam}\n", "spec.allow: missing"},
+		{"token for any account", "kind: token\nmetadata: {name: t}\nspec: {roles: [Proxy], join_method: iam, allow: [{aws_arn: '*'}]}\n", "spec.allow[0].aws_account: not an AWS account id"},
+		{"service account of iam", "kind: token\nmetadata: {name: t}\nspec: {roles: [Proxy], join_method: iam, allow: [{service_account: 'a:b'}]}\n", "only join_method kubernetes takes service accounts"},
+		{"service account", "kind: token\nmetadata: {name: t}\nspec: {roles: [Proxy], join_method: kubernetes, kubernetes: {static_jwks: {jwks: x}, audience: a}, allow: [{service_account: b}]}\n", "spec.allow[0].service_account: \"b\" is not NAMESPACE:NAME"},
+		{"join method", "kind: token\nmetadata: {name: t}\nspec: {roles: [Proxy], join_method: gcp}\n", "spec.join_method: \"gcp\" is not a method"},
 		{"syntax", "kind: role\n  x: [\n", "f.yaml:2: mapping values are not allowed in this context"},
 		{"nothing", "# only a comment\n", "f.yaml:1: there is no document in it"},
 		{"good and bad", "kind: user\nmetadata: {name: a}\n---\nkind: user\nmetadata: {name: b}\nspec: {role: x}\n", "f.yaml:6: spec.role: unknown key"},
@@ -251,6 +259,30 @@ spec: {target: {aws_role: "arn:aws:iam::123456789012:role/x"}, message: "m", exp
 kind: lock
 metadata: {name: l2}
 spec: {target: {access_request: "01J"}}
+---
+kind: token
+metadata: {name: t1, expires: "2030-01-01T00:00:00Z"}
+spec: {roles: [Proxy, Auditor], join_method: token, secret_sha256: "`+strings.Repeat("ab", 32)+`", max_uses: 1}
+---
+kind: token
+version: v2
+metadata: {name: iam}
+spec:
+  roles: [Proxy]
+  join_method: iam
+  allow: [{aws_account: "123456789012", aws_arn: "arn:aws:sts::123456789012:assumed-role/postern-*/i-*"}, {aws_account: "111122223333"}]
+---
+kind: token
+metadata: {name: ec2}
+spec: {roles: [proxy], join_method: ec2, allow: [{aws_account: "123456789012", aws_regions: [us-east-1]}]}
+---
+kind: token
+metadata: {name: k8s}
+spec:
+  roles: [Proxy]
+  kubernetes: {type: static_jwks, static_jwks: {jwks: '{"keys": []}'}, issuer: "https://k", audience: postern}
+  allow: [{service_account: "postern:proxy"}]
+  join_method: kubernetes
 `))
 	if err != nil {
 		t.Fatal(err)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strconv"
+	"time"
 
 	"go.yaml.in/yaml/v3"
 
@@ -23,6 +24,7 @@ type (
 		Name        string            `yaml:"name" json:"name"`
 		Description string            `yaml:"description,omitempty" json:"description,omitempty"`
 		Labels      map[string]string `yaml:"labels,omitempty" json:"labels,omitempty"`
+		Expires     string            `yaml:"expires,omitempty" json:"expires,omitempty"`
 		Revision    string            `yaml:"revision,omitempty" json:"revision,omitempty"`
 	}
 	writtenUser struct {
@@ -145,9 +147,15 @@ func write(d Document) written {
 		w.Version = "v2"
 		l := writtenLock{Target: map[string]string{d.Lock.Target.Kind: d.Lock.Target.Name}, Message: d.Lock.Message}
 		if d.Lock.ExpiresAt != nil {
-			l.Expires = d.Lock.ExpiresAt.UTC().Format("2006-01-02T15:04:05.999999999Z07:00")
+			l.Expires = d.Lock.ExpiresAt.UTC().Format(time.RFC3339Nano)
 		}
 		w.Spec = l
+	case d.Token != nil:
+		w.Version = "v2"
+		w.Spec = writeToken(d.Token)
+		if d.Token.ExpiresAt != nil {
+			w.Metadata.Expires = d.Token.ExpiresAt.UTC().Format(time.RFC3339Nano)
+		}
 	case d.Role != nil:
 		w.Version = "v8"
 		w.Metadata.Description, w.Metadata.Labels = d.Role.Description, d.Role.Labels
