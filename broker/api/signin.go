@@ -25,11 +25,16 @@ type Certificate struct {
 	AuditorAddr string    `json:"auditor_addr,omitempty"`
 }
 
-// CA is the certificate that clients trust for every postern service.
+// CA is what clients trust for every postern service.
 type CA struct {
+	// CA are the certificates in PEM, the signing one first.
 	CA string `json:"ca"`
-	// SHA256 is the certificate's fingerprint, in hex, to compare by eye.
+	// SHA256 is the signing certificate's fingerprint, in hex, to compare by eye.
 	SHA256 string `json:"sha256"`
+	// Phase of its rotation: "steady", "introduced" or "switched"; and since when.
+	Phase       string      `json:"phase"`
+	Since       time.Time   `json:"since"`
+	Authorities []Authority `json:"authorities"`
 }
 
 // Status says who the caller is.

@@ -10,7 +10,6 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"net"
 	"net/url"
 	"strings"
 	"time"
@@ -103,20 +102,9 @@ var ErrExpired = errors.New("the certificate has expired")
 // Verify reads a user from the certificates that a TLS client showed and
 // proved to hold the key of.
 func (ca *CA) Verify(chain []*x509.Certificate, now time.Time) (Person, error) {
-	if len(chain) == 0 {
-		return Person{}, errors.New("no client certificate was shown")
-	}
-	cert := chain[0]
-	if now.After(cert.NotAfter) {
-		return Person{}, fmt.Errorf("%w on %s", ErrExpired, cert.NotAfter.UTC().Format(time.RFC3339))
-	}
-	_, err := cert.Verify(x509.VerifyOptions{
-		Roots:       ca.Pool(),
-		CurrentTime: now,
-		KeyUsages:   []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
-	})
+	cert, err := ca.verifyClient(chain, now)
 	if err != nil {
-		return Person{}, fmt.Errorf("client certificate: %w", err)
+		return Person{}, err
 	}
 	user := cert.Subject.CommonName
 	if len(cert.URIs) != 1 || user == "" || cert.URIs[0].String() != userURI(user).String() {
@@ -128,6 +116,27 @@ func (ca *CA) Verify(chain []*x509.Certificate, now time.Time) (Person, error) {
 		ExpiresAt: cert.NotAfter,
 		Serial:    cert.SerialNumber.Text(16),
 	}, nil
+}
+
+// verifyClient returns the client's certificate if it is of an authority that
+// is trusted and its time is not over.
+func (ca *CA) verifyClient(chain []*x509.Certificate, now time.Time) (*x509.Certificate, error) {
+	if len(chain) == 0 {
+		return nil, errors.New("no client certificate was shown")
+	}
+	cert := chain[0]
+	if now.After(cert.NotAfter) {
+		return nil, fmt.Errorf("%w on %s", ErrExpired, cert.NotAfter.UTC().Format(time.RFC3339))
+	}
+	_, err := cert.Verify(x509.VerifyOptions{
+		Roots:       ca.Pool(),
+		CurrentTime: now,
+		KeyUsages:   []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("client certificate: %w", err)
+	}
+	return cert, nil
 }
 
 // IssueServer makes a key and a server certificate of 90 days for DNS names
@@ -146,13 +155,7 @@ func (a *Authority) IssueServer(names []string, now time.Time) (tls.Certificate,
 		NotAfter:    now.Add(min(serverTTL, a.cert.NotAfter.Sub(now))),
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	}
-	for _, name := range names {
-		if ip := net.ParseIP(name); ip != nil {
-			t.IPAddresses = append(t.IPAddresses, ip)
-		} else {
-			t.DNSNames = append(t.DNSNames, name)
-		}
-	}
+	addNames(t, names)
 	der, err := a.issue(t, key.Public())
 	if err != nil {
 		return tls.Certificate{}, fmt.Errorf("server certificate for %s: %w", strings.Join(names, ", "), err)
