@@ -31,7 +31,9 @@ const (
 )
 
 // Kinds lists the kinds in the order in which they are applied.
-func Kinds() []string { return []string{KindRole, KindApp, KindUser, KindAccessList, KindLock, KindToken} }
+func Kinds() []string {
+	return []string{KindRole, KindApp, KindUser, KindAccessList, KindLock, KindToken}
+}
 
 // planned kinds are known by name only.
 var planned = []string{"oidc", "saml", "cluster_settings"}
