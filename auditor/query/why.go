@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -12,7 +14,8 @@ import (
 // Step is one link of a chain, an effect before its cause.
 type Step struct {
 	// Kind is "cloudtrail", "request", "decision", "session", "access_request",
-	// "review", "approval" or "role".
+	// "review", "approval",
+	// "access_list", "membership" or "role".
 	Kind    string    `json:"kind"`
 	ID      string    `json:"id"`
 	Time    time.Time `json:"time"`
@@ -70,7 +73,8 @@ func (a *Asker) Why(ctx context.Context, id string) (*Chain, error) {
 		return nil, err
 	}
 	var started struct {
-		RequestIDs []string `json:"request_ids"`
+		RequestIDs  []string `json:"request_ids"`
+		AccessLists []string `json:"access_lists"`
 		Roles      []struct {
 			Name     string `json:"name"`
 			Revision uint64 `json:"revision"`
@@ -95,6 +99,9 @@ func (a *Asker) Why(ctx context.Context, id string) (*Chain, error) {
 		if err := a.accessChain(ctx, c, id); err != nil {
 			return nil, err
 		}
+	}
+	if err := a.listChain(ctx, c, r.User, started.AccessLists); err != nil {
+		return nil, err
 	}
 	for _, role := range started.Roles {
 		found, err := a.things(ctx, "role/"+role.Name)
@@ -172,6 +179,54 @@ func (a *Asker) accessChain(ctx context.Context, c *Chain, id string) error {
 			c.Steps = append(c.Steps, e.step("review", fmt.Sprintf("%s said %s: %s", e.Actor, d.Verdict, d.Reason)))
 		case kind[3] == "approved":
 			c.Steps = append(c.Steps, e.step("approval", "approved by "+strings.Join(d.Reviewers, ", ")))
+		}
+	}
+	return nil
+}
+
+// listChain adds the access lists that a session rests on: the memberships by
+// which its user was in them when it started, and the lists as they were then.
+func (a *Asker) listChain(ctx context.Context, c *Chain, user string, lists []string) error {
+	started := c.Steps[len(c.Steps)-1].Time
+	for _, s := range c.Steps {
+		if s.Kind == "session" {
+			started = s.Time
+		}
+	}
+	for _, list := range lists {
+		found, err := a.things(ctx, "access_list/"+list)
+		if err != nil {
+			return err
+		}
+		members, made := map[string]*Step{}, (*Step)(nil)
+		for _, e := range found {
+			if e.EventTime.After(started) {
+				break
+			}
+			var d struct {
+				Member struct {
+					Name string `json:"name"`
+					Kind string `json:"membership_kind"`
+				} `json:"member"`
+				Reason string `json:"reason"`
+			}
+			_ = json.Unmarshal([]byte(e.Data), &d) // a summary only; Data has it all
+			switch kind := strings.Split(e.Type, "."); kind[3] {
+			case "member_added":
+				s := e.step("membership", fmt.Sprintf("%s %s made a member of access list %s by %s: %s", d.Member.Kind, d.Member.Name, list, e.Actor, d.Reason))
+				if d.Member.Kind == "user" && d.Member.Name == user || d.Member.Kind == "list" && slices.Contains(lists, d.Member.Name) {
+					members[d.Member.Kind+"/"+d.Member.Name] = &s
+				}
+			case "created", "updated", "reviewed":
+				s := e.step("access_list", fmt.Sprintf("access list %s, %s by %s", list, kind[3], e.Actor))
+				made = &s
+			}
+		}
+		for _, m := range slices.Sorted(maps.Keys(members)) {
+			c.Steps = append(c.Steps, *members[m])
+		}
+		if made != nil {
+			c.Steps = append(c.Steps, *made)
 		}
 	}
 	return nil

@@ -223,6 +223,20 @@ func (h *History) Ground(c Could, w Way) []Cause {
 	return h.causes(things)
 }
 
+// SessionGround lists the events of a session, of what it rests on and of the
+// locks against it.
+func (h *History) SessionGround(x *Session, now time.Time) []Cause {
+	things := []string{x.Thing()}
+	for _, id := range x.RequestIDs {
+		things = append(things, "request/"+id)
+	}
+	things = append(things, h.listThings(x.User, x.AccessLists)...)
+	for _, l := range h.State.SessionLocks(x, now) {
+		things = append(things, "lock/"+l.LockID)
+	}
+	return h.causes(things)
+}
+
 // RefusalGround lists the events of all that a user held who had no way: what
 // is missing in it, or denies, is the reason.
 func (h *History) RefusalGround(c Could, now time.Time) []Cause {

@@ -12,17 +12,18 @@ const maxPattern = 1024
 
 // Pattern is one value of a role's list: a literal, a glob in which "*" stands
 // for any text, an expression "^…$" (RE2), or text around one template such as
-// "{{internal.aws_role_arns}}", which stands for each value of a user's trait.
+// "{{internal.aws_role_arns}}" or "{{email.local(external.email)}}", which
+// stands for each value of a user's trait, or what functions make of it.
 type Pattern struct {
-	raw       string
-	re        *regexp.Regexp
-	before    []string // text in front of the trait's value, cut at each "*"
-	trait     string
-	templated bool
-	after     []string // text behind it
+	raw      string
+	re       *regexp.Regexp
+	before   []string // text in front of the template's value, cut at each "*"
+	template *template
+	after    []string // text behind it
 }
 
-// ParsePattern reads a pattern. The error says what is wrong with it.
+// ParsePattern reads a pattern. The error says what is wrong with it; it is a
+// *SyntaxError where there is a place to name.
 func ParsePattern(s string) (Pattern, error) {
 	p := Pattern{raw: s}
 	if len(s) > maxPattern {
@@ -43,50 +44,48 @@ func ParsePattern(s string) (Pattern, error) {
 	before, rest, ok := strings.Cut(s, "{{")
 	if !ok {
 		if strings.Contains(s, "}}") {
-			return p, errors.New("}} without {{")
+			return p, &SyntaxError{strings.Index(s, "}}"), "}} without {{"}
 		}
 		p.before = strings.Split(s, "*")
 		return p, nil
 	}
-	expr, after, ok := strings.Cut(rest, "}}")
-	switch {
-	case !ok:
-		return p, errors.New("{{ without }}")
-	case strings.Contains(after, "{{") || strings.Contains(after, "}}"):
-		return p, errors.New("more than one template in a value")
+	begin := len(before) + len("{{")
+	end := templateEnd(rest)
+	if end < 0 {
+		return p, &SyntaxError{len(before), "{{ without }}"}
 	}
-	trait, err := parseVariable(strings.TrimSpace(expr))
-	if err != nil {
-		return p, fmt.Errorf("template {{%s}}: %w", expr, err)
+	expr, after := rest[:end], rest[end+len("}}"):]
+	if i := strings.Index(after, "{{"); i >= 0 || strings.Contains(after, "}}") {
+		return p, &SyntaxError{begin + end + len("}}") + max(i, 0), "more than one template in a value"}
 	}
-	p.templated, p.trait = true, trait
+	t, err := parseTemplate(expr)
+	if bad := new(SyntaxError); errors.As(err, &bad) {
+		return p, &SyntaxError{begin + bad.Offset, fmt.Sprintf("template {{%s}}: %s", expr, bad.Reason)}
+	}
+	p.template = &t
 	p.before, p.after = strings.Split(before, "*"), strings.Split(after, "*")
 	return p, nil
 }
 
-// parseVariable reads internal.name, external.name or external["name"].
-func parseVariable(expr string) (trait string, err error) {
-	for _, namespace := range []string{"internal", "external"} {
-		rest, ok := strings.CutPrefix(expr, namespace)
-		if !ok {
-			continue
-		}
-		if quoted, ok := strings.CutPrefix(rest, `["`); ok {
-			if trait, ok = strings.CutSuffix(quoted, `"]`); !ok {
-				continue
+// templateEnd is where "}}" stands that ends a template, outside quotes; -1 for
+// nowhere.
+func templateEnd(s string) int {
+	var quote byte
+	for i := 0; i < len(s); i++ {
+		switch c := s[i]; {
+		case quote == '"' && c == '\\':
+			i++
+		case quote != 0:
+			if c == quote {
+				quote = 0
 			}
-		} else if trait, ok = strings.CutPrefix(rest, "."); !ok {
-			continue
+		case c == '"' || c == '`':
+			quote = c
+		case strings.HasPrefix(s[i:], "}}"):
+			return i
 		}
-		if trait == "" || strings.ContainsAny(trait, " \t\"'()[]{},") {
-			return "", fmt.Errorf("%q is not a trait's name", trait)
-		}
-		return trait, nil
 	}
-	if strings.Contains(expr, "(") {
-		return "", errors.New("functions are not supported by this version")
-	}
-	return "", errors.New("want internal.NAME or external.NAME")
+	return -1
 }
 
 // String returns the pattern as it was written.
@@ -94,7 +93,7 @@ func (p Pattern) String() string { return p.raw }
 
 // Literal returns the pattern's text where it stands for nothing but itself.
 func (p Pattern) Literal() (string, bool) {
-	if p.re != nil || p.templated || len(p.before) != 1 {
+	if p.re != nil || p.template != nil || len(p.before) != 1 {
 		return "", false
 	}
 	return p.raw, true
@@ -132,18 +131,19 @@ func (p Pattern) Values(traits map[string][]string) []string {
 // writes them, for a user with those traits; an expression has none. A trait's
 // value that holds a wildcard is left out unless wide.
 func (p Pattern) Globs(traits map[string][]string, wide bool) []string {
-	if p.templated && !wide {
-		plain := make([]string, 0, len(traits[p.trait]))
-		for _, v := range traits[p.trait] {
-			if !strings.ContainsAny(v, "*?") {
-				plain = append(plain, v)
-			}
-		}
-		traits = map[string][]string{p.trait: plain}
-	}
 	var out []string
-	for g := range p.globs(traits) {
+	add := func(g []string) bool {
 		out = append(out, strings.Join(g, "*"))
+		return true
+	}
+	if p.template == nil {
+		p.globs(traits)(add)
+		return out
+	}
+	for _, v := range p.template.values(traits) {
+		if wide || !strings.ContainsAny(v, "*?") {
+			add(p.around(v))
+		}
 	}
 	return out
 }
@@ -154,23 +154,25 @@ func (p Pattern) globs(traits map[string][]string) func(func([]string) bool) {
 	return func(yield func([]string) bool) {
 		switch {
 		case p.re != nil:
-		case !p.templated:
+		case p.template == nil:
 			yield(p.before)
 		default:
-			last := len(p.before) - 1
-			for _, v := range traits[p.trait] {
-				if v == "" {
-					continue
-				}
-				g := make([]string, 0, len(p.before)+len(p.after)-1)
-				g = append(g, p.before[:last]...)
-				g = append(g, p.before[last]+v+p.after[0])
-				if !yield(append(g, p.after[1:]...)) {
+			for _, v := range p.template.values(traits) {
+				if !yield(p.around(v)) {
 					return
 				}
 			}
 		}
 	}
+}
+
+// around puts the texts of the pattern around a value of its template.
+func (p Pattern) around(v string) []string {
+	last := len(p.before) - 1
+	g := make([]string, 0, len(p.before)+len(p.after)-1)
+	g = append(g, p.before[:last]...)
+	g = append(g, p.before[last]+v+p.after[0])
+	return append(g, p.after[1:]...)
 }
 
 // matchGlob reports whether v is the texts of g in order, with anything

@@ -53,7 +53,7 @@ func Compile(spec events.Role, revision uint64) (*Role, []Fault) {
 // AllowsBy reports whether what the role allows depends on one of the traits.
 func (r *Role) AllowsBy(traits map[string][]string) bool {
 	uses := func(ps []Pattern) bool {
-		return slices.ContainsFunc(ps, func(p Pattern) bool { _, ok := traits[p.trait]; return p.templated && ok })
+		return slices.ContainsFunc(ps, func(p Pattern) bool { return p.template != nil && len(traits[p.template.trait]) > 0 })
 	}
 	a := r.allow
 	return slices.ContainsFunc(a.labels, func(s selector) bool { return uses(s.values) }) ||

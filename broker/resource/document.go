@@ -93,7 +93,7 @@ func Parse(file string, data []byte) (docs []Document, warnings []string, err er
 		docs = append(docs, d)
 	}
 	if len(docs) == 0 && len(r.faults) == 0 {
-		r.faults = append(r.faults, Fault{file, 1, "", "there is no document in it"})
+		r.faults = append(r.faults, Fault{File: file, Line: 1, Reason: "there is no document in it"})
 	}
 	if len(r.faults) > 0 {
 		return nil, nil, r.faults
@@ -117,7 +117,7 @@ func syntaxFault(file string, err error) Fault {
 }
 
 func (r *reader) document(n *yaml.Node) Document {
-	r.lines = map[string]int{}
+	r.lines, r.columns = map[string]int{}, map[string]int{}
 	d := Document{File: r.file, Line: n.Line}
 	var version string
 	var meta metadata

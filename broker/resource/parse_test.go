@@ -118,7 +118,7 @@ func TestParseFaults(t *testing.T) {
 		{"bad ARN as one text", role + "    aws_role_arns: Admin\n", "f.yaml:6: spec.allow.aws_role_arns[0]: \"Admin\" is not an ARN"},
 		{"bad regexp", role + "    app_labels:\n      env:\n      - '^dev($'\n", "f.yaml:8: spec.allow.app_labels.env[0]: bad regular expression"},
 		{"label wildcard", role + "    app_labels: {'*': prod}\n", "f.yaml:6: spec.allow.app_labels.*: the label"},
-		{"bad template", role + "    app_labels: {env: '{{email.local(external.email)}}'}\n", "spec.allow.app_labels.env[0]: template"},
+		{"bad template", role + "    app_labels: {env: '{{email.lokal(external.email)}}'}\n", "spec.allow.app_labels.env[0]: template"},
 		{"label expression", role + "    app_labels_expression: 'true'\n", "f.yaml:6: spec.allow.app_labels_expression: label expressions are not supported"},
 		{"bad duration", "kind: role\nmetadata: {name: r}\nspec:\n  options:\n    max_session_ttl: eight\n", `f.yaml:5: spec.options.max_session_ttl: "eight" is not a duration`},
 		{"kind of credentials", "kind: role\nmetadata: {name: r}\nspec:\n  options:\n    real_credentials: [eks_token, ssh]\n", `f.yaml:5: spec.options.real_credentials[1]: "ssh" is not known; want one of eks_token`},
@@ -384,6 +384,30 @@ spec:
 	} {
 		if _, _, err := Parse("list.yaml", []byte(strings.Replace(file, change[0], change[1], 1))); err == nil || !strings.Contains(err.Error(), words) {
 			t.Errorf("want %q, got %v", words, err)
+		}
+	}
+}
+
+// A bad template is found at its line and column.
+func TestTemplateColumns(t *testing.T) {
+	const file = `kind: role
+metadata: {name: r}
+spec:
+  allow:
+    app_labels:
+      team: ["{{extrenal.team}}"]
+      env: '{{strings.upper(external.env}}'
+    aws_role_arns:
+    - arn:aws:iam::123456789012:role/{{email.remote(external.email)}}
+`
+	_, _, err := Parse("r.yaml", []byte(file))
+	for _, want := range []string{
+		"r.yaml:6:17: spec.allow.app_labels.team[0]: template {{extrenal.team}}: want internal.NAME",
+		"r.yaml:7:41: spec.allow.app_labels.env[0]: template {{strings.upper(external.env}}: want ')'",
+		`r.yaml:9:40: spec.allow.aws_role_arns[0]: template {{email.remote(external.email)}}: there is no function "email.remote"`,
+	} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("want %q, got\n%v", want, err)
 		}
 	}
 }

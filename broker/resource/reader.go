@@ -1,6 +1,7 @@
 package resource
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -8,6 +9,8 @@ import (
 	"time"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/posternhq/postern/broker/policy"
 )
 
 // maxNodes bounds what aliases can make of a file.
@@ -15,15 +18,20 @@ const maxNodes = 200_000
 
 // Fault is what is wrong at one place of a file.
 type Fault struct {
-	File   string
-	Line   int
+	File string
+	Line int
+	// Column of the line, from 1; 0 where it is not known.
+	Column int
 	Path   string
 	Reason string
 }
 
-// String is "file:line: path: reason".
+// String is "file:line: path: reason", or "file:line:column: …" where it is known.
 func (f Fault) String() string {
 	s := f.File + ":" + strconv.Itoa(f.Line) + ": "
+	if f.Column > 0 {
+		s = s[:len(s)-2] + ":" + strconv.Itoa(f.Column) + ": "
+	}
 	if f.Path != "" {
 		s += f.Path + ": "
 	}
@@ -47,12 +55,13 @@ type reader struct {
 	nodes    int
 	faults   Faults
 	warnings []string
-	// lines are where the paths of the document at hand stand.
-	lines map[string]int
+	// lines are where the paths of the document at hand stand, columns where
+	// their texts begin.
+	lines, columns map[string]int
 }
 
 func (r *reader) fault(n *yaml.Node, path, format string, args ...any) {
-	r.faults = append(r.faults, Fault{r.file, n.Line, path, fmt.Sprintf(format, args...)})
+	r.faults = append(r.faults, Fault{File: r.file, Line: n.Line, Path: path, Reason: fmt.Sprintf(format, args...)})
 }
 
 // faultAt is for a fault that was found by its path: it stands on the line of
@@ -71,11 +80,15 @@ func (r *reader) faultAt(path string, err error) {
 		}
 		p = p[:i]
 	}
-	r.faults = append(r.faults, Fault{r.file, line, path, err.Error()})
+	f := Fault{File: r.file, Line: line, Path: path, Reason: err.Error()}
+	if bad := new(policy.SyntaxError); errors.As(err, &bad) && r.columns[path] > 0 {
+		f.Column = r.columns[path] + bad.Offset
+	}
+	r.faults = append(r.faults, f)
 }
 
 func (r *reader) warn(n *yaml.Node, path, reason string) {
-	r.warnings = append(r.warnings, Fault{r.file, n.Line, path, reason}.String())
+	r.warnings = append(r.warnings, Fault{File: r.file, Line: n.Line, Path: path, Reason: reason}.String())
 }
 
 // at notes where a path stands and follows an alias.
@@ -86,8 +99,18 @@ func (r *reader) at(n *yaml.Node, path string) *yaml.Node {
 	if r.nodes++; r.nodes == maxNodes {
 		r.fault(n, path, "the file has more than %d values", maxNodes)
 	}
-	r.lines[path] = n.Line
+	r.note(n, path)
 	return n
+}
+
+func (r *reader) note(n *yaml.Node, path string) {
+	r.lines[path] = n.Line
+	switch n.Style {
+	case yaml.SingleQuotedStyle, yaml.DoubleQuotedStyle:
+		r.columns[path] = n.Column + 1
+	case 0:
+		r.columns[path] = n.Column
+	}
 }
 
 func isNull(n *yaml.Node) bool {
@@ -164,7 +187,7 @@ func (r *reader) list(n *yaml.Node, path string) []string {
 	case isNull(n) || r.nodes > maxNodes:
 		return nil
 	case n.Kind == yaml.ScalarNode:
-		r.lines[path+"[0]"] = n.Line
+		r.note(n, path+"[0]")
 		return []string{n.Value}
 	case n.Kind != yaml.SequenceNode:
 		r.fault(n, path, "want a list, not %s", what(n))

@@ -58,19 +58,8 @@ func CouldUse(h *access.History, c access.Could, now time.Time) api.CouldUse {
 
 // RanSession is a session that ran at a moment.
 func RanSession(h *access.History, x *access.Session, now time.Time) api.RanSession {
-	out := api.RanSession{Session: Session(x, now), Because: []api.Cause{}, Locks: locks(h.State.SessionLocks(x, now))}
-	things := []string{x.Thing()}
-	for _, id := range x.RequestIDs {
-		things = append(things, "request/"+id)
-	}
-	for _, l := range out.Locks {
-		things = append(things, "lock/"+l.ID)
-	}
-	for _, t := range things {
-		if c, ok := h.Made(t); ok {
-			out.Because = append(out.Because, cause(c))
-		}
-	}
+	out := api.RanSession{Session: Session(x, now), Locks: locks(h.State.SessionLocks(x, now))}
+	out.Because = causes(h.SessionGround(x, now))
 	return out
 }
 
