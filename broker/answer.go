@@ -125,7 +125,8 @@ func asAPI(err error) *api.Error {
 			access.Exists:   http.StatusConflict,
 			access.Conflict: http.StatusConflict,
 		}[refusal.Code]
-		return &api.Error{Status: status, Code: string(refusal.Code), Message: refusal.Message, Details: refusal.Details, Next: refusal.Next}
+		return &api.Error{Status: status, Code: string(refusal.Code), Message: refusal.Message, Details: refusal.Details, Next: refusal.Next,
+			RequestableRoles: refusal.Roles, RequestID: refusal.RequestID}
 	}
 	// What is left is the journal out of reach, or a fault of ours.
 	return &api.Error{Status: http.StatusServiceUnavailable, Code: api.CodeUnavailable, Message: err.Error()}

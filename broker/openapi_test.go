@@ -86,7 +86,7 @@ func TestOpenAPISchemas(t *testing.T) {
 		api.CreateReview{}, api.Error{}, api.ErrorBody{}, api.Granted{}, api.Lock{}, api.LockTarget{}, api.Locks{},
 		api.Login{}, api.Password{}, api.Request{}, api.Requestable{}, api.Requests{}, api.ResourceResult{},
 		api.Resources{}, api.ResourcesApplied{}, api.Review{}, api.Session{}, api.Sessions{}, api.StartSession{},
-		api.Status{}, api.Threshold{},
+		api.Status{}, api.Threshold{}, api.HeldCall{}, api.RequestPreview{}, api.PreviewedRole{}, api.RevokeRequest{},
 		api.Access{}, api.UserAccess{}, api.CouldUse{}, api.Way{}, api.Permission{}, api.Cause{}, api.RanSession{},
 		api.AccessList{}, api.AccessLists{}, api.ListMember{}, api.Membership{}, api.AddMember{}, api.ReviewList{}, api.PromoteRequest{},
 		api.AccessDiff{}, api.AccessChange{}, api.AccessStep{},

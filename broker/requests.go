@@ -10,28 +10,22 @@ import (
 	"github.com/posternhq/postern/broker/api"
 	"github.com/posternhq/postern/broker/view"
 	"github.com/posternhq/postern/events"
+	"github.com/posternhq/postern/events/journal"
 )
 
 func (b *Broker) postRequest(c *call) (any, error) {
-	var in api.CreateRequest
-	if err := decode(c, &in); err != nil {
-		return nil, err
-	}
-	ttl, err := duration("ttl", in.TTL)
+	in, err := wanted(c)
 	if err != nil {
 		return nil, err
 	}
-	wait, err := duration("pending_ttl", in.PendingTTL)
-	if err != nil {
-		return nil, err
-	}
-	es, err := b.ledger.do(c.Context(), c.who.User, func(s *access.State, env access.Env) ([]events.Event, error) {
-		return access.Create(s, env, access.CreateRequest{
-			User: c.who.User, Roles: in.Roles, Resources: in.Resources, Reason: in.Reason, TTL: ttl, PendingTTL: wait,
-		})
+	es, err := b.ledger.grant(c.Context(), c.who.User, func(s *access.State, env access.Env) ([]events.Event, error) {
+		return access.Create(s, env, in)
 	})
 	if err != nil {
 		return nil, err
+	}
+	if in.BreakGlass {
+		b.log.Warn().Str("user", in.User).Strs("roles", in.Roles).Strs("resources", in.Resources).Str("reason", in.Reason).Msg("the glass was broken: a review is owed")
 	}
 	asked, ok := es[0].Data.(*events.RequestCreated)
 	if !ok {
@@ -39,6 +33,57 @@ func (b *Broker) postRequest(c *call) (any, error) {
 	}
 	out, err := b.request(c, asked.RequestID)
 	return created{out}, err
+}
+
+// wanted reads the body of a request for access.
+func wanted(c *call) (access.CreateRequest, error) {
+	var in api.CreateRequest
+	if err := decode(c, &in); err != nil {
+		return access.CreateRequest{}, err
+	}
+	out := access.CreateRequest{
+		User: c.who.User, Roles: in.Roles, Resources: in.Resources, Reason: in.Reason,
+		Reviewers: in.SuggestedReviewers, BreakGlass: in.BreakGlass,
+	}
+	if in.StartsAt != nil {
+		out.StartsAt = *in.StartsAt
+	}
+	var err error
+	if out.TTL, err = duration("ttl", in.TTL); err != nil {
+		return out, err
+	}
+	out.PendingTTL, err = duration("pending_ttl", in.PendingTTL)
+	return out, err
+}
+
+// postPreview says what a request would come to, and changes nothing.
+func (b *Broker) postPreview(c *call) (any, error) {
+	in, err := wanted(c)
+	if err != nil {
+		return nil, err
+	}
+	var out api.RequestPreview
+	b.ledger.read(func(s *access.State, now time.Time) {
+		var p access.Preview
+		if p, err = access.DryRun(s, access.Env{Now: now, NewID: journal.NewID, By: c.who.User}, in); err == nil {
+			out = view.Preview(s, p, now)
+		}
+	})
+	return out, err
+}
+
+func (b *Broker) postRevocation(c *call) (any, error) {
+	var in api.RevokeRequest
+	if err := decode(c, &in); err != nil {
+		return nil, err
+	}
+	id := c.PathValue("id")
+	if err := b.do(c.Context(), c.who, func(s *access.State, env access.Env) ([]events.Event, error) {
+		return access.Revoke(s, env, id, in.Reason)
+	}); err != nil {
+		return nil, err
+	}
+	return b.request(c, id)
 }
 
 func (b *Broker) postReview(c *call) (any, error) {
@@ -96,7 +141,7 @@ func mayRead(s *access.State, now time.Time, user string, q *access.Request) boo
 		return false
 	}
 	sub := s.Subject(u, now)
-	return q.User == user || sub.Review(q.User, q.Roles) == nil || sub.May("read", "request") ||
+	return q.User == user || sub.Review(q.Wish()) == nil || sub.May("read", "request") ||
 		slices.ContainsFunc(q.Reviews, func(r access.Review) bool { return r.Reviewer == user })
 }
 
@@ -106,6 +151,6 @@ func (b *Broker) deleteRequest(c *call) (any, error) {
 		if q := s.Requests[id]; q == nil || q.User != c.who.User && mustMay(s, env.Now, c.who.User, "delete", "request") != nil {
 			return nil, &access.Error{Code: access.NotFound, Message: fmt.Sprintf("there is no access request %s that %s may drop", id, c.who.User)}
 		}
-		return access.Drop(s, env, id)
+		return access.Drop(s, env, id, "")
 	})
 }

@@ -53,6 +53,8 @@ func (b *Broker) table() []route {
 		{"GET", "/v1/requests/{id}", false, b.getRequest},
 		{"DELETE", "/v1/requests/{id}", false, b.deleteRequest},
 		{"POST", "/v1/requests/{id}/reviews", false, b.postReview},
+		{"POST", "/v1/requests/{id}/revocation", false, b.postRevocation},
+		{"POST", "/v1/request-previews", false, b.postPreview},
 		{"GET", "/v1/access", false, b.getAccess},
 		{"GET", "/v1/access/diff", false, b.getAccessDiff},
 		{"POST", "/v1/requests/{id}/promotion", false, b.postPromotion},

@@ -68,6 +68,8 @@ func (*CloudTrailMessageRejected) Type() Type { return TypeCloudTrailMessageReje
 func (*CloudTrailLetterReplayed) Type() Type  { return TypeCloudTrailLetterReplayed }
 func (*CloudTrailDigestChecked) Type() Type   { return TypeCloudTrailDigestChecked }
 func (*CloudTrailTrailObserved) Type() Type   { return TypeCloudTrailTrailObserved }
+func (*AWSCallHeld) Type() Type               { return TypeAWSCallHeld }
+func (*AWSCallReleased) Type() Type           { return TypeAWSCallReleased }
 
 func (*VerdictReached) Type() Type  { return TypeVerdictReached }
 func (*FindingOpened) Type() Type   { return TypeFindingOpened }

@@ -6,7 +6,8 @@ import "time"
 type RequestCreated struct {
 	RequestID string `json:"request_id"`
 	User      string `json:"user"`
-	// Roles asked for; Resources are AWS role ARNs asked for one by one.
+	// Roles asked for; Resources are AWS role ARNs, or account ids, asked for one
+	// by one.
 	Roles     []string `json:"roles,omitempty"`
 	Resources []string `json:"resources,omitempty"`
 	Reason    string   `json:"reason,omitempty"`
@@ -15,8 +16,41 @@ type RequestCreated struct {
 	// ExpiresAt is when the request lapses if nobody has decided.
 	ExpiresAt  time.Time   `json:"expires_at"`
 	Thresholds []Threshold `json:"thresholds"`
-	// Reviewers are those whom a role suggests to ask.
+	// ThresholdSets group the thresholds by index, one set for every role's
+	// conditions: one threshold of each set must be met. None is one set of all.
+	ThresholdSets [][]int `json:"threshold_sets,omitempty"`
+	// Reviewers are those whom a role, or the asker, suggests to ask.
 	Reviewers []string `json:"suggested_reviewers,omitempty"`
+	// StartsAt is when the access begins at the earliest.
+	StartsAt *time.Time `json:"starts_at,omitempty"`
+	// BreakGlass asks for access at once; a review is owed afterwards.
+	BreakGlass bool `json:"break_glass,omitempty"`
+	// Call is the one AWS call that is asked for, in place of roles.
+	Call *HeldCall `json:"call,omitempty"`
+}
+
+// HeldCall is an AWS call that waits at a proxy for its approval.
+type HeldCall struct {
+	SessionID string `json:"session_id"`
+	// Roles are those that want it approved.
+	Roles []string `json:"roles"`
+	// Digest binds the approval to the call: SHA-256, in hex, of its method, host,
+	// path, query, meaningful headers and body.
+	Digest     string   `json:"digest"`
+	App        string   `json:"app"`
+	AWSRoleARN string   `json:"aws_role_arn"`
+	Account    string   `json:"account,omitempty"`
+	Region     string   `json:"region,omitempty"`
+	Service    string   `json:"service,omitempty"`
+	Operation  string   `json:"operation,omitempty"`
+	Action     string   `json:"action,omitempty"`
+	Resources  []string `json:"resources,omitempty"`
+	Method     string   `json:"method"`
+	Host       string   `json:"host"`
+	Path       string   `json:"path"`
+	// Parameters are what the call says, for reviewers: JSON or a form, shortened,
+	// without what looks like a secret.
+	Parameters string `json:"parameters,omitempty"`
 }
 
 // RequestReviewed is one person's verdict.
@@ -26,10 +60,15 @@ type RequestReviewed struct {
 	// Verdict is "approve" or "deny".
 	Verdict string `json:"verdict"`
 	Reason  string `json:"reason,omitempty"`
+	// Thresholds are the indexes of those that it counts for; none written means
+	// every one without a filter. A later review takes the place of an earlier one
+	// of the same person.
+	Thresholds []int `json:"thresholds,omitempty"`
 }
 
-// RequestApproved says that a threshold was met: User holds Roles until
-// AccessExpiresAt.
+// RequestApproved says that the thresholds were met, or that a rule or the
+// breaking of the glass stands in for them: User holds Roles until
+// AccessExpiresAt. Approval of a single call gives no role.
 type RequestApproved struct {
 	RequestID       string    `json:"request_id"`
 	User            string    `json:"user"`
@@ -38,6 +77,12 @@ type RequestApproved struct {
 	AccessExpiresAt time.Time `json:"access_expires_at"`
 	Reviewers       []string  `json:"reviewers"`
 	Threshold       string    `json:"threshold,omitempty"`
+	// AccessStartsAt is when the access begins, where not at once.
+	AccessStartsAt *time.Time `json:"access_starts_at,omitempty"`
+	// Rule names the auto-approval rules that approved it.
+	Rule string `json:"rule,omitempty"`
+	// BreakGlass: nobody approved it; a review is owed.
+	BreakGlass bool `json:"break_glass,omitempty"`
 }
 
 // RequestDenied says that a denial threshold was met.
@@ -54,11 +99,12 @@ type RequestExpired struct {
 	User      string `json:"user"`
 }
 
-// RequestDropped says that the asker (or an operator) gave the request, or the
-// access it granted, up.
+// RequestDropped says that the asker gave the request, or the access it granted,
+// up, or that somebody else revoked it.
 type RequestDropped struct {
 	RequestID string `json:"request_id"`
 	By        string `json:"by"`
+	Reason    string `json:"reason,omitempty"`
 }
 
 // RequestPromoted says that, in place of access for a while, an owner of an
@@ -123,6 +169,8 @@ type SessionStarted struct {
 	// RealCredentials and RateLimits as in the options of the roles that allow it.
 	RealCredentials []string    `json:"real_credentials,omitempty"`
 	RateLimits      []RateLimit `json:"rate_limits,omitempty"`
+	// Offers are the permissions that these roles would add, where they narrow.
+	Offers []Permission `json:"requestable_permissions,omitempty"`
 
 	StartedAt  time.Time `json:"started_at"`
 	ExpiresAt  time.Time `json:"expires_at"`
@@ -151,6 +199,9 @@ type Permission struct {
 	Regions   []string `json:"regions,omitempty"`
 	// DryRun permissions refuse nothing: what they would refuse is recorded.
 	DryRun bool `json:"dry_run,omitempty"`
+	// Approval, of a Deny permission, holds the call until it is approved in place
+	// of denying it.
+	Approval bool `json:"approval,omitempty"`
 }
 
 // SessionEnded ends a session before its time.

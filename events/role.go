@@ -72,6 +72,9 @@ type RoleConditions struct {
 	AWSResources []string `json:"aws_resources,omitempty"`
 	// AWSRegions are region names with wildcards. On the allow side, empty means all.
 	AWSRegions []string `json:"aws_regions,omitempty"`
+	// ApproveActions are IAM actions, as AWSActions, of which every single call
+	// waits for somebody's approval. On the allow side only.
+	ApproveActions []string `json:"approve_actions,omitempty"`
 	// Request is what holders may ask for.
 	Request *RequestConditions `json:"request,omitempty"`
 	// ReviewRequests is what holders may approve and deny.
@@ -92,11 +95,45 @@ type RequestConditions struct {
 	MaxDuration int64 `json:"max_duration_seconds,omitempty"`
 	// ReasonRequired refuses requests that give no reason.
 	ReasonRequired bool `json:"reason_required,omitempty"`
+	// BreakGlassRoles may be had at once, with a reason, and reviewed afterwards.
+	BreakGlassRoles []string `json:"break_glass_roles,omitempty"`
+	// AutoApprove are rules that approve a request as it is made.
+	AutoApprove []AutoApproval `json:"auto_approve,omitempty"`
+}
+
+// AutoApproval is a rule that approves requests for Roles, with nobody asked,
+// where its condition holds and its schedule is open.
+type AutoApproval struct {
+	Name  string   `json:"name"`
+	Roles []string `json:"roles"`
+	// Where is a predicate on user.name, user.roles, user.traits, request.roles
+	// and request.reason: contains(user.traits["on_call"], "payments").
+	Where    string    `json:"where,omitempty"`
+	Schedule *Schedule `json:"schedule,omitempty"`
+	// MaxDuration in seconds of the access that it grants; longer requests wait
+	// for people; 0 means any.
+	MaxDuration int64 `json:"max_duration_seconds,omitempty"`
+}
+
+// Schedule is weekly windows in an IANA time zone; "" is UTC.
+type Schedule struct {
+	TimeZone string   `json:"time_zone,omitempty"`
+	Windows  []Window `json:"windows"`
+}
+
+// Window is open on Days ("mon", "tuesday"; none means all) from Start until End,
+// "HH:MM"; an End not later than Start is on the day after.
+type Window struct {
+	Days  []string `json:"days,omitempty"`
+	Start string   `json:"start"`
+	End   string   `json:"end"`
 }
 
 // Threshold is how many approvals grant and how many denials refuse a request.
 type Threshold struct {
-	Name    string `json:"name,omitempty"`
+	Name string `json:"name,omitempty"`
+	// Filter is a predicate on reviewer.roles, reviewer.traits, review.reason,
+	// request.roles and request.reason; reviews that it refuses do not count.
 	Filter  string `json:"filter,omitempty"`
 	Approve int    `json:"approve"`
 	Deny    int    `json:"deny"`

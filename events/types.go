@@ -89,6 +89,9 @@ const (
 	TypeAWSConsoleOpened     Type = "io.postern.aws.console.opened.v1"
 	TypeAWSTokenIssued       Type = "io.postern.aws.token.issued.v1"
 
+	TypeAWSCallHeld     Type = "io.postern.aws.call.held.v1"
+	TypeAWSCallReleased Type = "io.postern.aws.call.released.v1"
+
 	TypeAWSTunnelOpened Type = "io.postern.aws.tunnel.opened.v1"
 	TypeAWSTunnelClosed Type = "io.postern.aws.tunnel.closed.v1"
 
@@ -126,6 +129,7 @@ func Types() []Type {
 		TypeAgentRenewed, TypeCARotated,
 		TypeAWSRequestAdmitted, TypeAWSRequestCompleted, TypeAWSRequestDenied, TypeAWSRequestFailed,
 		TypeAWSCredentialsIssued, TypeAWSConsoleOpened, TypeAWSTokenIssued,
+		TypeAWSCallHeld, TypeAWSCallReleased,
 		TypeAWSTunnelOpened, TypeAWSTunnelClosed,
 		TypeCloudTrailRecordReceived, TypeCloudTrailFileRejected,
 		TypeCloudTrailFileReceived, TypeCloudTrailMessageRejected, TypeCloudTrailLetterReplayed, TypeCloudTrailDigestChecked, TypeCloudTrailTrailObserved,
@@ -246,6 +250,10 @@ func (t Type) New() (Payload, error) {
 		return &AWSConsoleOpened{}, nil
 	case TypeAWSTokenIssued:
 		return &AWSTokenIssued{}, nil
+	case TypeAWSCallHeld:
+		return &AWSCallHeld{}, nil
+	case TypeAWSCallReleased:
+		return &AWSCallReleased{}, nil
 	case TypeAWSTunnelOpened:
 		return &AWSTunnelOpened{}, nil
 	case TypeAWSTunnelClosed:

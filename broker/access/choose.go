@@ -58,11 +58,19 @@ func (s *State) offer(e *Error, now time.Time, user string, roles []string) *Err
 		}
 		if i := slices.IndexFunc(roles, func(r string) bool { return slices.Contains(q.Roles, r) }); i >= 0 {
 			e.Details = append(e.Details, fmt.Sprintf("access request %s for role %s waits for a review", id, roles[i]))
-			e.Next = "postern request show " + id
+			e.Next, e.RequestID = "postern request show "+id, id
+			return e
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(s.granted[user])) {
+		q := s.granted[user][id]
+		if now.Before(q.Starts()) && slices.ContainsFunc(roles, func(r string) bool { return slices.Contains(q.Roles, r) }) {
+			e.Details = append(e.Details, fmt.Sprintf("access request %s is approved, and its access begins at %s", id, q.Starts().Format(time.RFC3339)))
 			return e
 		}
 	}
 	if len(roles) > 0 {
+		e.Roles = roles[:1]
 		e.Details = append(e.Details, "roles that you may ask for and that allow it: "+strings.Join(roles, ", "))
 		e.Next = createCommand(roles[:1], nil)
 	}
@@ -84,6 +92,17 @@ func (s *State) allRoles() []*policy.Role {
 	out := make([]*policy.Role, 0, len(s.Roles))
 	for _, name := range slices.Sorted(maps.Keys(s.Roles)) {
 		out = append(out, s.Roles[name])
+	}
+	return out
+}
+
+// named are the roles of these names, as far as they exist.
+func (s *State) named(names []string) []*policy.Role {
+	var out []*policy.Role
+	for _, name := range names {
+		if r := s.Roles[name]; r != nil {
+			out = append(out, r)
+		}
 	}
 	return out
 }

@@ -50,7 +50,7 @@ func TestCreateRequest(t *testing.T) {
 			&events.RequestCreated{RequestID: "ID1", User: "alice", Roles: []string{"engineer"}, Reason: "fix", TTL: 3600, ExpiresAt: at.Add(24 * time.Hour), Thresholds: one}, ""},
 		{"an AWS role", nil, CreateRequest{Resources: []string{adminARN}, TTL: 2 * time.Hour, PendingTTL: time.Hour},
 			&events.RequestCreated{RequestID: "ID1", User: "alice", Roles: []string{"engineer"}, Resources: []string{adminARN}, TTL: 7200, ExpiresAt: at.Add(time.Hour), Thresholds: one}, ""},
-		{"nothing", nil, CreateRequest{}, nil, "invalid: asks for roles or"},
+		{"nothing", nil, CreateRequest{}, nil, "invalid: asks for roles, AWS role ARNs or AWS accounts"},
 		{"what she holds", nil, CreateRequest{Roles: []string{"reader"}}, nil, "invalid: holds role reader already"},
 		{"what no role lets her", nil, CreateRequest{Roles: []string{"admin"}}, nil, "denied: ask for role admin"},
 		{"a long reason", nil, CreateRequest{Roles: []string{"engineer"}, Reason: strings.Repeat("x", 4097)}, nil, "invalid: 4097 bytes"},
@@ -81,7 +81,7 @@ func TestCreateRequest(t *testing.T) {
 
 func TestReview(t *testing.T) {
 	reviewed := func(who, verdict string) *events.RequestReviewed {
-		return &events.RequestReviewed{RequestID: "R1", Reviewer: who, Verdict: verdict}
+		return &events.RequestReviewed{RequestID: "R1", Reviewer: who, Verdict: verdict, Thresholds: []int{0}}
 	}
 	for _, c := range []struct {
 		name    string
@@ -109,9 +109,9 @@ func TestReview(t *testing.T) {
 		{"no such request", nil, "bob", "approve", nil, "not_found: R1"},
 		{"whoever asked has gone", []events.Payload{asked("R1", nil), &events.UserDeleted{Name: "alice"}}, "bob", "approve", nil, "conflict: has left"},
 		{"a later user of the name", []events.Payload{asked("R1", nil), &events.UserDeleted{Name: "alice"}, user("alice", "reader")}, "bob", "approve", nil, "conflict: has left"},
-		{"a filtered threshold counts nobody", []events.Payload{asked("R1", func(q *events.RequestCreated) {
+		{"a filter that cannot be read counts nobody", []events.Payload{asked("R1", func(q *events.RequestCreated) {
 			q.Thresholds = []events.Threshold{{Filter: "x", Approve: 1, Deny: 1}}
-		})}, "bob", "approve", []events.Payload{reviewed("bob", "approve")}, ""},
+		})}, "bob", "approve", nil, "denied: counts for none"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := company(t).given(c.given...)
@@ -143,7 +143,7 @@ func TestDropAndExpire(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := company(t).given(c.given...)
-			es, err := Drop(s.state, s.env("alice"), "R1")
+			es, err := Drop(s.state, s.env("alice"), "R1", "")
 			then(t, es, err, c.want, c.refused)
 		})
 	}

@@ -163,6 +163,9 @@ func (s *State) unfounded(x *Session, now time.Time) string {
 	}
 	for _, id := range x.RequestIDs {
 		if q := s.Requests[id]; q == nil || q.status != Approved {
+			if q != nil && q.status == Revoked {
+				return fmt.Sprintf("the access of request %s was revoked by %s", id, q.Dropped.By)
+			}
 			return fmt.Sprintf("the access of request %s was given up", id)
 		}
 	}
@@ -184,7 +187,7 @@ func (s *State) unfounded(x *Session, now time.Time) string {
 func (s *State) Lapsing(now time.Time) (ids []string, next time.Time) {
 	for id, q := range s.pending {
 		switch {
-		case q.State(now) == Lapsed:
+		case q.State(now) == Lapsed, s.stranded(q, now):
 			ids = append(ids, id)
 		case next.IsZero() || q.ExpiresAt.Before(next):
 			next = q.ExpiresAt

@@ -27,6 +27,10 @@ type Error struct {
 	Message string
 	Details []string
 	Next    string
+	// Roles would mend a denial if they were asked for; RequestID is a request for
+	// one of them that waits already.
+	Roles     []string
+	RequestID string
 }
 
 func (e *Error) Error() string { return e.Message }

@@ -28,6 +28,9 @@ func DecidePromotion(s *State, env Env, c Promote) ([]events.Event, error) {
 	if err := MayReview(s, env, env.By, q); err != nil {
 		return nil, err
 	}
+	if q.State(env.Now) != Pending || q.Call != nil {
+		return nil, refuse(Conflict, "request %s does not wait for access that a membership could give", c.RequestID)
+	}
 	l, err := s.mayKeep(env, c.List)
 	if err != nil {
 		return nil, err

@@ -1,9 +1,11 @@
 package access
 
 import (
+	"maps"
 	"slices"
 	"time"
 
+	"github.com/posternhq/postern/broker/policy"
 	"github.com/posternhq/postern/events"
 )
 
@@ -13,12 +15,13 @@ type Request struct {
 	Seq       uint64 // of its creation
 	CreatedAt time.Time
 	status    string
-	Reviews   []Review
-	// AccessExpiresAt and DecisionID (the id of the approving event) are set
-	// once approved.
-	AccessExpiresAt time.Time
-	DecisionID      string
-	DroppedBy       string
+	// Reviews hold the last one of each reviewer.
+	Reviews []Review
+	// Approval and DecisionID (its event's id) are set once approved.
+	Approval   *events.RequestApproved
+	DecisionID string
+	// Dropped says who gave it up, or revoked it, and why.
+	Dropped *events.RequestDropped
 }
 
 // Review is one person's verdict.
@@ -35,6 +38,7 @@ const (
 	Lapsed   = "expired"
 	Dropped  = "dropped"
 	Promoted = "promoted" // to a membership of an access list
+	Revoked  = "revoked"
 )
 
 // State of the request at a moment: one that nobody decided in time has lapsed
@@ -44,6 +48,53 @@ func (q *Request) State(now time.Time) string {
 		return Lapsed
 	}
 	return q.status
+}
+
+// Wish is the request as reviewers' roles see it.
+func (q *Request) Wish() policy.Wish {
+	w := policy.Wish{User: q.User, Roles: q.Roles, Reason: q.Reason}
+	if q.Call != nil {
+		w.Roles = q.Call.Roles
+	}
+	return w
+}
+
+// Starts is when the granted access begins, zero for at once.
+func (q *Request) Starts() time.Time {
+	if q.Approval == nil || q.Approval.AccessStartsAt == nil {
+		return time.Time{}
+	}
+	return *q.Approval.AccessStartsAt
+}
+
+// Ends is when the granted access ends, zero where none was granted.
+func (q *Request) Ends() time.Time {
+	if q.Approval == nil {
+		return time.Time{}
+	}
+	return q.Approval.AccessExpiresAt
+}
+
+// gives reports whether the request gives access at a moment.
+func (q *Request) gives(now time.Time) bool {
+	return q.status == Approved && !now.Before(q.Starts()) && now.Before(q.Ends())
+}
+
+// OwedTo lists the broken glasses that a user may review and nobody has.
+func (s *State) OwedTo(user string, now time.Time) []*Request {
+	var out []*Request
+	for _, id := range slices.Sorted(maps.Keys(s.owed)) {
+		if q := s.owed[id]; MayReview(s, Env{Now: now}, user, q) == nil {
+			out = append(out, q)
+		}
+	}
+	return out
+}
+
+// Owed reports whether somebody broke the glass and nobody has reviewed it yet,
+// however the access has ended.
+func (q *Request) Owed() bool {
+	return q.Approval != nil && q.Approval.BreakGlass && q.tally(nil) == Pending
 }
 
 func (s *State) applyRequest(e events.Event) {
@@ -76,21 +127,29 @@ func (s *State) applyRequest(e events.Event) {
 	q := *old
 	switch d := e.Data.(type) {
 	case *events.RequestReviewed:
-		q.Reviews = append(slices.Clone(q.Reviews), Review{RequestReviewed: *d, At: e.Time})
+		q.Reviews = append(slices.DeleteFunc(slices.Clone(q.Reviews), func(r Review) bool { return r.Reviewer == d.Reviewer }),
+			Review{RequestReviewed: *d, At: e.Time})
 	case *events.RequestApproved:
-		q.status, q.AccessExpiresAt, q.DecisionID = Approved, d.AccessExpiresAt, e.ID
+		q.status, q.Approval, q.DecisionID = Approved, d, e.ID
 	case *events.RequestDenied:
 		q.status = Refused
 	case *events.RequestExpired:
 		q.status = Lapsed
 	case *events.RequestDropped:
-		q.status, q.DroppedBy = Dropped, d.By
+		q.Dropped = d
+		if q.status = Dropped; old.status == Approved && d.By != q.User {
+			q.status = Revoked
+		}
 	case *events.RequestPromoted:
 		q.status = Promoted
 	}
 	s.Requests[id] = &q
 	delete(s.pending, id)
 	delete(s.granted[q.User], id)
+	delete(s.owed, id)
+	if q.Owed() {
+		s.owed[id] = &q
+	}
 	switch q.status {
 	case Pending:
 		s.pending[id] = &q
@@ -102,26 +161,56 @@ func (s *State) applyRequest(e events.Event) {
 	}
 }
 
-// Expire ends a request that nobody decided in time; none that is decided.
+// Expire ends a request that nobody decided in time, or a call whose session is
+// over; none that is decided.
 func Expire(s *State, env Env, id string) ([]events.Event, error) {
 	q := s.pending[id]
-	if q == nil || q.State(env.Now) != Lapsed {
+	if q == nil || q.State(env.Now) != Lapsed && !s.stranded(q, env.Now) {
 		return nil, nil
 	}
 	return env.one(id, "", &events.RequestExpired{RequestID: id, User: q.User}), nil
 }
 
+// stranded reports whether a request is for a call of a session that is over.
+func (s *State) stranded(q *Request, now time.Time) bool {
+	if q.Call == nil {
+		return false
+	}
+	x := s.Sessions[q.Call.SessionID]
+	return x == nil || x.State(now) != Running
+}
+
 // Drop gives up a request, or the access that it granted.
-func Drop(s *State, env Env, id string) ([]events.Event, error) {
+func Drop(s *State, env Env, id, reason string) ([]events.Event, error) {
 	q := s.Requests[id]
 	if q == nil {
 		return nil, refuse(NotFound, "there is no access request %s", id)
 	}
 	switch state := q.State(env.Now); {
-	case state == Approved && !env.Now.Before(q.AccessExpiresAt):
+	case len(reason) > maxText:
+		return nil, refuse(Invalid, "the reason has %d bytes; %d at most", len(reason), maxText)
+	case state == Approved && !env.Now.Before(q.Ends()):
 		return nil, refuse(Conflict, "the access of request %s has ended already", id)
 	case state != Pending && state != Approved:
 		return nil, refuse(Conflict, "access request %s is %s already", id, state)
 	}
-	return env.one(id, "", &events.RequestDropped{RequestID: id, By: env.By}), nil
+	return env.one(id, "", &events.RequestDropped{RequestID: id, By: env.By, Reason: reason}), nil
+}
+
+// Revoke takes back the access that a request granted, which ends its sessions.
+// Who may review the request may do it.
+func Revoke(s *State, env Env, id, reason string) ([]events.Event, error) {
+	u, err := Admit(s, env.Now, env.By)
+	if err != nil {
+		return nil, err
+	}
+	q := s.Requests[id]
+	sub := s.Subject(u, env.Now)
+	switch {
+	case q == nil || sub.Review(q.Wish()) != nil && !sub.May("delete", "request"):
+		return nil, refuse(NotFound, "there is no access request %s that %s may revoke", id, env.By)
+	case q.State(env.Now) != Approved:
+		return nil, refuse(Conflict, "access request %s is %s: only granted access is revoked", id, q.State(env.Now))
+	}
+	return Drop(s, env, id, reason)
 }

@@ -126,6 +126,7 @@ func Start(s *State, env Env, c StartSession) ([]events.Event, error) {
 		Requestable:     asks[arn],
 		RealCredentials: g.RealCredentials,
 		RateLimits:      g.RateLimits,
+		Offers:          sub.Offers(s.named(asks[arn])),
 		StartedAt:       env.Now.UTC(),
 		ExpiresAt:       expires.UTC(),
 		ClientAddr:      c.ClientAddr,

@@ -55,7 +55,7 @@ func TestStart(t *testing.T) {
 		{"the latest grant", append(granted("R1", 2), granted("R2", 3)...), StartSession{AWSRole: "Admin"}, started(func(x *events.SessionStarted) { engineer(x, "R2", 3) }), "", ""},
 		{"a grant that is over", granted("R1", 0), StartSession{AWSRole: "Admin"}, nil, "denied: no role of alice", `postern request create --roles engineer --reason "…"`},
 		{"a grant that is locked", append(granted("R1", 2), lock("request", "R1")), StartSession{AWSRole: "Admin"}, nil, "denied: no role of alice", `postern request create --roles engineer --reason "…"`},
-		{"a grant given up", append(granted("R1", 2), &events.RequestDropped{RequestID: "R1"}), StartSession{AWSRole: "Admin"}, nil, "denied: no role", `postern request create --roles engineer --reason "…"`},
+		{"a grant given up", append(granted("R1", 2), &events.RequestDropped{RequestID: "R1", By: "alice"}), StartSession{AWSRole: "Admin"}, nil, "denied: no role", `postern request create --roles engineer --reason "…"`},
 		{"shortened by the role", []events.Payload{&events.RoleUpdated{Role: events.Role{Name: "reviewer", Options: events.RoleOptions{MaxSessionTTL: 900}}},
 			&events.UserUpdated{User: events.User{Name: "alice", Roles: []string{"reader", "reviewer"}}}}, StartSession{},
 			started(func(x *events.SessionStarted) { x.ExpiresAt = at.Add(15 * time.Minute) }), "", ""},
@@ -129,7 +129,7 @@ func TestUnfounded(t *testing.T) {
 			&events.UserUpdated{User: events.User{Name: "alice", Roles: []string{"reader", "admin"}}},
 			&events.RoleUpdated{Role: events.Role{Name: "admin", Deny: events.RoleConditions{AWSRoleARNs: []string{readerARN}}}},
 		}, "role admin denies"},
-		{"access given up", adminARN, []events.Payload{&events.RequestDropped{RequestID: "R1"}}, "request R1 was given up"},
+		{"access given up", adminARN, []events.Payload{&events.RequestDropped{RequestID: "R1", By: "alice"}}, "request R1 was given up"},
 		{"the granted role went", adminARN, []events.Payload{&events.RoleDeleted{Name: "engineer"}}, "role engineer does not give"},
 		{"a lock ends nothing by itself", adminARN, []events.Payload{
 			&events.LockPlaced{LockID: "L", Target: events.LockTarget{Kind: "request", Name: "R1"}},

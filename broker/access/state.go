@@ -28,6 +28,7 @@ type State struct {
 	under   map[string]Head                // in a draft: those of the state
 	pending map[string]*Request            // undecided requests
 	granted map[string]map[string]*Request // approved requests by user
+	owed    map[string]*Request            // broken glasses that nobody has reviewed
 	running map[string]*Session            // sessions that nobody has ended
 	// promoted are promotions that their lists do not know of yet, by request.
 	promoted map[string]*events.RequestPromoted
@@ -83,6 +84,7 @@ func NewState() *State {
 		heads:    map[string]Head{},
 		pending:  map[string]*Request{},
 		granted:  map[string]map[string]*Request{},
+		owed:     map[string]*Request{},
 		running:  map[string]*Session{},
 		targets:  map[events.LockTarget][]string{},
 		promoted: map[string]*events.RequestPromoted{},
@@ -194,12 +196,12 @@ func (s *State) subject(u *User, now time.Time, counts func(requestID string) bo
 	}
 	for _, id := range slices.Sorted(maps.Keys(s.granted[u.Name])) {
 		q := s.granted[u.Name][id]
-		if !now.Before(q.AccessExpiresAt) || !counts(id) {
+		if !q.gives(now) || !counts(id) {
 			continue
 		}
 		for _, name := range q.Roles {
 			if r := s.Roles[name]; r != nil {
-				sub.Roles = append(sub.Roles, policy.Held{Role: r, RequestID: id, Until: q.AccessExpiresAt, Only: q.Resources})
+				sub.Roles = append(sub.Roles, policy.Held{Role: r, RequestID: id, Until: q.Ends(), Only: q.Resources})
 			}
 		}
 	}

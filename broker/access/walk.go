@@ -113,7 +113,8 @@ func (h *History) Settle(w *Watch, now time.Time) {
 		}
 	}
 	for id, q := range h.State.granted[w.User] {
-		add(q.AccessExpiresAt, "request/"+id)
+		add(q.Starts(), "request/"+id)
+		add(q.Ends(), "request/"+id)
 	}
 	for _, l := range h.State.sortedLists() {
 		add(h.State.Lists[l].Audit.SuspendsAt(), "access_list/"+l)

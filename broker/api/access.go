@@ -70,61 +70,6 @@ type Session struct {
 	EndReason string `json:"end_reason,omitempty"`
 }
 
-// CreateRequest asks for access.
-type CreateRequest struct {
-	Roles []string `json:"roles,omitempty"`
-	// Resources are AWS role ARNs.
-	Resources []string `json:"resources,omitempty"`
-	Reason    string   `json:"reason,omitempty"`
-	// TTL is how long the access lasts from its approval, such as "2h".
-	TTL string `json:"ttl,omitempty"`
-	// PendingTTL is how long the request waits for a decision.
-	PendingTTL string `json:"pending_ttl,omitempty"`
-}
-
-// Request is an access request.
-type Request struct {
-	ID        string   `json:"id"`
-	User      string   `json:"user"`
-	Roles     []string `json:"roles"`
-	Resources []string `json:"resources,omitempty"`
-	Reason    string   `json:"reason,omitempty"`
-	// State is "pending", "approved", "denied", "expired", "dropped" or
-	// "promoted" to a membership of an access list.
-	State      string    `json:"state"`
-	CreatedAt  time.Time `json:"created_at"`
-	ExpiresAt  time.Time `json:"expires_at"`
-	TTLSeconds int64     `json:"ttl_seconds"`
-	// AccessExpiresAt is set once approved.
-	AccessExpiresAt    *time.Time  `json:"access_expires_at,omitempty"`
-	Thresholds         []Threshold `json:"thresholds"`
-	Reviews            []Review    `json:"reviews,omitempty"`
-	SuggestedReviewers []string    `json:"suggested_reviewers,omitempty"`
-	// CanReview says whether the caller may review it now.
-	CanReview bool `json:"can_review,omitempty"`
-}
-
-// Threshold is how many reviews decide.
-type Threshold struct {
-	Name    string `json:"name,omitempty"`
-	Approve int    `json:"approve"`
-	Deny    int    `json:"deny"`
-}
-
-// Review is one person's verdict on a request.
-type Review struct {
-	Reviewer  string    `json:"reviewer"`
-	Verdict   string    `json:"verdict"`
-	Reason    string    `json:"reason,omitempty"`
-	CreatedAt time.Time `json:"created_at"`
-}
-
-// CreateReview is a verdict: "approve" or "deny".
-type CreateReview struct {
-	Verdict string `json:"verdict"`
-	Reason  string `json:"reason,omitempty"`
-}
-
 // CreateLock stops its target at once.
 type CreateLock struct {
 	Target  LockTarget `json:"target"`

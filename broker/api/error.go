@@ -12,6 +12,10 @@ type Error struct {
 	Details []string `json:"details,omitempty"`
 	// Next is a command that mends it, where there is one.
 	Next string `json:"next,omitempty"`
+	// RequestableRoles would mend a denial if they were asked for; RequestID is a
+	// request for one of them that waits already.
+	RequestableRoles []string `json:"requestable_roles,omitempty"`
+	RequestID        string   `json:"request_id,omitempty"`
 }
 
 // ErrorBody wraps an Error in an answer.

@@ -73,6 +73,8 @@ type Permission struct {
 	Regions   []string `json:"regions,omitempty"`
 	// DryRun permissions refuse nothing: what they would refuse is recorded.
 	DryRun bool `json:"dry_run,omitempty"`
+	// Approval, of a Deny, holds the call until it is approved.
+	Approval bool `json:"approval,omitempty"`
 }
 
 // Cause is an event that made something so.

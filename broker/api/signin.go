@@ -48,9 +48,11 @@ type Status struct {
 	Granted []Granted `json:"granted,omitempty"`
 	// ReviewsDue are the access lists that the user owns or is in and whose
 	// review is due, overdue or lacking.
-	ReviewsDue  []AccessList `json:"reviews_due,omitempty"`
-	ProxyAddr   string       `json:"proxy_addr,omitempty"`
-	AuditorAddr string       `json:"auditor_addr,omitempty"`
+	ReviewsDue []AccessList `json:"reviews_due,omitempty"`
+	// ReviewsOwed are broken glasses that the caller may review and nobody has.
+	ReviewsOwed []Request `json:"reviews_owed,omitempty"`
+	ProxyAddr   string    `json:"proxy_addr,omitempty"`
+	AuditorAddr string    `json:"auditor_addr,omitempty"`
 }
 
 // Granted is the effect of one approved access request.

@@ -83,6 +83,18 @@ func (c *Client) Review(ctx context.Context, id string, in api.CreateReview) (ou
 	return out, err
 }
 
+// PreviewRequest says what a request would come to.
+func (c *Client) PreviewRequest(ctx context.Context, in api.CreateRequest) (out api.RequestPreview, err error) {
+	err = c.json(ctx, "POST", "/v1/request-previews", in, &out)
+	return out, err
+}
+
+// RevokeRequest takes granted access back; the sessions on it end.
+func (c *Client) RevokeRequest(ctx context.Context, id string, in api.RevokeRequest) (out api.Request, err error) {
+	err = c.json(ctx, "POST", "/v1/requests/"+url.PathEscape(id)+"/revocation", in, &out)
+	return out, err
+}
+
 // DropRequest gives a request, or the access it granted, up.
 func (c *Client) DropRequest(ctx context.Context, id string) error {
 	return c.json(ctx, "DELETE", "/v1/requests/"+url.PathEscape(id), nil, nil)

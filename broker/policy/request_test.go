@@ -50,14 +50,20 @@ func TestAsk(t *testing.T) {
 		}, []string{"root"}, nil, Asking{}, "ask for role root"},
 		{"its own thresholds", []events.Role{requester("r", events.RequestConditions{Roles: []string{"eng"}, Thresholds: two})},
 			[]string{"eng"}, nil, Asking{Roles: []string{"eng"}, Thresholds: two}, ""},
-		{"two roles: the stricter quorum holds", []events.Role{
+		{"two roles: each has its own quorum", []events.Role{
 			requester("r", events.RequestConditions{Roles: []string{"eng"}}),
 			requester("q", events.RequestConditions{Roles: []string{"db"}, Thresholds: two}),
 		}, []string{"eng", "db"}, nil,
-			Asking{Roles: []string{"eng", "db"}, Thresholds: []events.Threshold{{Name: "combined", Approve: 2, Deny: 1}}}, ""},
-		{"filters alone let nobody decide", []events.Role{requester("r", events.RequestConditions{Roles: []string{"eng"},
-			Thresholds: []events.Threshold{{Filter: `contains(reviewer.roles, "x")`, Approve: 1, Deny: 1}}})},
-			[]string{"eng"}, nil, Asking{}, "every threshold for eng has a filter"},
+			Asking{Roles: []string{"eng", "db"}, Thresholds: []events.Threshold{one[0], two[0]}, Sets: [][]int{{0}, {1}}}, ""},
+		{"two roles that allow one: both quorums", []events.Role{
+			requester("r", events.RequestConditions{Roles: []string{"eng"}, Thresholds: []events.Threshold{two[0], one[0]}}),
+			requester("q", events.RequestConditions{Roles: []string{"eng"}, Thresholds: two}),
+		}, []string{"eng"}, nil,
+			Asking{Roles: []string{"eng"}, Thresholds: []events.Threshold{two[0], one[0]}, Sets: [][]int{{0, 1}, {0}}}, ""},
+		{"an account", []events.Role{requester("r", events.RequestConditions{SearchAsRoles: []string{"eng", "root"}})},
+			nil, []string{"123456789012"}, Asking{Roles: []string{"eng", "root"}, Thresholds: one}, ""},
+		{"another account", []events.Role{requester("r", events.RequestConditions{SearchAsRoles: []string{"*"}})},
+			nil, []string{"999999999999"}, Asking{}, "no role that alice may ask for gives 999999999999"},
 		{"an ARN by the roles searched", []events.Role{requester("r", events.RequestConditions{SearchAsRoles: []string{"eng", "db"}})},
 			nil, []string{writer}, Asking{Roles: []string{"db"}, Thresholds: one}, ""},
 		{"an ARN that no role searched gives", []events.Role{requester("r", events.RequestConditions{SearchAsRoles: []string{"eng"}})},
@@ -68,7 +74,7 @@ func TestAsk(t *testing.T) {
 			[]string{"root"}, []string{reader}, Asking{Roles: []string{"root"}, Thresholds: one}, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			got, err := subject(t, nil, c.holds...).Ask(c.roles, c.arns, all, apps)
+			got, err := subject(t, nil, c.holds...).Ask(c.roles, c.arns, false, all, apps)
 			if c.refused != "" {
 				refusal(t, err, c.refused)
 				return
@@ -83,7 +89,7 @@ func TestAsk(t *testing.T) {
 	}
 	granted := subject(t, nil)
 	granted.Roles = append(granted.Roles, Held{Role: compile(t, requester("r", events.RequestConditions{Roles: []string{"*"}})), RequestID: "R1", Until: at})
-	_, err := granted.Ask([]string{"eng"}, nil, all, apps)
+	_, err := granted.Ask([]string{"eng"}, nil, false, all, apps)
 	refusal(t, err, "ask for role eng") // what is granted cannot be made into more
 }
 
@@ -104,12 +110,20 @@ func TestReview(t *testing.T) {
 		{"one role is not theirs to review", []events.Role{dev}, "bob", []string{"dev-db", "prod"}, "role prod"},
 		{"denied", []events.Role{dev, deny("d", events.RoleConditions{ReviewRequests: &events.ReviewConditions{Roles: []string{"dev-db"}}})},
 			"bob", []string{"dev-db"}, "role d keeps alice"},
-		{"a condition that cannot be evaluated", []events.Role{may("r", events.ReviewConditions{Roles: []string{"*"}, Where: "true"})},
+		{"a condition that holds", []events.Role{may("r", events.ReviewConditions{Roles: []string{"*"}, Where: `contains(reviewer.roles, "r") && regexp.match(request.reason, "INC-*")`})},
+			"bob", []string{"dev-db"}, ""},
+		{"a condition that does not", []events.Role{may("r", events.ReviewConditions{Roles: []string{"*"}, Where: `!contains(request.roles, "dev-db")`})},
 			"bob", []string{"dev-db"}, "no role of alice"},
+		{"a condition about what postern does not have", []events.Role{may("r", events.ReviewConditions{Roles: []string{"*"}, Where: `!contains(request.system_annotations["x"], "y")`})},
+			"bob", []string{"dev-db"}, "no role of alice"},
+		{"a denial about what postern does not have", []events.Role{dev, deny("d", events.RoleConditions{ReviewRequests: &events.ReviewConditions{Roles: []string{"*"}, Where: `contains(request.system_annotations["x"], "y")`}})},
+			"bob", []string{"dev-db"}, "role d keeps alice"},
+		{"a denial that does not hold", []events.Role{dev, deny("d", events.RoleConditions{ReviewRequests: &events.ReviewConditions{Roles: []string{"*"}, Where: `equals(request.reason, "x")`}})},
+			"bob", []string{"dev-db"}, ""},
 		{"no role asked for", []events.Role{dev}, "bob", nil, "names no role"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			err := subject(t, nil, c.holds...).Review(c.asker, c.roles)
+			err := subject(t, nil, c.holds...).Review(Wish{User: c.asker, Roles: c.roles, Reason: "INC-1"})
 			if c.refused == "" && err != nil {
 				t.Error(err)
 			}

@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/posternhq/postern/events"
 )
@@ -23,6 +24,10 @@ type side struct {
 	arns                        []Pattern
 	actions, resources, regions []Pattern
 	request, searchAs, review   []Pattern
+	breakGlass, approve         []Pattern
+	auto                        []autoRule
+	// where narrows review.
+	where Predicate
 }
 
 // selector asks one label of an app for one of values.
@@ -44,7 +49,7 @@ func Compile(spec events.Role, revision uint64) (*Role, []Fault) {
 	r := &Role{Role: spec, Revision: revision}
 	c := compiler{}
 	r.allow = c.side("spec.allow", spec.Allow)
-	r.deny = c.side("spec.deny", spec.Deny)
+	r.deny = c.side(denySide, spec.Deny)
 	c.options(spec.Options)
 	r.broken = len(c.faults) > 0
 	return r, c.faults
@@ -59,6 +64,8 @@ func (r *Role) AllowsBy(traits map[string][]string) bool {
 	return slices.ContainsFunc(a.labels, func(s selector) bool { return uses(s.values) }) ||
 		uses(a.arns) || uses(a.actions) || uses(a.resources) || uses(a.regions)
 }
+
+const denySide = "spec.deny"
 
 type compiler struct{ faults []Fault }
 
@@ -97,6 +104,10 @@ func (c *compiler) side(path string, s events.RoleConditions) side {
 		resources: c.patterns(path+".aws_resources", s.AWSResources, checkResource),
 		regions:   c.patterns(path+".aws_regions", s.AWSRegions, checkRegion),
 	}
+	out.approve = c.patterns(path+".approve_actions", s.ApproveActions, checkAction)
+	if path == denySide && len(s.ApproveActions) > 0 {
+		c.fault(path+".approve_actions", fmt.Errorf("it has no meaning on the deny side"))
+	}
 	for key, values := range s.AppLabels {
 		at := path + ".app_labels." + key
 		sel := selector{key: key, values: c.patterns(at, values, nil)}
@@ -109,13 +120,53 @@ func (c *compiler) side(path string, s events.RoleConditions) side {
 		out.request = c.patterns(path+".request.roles", q.Roles, nil)
 		out.searchAs = c.patterns(path+".request.search_as_roles", q.SearchAsRoles, nil)
 		for i, t := range q.Thresholds {
+			at := fmt.Sprintf("%s.request.thresholds[%d]", path, i)
 			if t.Approve < 1 || t.Deny < 1 {
-				c.fault(fmt.Sprintf("%s.request.thresholds[%d]", path, i), fmt.Errorf("approve and deny must be 1 or more"))
+				c.fault(at, fmt.Errorf("approve and deny must be 1 or more"))
 			}
+			c.predicate(at+".filter", t.Filter, FilterVocabulary)
+		}
+		out.breakGlass = c.patterns(path+".request.break_glass_roles", q.BreakGlassRoles, nil)
+		for i, a := range q.AutoApprove {
+			out.auto = append(out.auto, c.autoRule(fmt.Sprintf("%s.request.auto_approve[%d]", path, i), a))
+		}
+		if path == denySide && len(q.AutoApprove) > 0 {
+			c.fault(path+".request.auto_approve", fmt.Errorf("it has no meaning on the deny side"))
 		}
 	}
 	if q := s.ReviewRequests; q != nil {
 		out.review = c.patterns(path+".review_requests.roles", q.Roles, nil)
+		if out.where = c.predicate(path+".review_requests.where", q.Where, WhereVocabulary); path == denySide && out.where.foreign {
+			out.where = Predicate{} // it denies what it may mean, and more
+		}
+	}
+	return out
+}
+
+// predicate reads a condition. One about what postern does not have is never true.
+func (c *compiler) predicate(path, s string, vars Vocabulary) Predicate {
+	p, err := ParsePredicate(s, vars)
+	if err != nil && !p.foreign {
+		c.fault(path, err)
+	}
+	return p
+}
+
+func (c *compiler) autoRule(path string, a events.AutoApproval) autoRule {
+	out := autoRule{
+		name:  a.Name,
+		roles: c.patterns(path+".roles", a.Roles, nil),
+		where: c.predicate(path+".where", a.Where, AutoVocabulary),
+		max:   time.Duration(a.MaxDuration) * time.Second,
+	}
+	if a.Name == "" {
+		c.fault(path+".name", fmt.Errorf("missing: approvals name their rule"))
+	}
+	if a.Schedule != nil {
+		var err error
+		if out.schedule, err = parseSchedule(*a.Schedule); err != nil {
+			c.fault(path+".schedule", err)
+		}
 	}
 	return out
 }

@@ -177,6 +177,12 @@ func (s Subject) permissions(allowing []Held) []events.Permission {
 			break
 		}
 	}
+	for _, h := range allowing {
+		if p, ok := s.approvalPermission(h); ok {
+			out = append(out, p)
+			narrowed = true
+		}
+	}
 	for _, h := range s.Roles {
 		if p, ok := s.denyPermission(h); ok && !slices.ContainsFunc(out, func(q events.Permission) bool { return same(p, q) }) {
 			out = append(out, p)
@@ -206,6 +212,16 @@ func (s Subject) denyPermission(h Held) (events.Permission, bool) {
 	return p, ok && narrows(p)
 }
 
+// approvalPermission holds the calls that a role wants approved one by one; not
+// ok where there are none.
+func (s Subject) approvalPermission(h Held) (events.Permission, bool) {
+	p := events.Permission{Role: h.Name, Effect: "Deny", Approval: true, DryRun: h.Options.DryRun}
+	for _, pattern := range h.allow.approve {
+		p.Actions = append(p.Actions, pattern.Globs(s.Traits, true)...)
+	}
+	return p, len(p.Actions) > 0
+}
+
 func expand(p *events.Permission, c side, traits map[string][]string, wide bool) bool {
 	ok := true
 	list := func(ps []Pattern) []string {
@@ -228,7 +244,7 @@ func narrows(p events.Permission) bool {
 func allowsAll(p events.Permission) bool { return p.DryRun || !narrows(p) }
 
 func same(a, b events.Permission) bool {
-	return a.Role == b.Role && a.Effect == b.Effect && a.DryRun == b.DryRun && slices.Equal(a.Actions, b.Actions) &&
+	return a.Role == b.Role && a.Effect == b.Effect && a.DryRun == b.DryRun && a.Approval == b.Approval && slices.Equal(a.Actions, b.Actions) &&
 		slices.Equal(a.Resources, b.Resources) && slices.Equal(a.Regions, b.Regions)
 }
 

@@ -24,9 +24,21 @@ type Held struct {
 	Lists []string
 	// Until is the end of it, zero for none.
 	Until time.Time
-	// Only narrows the role to these AWS role ARNs; and then it is good for
-	// nothing else.
+	// Only narrows the role to these AWS role ARNs, or all of an account by its
+	// id; and then it is good for nothing else.
 	Only []string
+}
+
+// Within reports whether an AWS role is one of those that were asked for, by ARN
+// or by account id.
+func Within(asked []string, arn string) bool {
+	return slices.ContainsFunc(asked, func(a string) bool {
+		if a == arn {
+			return true
+		}
+		parsed, err := ParseRoleARN(arn)
+		return err == nil && a == parsed.Account
+	})
 }
 
 // Standing reports whether the role is the user's own or a list's, not granted
@@ -113,7 +125,7 @@ func (s Subject) allowing(app events.App, arn string) []Held {
 	for _, h := range s.Roles {
 		switch {
 		case h.broken,
-			h.Only != nil && !slices.Contains(h.Only, arn),
+			h.Only != nil && !Within(h.Only, arn),
 			!matchLabels(h.allow.labels, app.Labels, s.Traits),
 			!anyMatch(h.allow.arns, arn, s.Traits):
 		case h.Standing():

@@ -56,8 +56,8 @@ func TestTeleportRoles(t *testing.T) {
 		"spec.allow.windows_desktop_logins:", "spec.deny.logins:",
 		"spec.allow.rules[0].resources: event has no meaning", "spec.allow.rules[1].where: conditions cannot be evaluated yet: this rule allows nothing",
 		"readnosecrets has no meaning", "spec.options.request_access:", "spec.allow.request.annotations:", "spec.allow.request.claims_to_roles:",
-		"spec.allow.request.thresholds[1].filter: filters cannot be evaluated yet",
-		"spec.allow.review_requests.where: conditions cannot be evaluated yet",
+
+		"spec.allow.review_requests.where: postern has no request.system_annotations",
 	} {
 		if !strings.Contains(all, w) {
 			t.Errorf("no warning %q in:\n%s", w, all)
@@ -210,7 +210,7 @@ func roundTrip(t *testing.T, docs []Document) {
 	again, warnings, err := Parse("again.yaml", text)
 	// A rule that allows nothing, or a filter, is reported again.
 	for _, w := range warnings {
-		if !strings.Contains(w, "cannot be evaluated") {
+		if !strings.Contains(w, "cannot be evaluated") && !strings.Contains(w, "never true") {
 			t.Errorf("what was written has no effect: %s", w)
 		}
 	}

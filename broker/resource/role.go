@@ -54,12 +54,13 @@ func (r *reader) rateLimit(n *yaml.Node, path, per string) events.RateLimit {
 
 func (r *reader) conditions(n *yaml.Node, path string, c *events.RoleConditions, deny bool) {
 	r.fields(n, path, map[string]func(*yaml.Node, string){
-		"app_labels":    func(n *yaml.Node, at string) { c.AppLabels = r.lists(n, at) },
-		"aws_role_arns": func(n *yaml.Node, at string) { c.AWSRoleARNs = r.list(n, at) },
-		"aws_actions":   func(n *yaml.Node, at string) { c.AWSActions = r.list(n, at) },
-		"aws_resources": func(n *yaml.Node, at string) { c.AWSResources = r.list(n, at) },
-		"aws_regions":   func(n *yaml.Node, at string) { c.AWSRegions = r.list(n, at) },
-		"request":       func(n *yaml.Node, at string) { c.Request = r.request(n, at, deny) },
+		"app_labels":      func(n *yaml.Node, at string) { c.AppLabels = r.lists(n, at) },
+		"aws_role_arns":   func(n *yaml.Node, at string) { c.AWSRoleARNs = r.list(n, at) },
+		"aws_actions":     func(n *yaml.Node, at string) { c.AWSActions = r.list(n, at) },
+		"aws_resources":   func(n *yaml.Node, at string) { c.AWSResources = r.list(n, at) },
+		"aws_regions":     func(n *yaml.Node, at string) { c.AWSRegions = r.list(n, at) },
+		"approve_actions": func(n *yaml.Node, at string) { c.ApproveActions = r.list(n, at) },
+		"request":         func(n *yaml.Node, at string) { c.Request = r.request(n, at, deny) },
 		"review_requests": func(n *yaml.Node, at string) {
 			c.ReviewRequests = r.review(n, at, deny)
 		},
@@ -100,6 +101,10 @@ func (r *reader) request(n *yaml.Node, path string, deny bool) *events.RequestCo
 				},
 			}, []string{"prompt"})
 		},
+		"break_glass_roles": func(n *yaml.Node, at string) { q.BreakGlassRoles = r.list(n, at) },
+		"auto_approve": func(n *yaml.Node, at string) {
+			r.items(n, at, func(n *yaml.Node, at string) { q.AutoApprove = append(q.AutoApprove, r.autoApproval(n, at)) })
+		},
 		"claims_to_roles": func(n *yaml.Node, at string) { r.claims(n, at, deny) },
 	}, []string{"annotations", "kubernetes_resources"})
 	if reflect.ValueOf(*q).IsZero() {
@@ -114,13 +119,49 @@ func (r *reader) threshold(n *yaml.Node, path string) events.Threshold {
 		"name":    func(n *yaml.Node, at string) { t.Name = r.text(n, at) },
 		"approve": func(n *yaml.Node, at string) { t.Approve = r.number(n, at) },
 		"deny":    func(n *yaml.Node, at string) { t.Deny = r.number(n, at) },
-		"filter": func(n *yaml.Node, at string) {
-			if t.Filter = r.text(n, at); t.Filter != "" {
-				r.warn(n, at, "filters cannot be evaluated yet: no review counts for this threshold")
-			}
-		},
+		"filter":  func(n *yaml.Node, at string) { t.Filter = r.predicate(n, at, policy.FilterVocabulary) },
 	}, nil)
 	return t
+}
+
+// predicate reads a condition; what is wrong with it shows when the role is
+// checked. One about what postern does not have is reported.
+func (r *reader) predicate(n *yaml.Node, path string, vars policy.Vocabulary) string {
+	s := r.text(n, path)
+	if p, err := policy.ParsePredicate(s, vars); p.Foreign() {
+		r.warn(n, path, err.Error())
+	}
+	return s
+}
+
+func (r *reader) autoApproval(n *yaml.Node, path string) events.AutoApproval {
+	var a events.AutoApproval
+	r.fields(n, path, map[string]func(*yaml.Node, string){
+		"name":         func(n *yaml.Node, at string) { a.Name = r.text(n, at) },
+		"roles":        func(n *yaml.Node, at string) { a.Roles = r.list(n, at) },
+		"where":        func(n *yaml.Node, at string) { a.Where = r.predicate(n, at, policy.AutoVocabulary) },
+		"max_duration": func(n *yaml.Node, at string) { a.MaxDuration = int64(r.duration(n, at) / time.Second) },
+		"schedule": func(n *yaml.Node, at string) {
+			a.Schedule = &events.Schedule{}
+			r.fields(n, at, map[string]func(*yaml.Node, string){
+				"time_zone": func(n *yaml.Node, at string) { a.Schedule.TimeZone = r.text(n, at) },
+				"windows": func(n *yaml.Node, at string) {
+					r.items(n, at, func(n *yaml.Node, at string) { a.Schedule.Windows = append(a.Schedule.Windows, r.window(n, at)) })
+				},
+			}, nil)
+		},
+	}, nil)
+	return a
+}
+
+func (r *reader) window(n *yaml.Node, path string) events.Window {
+	var w events.Window
+	r.fields(n, path, map[string]func(*yaml.Node, string){
+		"days":  func(n *yaml.Node, at string) { w.Days = r.list(n, at) },
+		"start": func(n *yaml.Node, at string) { w.Start = r.text(n, at) },
+		"end":   func(n *yaml.Node, at string) { w.End = r.text(n, at) },
+	}, nil)
+	return w
 }
 
 func (r *reader) review(n *yaml.Node, path string, deny bool) *events.ReviewConditions {
@@ -128,12 +169,8 @@ func (r *reader) review(n *yaml.Node, path string, deny bool) *events.ReviewCond
 	r.fields(n, path, map[string]func(*yaml.Node, string){
 		"roles":            func(n *yaml.Node, at string) { q.Roles = r.list(n, at) },
 		"preview_as_roles": func(n *yaml.Node, at string) { q.PreviewAsRoles = r.list(n, at) },
-		"where": func(n *yaml.Node, at string) {
-			if q.Where = r.text(n, at); q.Where != "" && !deny {
-				r.warn(n, at, "conditions cannot be evaluated yet: this lets nobody review")
-			}
-		},
-		"claims_to_roles": func(n *yaml.Node, at string) { r.claims(n, at, deny) },
+		"where":            func(n *yaml.Node, at string) { q.Where = r.predicate(n, at, policy.WhereVocabulary) },
+		"claims_to_roles":  func(n *yaml.Node, at string) { r.claims(n, at, deny) },
 	}, nil)
 	if reflect.ValueOf(*q).IsZero() {
 		return nil

@@ -71,6 +71,7 @@ type (
 		AWSActions     []string            `yaml:"aws_actions,omitempty" json:"aws_actions,omitempty"`
 		AWSResources   []string            `yaml:"aws_resources,omitempty" json:"aws_resources,omitempty"`
 		AWSRegions     []string            `yaml:"aws_regions,omitempty" json:"aws_regions,omitempty"`
+		ApproveActions []string            `yaml:"approve_actions,omitempty" json:"approve_actions,omitempty"`
 		Request        *writtenRequest     `yaml:"request,omitempty" json:"request,omitempty"`
 		ReviewRequests *writtenReview      `yaml:"review_requests,omitempty" json:"review_requests,omitempty"`
 		Rules          []writtenRule       `yaml:"rules,omitempty" json:"rules,omitempty"`
@@ -82,6 +83,24 @@ type (
 		Thresholds         []writtenThreshold `yaml:"thresholds,omitempty" json:"thresholds,omitempty"`
 		MaxDuration        string             `yaml:"max_duration,omitempty" json:"max_duration,omitempty"`
 		Reason             *writtenReason     `yaml:"reason,omitempty" json:"reason,omitempty"`
+		BreakGlassRoles    []string           `yaml:"break_glass_roles,omitempty" json:"break_glass_roles,omitempty"`
+		AutoApprove        []writtenAuto      `yaml:"auto_approve,omitempty" json:"auto_approve,omitempty"`
+	}
+	writtenAuto struct {
+		Name        string           `yaml:"name" json:"name"`
+		Roles       []string         `yaml:"roles" json:"roles"`
+		Where       string           `yaml:"where,omitempty" json:"where,omitempty"`
+		Schedule    *writtenSchedule `yaml:"schedule,omitempty" json:"schedule,omitempty"`
+		MaxDuration string           `yaml:"max_duration,omitempty" json:"max_duration,omitempty"`
+	}
+	writtenSchedule struct {
+		TimeZone string          `yaml:"time_zone,omitempty" json:"time_zone,omitempty"`
+		Windows  []writtenWindow `yaml:"windows" json:"windows"`
+	}
+	writtenWindow struct {
+		Days  []string `yaml:"days,omitempty,flow" json:"days,omitempty"`
+		Start string   `yaml:"start" json:"start"`
+		End   string   `yaml:"end" json:"end"`
 	}
 	writtenReason struct {
 		Mode string `yaml:"mode" json:"mode"`
@@ -177,11 +196,12 @@ func write(d Document) written {
 
 func writeConditions(c events.RoleConditions) writtenConditions {
 	w := writtenConditions{
-		AppLabels:    c.AppLabels,
-		AWSRoleARNs:  c.AWSRoleARNs,
-		AWSActions:   c.AWSActions,
-		AWSResources: c.AWSResources,
-		AWSRegions:   c.AWSRegions,
+		AppLabels:      c.AppLabels,
+		AWSRoleARNs:    c.AWSRoleARNs,
+		AWSActions:     c.AWSActions,
+		AWSResources:   c.AWSResources,
+		AWSRegions:     c.AWSRegions,
+		ApproveActions: c.ApproveActions,
 	}
 	for _, r := range c.Rules {
 		w.Rules = append(w.Rules, writtenRule(r))
@@ -191,7 +211,7 @@ func writeConditions(c events.RoleConditions) writtenConditions {
 		w.ReviewRequests = &v
 	}
 	if q := c.Request; q != nil {
-		v := &writtenRequest{Roles: q.Roles, SearchAsRoles: q.SearchAsRoles, SuggestedReviewers: q.SuggestedReviewers}
+		v := &writtenRequest{Roles: q.Roles, SearchAsRoles: q.SearchAsRoles, SuggestedReviewers: q.SuggestedReviewers, BreakGlassRoles: q.BreakGlassRoles}
 		for _, t := range q.Thresholds {
 			v.Thresholds = append(v.Thresholds, writtenThreshold(t))
 		}
@@ -201,7 +221,24 @@ func writeConditions(c events.RoleConditions) writtenConditions {
 		if q.ReasonRequired {
 			v.Reason = &writtenReason{Mode: "required"}
 		}
+		for _, a := range q.AutoApprove {
+			v.AutoApprove = append(v.AutoApprove, writeAuto(a))
+		}
 		w.Request = v
+	}
+	return w
+}
+
+func writeAuto(a events.AutoApproval) writtenAuto {
+	w := writtenAuto{Name: a.Name, Roles: a.Roles, Where: a.Where}
+	if a.MaxDuration != 0 {
+		w.MaxDuration = formatDuration(a.MaxDuration)
+	}
+	if a.Schedule != nil {
+		w.Schedule = &writtenSchedule{TimeZone: a.Schedule.TimeZone}
+		for _, win := range a.Schedule.Windows {
+			w.Schedule.Windows = append(w.Schedule.Windows, writtenWindow(win))
+		}
 	}
 	return w
 }

@@ -34,6 +34,9 @@ func Status(s *access.State, u *access.User, now time.Time) api.Status {
 		}
 		out.Granted[i].Roles = append(out.Granted[i].Roles, h.Name)
 	}
+	for _, q := range s.OwedTo(u.Name, now) {
+		out.ReviewsOwed = append(out.ReviewsOwed, Request(s, q, u.Name, now))
+	}
 	return out
 }
 
@@ -127,34 +130,6 @@ func Session(x *access.Session, now time.Time) api.Session {
 	}
 	if x.End != nil {
 		out.EndedBy, out.EndReason = x.End.By, x.End.Reason
-	}
-	return out
-}
-
-// Request is an access request at a moment, as a user sees it.
-func Request(s *access.State, q *access.Request, user string, now time.Time) api.Request {
-	out := api.Request{
-		ID:                 q.RequestID,
-		User:               q.User,
-		Roles:              list(q.Roles),
-		Resources:          q.Resources,
-		Reason:             q.Reason,
-		State:              q.State(now),
-		CreatedAt:          q.CreatedAt,
-		ExpiresAt:          q.ExpiresAt,
-		TTLSeconds:         q.TTL,
-		Thresholds:         []api.Threshold{},
-		SuggestedReviewers: q.Reviewers,
-		CanReview:          access.MayReview(s, access.Env{Now: now}, user, q) == nil,
-	}
-	if !q.AccessExpiresAt.IsZero() {
-		out.AccessExpiresAt = &q.AccessExpiresAt
-	}
-	for _, t := range q.Thresholds {
-		out.Thresholds = append(out.Thresholds, api.Threshold{Name: t.Name, Approve: t.Approve, Deny: t.Deny})
-	}
-	for _, r := range q.Reviews {
-		out.Reviews = append(out.Reviews, api.Review{Reviewer: r.Reviewer, Verdict: r.Verdict, Reason: r.Reason, CreatedAt: r.At})
 	}
 	return out
 }

@@ -1,0 +1,226 @@
+package access
+
+import (
+	"testing"
+	"time"
+
+	"github.com/posternhq/postern/events"
+)
+
+func review(who, verdict string, thresholds ...int) *events.RequestReviewed {
+	return &events.RequestReviewed{RequestID: "R1", Reviewer: who, Verdict: verdict, Thresholds: thresholds}
+}
+
+// board is a company with leads and more reviewers.
+func board(t *testing.T) *story {
+	return company(t).given(
+		role("lead", func(r *events.Role) { r.Allow.ReviewRequests = &events.ReviewConditions{Roles: []string{"*"}} }),
+		user("lea", "lead"), user("dan", "reviewer"),
+	)
+}
+
+const byLead = `contains(reviewer.roles, "lead")`
+
+// What several reviews with filters, sets and changes of mind come to.
+func TestThresholds(t *testing.T) {
+	two := []events.Threshold{{Name: "peers", Approve: 2, Deny: 1}, {Name: "lead", Filter: byLead, Approve: 1, Deny: 1}}
+	for _, c := range []struct {
+		name       string
+		thresholds []events.Threshold
+		sets       [][]int
+		given      []events.Payload
+		by         string
+		verdict    string
+		counts     []int
+		resolved   string // "", "approved" or "denied"
+		threshold  string
+		refused    string
+	}{
+		{"a lead alone", two, nil, nil, "lea", approves, []int{0, 1}, Approved, "lead", ""},
+		{"a peer is not enough", two, nil, nil, "bob", approves, []int{0}, "", "", ""},
+		{"two peers", two, nil, []events.Payload{review("bob", approves, 0)}, "dan", approves, []int{0}, Approved, "peers", ""},
+		{"any denial that counts", two, nil, []events.Payload{review("bob", approves, 0)}, "dan", denies, []int{0}, Refused, "peers", ""},
+		{"both sets: one peer and one lead", two, [][]int{{0}, {1}}, []events.Payload{review("bob", approves, 0)}, "lea", approves, []int{0, 1}, Approved, "peers, lead", ""},
+		{"both sets: two peers are not the lead", two, [][]int{{0}, {1}}, []events.Payload{review("bob", approves, 0)}, "dan", approves, []int{0}, "", "", ""},
+		{"a review that counts for nothing", two[1:], nil, nil, "bob", approves, nil, "", "", "denied: counts for none"},
+		{"an approval taken back does not count", []events.Threshold{{Approve: 2, Deny: 2}}, nil,
+			[]events.Payload{review("bob", approves, 0), review("bob", denies, 0)}, "dan", approves, []int{0}, "", "", ""},
+		{"a denial changed into an approval", []events.Threshold{{Approve: 2, Deny: 2}}, nil,
+			[]events.Payload{review("bob", denies, 0), review("dan", approves, 0)}, "bob", approves, []int{0}, Approved, "", ""},
+		{"the same again", two, nil, []events.Payload{review("bob", approves, 0)}, "bob", approves, nil, "", "", "conflict: already"},
+		{"an approval of somebody who has left", []events.Threshold{{Approve: 2, Deny: 1}}, nil,
+			[]events.Payload{review("bob", approves, 0), &events.UserDeleted{Name: "bob"}}, "dan", approves, []int{0}, "", "", ""},
+		{"an approval of somebody who is locked", []events.Threshold{{Approve: 2, Deny: 1}}, nil,
+			[]events.Payload{review("bob", approves, 0), &events.LockPlaced{LockID: "L", Target: events.LockTarget{Kind: "user", Name: "bob"}}}, "dan", approves, []int{0}, "", "", ""},
+		{"an approval of somebody who may review no more", []events.Threshold{{Approve: 2, Deny: 1}}, nil,
+			[]events.Payload{review("bob", approves, 0), &events.UserUpdated{User: events.User{Name: "bob", Roles: []string{"reader"}}}}, "dan", approves, []int{0}, "", "", ""},
+		{"reviews of old count where there is no filter", two, nil, []events.Payload{review("bob", approves)}, "dan", approves, []int{0}, Approved, "peers", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := board(t).given(asked("R1", func(q *events.RequestCreated) { q.Thresholds, q.ThresholdSets = c.thresholds, c.sets })).given(c.given...)
+			es, err := Decide(s.state, s.env(c.by), SubmitReview{RequestID: "R1", Reviewer: c.by, Verdict: c.verdict})
+			want := []events.Payload{review(c.by, c.verdict, c.counts...)}
+			switch q := s.state.Requests["R1"]; c.resolved {
+			case Approved:
+				want = append(want, &events.RequestApproved{RequestID: "R1", User: "alice", Roles: []string{"engineer"},
+					AccessExpiresAt: at.Add(time.Hour), Reviewers: append(q.reviewersBut(c.by), c.by), Threshold: c.threshold})
+			case Refused:
+				want = append(want, &events.RequestDenied{RequestID: "R1", User: "alice", Reviewers: []string{c.by}, Threshold: c.threshold})
+			}
+			then(t, es, err, want, c.refused)
+		})
+	}
+}
+
+// reviewersBut are those who approve, without one.
+func (q *Request) reviewersBut(one string) []string {
+	var out []string
+	for _, r := range q.Reviews {
+		if r.Verdict == approves && r.Reviewer != one {
+			out = append(out, r.Reviewer)
+		}
+	}
+	return out
+}
+
+func TestAutoApproval(t *testing.T) {
+	s := company(t).given(&events.RoleUpdated{Role: events.Role{Name: "reader", Allow: events.RoleConditions{Request: &events.RequestConditions{
+		Roles:       []string{"engineer"},
+		AutoApprove: []events.AutoApproval{{Name: "on call", Roles: []string{"engineer"}, Where: `contains(user.traits["on_call"], "db")`, MaxDuration: 3600}},
+	}}}})
+	es, err := Create(s.state, s.env("alice"), CreateRequest{User: "alice", Roles: []string{"engineer"}})
+	if err != nil || len(es) != 1 {
+		t.Fatalf("without the trait: %d events, %v", len(es), err)
+	}
+	s.given(&events.UserUpdated{User: events.User{Name: "alice", Roles: []string{"reader"}, Traits: map[string][]string{"on_call": {"db"}}}})
+	es, err = Create(s.state, s.env("alice"), CreateRequest{User: "alice", Roles: []string{"engineer"}})
+	if err != nil || len(es) != 2 || es[1].CausationID != es[0].ID {
+		t.Fatalf("on call: %+v, %v", es, err)
+	}
+	approval, ok := es[1].Data.(*events.RequestApproved)
+	if !ok || approval.Rule != "reader/on call" || len(approval.Reviewers) != 0 || approval.Reviewers == nil || !approval.AccessExpiresAt.Equal(at.Add(time.Hour)) {
+		t.Errorf("on call: %+v", es[1].Data)
+	}
+	if es, _ := Create(s.state, s.env("alice"), CreateRequest{User: "alice", Roles: []string{"engineer"}, TTL: 2 * time.Hour}); len(es) != 1 {
+		t.Error("the rule approves longer than it may")
+	}
+}
+
+// breakGlass has alice in, with a review owed.
+func breakGlass(t *testing.T) (*story, string) {
+	s := board(t).given(&events.RoleUpdated{Role: events.Role{Name: "reader", Allow: events.RoleConditions{Request: &events.RequestConditions{
+		BreakGlassRoles: []string{"engineer"}, Thresholds: []events.Threshold{{Approve: 1, Deny: 1, Filter: byLead}},
+	}}}})
+	_, err := Create(s.state, s.env("alice"), CreateRequest{User: "alice", Roles: []string{"engineer"}, BreakGlass: true})
+	then(t, nil, err, nil, "invalid: needs a reason")
+	_, err = Create(s.state, s.env("alice"), CreateRequest{User: "alice", Roles: []string{"engineer"}, Reason: "fire"})
+	then(t, nil, err, nil, "denied: ask for role engineer") // only by breaking the glass
+	got := s.when(Create(s.state, s.env("alice"), CreateRequest{User: "alice", Roles: []string{"engineer"}, BreakGlass: true, Reason: "fire"}))
+	if len(got) != 2 || !got[1].(*events.RequestApproved).BreakGlass || got[1].(*events.RequestApproved).Rule != "" {
+		t.Fatalf("%+v", got)
+	}
+	id := got[0].(*events.RequestCreated).RequestID
+	if q := s.state.Requests[id]; !q.Owed() || q.State(at) != Approved || len(s.state.Subject(s.state.Users["alice"], at).Roles) != 2 {
+		t.Fatalf("she is not in, or nothing is owed: %+v", q)
+	}
+	return s, id
+}
+
+func TestBreakGlass(t *testing.T) {
+	t.Run("a review is owed until one counts", func(t *testing.T) {
+		s, id := breakGlass(t)
+		_, err := Decide(s.state, s.env("alice"), SubmitReview{RequestID: id, Reviewer: "alice", Verdict: approves})
+		then(t, nil, err, nil, "denied: their own")
+		_, err = Decide(s.state, s.env("bob"), SubmitReview{RequestID: id, Reviewer: "bob", Verdict: approves})
+		then(t, nil, err, nil, "denied: counts for none")
+		s.now = at.Add(30 * 24 * time.Hour) // the access is long over
+		if got := s.when(Decide(s.state, s.env("lea"), SubmitReview{RequestID: id, Reviewer: "lea", Verdict: approves})); len(got) != 1 {
+			t.Errorf("the review that was owed brought about %+v", got[1:])
+		}
+		if s.state.Requests[id].Owed() {
+			t.Error("it is still owed")
+		}
+		_, err = Decide(s.state, s.env("lea"), SubmitReview{RequestID: id, Reviewer: "lea", Verdict: denies})
+		then(t, nil, err, nil, "conflict: approved already")
+	})
+	t.Run("a denial ends the access", func(t *testing.T) {
+		s, id := breakGlass(t)
+		got := s.when(Decide(s.state, s.env("lea"), SubmitReview{RequestID: id, Reviewer: "lea", Verdict: denies, Reason: "no fire"}))
+		if len(got) != 2 || got[1].(*events.RequestDropped).By != "lea" || got[1].(*events.RequestDropped).Reason != "no fire" {
+			t.Fatalf("%+v", got)
+		}
+		if q := s.state.Requests[id]; q.State(at) != Revoked || q.Owed() || len(s.state.Subject(s.state.Users["alice"], at).Roles) != 1 {
+			t.Errorf("%+v", q)
+		}
+	})
+	t.Run("giving it up settles nothing", func(t *testing.T) {
+		s, id := breakGlass(t)
+		s.when(Drop(s.state, s.env("alice"), id, ""))
+		if q := s.state.Requests[id]; q.State(at) != Dropped || !q.Owed() {
+			t.Errorf("%+v", q)
+		}
+	})
+}
+
+func TestRevoke(t *testing.T) {
+	approved := &events.RequestApproved{RequestID: "R1", User: "alice", Roles: []string{"engineer"}, AccessExpiresAt: at.Add(time.Hour)}
+	for _, c := range []struct {
+		name    string
+		given   []events.Payload
+		by      string
+		refused string
+	}{
+		{"a reviewer", []events.Payload{approved}, "bob", ""},
+		{"the asker drops, and does not revoke", []events.Payload{approved}, "alice", "not_found: may revoke"},
+		{"somebody who may not review", []events.Payload{approved, user("eve", "reader")}, "eve", "not_found: may revoke"},
+		{"what waits", nil, "bob", "conflict: is pending"},
+		{"what is over", []events.Payload{&events.RequestApproved{RequestID: "R1", User: "alice", AccessExpiresAt: at}}, "bob", "conflict: ended already"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := company(t).given(asked("R1", nil)).given(c.given...)
+			es, err := Revoke(s.state, s.env(c.by), "R1", "enough")
+			then(t, es, err, []events.Payload{&events.RequestDropped{RequestID: "R1", By: c.by, Reason: "enough"}}, c.refused)
+		})
+	}
+	s := company(t).given(asked("R1", nil), approved)
+	id := s.when(Start(s.state, s.env("alice"), StartSession{User: "alice", App: "prod", AWSRole: adminARN, NotAfter: at.Add(time.Hour)}))[0].(*events.SessionStarted).SessionID
+	s.when(Revoke(s.state, s.env("bob"), "R1", ""))
+	got := s.when(EndUnfounded(s.state, s.env("postern"), id))
+	if len(got) != 1 || got[0].(*events.SessionEnded).Reason != "the access of request R1 was revoked by bob" {
+		t.Errorf("its session: %+v", got)
+	}
+}
+
+// Access that begins later gives nothing before, and lasts as long as it should.
+func TestStartsLater(t *testing.T) {
+	later := at.Add(3 * time.Hour)
+	s := company(t).given(asked("R1", func(q *events.RequestCreated) { q.StartsAt = &later }))
+	got := s.when(Decide(s.state, s.env("bob"), SubmitReview{RequestID: "R1", Reviewer: "bob", Verdict: approves}))
+	approval := got[1].(*events.RequestApproved)
+	if !approval.AccessStartsAt.Equal(later) || !approval.AccessExpiresAt.Equal(later.Add(time.Hour)) {
+		t.Errorf("%+v", approval)
+	}
+	for now, want := range map[time.Time]int{at: 1, later.Add(-time.Second): 1, later: 2, later.Add(59 * time.Minute): 2, later.Add(time.Hour): 1} {
+		if n := len(s.state.Subject(s.state.Users["alice"], now).Roles); n != want {
+			t.Errorf("at %s: %d roles, want %d", now, n, want)
+		}
+	}
+	_, err := Create(s.state, s.env("alice"), CreateRequest{User: "alice", Roles: []string{"engineer"}, StartsAt: at.Add(8 * 24 * time.Hour)})
+	then(t, nil, err, nil, "invalid: from now at most")
+	_, err = Create(s.state, s.env("alice"), CreateRequest{User: "alice", Roles: []string{"engineer"}, StartsAt: at})
+	then(t, nil, err, nil, "invalid: is over")
+}
+
+// An account stands for all AWS roles of it that the roles give.
+func TestAccountAccess(t *testing.T) {
+	s := company(t)
+	got := s.when(Create(s.state, s.env("alice"), CreateRequest{User: "alice", Resources: []string{"arn:aws:iam::123456789012:root", "123456789012"}}))
+	q := got[0].(*events.RequestCreated)
+	if len(q.Resources) != 1 || q.Resources[0] != "123456789012" || q.Roles[0] != "engineer" {
+		t.Fatalf("%+v", q)
+	}
+	s.when(Decide(s.state, s.env("bob"), SubmitReview{RequestID: q.RequestID, Reviewer: "bob", Verdict: approves}))
+	if _, err := Start(s.state, s.env("alice"), StartSession{User: "alice", App: "prod", AWSRole: adminARN, NotAfter: at.Add(time.Hour)}); err != nil {
+		t.Error(err)
+	}
+}
