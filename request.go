@@ -1,8 +1,8 @@
 package main
 
 import (
-	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -31,41 +31,22 @@ func (c *cli) withBroker(do func(cmd *cobra.Command, b *client.Client, args []st
 func (c *cli) request() *cobra.Command {
 	cmd := &cobra.Command{Use: "request", Short: "Access requests: ask, look, review"}
 
-	var in api.CreateRequest
-	create := &cobra.Command{
-		Use: "create --roles R[,R] | --resource ARN… --reason T", Short: "Ask for roles, or for AWS roles one by one", Args: cobra.NoArgs,
-		RunE: c.withBroker(func(cmd *cobra.Command, b *client.Client, _ []string) error {
-			if len(in.Roles) == 0 && len(in.Resources) == 0 {
-				return usageError{errors.New("what to ask for? give --roles or --resource")}
-			}
-			r, err := b.CreateRequest(cmd.Context(), in)
-			if err != nil {
-				return err
-			}
-			return c.printRequest(&r)
-		}),
-	}
-	f := create.Flags()
-	f.StringSliceVar(&in.Roles, "roles", nil, "roles to ask for")
-	f.StringArrayVar(&in.Resources, "resource", nil, "AWS role ARN to ask for")
-	f.StringVar(&in.Reason, "reason", "", "why, for those who decide")
-	f.StringVar(&in.TTL, "ttl", "", "how long the access lasts once approved, such as 2h")
-
 	ls := &cobra.Command{
 		Use: "ls", Short: "Requests that are yours or that you may review", Args: cobra.NoArgs,
-		RunE: c.withBroker(func(cmd *cobra.Command, b *client.Client, _ []string) error {
-			rs, err := b.Requests(cmd.Context(), "")
-			if err != nil {
-				return err
-			}
-			return c.print(rs, func(w *tabwriter.Writer) {
-				fmt.Fprintln(w, "ID\tUSER\tASKS FOR\tSTATE\tCREATED\tREASON")
-				for _, r := range rs {
-					fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", r.ID, r.User, asks(&r), r.State, r.CreatedAt.Local().Format(time.DateTime), oneLine(r.Reason))
-				}
-			})
-		}),
 	}
+	state := ls.Flags().String("state", "", "pending, approved, denied, expired, dropped or revoked")
+	ls.RunE = c.withBroker(func(cmd *cobra.Command, b *client.Client, _ []string) error {
+		rs, err := b.Requests(cmd.Context(), *state)
+		if err != nil {
+			return err
+		}
+		return c.print(rs, func(w *tabwriter.Writer) {
+			fmt.Fprintln(w, "ID\tUSER\tASKS FOR\tSTATE\tCREATED\tREASON")
+			for _, r := range rs {
+				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", r.ID, r.User, asks(&r), stateOf(&r), r.CreatedAt.Local().Format(time.DateTime), oneLine(r.Reason))
+			}
+		})
+	})
 	show := &cobra.Command{
 		Use: "show ID", Short: "One request", Args: cobra.ExactArgs(1),
 		RunE: c.withBroker(func(cmd *cobra.Command, b *client.Client, args []string) error {
@@ -80,6 +61,7 @@ func (c *cli) request() *cobra.Command {
 	var reason, list, ttl string
 	review := &cobra.Command{
 		Use: "review --approve|--deny|--promote LIST [--reason T] ID", Short: "Approve or deny a request, or make its asker a member of an access list", Args: cobra.ExactArgs(1),
+		Long: "Approve or deny a request, or make its asker a member of an access list. Until a request is decided, a reviewer may change their mind.",
 		RunE: c.withBroker(func(cmd *cobra.Command, b *client.Client, args []string) error {
 			if list != "" {
 				r, err := b.Promote(cmd.Context(), args[0], api.PromoteRequest{AccessList: list, TTL: ttl, Reason: reason})
@@ -116,37 +98,117 @@ func (c *cli) request() *cobra.Command {
 			return nil
 		}),
 	}
-	cmd.AddCommand(create, ls, show, review, drop)
+	var why string
+	revoke := &cobra.Command{
+		Use: "revoke [--reason T] ID", Short: "Take granted access back, which ends its sessions (a reviewer)", Args: cobra.ExactArgs(1),
+		RunE: c.withBroker(func(cmd *cobra.Command, b *client.Client, args []string) error {
+			r, err := b.RevokeRequest(cmd.Context(), args[0], api.RevokeRequest{Reason: why})
+			if err != nil {
+				return err
+			}
+			return c.printRequest(&r)
+		}),
+	}
+	revoke.Flags().StringVar(&why, "reason", "", "why")
+	cmd.AddCommand(c.requestCreate(), ls, show, review, drop, revoke)
 	return cmd
 }
 
+// stateOf is a request's state for people.
+func stateOf(r *api.Request) string {
+	switch {
+	case r.ReviewOwed:
+		return r.State + " (review owed)"
+	case r.State == "approved" && r.AccessExpiresAt != nil && !r.AccessExpiresAt.After(time.Now()):
+		return "approved (over)"
+	}
+	return r.State
+}
+
 func asks(r *api.Request) string {
+	if r.Call != nil {
+		return oneLine(fmt.Sprintf("call %s on %s", orDash(r.Call.Action), orDash(strings.Join(r.Call.Resources, ", "))))
+	}
 	return oneLine(strings.Join(append(append([]string{}, r.Roles...), r.Resources...), ", "))
 }
 
 func (c *cli) printRequest(r *api.Request) error {
-	return c.print(r, func(w *tabwriter.Writer) {
-		fmt.Fprintf(w, "Request:\t%s\n", r.ID)
-		fmt.Fprintf(w, "User:\t%s\n", r.User)
-		fmt.Fprintf(w, "Asks for:\t%s\n", asks(r))
+	return c.print(r, func(w *tabwriter.Writer) { writeRequest(w, r) })
+}
+
+func writeRequest(w *tabwriter.Writer, r *api.Request) {
+	fmt.Fprintf(w, "Request:\t%s\n", orDash(r.ID))
+	fmt.Fprintf(w, "User:\t%s\n", r.User)
+	fmt.Fprintf(w, "Asks for:\t%s\n", asks(r))
+	if r.Call != nil {
+		writeCall(w, r.Call)
+	} else {
 		fmt.Fprintf(w, "Reason:\t%s\n", orDash(oneLine(r.Reason)))
-		fmt.Fprintf(w, "State:\t%s\n", r.State)
-		for _, v := range r.Reviews {
-			fmt.Fprintf(w, "Review:\t%s by %s %s\n", v.Verdict, v.Reviewer, oneLine(v.Reason))
+	}
+	fmt.Fprintf(w, "State:\t%s\n", stateOf(r))
+	switch {
+	case r.BreakGlass:
+		fmt.Fprintf(w, "Approved:\tby nobody: the glass was broken\n")
+	case r.ApprovedByRule != "":
+		fmt.Fprintf(w, "Approved:\tby the rule %s\n", oneLine(r.ApprovedByRule))
+	}
+	if r.DroppedBy != "" && r.DroppedBy != r.User {
+		fmt.Fprintf(w, "Ended by:\t%s %s\n", r.DroppedBy, oneLine(r.DropReason))
+	}
+	for _, v := range r.Reviews {
+		fmt.Fprintf(w, "Review:\t%s by %s %s\n", v.Verdict, v.Reviewer, oneLine(v.Reason))
+	}
+	if r.StartsAt != nil {
+		fmt.Fprintf(w, "Begins:\t%s\n", r.StartsAt.Local().Format(time.DateTime))
+	}
+	if r.State == "approved" && r.AccessExpiresAt != nil {
+		fmt.Fprintf(w, "Access until:\t%s\n", until(*r.AccessExpiresAt))
+	}
+	if r.State != "pending" && !r.ReviewOwed {
+		return
+	}
+	for i, t := range r.Thresholds {
+		fmt.Fprintf(w, "Decided by:\t%s\n", threshold(r, i, t))
+	}
+	if len(r.SuggestedReviewers) > 0 {
+		fmt.Fprintf(w, "Ask:\t%s\n", oneLine(strings.Join(r.SuggestedReviewers, ", ")))
+	}
+	if r.State == "pending" {
+		fmt.Fprintf(w, "Decide by:\t%s\n", until(r.ExpiresAt))
+	}
+	if r.ID != "" {
+		fmt.Fprintf(w, "Next:\tpostern request review --approve %s (a reviewer)\n", r.ID)
+	}
+}
+
+// threshold says how many reviews decide.
+func threshold(r *api.Request, i int, t api.Threshold) string {
+	s := fmt.Sprintf("%d to approve, %d to deny", t.Approve, t.Deny)
+	if t.Name != "" {
+		s = oneLine(t.Name) + ": " + s
+	}
+	if t.Filter != "" {
+		s += ", of those with " + oneLine(t.Filter)
+	}
+	for n, set := range r.ThresholdSets {
+		if slices.Contains(set, i) {
+			s += fmt.Sprintf(" (set %d of %d)", n+1, len(r.ThresholdSets))
 		}
-		switch r.State {
-		case "pending":
-			fmt.Fprintf(w, "Decide by:\t%s\n", until(r.ExpiresAt))
-			if len(r.SuggestedReviewers) > 0 {
-				fmt.Fprintf(w, "Ask:\t%s\n", strings.Join(r.SuggestedReviewers, ", "))
-			}
-			fmt.Fprintf(w, "Next:\tpostern request review --approve %s (a reviewer)\n", r.ID)
-		case "approved":
-			if r.AccessExpiresAt != nil {
-				fmt.Fprintf(w, "Access until:\t%s\n", until(*r.AccessExpiresAt))
-			}
+	}
+	return s
+}
+
+func writeCall(w *tabwriter.Writer, call *api.HeldCall) {
+	for _, line := range [][2]string{
+		{"Operation", strings.Trim(call.Service+" "+call.Operation, " ")}, {"Action", call.Action},
+		{"Resources", strings.Join(call.Resources, ", ")}, {"Account", call.Account}, {"Region", call.Region},
+		{"AWS role", call.AWSRoleARN}, {"Request line", call.Method + " https://" + call.Host + call.Path},
+		{"Parameters", call.Parameters}, {"Wanted by", "role " + strings.Join(call.Roles, ", ")}, {"Digest", call.Digest},
+	} {
+		if line[1] != "" {
+			fmt.Fprintf(w, "%s:\t%s\n", line[0], oneLine(line[1]))
 		}
-	})
+	}
 }
 
 // oneLine keeps text that somebody else wrote from forging lines or moving the

@@ -280,6 +280,9 @@ func (c *cli) status() *cobra.Command {
 				for _, l := range s.ReviewsDue {
 					fmt.Fprintf(w, "Review:\taccess list %s: %s; by an owner: postern lists review %s\n", l.Name, listState(&l), l.Name)
 				}
+				for _, r := range s.ReviewsOwed {
+					fmt.Fprintf(w, "Review owed:\t%s broke the glass for %s (%s): postern request review --approve|--deny %s\n", r.User, asks(&r), oneLine(r.Reason), r.ID)
+				}
 				fmt.Fprintf(w, "Valid until:\t%s\n", until(s.ExpiresAt))
 				sessions, _ := p.sessions()
 				for _, x := range sessions {

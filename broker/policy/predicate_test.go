@@ -51,7 +51,7 @@ func TestPredicate(t *testing.T) {
 		`reviewer.roles == "lead"`:            "want a condition",
 		`system("rm")`:                        "want equals",
 		`equals(!equals("a","a"), "a")`:       "not conditions",
-		`contains(reviewer.roles, "a") + 1`:   "want a condition",
+		`contains(reviewer.roles, "a") + 1`:   "not a text",
 		`-contains(reviewer.roles, "a")`:      "- is not known",
 		`regexp.match("a", request.reason)`:   "in quotes",
 		`regexp.match("a", "^($")`:            "regular expression",

@@ -56,7 +56,6 @@ func TestTeleportRoles(t *testing.T) {
 		"spec.allow.windows_desktop_logins:", "spec.deny.logins:",
 		"spec.allow.rules[0].resources: event has no meaning", "spec.allow.rules[1].where: conditions cannot be evaluated yet: this rule allows nothing",
 		"readnosecrets has no meaning", "spec.options.request_access:", "spec.allow.request.annotations:", "spec.allow.request.claims_to_roles:",
-
 		"spec.allow.review_requests.where: postern has no request.system_annotations",
 	} {
 		if !strings.Contains(all, w) {
