@@ -4,7 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"go/ast"
-	"go/parser"
+	goparser "go/parser"
 	"go/token"
 	"slices"
 	"strconv"
@@ -65,7 +65,7 @@ func ParsePredicate(s string, vars Vocabulary) (Predicate, error) {
 	if len(s) > maxPredicate {
 		return Predicate{}, fmt.Errorf("longer than %d bytes", maxPredicate)
 	}
-	tree, err := parser.ParseExpr(s)
+	tree, err := goparser.ParseExpr(s)
 	if err != nil {
 		return Predicate{}, fmt.Errorf("not an expression: %w", err)
 	}
@@ -182,7 +182,7 @@ func (v Vocabulary) call(n *ast.CallExpr, depth int) (expression, error) {
 		return expression{}, fault(n, "regexp.match takes its pattern in quotes")
 	}
 	p, err := ParsePattern(*b.literal)
-	if err == nil && p.templated {
+	if err == nil && p.template != nil {
 		err = errors.New("a pattern holds no template here")
 	}
 	return expression{test: func(f Facts) bool {
