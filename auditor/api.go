@@ -81,6 +81,10 @@ func (a *Auditor) serve(ctx context.Context) error {
 		}
 		return a.sql.Run(r.Context(), q.Query)
 	})
+	question("GET /v1/audit/log", a.logStatus)
+	question("GET /v1/audit/checks", a.ledgerChecks)
+	mux.Handle("GET /v1/audit/leaves", a.readersOnly(http.HandlerFunc(a.leaves)))
+	mux.Handle("GET /v1/log/{stream}/{path...}", a.readersOnly(http.HandlerFunc(a.tiles)))
 	mux.Handle("GET /v1/audit/events", a.readersOnly(http.HandlerFunc(a.tail)))
 	mux.Handle("POST /v1/audit/ingest", a.readersOnly(http.HandlerFunc(a.ingest)))
 
@@ -161,7 +165,7 @@ func (a *Auditor) reply(w http.ResponseWriter, v any, err error) {
 		writeError(w, http.StatusUnprocessableEntity, Problem{Error: sql.Message, Code: sql.Code, Line: sql.Line, Column: sql.Column})
 	case errors.Is(err, query.ErrNotFound):
 		writeError(w, http.StatusNotFound, Problem{Error: err.Error()})
-	case errors.Is(err, errNoReader), errors.Is(err, query.ErrNotReadOnly):
+	case errors.Is(err, errNoReader), errors.Is(err, errNoLog), errors.Is(err, query.ErrNotReadOnly):
 		writeError(w, http.StatusNotImplemented, Problem{Error: err.Error()})
 	default:
 		a.c.Log.Error().Err(err).Msg("question failed")

@@ -30,8 +30,10 @@ type Config struct {
 	ReaderDSN string
 	// Cluster makes tables ON CLUSTER; empty means a single node.
 	Cluster string
-	// DataDir remembers which CloudTrail files were taken in.
+	// DataDir remembers which CloudTrail files were taken in and holds the
+	// transparency logs with their key; without it there are none.
 	DataDir string
+	Notary  NotaryConfig
 	// TrailDirs are directories where CloudTrail log files turn up.
 	TrailDirs []string
 	// Listen is the address of the HTTPS API; empty means no API.
@@ -59,6 +61,7 @@ type Auditor struct {
 	sql      *query.SQL // nil without a reader
 	ingester *cloudtrail.Ingester
 	judge    *judge
+	notary   *notary // nil without a data directory
 
 	floors   map[string]*atomic.Uint64
 	listener net.Listener
@@ -96,6 +99,11 @@ func New(c Config) (*Auditor, error) {
 		a.floors[stream] = &atomic.Uint64{}
 	}
 	a.judge = newJudge(a)
+	if c.DataDir != "" {
+		if a.notary, err = newNotary(a); err != nil {
+			return nil, fmt.Errorf("auditor: %w", err)
+		}
+	}
 	if c.Listen != "" {
 		if a.listener, err = net.Listen("tcp", c.Listen); err != nil {
 			return nil, fmt.Errorf("auditor: %w", err)
@@ -139,6 +147,12 @@ func (a *Auditor) Run(ctx context.Context) error {
 		part(stream, func(ctx context.Context) error { return a.sink(ctx, stream) })
 	}
 	part("judge", a.judge.run)
+	if a.notary != nil {
+		for _, stream := range events.Streams() {
+			part("log of "+stream, func(ctx context.Context) error { return a.notary.keep(ctx, stream) })
+		}
+		part("log", a.notary.publish)
+	}
 	if len(a.c.TrailDirs) > 0 {
 		part("watcher", cloudtrail.NewWatcher(a.ingester, a.c.TrailDirs, a.c.DataDir).Run)
 	}

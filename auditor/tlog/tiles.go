@@ -229,6 +229,15 @@ func treeOf(ctx context.Context, t Tiles, size uint64) (*compact.Range, error) {
 	return f.NewRange(0, size, nodes)
 }
 
+// TileError says what is wrong with a tile.
+type TileError struct {
+	Path string
+	Err  error
+}
+
+func (e *TileError) Error() string { return e.Path + ": " + e.Err.Error() }
+func (e *TileError) Unwrap() error { return e.Err }
+
 // tileCheck compares the log's tiles with the hashes that the leaves make.
 type tileCheck struct {
 	tiles  Tiles
@@ -263,7 +272,7 @@ func (c *tileCheck) compare(ctx context.Context, level uint64) {
 		err = errors.New("does not hold the hashes of the leaves below it")
 	}
 	if err != nil {
-		c.wrong = append(c.wrong, fmt.Errorf("%s: %w", layout.TilePath(level, l.index, p), err))
+		c.wrong = append(c.wrong, &TileError{layout.TilePath(level, l.index, p), err})
 	}
 	l.hashes = l.hashes[:0]
 }

@@ -34,11 +34,17 @@ const readAhead = 1000
 // An event that can't be decoded comes as an Entry with Raw and an error; the
 // loop may go on. Any other error comes with Seq 0 and ends the loop.
 func (j *Journal) Replay(ctx context.Context, stream string, filters ...string) iter.Seq2[Entry, error] {
+	return j.ReplayAfter(ctx, stream, 0, filters...)
+}
+
+// ReplayAfter is Replay of what has a sequence above after.
+func (j *Journal) ReplayAfter(ctx context.Context, stream string, after uint64, filters ...string) iter.Seq2[Entry, error] {
 	return func(yield func(Entry, error) bool) {
 		fail := func(err error) { yield(Entry{}, fmt.Errorf("replay %s: %w", stream, err)) }
 		consumer, err := j.js.CreateConsumer(ctx, stream, jetstream.ConsumerConfig{
 			FilterSubjects:    filters,
-			DeliverPolicy:     jetstream.DeliverAllPolicy,
+			DeliverPolicy:     jetstream.DeliverByStartSequencePolicy,
+			OptStartSeq:       after + 1,
 			AckPolicy:         jetstream.AckNonePolicy,
 			MemoryStorage:     true,
 			InactiveThreshold: time.Minute,

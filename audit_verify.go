@@ -1,0 +1,188 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/posternhq/postern/auditor/client"
+	"github.com/posternhq/postern/auditor/evidence"
+	"github.com/posternhq/postern/auditor/tlog"
+	"github.com/posternhq/postern/events"
+)
+
+// exitTampered is the exit code of `audit verify` when something is wrong with
+// the record itself.
+const exitTampered exitCode = 3
+
+// verified is what `postern audit verify` reports.
+type verified struct {
+	*evidence.Report
+	// KeyFrom is "given", "remembered" (of an earlier run) or "auditor": taken on
+	// trust.
+	KeyFrom string `json:"key_from"`
+}
+
+func (c *cli) auditVerify() *cobra.Command {
+	var in verifyInput
+	var printSQL bool
+	cmd := &cobra.Command{
+		Use: "verify", Short: "Whether anybody tampered with the record", Args: cobra.NoArgs,
+		Long: "Whether anybody tampered with the record: streams, ClickHouse and the\n" +
+			"transparency logs are compared, event by event, and the logs with every\n" +
+			"checkpoint that was published, that --witness names, or that an earlier run\n" +
+			"saw. Exit codes: 0 all is whole, 3 something is changed, missing, doubled or\n" +
+			"forged (the first bad sequence is named), 1 it could not be found out.",
+	}
+	online := c.withAuditor(func(cmd *cobra.Command, a *client.Client, _ []string) error {
+		return c.verify(cmd.Context(), a, in)
+	})
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if printSQL {
+			return c.printChecks()
+		}
+		return online(cmd, args)
+	}
+	f := cmd.Flags()
+	f.StringVar(&in.since, "since", "", "only what was stored since a time, or an age such as 7d")
+	f.StringVar(&in.key, "key", "", "the key that signs the logs, or a file with it; else that of an earlier run, else the auditor's own word")
+	f.StringArrayVar(&in.witnesses, "witness", nil, "file or directory with checkpoints that were kept elsewhere; may be repeated")
+	f.BoolVar(&printSQL, "sql", false, "print the checks that need nothing but SQL")
+	return cmd
+}
+
+type verifyInput struct {
+	since, key string
+	witnesses  []string
+}
+
+// settleTime is long for what stores within a second.
+const settleTime = 30 * time.Second
+
+func (c *cli) verify(ctx context.Context, a *client.Client, in verifyInput) error {
+	p, err := c.profile()
+	if err != nil {
+		return err
+	}
+	status, err := a.LogStatus(ctx, "")
+	if err != nil {
+		return err
+	}
+	memory := filepath.Join(p.dir, "log")
+	key, from, err := logKey(in.key, memory, status.Key)
+	if err != nil {
+		return err
+	}
+	v := client.VerifyInput{Key: key, Since: in.since, Settle: settleTime}
+	for _, path := range in.witnesses {
+		kept, err := key.Kept(path, events.Streams())
+		if err != nil {
+			return err
+		}
+		v.Known = append(v.Known, kept...)
+	}
+	if kept, err := key.Kept(filepath.Join(memory, "checkpoints"), events.Streams()); err == nil {
+		v.Known = append(v.Known, kept...)
+	}
+	if isTerminal(c.stderr) {
+		v.Tick = c.progress
+	}
+	report, err := a.Verify(ctx, v)
+	if v.Tick != nil {
+		fmt.Fprint(c.stderr, "\r\033[K")
+	}
+	if err != nil {
+		return err
+	}
+	out := &verified{report, from}
+	if err := c.print(out, func(w *tabwriter.Writer) { printVerified(w, out) }); err != nil {
+		return err
+	}
+	if !out.OK {
+		return exitTampered
+	}
+	return remember(memory, out)
+}
+
+// logKey finds the key to verify with.
+func logKey(given, memory string, said tlog.PublicKey) (key tlog.PublicKey, from string, err error) {
+	switch b, err := os.ReadFile(filepath.Join(memory, "key")); {
+	case given != "":
+		from, key = "given", tlog.PublicKey(given)
+		if b, err := os.ReadFile(given); err == nil {
+			key = tlog.PublicKey(strings.TrimSpace(string(b)))
+		}
+	case err == nil:
+		from, key = "remembered", tlog.PublicKey(strings.TrimSpace(string(b)))
+	case errors.Is(err, fs.ErrNotExist):
+		from, key = "auditor", said
+	default:
+		return "", "", err
+	}
+	return key, from, key.Check()
+}
+
+// remember keeps the key and the checkpoints of a run that found nothing wrong.
+func remember(memory string, v *verified) error {
+	for _, r := range v.Streams {
+		if err := writePrivateBytes(filepath.Join(memory, "checkpoints", r.Stream), r.Checkpoint.Note); err != nil {
+			return err
+		}
+	}
+	return writePrivateBytes(filepath.Join(memory, "key"), []byte(v.Key+"\n"))
+}
+
+// progress tells how far the comparison of a stream is.
+func (c *cli) progress(s evidence.Status, seq uint64) {
+	const every = 10_000
+	if seq%every == 0 {
+		fmt.Fprintf(c.stderr, "\r\033[K%s: %d of %d", s.Stream, seq-s.Before, s.Last-s.Before)
+	}
+}
+
+func printVerified(w *tabwriter.Writer, v *verified) {
+	from := map[string]string{"given": "as given", "remembered": "as an earlier run had it", "auditor": "on the auditor's own word: compare it with what its operators published"}[v.KeyFrom]
+	fmt.Fprintf(w, "key\t%s\n\t(%s)\n\n", v.Key, from)
+	fmt.Fprintln(w, "STREAM\tEVENTS\tLOG SIZE\tLOG ROOT\tOLDER CHECKPOINTS\tFAULTS")
+	for _, r := range v.Streams {
+		fmt.Fprintf(w, "%s\t%d\t%d\t%s\t%d\t%d\n", r.Stream, r.To+1-r.From, r.Size, orDash(r.Root), r.Earlier, len(r.Faults))
+	}
+	faults := v.Faults()
+	if len(faults) == 0 {
+		fmt.Fprintln(w, "\nwhole: stream, ClickHouse and log agree on every event")
+		return
+	}
+	fmt.Fprintf(w, "\nNOT WHOLE; the first bad sequence is %d of %s\n", faults[0].First, faults[0].Stream)
+	const most = 100
+	for i, f := range faults {
+		if i == most {
+			fmt.Fprintf(w, "… and %d more\n", len(faults)-most)
+			break
+		}
+		fmt.Fprintln(w, f)
+	}
+}
+
+// printChecks prints the checks of the ledger as they can be pasted into
+// `audit sql`.
+func (c *cli) printChecks() error {
+	checks, err := evidence.Checks()
+	if err != nil {
+		return err
+	}
+	for _, check := range checks {
+		sql := strings.ReplaceAll(check.SQL, "{since:DateTime64(9, 'UTC')}", "toDateTime64('1970-01-01 00:00:00', 9, 'UTC')")
+		if _, err := fmt.Fprintf(c.stdout, "%s;\n\n", strings.TrimSpace(sql)); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,12 @@
+-- Sequences of a stream that the ledger lacks.
+SELECT stream, seq + 1 AS first_sequence, toUInt64(following - 1) AS last_sequence, 'missing' AS kind, '' AS detail
+FROM
+(
+    SELECT stream, seq,
+        leadInFrame(seq, 1, seq + 1) OVER (PARTITION BY stream ORDER BY seq ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING) AS following
+    FROM events
+    WHERE stored_at >= {since:DateTime64(9, 'UTC')}
+)
+WHERE following > seq + 1
+ORDER BY stream, first_sequence
+LIMIT 1000

@@ -1,0 +1,288 @@
+package auditor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/posternhq/postern/auditor/tlog"
+	"github.com/posternhq/postern/events"
+	"github.com/posternhq/postern/events/journal"
+)
+
+// NotaryConfig says how the transparency logs in the data directory are kept.
+type NotaryConfig struct {
+	// Name of the logs, such as "example.com/postern"; empty derives one from
+	// their key. It can't change.
+	Name string
+	// PublishEvery is how often checkpoints become an event and go to the
+	// keepers; 0 means 10 s.
+	PublishEvery time.Duration
+	// Witnesses sign checkpoints by https://c2sp.org/tlog-witness.
+	Witnesses []tlog.Witness
+	// Dirs are directories on somebody else's disk, and Repos Git repositories,
+	// that get a copy of every published checkpoint.
+	Dirs, Repos []string
+}
+
+// notary writes every stream into its transparency log. It has consumers of its
+// own, so that a slow log holds no row up.
+type notary struct {
+	a    *Auditor
+	key  *tlog.Key
+	dir  string
+	logs map[string]*streamLog
+	// fresh: something is in the logs that is worth publishing.
+	fresh   atomic.Bool
+	keepers []tlog.Keeper
+}
+
+// streamLog is what is known of the log of a stream.
+type streamLog struct {
+	size atomic.Uint64
+
+	mu     sync.Mutex
+	broken error // why nothing is logged any more
+}
+
+func (l *streamLog) problem() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.broken
+}
+
+func newNotary(a *Auditor) (*notary, error) {
+	c := &a.c.Notary
+	if c.PublishEvery == 0 {
+		c.PublishEvery = 10 * time.Second
+	}
+	n := &notary{a: a, dir: filepath.Join(a.c.DataDir, "log"), logs: map[string]*streamLog{}}
+	for _, stream := range events.Streams() {
+		n.logs[stream] = &streamLog{}
+	}
+	for _, dir := range c.Dirs {
+		n.keepers = append(n.keepers, tlog.KeepDir(dir))
+	}
+	for _, dir := range c.Repos {
+		n.keepers = append(n.keepers, tlog.KeepGit(dir))
+	}
+	var err error
+	n.key, err = tlog.LoadKey(filepath.Join(n.dir, "key"), c.Name)
+	return n, err
+}
+
+// errDisputed says that a stream is not the one that was logged. Trying again
+// can't help, and going on would hide it.
+var errDisputed = errors.New("the stream is not what was logged: run `postern audit verify`")
+
+// keep logs one stream, from where its log ends.
+func (n *notary) keep(ctx context.Context, stream string) error {
+	l := n.logs[stream]
+	for pause := 100 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
+		err := n.keepOnce(ctx, stream)
+		if ctx.Err() != nil {
+			return nil
+		}
+		log := n.a.c.Log.With().Str("stream", stream).Logger()
+		if errors.Is(err, errDisputed) || errors.Is(err, tlog.ErrOrder) {
+			l.mu.Lock()
+			l.broken = err
+			l.mu.Unlock()
+			log.Error().Err(err).Msg("transparency log stopped")
+			return nil
+		}
+		log.Warn().Err(err).Msg("transparency log stopped; opening it again")
+		if !sleep(ctx, pause) {
+			return nil
+		}
+	}
+}
+
+func (n *notary) keepOnce(ctx context.Context, stream string) error {
+	// What was handed to the log is waited for, so the log ends after its reader.
+	open, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer end()
+	log, err := tlog.Open(open, tlog.Config{Dir: n.tiles(stream), Stream: stream, Key: n.key, Witnesses: n.a.c.Notary.Witnesses})
+	if err != nil {
+		return err
+	}
+	if err := n.recognize(ctx, log, stream); err != nil {
+		return err
+	}
+	l := n.logs[stream]
+	l.size.Store(log.Size())
+	n.fresh.Store(true)
+	var fatal error
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	err = n.a.c.Journal.Batches(ctx, journal.BatchConfig{
+		Stream: stream, Durable: notaryNameStart + stream, After: log.Size(), MaxEntries: tlog.MaxBatch, MaxWait: batchWait,
+	}, func(ctx context.Context, entries []journal.Entry) error {
+		leaves := make([]tlog.Leaf, len(entries))
+		worth := false
+		for i := range entries {
+			leaves[i] = leafOf(&entries[i])
+			if _, ours := entries[i].Data.(*events.LogCheckpointed); !ours {
+				worth = true
+			}
+		}
+		if leaves[0].Seq != log.Size()+1 {
+			fatal = fmt.Errorf("%w: it goes on with sequence %d after %d", errDisputed, leaves[0].Seq, log.Size())
+		} else if err := log.Append(ctx, leaves); err != nil {
+			fatal = err
+		}
+		if fatal != nil { // open it again, to see what it has
+			stop()
+			return fatal
+		}
+		l.size.Store(log.Size())
+		if worth {
+			n.fresh.Store(true)
+		}
+		return nil
+	})
+	if fatal != nil {
+		return fatal
+	}
+	return err
+}
+
+const (
+	notaryNameStart = "notary-"
+	// recognizeLeaves is how many of the last leaves are compared with the stream
+	// before more are added.
+	recognizeLeaves = 1000
+)
+
+// recognize compares the end of the log with the stream.
+func (n *notary) recognize(ctx context.Context, log *tlog.Log, stream string) error {
+	last, err := n.a.c.Journal.Last(ctx, stream)
+	if err != nil {
+		return err
+	}
+	if last < log.Size() {
+		return fmt.Errorf("%w: it ends at sequence %d, and %d are logged", errDisputed, last, log.Size())
+	}
+	next := log.Size() - min(log.Size(), recognizeLeaves) + 1
+	if next > log.Size() {
+		return nil
+	}
+	for e, err := range n.a.c.Journal.Follow(ctx, stream, next-1) {
+		if err != nil && e.Seq == 0 {
+			return err
+		}
+		leaf, err := log.Leaf(ctx, next)
+		if err != nil {
+			return err
+		}
+		if leafOf(&e) != leaf {
+			return fmt.Errorf("%w: sequence %d differs", errDisputed, next)
+		}
+		if next++; next > log.Size() {
+			return nil
+		}
+	}
+	return ctx.Err()
+}
+
+// leafOf is what the log says of an entry.
+func leafOf(e *journal.Entry) tlog.Leaf {
+	return tlog.Leaf{Stream: e.Stream, Seq: e.Seq, Hash: tlog.HashOf(e.Channel, e.StoredAt, e.Raw)}
+}
+
+// tiles is the directory of a stream's log.
+func (n *notary) tiles(stream string) string { return filepath.Join(n.dir, stream) }
+
+// files are a stream's log as it is served.
+func (n *notary) files(stream string) fs.FS { return os.DirFS(n.tiles(stream)) }
+
+// publish says on FINDINGS which key signs, and from time to time what it
+// signed, and hands that to the keepers.
+func (n *notary) publish(ctx context.Context) error {
+	public := n.key.Public()
+	log := n.a.c.Log
+	say := func(p events.Payload) bool {
+		e := events.Event{Meta: events.Meta{ID: journal.NewID(), CorrelationID: public.Name()}, Data: p}
+		for {
+			_, err := n.a.c.Journal.Append(ctx, e)
+			if err == nil || ctx.Err() != nil {
+				return err == nil
+			}
+			log.Warn().Err(err).Msg("checkpoints are not published; trying again")
+			if !sleep(ctx, time.Second) {
+				return false
+			}
+		}
+	}
+	if !say(&events.LogOpened{Log: public.Name(), Key: string(public)}) {
+		return nil
+	}
+	owed := make([]bool, len(n.keepers))
+	var newest []tlog.Checkpoint
+	for sleep(ctx, n.a.c.Notary.PublishEvery) {
+		if n.fresh.Load() {
+			cs, err := n.checkpoints(ctx)
+			switch {
+			case errors.Is(err, errBehind):
+			case err != nil:
+				log.Warn().Err(err).Msg("checkpoints can't be read")
+			default:
+				n.fresh.Store(false)
+				said := &events.LogCheckpointed{Log: public.Name()}
+				for _, c := range cs {
+					said.Checkpoints = append(said.Checkpoints, events.LogCheckpoint{Stream: c.Stream, Size: c.Size, Note: string(c.Note)})
+				}
+				if !say(said) {
+					return nil
+				}
+				newest = cs
+				for i := range owed {
+					owed[i] = true
+				}
+			}
+		}
+		for i, keep := range n.keepers {
+			if !owed[i] {
+				continue
+			}
+			if err := keep(ctx, newest); err != nil {
+				log.Warn().Err(err).Msg("a witness has not got the checkpoints; trying again")
+				continue
+			}
+			owed[i] = false
+		}
+	}
+	return nil
+}
+
+// errBehind: what was logged last is not signed yet.
+var errBehind = errors.New("checkpoints are behind")
+
+// checkpoints reads the newest of each log that has any leaves.
+func (n *notary) checkpoints(ctx context.Context) ([]tlog.Checkpoint, error) {
+	var out []tlog.Checkpoint
+	for _, stream := range events.Streams() {
+		size := n.logs[stream].size.Load()
+		if size == 0 {
+			continue
+		}
+		c, err := n.key.Public().Latest(ctx, stream, tlog.Files(n.tiles(stream)))
+		if errors.Is(err, fs.ErrNotExist) || err == nil && c.Size < size {
+			return nil, errBehind
+		}
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, c)
+	}
+	if len(out) == 0 {
+		return nil, errBehind
+	}
+	return out, nil
+}

@@ -1,0 +1,126 @@
+package tlog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+// Keeper keeps copies of checkpoints where the log's operators can't take them
+// back: a directory or a Git repository that others hold.
+type Keeper func(ctx context.Context, cs []Checkpoint) error
+
+// KeepDir keeps each checkpoint in a file of its own, DIR/STREAM/SIZE, which is
+// never written again.
+func KeepDir(dir string) Keeper {
+	return func(_ context.Context, cs []Checkpoint) error {
+		for _, c := range cs {
+			name := filepath.Join(dir, c.Stream, fmt.Sprintf("%020d", c.Size))
+			if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+				return fmt.Errorf("witness directory: %w", err)
+			}
+			if err := writeOnce(name, c.Note); err != nil {
+				return fmt.Errorf("witness directory: %w", err)
+			}
+		}
+		return nil
+	}
+}
+
+// writeOnce makes a file whole or not at all, and leaves one that is there.
+func writeOnce(name string, b []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(name), ".new-*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name())
+	_, err = f.Write(b)
+	if err := errors.Join(err, f.Chmod(0o644), f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	if err := os.Link(f.Name(), name); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return nil
+}
+
+// KeepGit commits the checkpoints to the Git repository in a directory, a file a
+// stream, and pushes them where the branch has an upstream.
+func KeepGit(dir string) Keeper {
+	git := func(ctx context.Context, args ...string) (string, error) {
+		cmd := exec.CommandContext(ctx, "git", append([]string{"-C", dir, "-c", "user.name=postern", "-c", "user.email=postern@localhost", "-c", "commit.gpgsign=false"}, args...)...)
+		cmd.Env = append(os.Environ(), "GIT_TERMINAL_PROMPT=0")
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			return "", fmt.Errorf("witness repository %s: git %s: %w: %s", dir, args[0], err, strings.TrimSpace(string(out)))
+		}
+		return string(out), nil
+	}
+	return func(ctx context.Context, cs []Checkpoint) error {
+		var names []string
+		subject := "checkpoints:"
+		for _, c := range cs {
+			if err := os.WriteFile(filepath.Join(dir, c.Stream), c.Note, 0o644); err != nil {
+				return fmt.Errorf("witness repository: %w", err)
+			}
+			names = append(names, c.Stream)
+			subject += fmt.Sprintf(" %s %d", c.Stream, c.Size)
+		}
+		if _, err := git(ctx, append([]string{"add", "--"}, names...)...); err != nil {
+			return err
+		}
+		staged, err := git(ctx, append([]string{"diff", "--cached", "--name-only", "--"}, names...)...)
+		if err != nil {
+			return err
+		}
+		if staged != "" {
+			if _, err := git(ctx, append([]string{"commit", "-q", "-m", subject, "--"}, names...)...); err != nil {
+				return err
+			}
+		}
+		if _, err := git(ctx, "rev-parse", "--abbrev-ref", "@{upstream}"); err != nil {
+			return nil // nowhere to push to
+		}
+		_, err = git(ctx, "push", "-q")
+		return err
+	}
+}
+
+// Kept reads the checkpoints of a key's logs in a file, or in the files below a
+// directory; what is none is passed over. A Git repository gives its newest.
+func (p PublicKey) Kept(path string, streams []string) ([]Checkpoint, error) {
+	var out []Checkpoint
+	err := filepath.WalkDir(path, func(file string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() {
+			if d.Name() == ".git" {
+				return fs.SkipDir
+			}
+			return nil
+		}
+		b, err := os.ReadFile(file)
+		if err != nil {
+			return err
+		}
+		for _, s := range streams {
+			if c, err := p.OpenCheckpoint(s, b); err == nil {
+				out = append(out, c)
+			}
+		}
+		return nil
+	})
+	if err == nil && len(out) == 0 {
+		err = fmt.Errorf("no checkpoint of %s in it", p.Name())
+	}
+	if err != nil {
+		return nil, fmt.Errorf("witness %s: %w", path, err)
+	}
+	return out, nil
+}
