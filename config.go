@@ -121,6 +121,29 @@ type AuditorConfig struct {
 	TrailDelay time.Duration `yaml:"trail_delay"`
 	// ReaderRoles may ask questions; default admin and auditor.
 	ReaderRoles []string `yaml:"reader_roles"`
+	// Log is how the transparency logs are kept (docs/evidence.md).
+	Log AuditLogConfig `yaml:"log"`
+}
+
+// AuditLogConfig is how the transparency logs in DataDir are kept.
+type AuditLogConfig struct {
+	// Name of the logs; default: from their key. It can't change.
+	Name string `yaml:"name"`
+	// PublishEvery is how often signed checkpoints become an event and go to the
+	// directories and repositories; default 10s.
+	PublishEvery time.Duration `yaml:"publish_every"`
+	// Witnesses sign checkpoints by c2sp.org/tlog-witness.
+	Witnesses []WitnessConfig `yaml:"witnesses"`
+	// WitnessDirs are directories, and WitnessRepos Git repositories, that get a
+	// copy of every published checkpoint.
+	WitnessDirs  []string `yaml:"witness_dirs"`
+	WitnessRepos []string `yaml:"witness_repos"`
+}
+
+// WitnessConfig is one witness.
+type WitnessConfig struct {
+	URL string `yaml:"url"`
+	Key string `yaml:"key"` // its verifier key, NAME+HASH+KEY
 }
 
 // readConfig reads a file; unknown keys and wrong values are errors that name
@@ -174,6 +197,8 @@ var typeName = strings.NewReplacer(
 	"not found in type main.ProxyConfig", "in proxy",
 	"not found in type main.AWSConfig", "in proxy.aws",
 	"not found in type main.AuditorConfig", "in auditor",
+	"not found in type main.AuditLogConfig", "in auditor.log",
+	"not found in type main.WitnessConfig", "in auditor.log.witnesses",
 	"not found in type main.TLSFiles", "in tls",
 	"!!seq", "a list", "!!map", "a mapping", "!!str", "text", "!!int", "a number", "!!bool", "true or false",
 	"into []string", "where a list of text belongs", "into string", "where text belongs",
@@ -249,6 +274,8 @@ func (c *Config) check() (key, problem string) {
 			return "auditor.listen", "must be HOST:PORT"
 		case c.Auditor.TrailDelay < 0:
 			return "auditor.trail_delay", "must not be negative"
+		case c.Auditor.Log.PublishEvery < 0:
+			return "auditor.log.publish_every", "must not be negative"
 		}
 	}
 	if c.Broker != nil && !addr(c.Broker.Listen) {

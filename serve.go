@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/posternhq/postern/auditor"
+	"github.com/posternhq/postern/auditor/tlog"
 	"github.com/posternhq/postern/broker"
 	"github.com/posternhq/postern/broker/sealed"
 	"github.com/posternhq/postern/deploy/embedded"
@@ -375,6 +376,7 @@ func (s *services) startAuditor(ctx context.Context) error {
 		return err
 	}
 	a := s.cfg.Auditor
+	tlog.LogTo(s.log)
 	cert, clients, err := s.serverTLS(a.TLS, a.Listen, a.PublicNames)
 	if err != nil {
 		return fmt.Errorf("auditor.tls: %w", err)
@@ -392,6 +394,7 @@ func (s *services) startAuditor(ctx context.Context) error {
 		TrailDirs:   a.CloudTrail,
 		TrailDelay:  a.TrailDelay,
 		ReaderRoles: a.ReaderRoles,
+		Notary:      notary(a.Log),
 		Log:         s.log.With().Str("service", "auditor").Logger(),
 	})
 	if err != nil {
@@ -402,6 +405,15 @@ func (s *services) startAuditor(ctx context.Context) error {
 	}
 	s.auditorAt.at(s.auditor.Addr())
 	return nil
+}
+
+// notary is the configuration of the transparency logs.
+func notary(c AuditLogConfig) auditor.NotaryConfig {
+	n := auditor.NotaryConfig{Name: c.Name, PublishEvery: c.PublishEvery, Dirs: c.WitnessDirs, Repos: c.WitnessRepos}
+	for _, w := range c.Witnesses {
+		n.Witnesses = append(n.Witnesses, tlog.Witness(w))
+	}
+	return n
 }
 
 // serverTLS returns a service's certificate and the CA of users' certificates:
