@@ -2,8 +2,6 @@ package proxy
 
 import (
 	"encoding/json"
-	"errors"
-	"io"
 	"log"
 	"net/http"
 	"strings"
@@ -12,22 +10,24 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/posternhq/postern/events"
-	"github.com/posternhq/postern/events/journal"
 	"github.com/posternhq/postern/proxy/grants"
-	"github.com/posternhq/postern/proxy/sts"
 )
 
 // internal serves the proxy's own endpoints.
 func (p *Proxy) internal(w http.ResponseWriter, r *http.Request, user string, unknown error) {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", p.health)
-	mux.HandleFunc("POST /v1/console", func(w http.ResponseWriter, r *http.Request) {
-		if unknown != nil {
-			problem(w, http.StatusUnauthorized, unknown.Error()+". Run: postern login")
-			return
-		}
-		p.console(w, r, user)
-	})
+	for path, serve := range map[string]func(http.ResponseWriter, *http.Request, string){
+		"POST /v1/console": p.console, "POST /v1/tokens": p.token, "POST /v1/credentials": p.export,
+	} {
+		mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
+			if unknown != nil {
+				problem(w, http.StatusUnauthorized, unknown.Error()+". Run: postern login")
+				return
+			}
+			serve(w, r, user)
+		})
+	}
 	mux.ServeHTTP(w, r)
 }
 
@@ -56,55 +56,31 @@ type consoleAnswer struct {
 // it, hand it out.
 func (p *Proxy) console(w http.ResponseWriter, r *http.Request, user string) {
 	var in consoleRequest
-	dec := json.NewDecoder(io.LimitReader(r.Body, 64<<10))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&in); err != nil {
-		problem(w, http.StatusBadRequest, "read request: "+err.Error())
+	if !read(w, r, &in) {
 		return
 	}
-	now := p.now()
-	watch, d := p.grants.Watch(in.SessionID, user, now, func(grants.Decision) {})
-	about := events.AWSRequest{
-		RequestID: journal.NewID(), ReceivedAt: now.UTC(), User: user, SessionID: in.SessionID,
-		Service: "signin", Operation: "GetSigninToken", Method: r.Method, Host: r.Host, Path: r.URL.Path,
-		ClientAddr: r.RemoteAddr, UserAgent: r.UserAgent(), Proxy: p.cfg.Name,
-	}
-	c := &call{p: p, about: about}
-	c.know(&d)
-	deny := func(cause, reason, rule, lock string, status int) {
-		p.recorder.later(c.event(&events.AWSRequestDenied{AWSRequest: c.about, Code: "AccessDenied", Cause: cause, Reason: reason, Rule: rule, LockID: lock}), true)
-		problem(w, status, reason)
-	}
-	if watch == nil {
-		status := http.StatusForbidden
-		if d.Cause() == grants.CauseStale {
-			status = http.StatusServiceUnavailable
-		}
-		deny(d.Cause(), d.Reason(), d.Rule(), d.LockID(), status)
+	c := p.ask(w, r, user, in.SessionID)
+	c.about.Service, c.about.Operation = "signin", "GetSigninToken"
+	stop, ok := c.open()
+	if !ok {
 		return
 	}
-	watch.Stop()
+	defer stop()
 	if role := narrowed(c.session); role != "" {
-		deny(grants.CauseRule, "role "+role+" narrows what this session may do, which the console cannot: use the AWS CLI through postern", "role "+role+" narrows", "", http.StatusForbidden)
+		c.deny(denial{cause: grants.CauseRule, rule: "role " + role + " narrows", reason: "role " + role + " narrows what this session may do, which the console cannot: use the AWS CLI through postern"})
 		return
 	}
-	link, err := p.holder.Console(r.Context(), c.session, c.cause, in.Destination)
+	link, err := p.holder.Console(c.ctx, c.session, c.cause, in.Destination)
 	if err != nil {
-		status := http.StatusForbidden
-		if e, ok := errors.AsType[*sts.Error](err); ok && e.Temporary {
-			status = http.StatusServiceUnavailable
-		}
-		c.recordFailure("credentials", "AccessDenied", err.Error())
-		problem(w, status, err.Error())
+		c.failCredentials(err)
 		return
 	}
 	s := c.session
-	if err := p.recorder.now(r.Context(), c.event(&events.AWSConsoleOpened{
+	if !c.recorded(&events.AWSConsoleOpened{
 		SessionID: s.SessionID, User: user, App: s.App, AWSRoleARN: s.AWSRoleARN, Account: s.Account,
 		RoleSessionName: s.RoleSessionName, AccessKeyID: link.AccessKeyID, Destination: link.Destination,
 		ExpiresAt: link.ExpiresAt.UTC(), ClientAddr: r.RemoteAddr, Proxy: p.cfg.Name,
-	})); err != nil {
-		problem(w, http.StatusServiceUnavailable, "the console link could not be recorded, so it is not handed out; try again: "+err.Error())
+	}) {
 		return
 	}
 	answer(w, http.StatusOK, consoleAnswer{

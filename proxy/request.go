@@ -55,6 +55,8 @@ type call struct {
 	role    string
 	dryRun  *events.DryRun
 	body    *body
+	// own: an endpoint of the proxy's own, whose errors are not AWS's.
+	own bool
 	// unverified: the signature is to be verified here, with the secret of issued.
 	unverified bool
 	issued     *issued
@@ -324,7 +326,10 @@ func (c *call) denyDecision(d *grants.Decision) {
 // deny answers the client and records why. The record is not waited for: a
 // denial that cannot be recorded still denies.
 func (c *call) deny(d denial) {
-	if d.code == "" {
+	switch {
+	case d.code == "" && c.own:
+		d.code = "AccessDenied"
+	case d.code == "":
 		d.code = awserr.AccessDenied(c.r)
 	}
 	if d.status == 0 {
@@ -337,13 +342,22 @@ func (c *call) deny(d denial) {
 	if d.next != "" {
 		msg += ". Run: " + d.next
 	}
-	awserr.Write(c.w, c.r, awserr.Error{Status: d.status, Code: d.code, Message: msg, RequestID: c.about.RequestID})
+	c.say(d.status, d.code, msg)
 }
 
 // fail answers the client and records what went wrong.
 func (c *call) fail(stage, code string, status int, reason string) {
 	c.recordFailure(stage, code, reason)
-	awserr.Write(c.w, c.r, awserr.Error{Status: status, Code: code, Message: "postern: " + reason, RequestID: c.about.RequestID})
+	c.say(status, code, "postern: "+reason)
+}
+
+// say writes an error as the client reads it.
+func (c *call) say(status int, code, msg string) {
+	if c.own {
+		problem(c.w, status, strings.TrimPrefix(msg, "postern: "))
+		return
+	}
+	awserr.Write(c.w, c.r, awserr.Error{Status: status, Code: code, Message: msg, RequestID: c.about.RequestID})
 }
 
 func (c *call) recordFailure(stage, code, reason string) {

@@ -63,7 +63,7 @@ func (h *Holder) Console(ctx context.Context, s *events.SessionStarted, cause, d
 	if err != nil {
 		return Console{}, err
 	}
-	if err := h.record(ctx, s, cause, creds, "console"); err != nil {
+	if err := h.record(ctx, h.issued(s, creds, "console"), cause); err != nil {
 		return Console{}, err
 	}
 	c := Console{Destination: dest, AccessKeyID: creds.AccessKeyID, ExpiresAt: creds.Expires}

@@ -182,7 +182,7 @@ func (h *Holder) fly(e *entry, s *events.SessionStarted, cause string) {
 		}
 		recorded := false
 		if err == nil {
-			if err = h.record(ctx, s, cause, creds, "proxy"); err == nil {
+			if err = h.record(ctx, h.issued(s, creds, "proxy"), cause); err == nil {
 				recorded = true
 			}
 		}
@@ -210,17 +210,19 @@ func patience(err error) time.Duration {
 	return failed
 }
 
+// issued is the event of an issue.
+func (h *Holder) issued(s *events.SessionStarted, c Credentials, use string) *events.AWSCredentialsIssued {
+	return &events.AWSCredentialsIssued{
+		AccessKeyID: c.AccessKeyID, SessionID: s.SessionID, User: s.User, App: s.App,
+		AWSRoleARN: s.AWSRoleARN, Account: s.Account, RoleSessionName: s.RoleSessionName,
+		SourceIdentity: s.SourceIdentity, AssumedRoleID: c.AssumedRoleID,
+		IssuedAt: h.cfg.Now().UTC(), ExpiresAt: c.Expires.UTC(), Use: use, Proxy: h.cfg.Proxy,
+	}
+}
+
 // record appends the event of an issue.
-func (h *Holder) record(ctx context.Context, s *events.SessionStarted, cause string, c Credentials, use string) error {
-	err := h.cfg.Record(ctx, events.Event{
-		Meta: events.Meta{CorrelationID: s.SessionID, CausationID: cause},
-		Data: &events.AWSCredentialsIssued{
-			AccessKeyID: c.AccessKeyID, SessionID: s.SessionID, User: s.User, App: s.App,
-			AWSRoleARN: s.AWSRoleARN, Account: s.Account, RoleSessionName: s.RoleSessionName,
-			SourceIdentity: s.SourceIdentity, AssumedRoleID: c.AssumedRoleID,
-			IssuedAt: h.cfg.Now().UTC(), ExpiresAt: c.Expires.UTC(), Use: use, Proxy: h.cfg.Proxy,
-		},
-	})
+func (h *Holder) record(ctx context.Context, e *events.AWSCredentialsIssued, cause string) error {
+	err := h.cfg.Record(ctx, events.Event{Meta: events.Meta{CorrelationID: e.SessionID, CausationID: cause}, Data: e})
 	if err != nil {
 		return &Error{Temporary: true, err: err, Reason: "the issue of credentials could not be recorded, so they are not used: " + err.Error()}
 	}

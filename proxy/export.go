@@ -1,0 +1,66 @@
+package proxy
+
+import (
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/posternhq/postern/events"
+	"github.com/posternhq/postern/proxy/grants"
+)
+
+type exportRequest struct {
+	SessionID string `json:"session_id"`
+}
+
+type exportAnswer struct {
+	AccessKeyID     string    `json:"access_key_id"`
+	SecretAccessKey string    `json:"secret_access_key"`
+	SessionToken    string    `json:"session_token"`
+	ExpiresAt       time.Time `json:"expires_at"`
+}
+
+// export hands out credentials of the session's role that work without postern:
+// new ones each time, whose access key id is in an event of their own. They last
+// as long as the session, or an hour where postern's own are temporary.
+func (p *Proxy) export(w http.ResponseWriter, r *http.Request, user string) {
+	var in exportRequest
+	if !read(w, r, &in) {
+		return
+	}
+	c := p.ask(w, r, user, in.SessionID)
+	c.about.Service, c.about.Operation, c.about.Action = "sts", "AssumeRole", "sts:AssumeRole"
+	stop, ok := c.open()
+	if !ok {
+		return
+	}
+	defer stop()
+	c.about.Resources = []string{c.session.AWSRoleARN}
+	if !c.mayHave(events.CredentialExport) {
+		c.denyReal(events.CredentialExport)
+		return
+	}
+	if c.rest() < shortest {
+		c.deny(denial{cause: "credentials", next: "postern apps login " + c.session.App, reason: fmt.Sprintf(
+			"session %s ends in %s, and AWS issues no credentials for less than 15 minutes", c.id, c.rest().Truncate(time.Second))})
+		return
+	}
+	if d := p.grants.Check(c.id, user, grants.Call{Action: c.about.Action, Resources: c.about.Resources}, p.now()); !d.Allowed {
+		c.denyDecision(&d)
+		return
+	}
+	creds, err := p.holder.Export(c.ctx, c.session, c.cause, r.RemoteAddr)
+	if err != nil {
+		c.failCredentials(err)
+		return
+	}
+	if c.ctx.Err() != nil {
+		c.cut()
+		return
+	}
+	s := c.session
+	p.issued.add(&issued{Credentials: creds.Credentials, secret: creds.SecretAccessKey, session: c.id, roleARN: s.AWSRoleARN, account: s.Account,
+		roleSessionName: s.RoleSessionName, sourceIdentity: s.SourceIdentity, expires: creds.Expires})
+	answer(w, http.StatusOK, exportAnswer{AccessKeyID: creds.AccessKeyID, SecretAccessKey: creds.SecretAccessKey,
+		SessionToken: creds.SessionToken, ExpiresAt: earlier(creds.Expires, s.ExpiresAt).UTC()})
+}
