@@ -59,6 +59,11 @@ func (c *call) forward(out *http.Request) {
 			return
 		}
 	}
+	if answer.StatusCode == http.StatusSwitchingProtocols {
+		unhook()
+		f.complete(f.switched())
+		return
+	}
 	err = f.relay(rc)
 	if !unhook() && err == nil {
 		err = context.Cause(c.ctx) // it was cut at its very end

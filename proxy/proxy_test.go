@@ -291,7 +291,7 @@ func TestDenials(t *testing.T) {
 		{"not signed", plain.SessionID, "GET", bucket, func(r *http.Request) { r.Header.Del("Authorization") }, 403, "AccessDenied", "signature", "is not signed"},
 		{"upgrade", plain.SessionID, "GET", bucket, func(r *http.Request) {
 			r.Header.Set("Connection", "upgrade")
-			r.Header.Set("Upgrade", "websocket")
+			r.Header.Set("Upgrade", "h2c")
 		}, 501, "NotImplemented", "unsupported", "WebSocket"},
 		{"no credentials", plain.SessionID, "GET", bucket, nil, 403, "AccessDenied", "failed", "AWS refused " + ststest.BaseARN},
 	} {

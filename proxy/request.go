@@ -212,8 +212,8 @@ func (c *call) parse() bool {
 			"access key %s is not of credentials that this proxy gave you, or it was restarted since: assume the role again, or leave out the profile and keys that are not postern's", c.auth.AccessKeyID)})
 	case c.id == "":
 		c.deny(denial{cause: grants.CauseNoSession, reason: "the request names no session", next: "postern apps login"})
-	case c.r.Header.Get("Upgrade") != "":
-		c.deny(denial{cause: "unsupported", code: "NotImplemented", status: http.StatusNotImplemented, reason: "postern does not carry WebSockets and other upgrades yet"})
+	case c.upgrades() && !c.upgradeable():
+		c.deny(denial{cause: "unsupported", code: "NotImplemented", status: http.StatusNotImplemented, reason: "of upgrades postern carries WebSockets over HTTP/1.1"})
 	default:
 		return true
 	}

@@ -7,6 +7,7 @@ import (
 	"net/textproto"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/posternhq/postern/proxy/awserr"
 	"github.com/posternhq/postern/proxy/sigv4"
@@ -19,7 +20,7 @@ func (c *call) sign(creds sigv4.Credentials) (*http.Request, error) {
 	out := (&http.Request{
 		Method: r.Method, Host: r.Host, RequestURI: r.RequestURI,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, // or Expect is not waited for
-		URL:    &url.URL{Scheme: "https", Host: c.host.Name},
+		URL:    &url.URL{Scheme: "https", Host: c.host.Addr()},
 		Header: endToEnd(r.Header), ContentLength: r.ContentLength, Trailer: r.Trailer,
 	}).WithContext(c.ctx)
 	if r.ContentLength != 0 {
@@ -27,10 +28,20 @@ func (c *call) sign(creds sigv4.Credentials) (*http.Request, error) {
 	} else if _, ok := r.Header["Content-Length"]; ok && r.Method != http.MethodGet && r.Method != http.MethodHead {
 		out.Body, out.TransferEncoding = http.NoBody, []string{"identity"} // net/http's way to send "Content-Length: 0" with any method
 	}
+	if c.upgrades() {
+		out.Header["Connection"], out.Header["Upgrade"] = []string{"Upgrade"}, r.Header["Upgrade"]
+	}
 	if _, ok := r.Header["User-Agent"]; !ok {
 		out.Header["User-Agent"] = nil // or net/http would send its own
 	}
-	signed, err := c.p.signer.Sign(out, creds, c.auth, c.hash, c.p.now())
+	var signed *sigv4.Authorization
+	var err error
+	if c.upgrades() && c.auth.Presigned {
+		// Services of WebSockets read the query only, as browsers can set no header.
+		signed, err = c.p.signer.Presign(out, creds, c.auth, c.hash, time.Minute, c.p.now())
+	} else {
+		signed, err = c.p.signer.Sign(out, creds, c.auth, c.hash, c.p.now())
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -30,6 +30,10 @@ func (h *Helper) newTransports() {
 		// the client does not upload. It always answers one or the other.
 		ExpectContinueTimeout: time.Minute,
 	}
+	h.duplex = h.upstream.Clone()
+	h.duplex.TLSClientConfig.NextProtos = nil
+	h.duplex.Protocols = new(http.Protocols)
+	h.duplex.Protocols.SetHTTP2(true)
 	h.direct = &http.Transport{
 		DialContext:         h.dialer.DialContext,
 		MaxIdleConnsPerHost: 16,
@@ -39,7 +43,7 @@ func (h *Helper) newTransports() {
 	pool := &bufferPool{}
 	h.toProxy = &httputil.ReverseProxy{
 		Rewrite:        func(p *httputil.ProxyRequest) { keep(p) },
-		Transport:      h.upstream,
+		Transport:      links{h},
 		ModifyResponse: h.begins,
 		FlushInterval:  -1, // as it comes
 		BufferPool:     pool,
@@ -56,6 +60,18 @@ func (h *Helper) newTransports() {
 		},
 		ErrorLog: serverLog(h.log),
 	}
+}
+
+// links sends a request to the proxy. Signed events go by HTTP/2: in HTTP/1.1
+// net/http keeps what is sent in its buffer, and each event may wait for AWS's
+// answer to the one before.
+type links struct{ h *Helper }
+
+func (l links) RoundTrip(r *http.Request) (*http.Response, error) {
+	if sha := r.Header["X-Amz-Content-Sha256"]; len(sha) == 1 && sha[0] == "STREAMING-AWS4-HMAC-SHA256-EVENTS" {
+		return l.h.duplex.RoundTrip(r)
+	}
+	return l.h.upstream.RoundTrip(r)
 }
 
 // keep undoes what ReverseProxy does to a request that it thinks unsafe to pass

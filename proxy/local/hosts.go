@@ -20,7 +20,7 @@ func awsDomains() []string {
 }
 
 // isAWS tells the hosts of AWS's APIs, at which requests are signed, from all
-// others. It takes a bare host name in lower case. Customers' machines under
+// others. It takes "host" or "host:port" in lower case. Customers' machines under
 // AWS's domains (load balancers, databases, Kubernetes) are among the others,
 // and so are registries that take a token of their own.
 func (h *Helper) isAWS(host string) bool {

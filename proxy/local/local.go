@@ -59,8 +59,9 @@ type Helper struct {
 	keys     keyring
 	verifier sigv4.Verifier
 	upstream *http.Transport        // to postern's proxy
+	duplex   *http.Transport        // to it too, by HTTP/2
 	direct   *http.Transport        // plain http:// to other hosts
-	toProxy  *httputil.ReverseProxy // over upstream
+	toProxy  *httputil.ReverseProxy // over upstream or duplex
 	toHost   *httputil.ReverseProxy // over direct
 	dialer   net.Dialer
 
@@ -167,6 +168,7 @@ func (h *Helper) Run(ctx context.Context) (err error) {
 	err = g.Wait()
 	h.tunnels.Wait()
 	h.upstream.CloseIdleConnections()
+	h.duplex.CloseIdleConnections()
 	h.direct.CloseIdleConnections()
 	return err
 }

@@ -46,7 +46,7 @@ func (h *Helper) serveConnect(run context.Context, w http.ResponseWriter, r *htt
 		return
 	}
 	// Other ports of AWS hosts are databases and the like, no API.
-	if port == "443" && h.isAWS(host) {
+	if h.isAWS(strings.ToLower(r.Host)) {
 		if c := h.hijack(w, host); c != nil {
 			h.intercepted.add(tls.Server(c, h.clientTLS()))
 		}

@@ -115,8 +115,11 @@ func (s *Signer) Presign(r *http.Request, creds Credentials, in *Authorization, 
 		param("X-Amz-Region-Set", a.Region)
 	}
 	param("X-Amz-SignedHeaders", strings.Join(a.SignedHeaders, ";"))
+	// AWS IoT leaves the token out of what is signed (AWS IoT Core Developer Guide,
+	// "Device communication protocols": MQTT over WebSocket).
+	tokenAfter := a.Service == "iotdevicegateway" && creds.SessionToken != ""
 	switch {
-	case creds.SessionToken == "":
+	case creds.SessionToken == "" || tokenAfter:
 	case creds.S3Session:
 		param("X-Amz-S3session-Token", creds.SessionToken)
 	default:
@@ -127,6 +130,9 @@ func (s *Signer) Presign(r *http.Request, creds Credentials, in *Authorization, 
 		return nil, err
 	}
 	param("X-Amz-Signature", a.Signature)
+	if tokenAfter {
+		param("X-Amz-Security-Token", creds.SessionToken)
+	}
 	r.RequestURI = ""
 	return a, SetTarget(r.URL, m.path+"?"+string(q))
 }

@@ -37,7 +37,7 @@ func (l Link) Apply(t *http.Transport) {
 	t.Proxy = nil
 	d := net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}
 	t.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
-		if strings.HasSuffix(addr, ":443") {
+		if strings.HasSuffix(addr, ":443") || strings.HasSuffix(addr, ":8443") {
 			addr = l.Dial
 		}
 		return d.DialContext(ctx, network, addr)

@@ -62,6 +62,8 @@ type AWS struct {
 	// Lax leaves out the check of signatures of what Serve answers: for
 	// benchmarks, whose subject is not the stand-in.
 	Lax bool
+	// Presigned leaves the check of presigned URLs to Serve.
+	Presigned bool
 
 	srv   *httptest.Server
 	roots *x509.CertPool

@@ -26,6 +26,9 @@ func (a *AWS) verify(r *http.Request) (Key, error) {
 			return Key{}, fmt.Errorf("header %s reached AWS", name)
 		}
 	}
+	if key, _, ok := strings.Cut(r.URL.Query().Get("X-Amz-Credential"), "/"); ok && a.Presigned {
+		return a.key(key), nil
+	}
 	auth := r.Header.Get("Authorization")
 	rest, ok := strings.CutPrefix(auth, "AWS4-HMAC-SHA256 Credential=")
 	if !ok {

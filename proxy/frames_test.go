@@ -1,0 +1,170 @@
+package proxy_test
+
+import (
+	"bytes"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/protocol/eventstream"
+	"github.com/aws/aws-sdk-go-v2/aws/protocol/eventstream/eventstreamapi"
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+
+	"github.com/posternhq/postern/events"
+	"github.com/posternhq/postern/proxy"
+	"github.com/posternhq/postern/proxy/sts/ststest"
+)
+
+const eventsPayload = "STREAMING-AWS4-HMAC-SHA256-EVENTS"
+
+// seed is the signature in an Authorization header, which the first event's is
+// chained to.
+func seed(t *testing.T, h http.Header) []byte {
+	_, signature, _ := strings.Cut(h.Get("Authorization"), "Signature=")
+	b, err := hex.DecodeString(signature)
+	if err != nil {
+		t.Error(err)
+	}
+	return b
+}
+
+// inSignedEvent wraps a message as the AWS SDK does.
+func inSignedEvent(t *testing.T, signer *v4.StreamSigner, message []byte) []byte {
+	t.Helper()
+	var headers, out bytes.Buffer
+	now := time.Now().UTC()
+	h := eventstream.Headers{{Name: eventstreamapi.DateHeader, Value: eventstream.TimestampValue(now)}}
+	if err := eventstream.EncodeHeaders(&headers, h); err != nil {
+		t.Fatal(err)
+	}
+	signature, err := signer.GetSignature(t.Context(), headers.Bytes(), message, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.Set(eventstreamapi.ChunkSignatureHeader, eventstream.BytesValue(signature))
+	if err := eventstream.NewEncoder().Encode(&out, eventstream.Message{Headers: h, Payload: message}); err != nil {
+		t.Fatal(err)
+	}
+	return out.Bytes()
+}
+
+// hears stands for Amazon Transcribe: it checks each event's signature with the
+// SDK's own code and answers it at once.
+func hears(t *testing.T) func(*proxy.Config, *ststest.AWS) {
+	return func(_ *proxy.Config, a *ststest.AWS) {
+		a.Serve = func(w http.ResponseWriter, r *http.Request, k ststest.Key) {
+			if r.ProtoMajor != 2 {
+				t.Errorf("AWS was spoken to in %s", r.Proto)
+			}
+			signer := v4.NewStreamSigner(aws.Credentials{AccessKeyID: k.ID, SecretAccessKey: k.Secret}, "transcribe", "us-east-1", seed(t, r.Header))
+			rc := http.NewResponseController(w)
+			rc.Flush()
+			for {
+				m, err := eventstream.NewDecoder().Decode(r.Body, nil)
+				if err == io.EOF {
+					return
+				}
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				date := m.Headers.Get(eventstreamapi.DateHeader)
+				var headers bytes.Buffer
+				if err := eventstream.EncodeHeaders(&headers, eventstream.Headers{{Name: eventstreamapi.DateHeader, Value: date}}); err != nil {
+					t.Error(err)
+				}
+				want, err := signer.GetSignature(r.Context(), headers.Bytes(), m.Payload, date.Get().(time.Time))
+				if err != nil {
+					t.Error(err)
+				}
+				if got := m.Headers.Get(eventstreamapi.ChunkSignatureHeader).Get().([]byte); !bytes.Equal(got, want) {
+					t.Errorf("AWS would refuse an event signed %x, want %x", got, want)
+				}
+				fmt.Fprintf(w, "heard %d\n", len(m.Payload))
+				rc.Flush()
+			}
+		}
+	}
+}
+
+// A conversation in signed events over HTTP/2: each is signed anew as it passes,
+// and answered before the next is sent.
+func TestEventStream(t *testing.T) {
+	r := newRig(t, hears(t))
+	client, creds := r.helped(r.session())
+	in, out := io.Pipe()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "https://transcribestreaming.us-east-1.amazonaws.com/stream-transcription", in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/vnd.amazon.eventstream")
+	req.Header.Set("X-Amz-Content-Sha256", eventsPayload)
+	if err := v4.NewSigner().SignHTTP(t.Context(), creds, req, eventsPayload, "transcribe", "us-east-1", time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	signer := v4.NewStreamSigner(creds, "transcribe", "us-east-1", seed(t, req.Header))
+	resp, err := client.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if resp.ProtoMajor != 2 || resp.StatusCode != 200 {
+		text, _ := io.ReadAll(resp.Body)
+		t.Fatalf("%s %s\n%s", resp.Proto, resp.Status, text)
+	}
+	for i := range 50 {
+		said := bytes.Repeat([]byte{'a'}, 500*i+1)
+		if _, err := out.Write(inSignedEvent(t, signer, said)); err != nil {
+			t.Fatal(err)
+		}
+		var heard int
+		if _, err := fmt.Fscanf(resp.Body, "heard %d\n", &heard); err != nil || heard != len(said) {
+			t.Fatalf("event %d: heard %d of %d bytes, %v", i, heard, len(said), err)
+		}
+	}
+	if _, err := out.Write(inSignedEvent(t, signer, nil)); err != nil {
+		t.Fatal(err)
+	}
+	out.Close()
+	if rest, err := io.ReadAll(resp.Body); err != nil || string(rest) != "heard 0\n" {
+		t.Errorf("the end: %q, %v", rest, err)
+	}
+	r.clean()
+	if c := payloads[*events.AWSRequestCompleted](r.audit()); len(c) != 1 || c[0].Operation != "StartStreamTranscription" || c[0].Interrupted != "" {
+		t.Errorf("%+v", c)
+	}
+}
+
+// An event that somebody changed on its way goes no further than the helper.
+func TestEventStreamTampered(t *testing.T) {
+	r := newRig(t, func(_ *proxy.Config, a *ststest.AWS) {
+		a.Serve = func(_ http.ResponseWriter, r *http.Request, _ ststest.Key) {
+			if b, err := io.ReadAll(r.Body); err == nil || len(b) > 0 {
+				t.Errorf("AWS got %d bytes, %v", len(b), err)
+			}
+		}
+	})
+	client, creds := r.helped(r.session())
+	event := inSignedEvent(t, v4.NewStreamSigner(creds, "transcribe", "us-east-1", make([]byte, 32)), []byte("not chained to the request"))
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "https://transcribestreaming.us-east-1.amazonaws.com/stream-transcription", bytes.NewReader(event))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("X-Amz-Content-Sha256", eventsPayload)
+	if err := v4.NewSigner().SignHTTP(t.Context(), creds, req, eventsPayload, "transcribe", "us-east-1", time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if text, err := io.ReadAll(resp.Body); err != nil || resp.StatusCode != http.StatusForbidden || !strings.Contains(string(text), "signature of an event") {
+		t.Errorf("%d %s, %v", resp.StatusCode, text, err)
+	}
+}
