@@ -61,7 +61,7 @@ func (c *call) forward(out *http.Request) {
 	}
 	if answer.StatusCode == http.StatusSwitchingProtocols {
 		unhook()
-		f.complete(f.switched())
+		f.upgrade()
 		return
 	}
 	err = f.relay(rc)
@@ -126,6 +126,10 @@ func (f *flight) relay(rc *http.ResponseController) error {
 	}
 	f.started.Store(true)
 	f.w.WriteHeader(f.answer.StatusCode)
+	// The client of a conversation waits for the head before it says more.
+	if f.answer.ContentLength < 0 && rc.Flush() != nil {
+		return errClient
+	}
 	if err := f.copy(rc); err != nil {
 		return err
 	}

@@ -135,8 +135,10 @@ func TestEventStream(t *testing.T) {
 		t.Errorf("the end: %q, %v", rest, err)
 	}
 	r.clean()
-	if c := payloads[*events.AWSRequestCompleted](r.audit()); len(c) != 1 || c[0].Operation != "StartStreamTranscription" || c[0].Interrupted != "" {
-		t.Errorf("%+v", c)
+	for _, c := range payloads[*events.AWSRequestCompleted](r.audit()) {
+		if c.Operation != "StartStreamTranscription" || c.Interrupted != "" || c.ResponseBytes < 500 {
+			t.Errorf("%+v", c)
+		}
 	}
 }
 

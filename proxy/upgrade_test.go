@@ -144,7 +144,7 @@ func TestWebSocket(t *testing.T) {
 	es := r.audit()
 	var got []string
 	for _, c := range payloads[*events.AWSRequestCompleted](es) {
-		if c.Status != http.StatusSwitchingProtocols || c.Service != "transcribe" || c.Operation != "" {
+		if c.Status != http.StatusSwitchingProtocols || c.Service != "transcribe-streaming" || c.Action != "transcribe:StartStreamTranscriptionWebSocket" {
 			t.Errorf("%+v", c)
 		}
 		got = append(got, fmt.Sprintf("%s sent %t received %t", c.Interrupted, c.RequestBytes > 4_900_000, c.ResponseBytes > 4_900_000))

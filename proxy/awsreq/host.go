@@ -29,7 +29,7 @@ const (
 // Host is a host name understood.
 type Host struct {
 	Name      string // lower case, without port
-	Port      string // "443", or "8443" for Amazon Transcribe's WebSockets
+	Port      string // "" is 443; "8443" for Amazon Transcribe's WebSockets
 	Partition string // aws, aws-cn, aws-us-gov, aws-iso…, aws-eusc
 	Region    string // as named in the host, "" if it names none
 	// SigningName and SigningRegion are what a signature for this host must be
@@ -50,7 +50,7 @@ type Host struct {
 
 // Addr is where the host is reached, as in a URL.
 func (h *Host) Addr() string {
-	if h.Port == "443" {
+	if h.Port == "" {
 		return h.Name
 	}
 	return h.Name + ":" + h.Port
@@ -69,20 +69,21 @@ func (t *Table) ParseHost(host string) (Host, error) {
 		return Host{}, fmt.Errorf("host of %d bytes: %w", len(host), ErrNotAWS)
 	}
 	name, port, hasPort := strings.Cut(host, ":")
-	if !hasPort {
-		port = "443"
-	}
 	name = lower(name)
 	p, err := endpoint.Split(name)
 	if err != nil {
 		return Host{}, fmt.Errorf("host %q: %w", host, err)
 	}
-	h := Host{Name: name, Port: port, Partition: p.Partition, Region: p.Region, FIPS: p.FIPS, DualStack: p.DualStack}
+	h := Host{Name: name, Partition: p.Partition, Region: p.Region, FIPS: p.FIPS, DualStack: p.DualStack}
 	if err := t.resolve(&h, p); err != nil {
 		return Host{}, fmt.Errorf("host %q: %w", host, err)
 	}
-	// https://docs.aws.amazon.com/transcribe/latest/dg/streaming-websocket.html
-	if port != "443" && !(port == "8443" && h.Endpoint == "transcribestreaming") {
+	switch {
+	case !hasPort, port == "443":
+	case port == "8443" && h.Endpoint == "transcribestreaming":
+		// https://docs.aws.amazon.com/transcribe/latest/dg/streaming-websocket.html
+		h.Port = port
+	default:
 		return Host{}, fmt.Errorf("host %q: AWS's APIs are on port 443: %w", host, ErrNotAWS)
 	}
 	return h, nil

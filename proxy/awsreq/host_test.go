@@ -83,7 +83,7 @@ func TestParseHost(t *testing.T) {
 var notAWS = []string{
 	"", ".", "amazonaws.com", ".amazonaws.com", "evil.example", "amazonaws.com.evil.example",
 	"ec2.us-east-1.amazonaws.com.evil.example", "ec2.us-east-1.amazonaws.com.", "ec2..us-east-1.amazonaws.com",
-	"ec2.us-east-1.amazonaws.com:80", "ec2.us-east-1.amazonaws.com:443:443", "ec2.us-east-1.amazonaws.com:", "ec2.us-east-1.amazonaws.com:0443",
+	"ec2.us-east-1.amazonaws.com:80", "ec2.us-east-1.amazonaws.com:443:443", "ec2.us-east-1.amazonaws.com:", "ec2.us-east-1.amazonaws.com:0443", "ec2.us-east-1.amazonaws.com:8443",
 	"user@ec2.us-east-1.amazonaws.com", "evil.example@ec2.us-east-1.amazonaws.com", "ec2.us-east-1.amazonaws.com@evil.example",
 	"evil.example/.amazonaws.com", "evil.example#.us-east-1.amazonaws.com", "evil.example?.us-east-1.amazonaws.com",
 	"evil.example\\.us-east-1.amazonaws.com", "evil.example%2f.us-east-1.amazonaws.com", "evil.example%00.us-east-1.amazonaws.com",

