@@ -37,7 +37,6 @@ const (
 	DigestValid   = "valid"
 	DigestInvalid = "invalid"
 	DigestMissing = "missing"
-	DigestGap     = "gap" // no digest file covers the time
 )
 
 // CloudTrailDigestChecked is what was found of one digest file
@@ -54,7 +53,9 @@ type CloudTrailDigestChecked struct {
 	StartTime time.Time `json:"start_time,omitzero"`
 	EndTime   time.Time `json:"end_time,omitzero"`
 	Verdict   string    `json:"verdict"`
-	Reason    string    `json:"reason,omitempty"`
+	// Reason says what is wrong: with the file, or with the time before it, that
+	// no digest file covers.
+	Reason string `json:"reason,omitempty"`
 	// PreviousKey, Signature and SHA256 link the chain.
 	PreviousKey string `json:"previous_key,omitempty"`
 	Signature   string `json:"signature,omitempty"`

@@ -53,9 +53,14 @@ type Result struct {
 // event, and what came before the bad place stays. progress, which may be nil,
 // hears the number of records read so far, now and then.
 func (g *Ingester) File(ctx context.Context, name string, r io.Reader, progress func(records int)) (Result, error) {
+	return g.file(ctx, name, "", r, progress)
+}
+
+func (g *Ingester) file(ctx context.Context, name, etag string, r io.Reader, progress func(records int)) (Result, error) {
 	res := Result{File: name}
 	p := &publisher{g: g, ctx: ctx}
-	err := Read(r, func(position int, raw []byte, record *Record) error {
+	sum := sha256.New()
+	whole, err := read(r, sum, func(position int, raw []byte, record *Record) error {
 		e := received(name, position, raw, record)
 		res.Records++
 		if progress != nil && res.Records%500 == 0 {
@@ -76,7 +81,29 @@ func (g *Ingester) File(ctx context.Context, name string, r io.Reader, progress 
 	if err != nil {
 		return res, fmt.Errorf("ingest %s: %w", name, err)
 	}
-	return res, nil
+	if !whole {
+		return res, fmt.Errorf("ingest %s: its end was not reached", name)
+	}
+	seq, err := g.taken(ctx, &events.CloudTrailFileReceived{File: name, ETag: etag, Records: res.Records, SHA256: hex.EncodeToString(sum.Sum(nil))})
+	res.LastSeq = max(res.LastSeq, seq)
+	return res, err
+}
+
+// taken says on the stream that a file is in.
+func (g *Ingester) taken(ctx context.Context, d *events.CloudTrailFileReceived) (uint64, error) {
+	if m := accountOf.FindStringSubmatch(path.Base(d.File)); m != nil {
+		d.Account, d.Region = m[1], m[2]
+	}
+	id := "file/" + shortHash(d.File, d.ETag, d.SHA256)
+	if seq, ok := g.recent.get(id); ok {
+		return seq, nil
+	}
+	seq, err := g.journal.Append(ctx, events.Event{Meta: events.Meta{ID: id}, Data: d})
+	if err != nil {
+		return 0, fmt.Errorf("ingest %s: %w", d.File, err)
+	}
+	g.recent.put(id, seq)
+	return seq, nil
 }
 
 // reject says on the stream that a file was set aside.
@@ -93,9 +120,10 @@ func (g *Ingester) reject(ctx context.Context, name string, bad *FileError) erro
 	return nil
 }
 
-// accountOf reads the account from a file's name, where AWS wrote it:
-// 123456789012_CloudTrail_us-east-1_20230710T1145Z_UNIQUE.json.gz.
-var accountOf = regexp.MustCompile(`^(\d{12})_CloudTrail`)
+// accountOf reads account and region from a file's name, where AWS wrote them:
+// 123456789012_CloudTrail_us-east-1_20230710T1145Z_UNIQUE.json.gz; Insights and
+// NetworkActivity events come in files …_CloudTrail-Insight_….
+var accountOf = regexp.MustCompile(`^(\d{12})_CloudTrail(?:-[A-Za-z]+)?_([a-z0-9-]+)_`)
 
 // received makes the event of a record. Its id is the record's own, so that a
 // record delivered twice is on the stream once, within the stream's window for

@@ -62,7 +62,7 @@ func (t *trail) seen(account, region string) []*trailState {
 
 func (t *trailState) describe() map[string]any {
 	d := map[string]any{
-		"Name": t.Name, "TrailARN": t.arn(), "S3BucketName": t.Bucket, "HomeRegion": t.HomeRegion, "IsMultiRegionTrail": t.MultiRegion,
+		"Name": t.Name, "TrailARN": t.ARN(), "S3BucketName": t.Bucket, "HomeRegion": t.HomeRegion, "IsMultiRegionTrail": t.MultiRegion,
 		"IsOrganizationTrail": t.Organization != "", "LogFileValidationEnabled": t.Digests, "IncludeGlobalServiceEvents": true,
 		"HasCustomEventSelectors": t.Selectors != "", "HasInsightSelectors": false,
 	}
@@ -77,7 +77,7 @@ func (s *Sim) describeTrails(c *call, in *cloudTrailInput) (any, error) {
 	defer s.trail.mu.Unlock()
 	list := []map[string]any{}
 	for _, t := range s.trail.seen(c.who.account, c.ep.region) {
-		if len(in.TrailNameList) == 0 || slices.Contains(in.TrailNameList, t.Name) || slices.Contains(in.TrailNameList, t.arn()) {
+		if len(in.TrailNameList) == 0 || slices.Contains(in.TrailNameList, t.Name) || slices.Contains(in.TrailNameList, t.ARN()) {
 			list = append(list, t.describe())
 		}
 	}
@@ -87,7 +87,7 @@ func (s *Sim) describeTrails(c *call, in *cloudTrailInput) (any, error) {
 // trailNamed finds a trail by name or ARN; t.mu is held.
 func (s *Sim) trailNamed(c *call, name string) (*trailState, error) {
 	for _, t := range s.trail.seen(c.who.account, c.ep.region) {
-		if t.Name == name || t.arn() == name {
+		if t.Name == name || t.ARN() == name {
 			return t, nil
 		}
 	}
@@ -120,7 +120,7 @@ func (s *Sim) getEventSelectors(c *call, in *cloudTrailInput) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := map[string]any{"TrailARN": t.arn()}
+	out := map[string]any{"TrailARN": t.ARN()}
 	switch {
 	case len(t.selectors) == 0:
 		out["EventSelectors"] = []map[string]any{{"ReadWriteType": "All", "IncludeManagementEvents": true, "DataResources": []any{}, "ExcludeManagementEventSources": []any{}}}

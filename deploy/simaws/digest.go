@@ -89,7 +89,7 @@ func (s *Sim) RotateTrailKey(region string) {
 	s.trail.mu.Lock()
 	defer s.trail.mu.Unlock()
 	for _, k := range s.trail.state.Keys {
-		if now := s.now(); k.Region == region && now.Before(k.End) {
+		if now := s.trail.clock(); k.Region == region && now.Before(k.End) {
 			k.End = now
 		}
 	}
@@ -121,7 +121,7 @@ func (t *trail) digest(backfill bool, then time.Time) ([]string, error) {
 			}
 			key, err := t.writeDigest(tr, c, backfill)
 			if err != nil {
-				return out, fmt.Errorf("simaws: digest of %s: %w", tr.arn(), err)
+				return out, fmt.Errorf("simaws: digest of %s: %w", tr.ARN(), err)
 			}
 			out = append(out, tr.Bucket+"/"+key)
 		}

@@ -48,7 +48,10 @@ type Config struct {
 	DataEvents []string
 	// Clock tells AWS's time; time.Now when nil.
 	Clock func() time.Time
-	Log   zerolog.Logger
+	// TrailClock tells the time of CloudTrail's deliveries and digests; Clock when
+	// nil. Clients' signatures are not measured by it.
+	TrailClock func() time.Time
+	Log        zerolog.Logger
 }
 
 // Sim is one simulated AWS: all accounts, all regions.
@@ -89,6 +92,9 @@ func New(cfg Config) (*Sim, error) {
 	if cfg.Clock == nil {
 		cfg.Clock = time.Now
 	}
+	if cfg.TrailClock == nil {
+		cfg.TrailClock = cfg.Clock
+	}
 	s := &Sim{cfg: cfg, log: cfg.Log, sqs: newQueues(), ready: make(chan struct{})}
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("simaws: create state directory: %w", err)
@@ -108,7 +114,7 @@ func New(cfg Config) (*Sim, error) {
 	if s.ec2, err = openFleet(filepath.Join(cfg.Dir, "ec2.json")); err != nil {
 		return nil, fmt.Errorf("simaws: instances: %w", err)
 	}
-	if s.trail, err = openTrail(s.TrailDir(), filepath.Join(cfg.Dir, "tmp"), cfg.TrailDelay, cfg.Clock); err != nil {
+	if s.trail, err = openTrail(s.TrailDir(), filepath.Join(cfg.Dir, "tmp"), cfg.TrailDelay, cfg.TrailClock); err != nil {
 		return nil, fmt.Errorf("simaws: trail: %w", err)
 	}
 	s.trail.put = func(bucket, key string, body []byte, meta map[string]string) error {

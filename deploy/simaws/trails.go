@@ -24,7 +24,8 @@ type Trail struct {
 	Selectors string
 }
 
-func (t *Trail) arn() string {
+// ARN is the name that CloudTrail gives a trail.
+func (t *Trail) ARN() string {
 	return "arn:" + partitionOf(t.HomeRegion, "aws") + ":cloudtrail:" + t.HomeRegion + ":" + t.Account + ":trail/" + t.Name
 }
 
@@ -70,14 +71,23 @@ func (s *Sim) PutTrail(in Trail) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for i, old := range t.state.Trails {
-		if old.arn() == in.arn() {
-			st.Chains = old.Chains
+		if old.ARN() == in.ARN() {
+			if in.Digests {
+				st.Chains = old.Chains
+			} // else the next digest begins a new chain, as CloudTrail's does
 			t.state.Trails[i] = st
 			return t.save()
 		}
 	}
 	t.state.Trails = append(t.state.Trails, st)
 	return t.save()
+}
+
+// DeleteTrail ends a trail; what it has delivered stays in its bucket.
+func (s *Sim) DeleteTrail(t Trail) {
+	s.trail.mu.Lock()
+	defer s.trail.mu.Unlock()
+	s.trail.state.Trails = slices.DeleteFunc(s.trail.state.Trails, func(old *trailState) bool { return old.ARN() == t.ARN() })
 }
 
 func (t *trailState) parse() error {

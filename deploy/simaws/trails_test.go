@@ -52,7 +52,7 @@ func TestTrailClients(t *testing.T) {
 	if !strings.Contains(logs.String(), `"bucketName":"seen"`) || strings.Contains(logs.String(), `"bucketName":"unseen"`) {
 		t.Error("the trail's selectors were not asked about data events")
 	}
-	out := aws.must("cloudtrail", "validate-logs", "--trail-arn", trail.arn(), "--start-time", now.Add(-time.Hour).UTC().Format(time.RFC3339), "--end-time", now.Add(time.Minute).UTC().Format(time.RFC3339))
+	out := aws.must("cloudtrail", "validate-logs", "--trail-arn", trail.ARN(), "--start-time", now.Add(-time.Hour).UTC().Format(time.RFC3339), "--end-time", now.Add(time.Minute).UTC().Format(time.RFC3339))
 	if !strings.Contains(out, "3/3 digest files valid") || !strings.Contains(out, "log files valid") || strings.Contains(out, "INVALID") {
 		t.Errorf("validate-logs: %s", out)
 	}

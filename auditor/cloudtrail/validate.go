@@ -1,0 +1,464 @@
+package cloudtrail
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/posternhq/postern/events"
+)
+
+// History is what is stored of CloudTrail's files.
+type History interface {
+	// Files returns those of the named files that were taken in.
+	Files(ctx context.Context, names []string) (map[string]FileState, error)
+	// LastDigest returns the last digest file of a chain that ends before a time;
+	// nil where there is none.
+	LastDigest(ctx context.Context, c Chain, before time.Time) (*events.CloudTrailDigestChecked, error)
+	// Findings returns, of findings whose ids are these, or these and @ and
+	// something, the id of the one that is open, "" where all are resolved.
+	Findings(ctx context.Context, ids []string) (open map[string]string, err error)
+}
+
+// FileState is a log file that was taken in.
+type FileState struct{ ETag, SHA256 string }
+
+// Validator checks digest files and the log files that they vouch for, as
+// `aws cloudtrail validate-logs` does, and says what it found by events. It is
+// safe for concurrent use.
+type Validator struct {
+	intake *Intake
+	keys   *publicKeys
+
+	mu     sync.Mutex
+	chains map[Chain]*chainState
+}
+
+type chainState struct {
+	mu   sync.Mutex
+	last *link // that this process has checked
+}
+
+// Validation is what was found of a range of a chain, or of many.
+type Validation struct {
+	DigestsValid   int      `json:"digests_valid"`
+	DigestsInvalid int      `json:"digests_invalid"`
+	BackfillValid  int      `json:"backfill_digests_valid"`
+	BackfillBad    int      `json:"backfill_digests_invalid"`
+	LogsValid      int      `json:"logs_valid"`
+	LogsInvalid    int      `json:"logs_invalid"`
+	Problems       []string `json:"problems,omitempty"`
+}
+
+// Arrived checks a digest file that CloudTrail has just delivered, and those
+// since the last one that was checked.
+func (v *Validator) Arrived(ctx context.Context, bucket, key string) error {
+	chain, end, ok := chainOf(bucket, key)
+	if !ok {
+		return poison{fmt.Errorf("%s is not named as CloudTrail names digest files", s3Name(bucket, key))}
+	}
+	v.mu.Lock()
+	state := v.chains[chain]
+	if state == nil {
+		state = &chainState{}
+		v.chains[chain] = state
+	}
+	v.mu.Unlock()
+	state.mu.Lock()
+	defer state.mu.Unlock()
+	before := state.last
+	if before == nil || !before.end.Before(end) {
+		stored, err := v.intake.history.LastDigest(ctx, chain, end)
+		if err != nil {
+			return err
+		}
+		before = linkOf(stored)
+	}
+	keys := []string{key}
+	if before != nil {
+		var err error
+		if keys, err = v.list(ctx, chain, before.key, key); err != nil {
+			return err
+		}
+	}
+	links, err := v.check(ctx, chain, before, time.Time{}, keys, false, nil)
+	if err != nil || len(links) == 0 {
+		return err
+	}
+	if last := links[len(links)-1]; state.last == nil || state.last.end.Before(last.end) {
+		state.last = &last
+	}
+	return nil
+}
+
+func linkOf(d *events.CloudTrailDigestChecked) *link {
+	if d == nil {
+		return nil
+	}
+	return &link{key: d.Key, verdict: d.Verdict, start: d.StartTime, end: d.EndTime, signature: d.Signature, previous: d.PreviousKey}
+}
+
+// list returns the chain's digest files in the bucket after one up to another,
+// by time; both are of one chain, whose keys sort by time.
+func (v *Validator) list(ctx context.Context, chain Chain, after, upTo string) ([]string, error) {
+	i := strings.Index(upTo, "/CloudTrail-Digest/")
+	prefix := upTo[:i+len("/CloudTrail-Digest/")] + chain.Region + "/"
+	client, err := v.intake.aws.bucket(ctx, chain.Bucket)
+	if err != nil {
+		return nil, err
+	}
+	var keys []string
+	for pages := s3.NewListObjectsV2Paginator(client, &s3.ListObjectsV2Input{Bucket: &chain.Bucket, Prefix: &prefix, StartAfter: &after}); pages.HasMorePages(); {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("list %s: %w", s3Name(chain.Bucket, prefix), err)
+		}
+		for _, o := range page.Contents {
+			if *o.Key > upTo {
+				return keys, nil
+			}
+			if c, _, ok := chainOf(chain.Bucket, *o.Key); ok && c == chain {
+				keys = append(keys, *o.Key)
+			}
+		}
+	}
+	return keys, nil
+}
+
+// Validate checks the digest files under an s3:// address whose hours end between two
+// times, and reads all of the log files that they vouch for again.
+func (v *Validator) Validate(ctx context.Context, address string, f Filter, progress func(Validation)) (Validation, error) {
+	var total Validation
+	bucket, prefix, ok := splitS3(address)
+	if !ok {
+		return total, fmt.Errorf("validate %s: want s3://BUCKET or s3://BUCKET/PREFIX", address)
+	}
+	chains := map[Chain][]string{}
+	w := walker{aws: v.intake.aws, bucket: bucket, f: f, digests: true, found: func(o s3Listed) error {
+		if c, _, ok := chainOf(bucket, o.key); ok {
+			chains[c] = append(chains[c], o.key)
+		}
+		return nil
+	}}
+	if err := w.walk(ctx, prefix); err != nil {
+		return total, err
+	}
+	for chain, keys := range chains {
+		slices.Sort(keys)
+		// The first key is followed back from, where the range asks for more.
+		if _, err := v.check(ctx, chain, nil, f.Since, keys, true, func(one Validation) {
+			total.add(one)
+			if progress != nil {
+				progress(total)
+			}
+		}); err != nil {
+			return total, err
+		}
+	}
+	return total, nil
+}
+
+func (t *Validation) add(o Validation) {
+	t.DigestsValid += o.DigestsValid
+	t.DigestsInvalid += o.DigestsInvalid
+	t.BackfillValid += o.BackfillValid
+	t.BackfillBad += o.BackfillBad
+	t.LogsValid += o.LogsValid
+	t.LogsInvalid += o.LogsInvalid
+	t.Problems = append(t.Problems, o.Problems...)
+}
+
+// check reads consecutive digest files of a chain, judges them and says so.
+// again reads log files anew even where they are known not to have changed.
+func (v *Validator) check(ctx context.Context, chain Chain, before *link, since time.Time, keys []string, again bool, each func(Validation)) ([]link, error) {
+	var links []link
+	for _, key := range keys {
+		d, l, err := v.read(ctx, chain, key)
+		if err != nil {
+			return nil, err
+		}
+		if l == nil {
+			continue // gone between listing and reading: its successor will miss it
+		}
+		report := &events.CloudTrailDigestChecked{
+			Account: chain.Account, Region: chain.Region, Trail: chain.Trail, HomeRegion: chain.HomeRegion, Bucket: chain.Bucket, Key: key,
+			Backfill: chain.Backfill, StartTime: l.start, EndTime: l.end, Verdict: l.verdict, Reason: l.reason, PreviousKey: l.previous, Signature: l.signature,
+		}
+		var one Validation
+		var about []problem
+		if d != nil {
+			report.SHA256 = hex.EncodeToString(d.sum[:])
+			if d.trailing {
+				about = append(about, problem{kindTampered, s3Name(chain.Bucket, key), "bytes follow the gzip data, which nothing vouches for"})
+			}
+		}
+		if l.verdict == events.DigestValid {
+			report.Logs = len(d.Logs)
+			bad, trailing, err := v.logs(ctx, d.Logs, again)
+			if err != nil {
+				return nil, err
+			}
+			report.LogsInvalid = bad
+			one.LogsValid, one.LogsInvalid = len(d.Logs)-len(bad), len(bad)
+			for _, b := range bad {
+				about = append(about, problem{kindTampered, b.File, b.Reason})
+			}
+			for _, t := range trailing {
+				about = append(about, problem{kindTampered, t, "bytes follow the gzip data, which nothing vouches for"})
+			}
+		}
+		// Each file is judged with all that came before it: a kill in between
+		// leaves nothing unsaid.
+		missing := 0
+		for _, f := range judgeChain(before, since, []link{*l}) {
+			name := s3Name(chain.Bucket, f.key)
+			if f.missing {
+				missing++
+				if err := v.say(ctx, &events.CloudTrailDigestChecked{
+					Account: chain.Account, Region: chain.Region, Trail: chain.Trail, HomeRegion: chain.HomeRegion, Bucket: chain.Bucket, Key: f.key,
+					Backfill: chain.Backfill, EndTime: f.to, Verdict: events.DigestMissing, Reason: f.reason,
+				}); err != nil {
+					return nil, err
+				}
+			} else if f.key == key && report.Reason == "" {
+				report.Reason = f.reason
+			}
+			if f.key == key && l.verdict == events.DigestValid {
+				name = beforeIt(chain.Bucket, key)
+			}
+			about = append(about, problem{f.kind, name, f.reason})
+		}
+		if err := v.say(ctx, report); err != nil {
+			return nil, err
+		}
+		if err := v.findings(ctx, chain, report, d, about); err != nil {
+			return nil, err
+		}
+		valid, invalid := 1, missing
+		if l.verdict != events.DigestValid {
+			valid, invalid = 0, missing+1
+		}
+		if chain.Backfill {
+			one.BackfillValid, one.BackfillBad = valid, invalid
+		} else {
+			one.DigestsValid, one.DigestsInvalid = valid, invalid
+		}
+		for _, p := range about {
+			one.Problems = append(one.Problems, p.name+": "+p.reason)
+		}
+		if each != nil {
+			each(one)
+		}
+		links = append(links, *l)
+		before, since = l, time.Time{}
+	}
+	return links, nil
+}
+
+// read fetches and verifies one digest file. What is wrong with it is in the
+// link; the digest is nil where it could not be read, the link where it is gone.
+func (v *Validator) read(ctx context.Context, chain Chain, key string) (*digest, *link, error) {
+	_, end, _ := chainOf(chain.Bucket, key)
+	l := &link{key: key, verdict: events.DigestInvalid, end: end}
+	o, err := v.intake.aws.open(ctx, chain.Bucket, key)
+	if gone(err) {
+		return nil, nil, nil
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	defer o.Close()
+	d, err := readDigest(o, o.meta, chain)
+	if err == nil {
+		err = d.verify(ctx, v.keys, chain.Region, chain.Bucket, key)
+	}
+	bad, isBad := errors.AsType[digestError](err)
+	switch {
+	case isBad:
+		l.reason = bad.reason
+		return d, l, nil
+	case err != nil:
+		return nil, nil, err
+	}
+	l.verdict, l.start, l.end, l.signature, l.previous = events.DigestValid, d.start, d.end, d.signature, d.previousKey()
+	if d.PreviousSigned != nil {
+		l.previousSignature = *d.PreviousSigned
+	}
+	return d, l, nil
+}
+
+// logsAtOnce is how many log files of a digest are looked at side by side.
+const logsAtOnce = 16
+
+// logs compares log files with what their digest says of them.
+func (v *Validator) logs(ctx context.Context, list []digestLog, again bool) (bad []events.InvalidLog, trailing []string, err error) {
+	names := make([]string, len(list))
+	for i, l := range list {
+		names[i] = s3Name(l.Bucket, l.Key)
+	}
+	known, err := v.intake.history.Files(ctx, names)
+	if err != nil {
+		return nil, nil, err
+	}
+	reasons := make([]string, len(list))
+	tails := make([]bool, len(list))
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(logsAtOnce)
+	for i, l := range list {
+		g.Go(func() (err error) {
+			state, have := known[names[i]]
+			if !have { // its notification was lost, or is still on its way
+				if _, err := v.intake.Object(ctx, l.Bucket, l.Key); err != nil && !gone(err) {
+					if _, dead := errors.AsType[poison](err); !dead {
+						return err
+					}
+				}
+			}
+			reasons[i], tails[i], err = v.log(ctx, l, state, again)
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, nil, err
+	}
+	for i, r := range reasons {
+		if r != "" {
+			bad = append(bad, events.InvalidLog{File: names[i], Reason: r})
+		}
+		if tails[i] {
+			trailing = append(trailing, names[i])
+		}
+	}
+	return bad, trailing, nil
+}
+
+func (v *Validator) log(ctx context.Context, l digestLog, state FileState, again bool) (reason string, trailing bool, err error) {
+	const changed = "hash value doesn't match"
+	if !again && state.ETag != "" && state.SHA256 == l.Hash {
+		etag, err := v.intake.aws.etag(ctx, l.Bucket, l.Key)
+		if gone(err) {
+			return "not found", false, nil
+		}
+		if err != nil {
+			return "", false, err
+		}
+		if etag == state.ETag { // the object is the one that was read
+			return "", false, nil
+		}
+	}
+	o, err := v.intake.aws.open(ctx, l.Bucket, l.Key)
+	if gone(err) {
+		return "not found", false, nil
+	}
+	if err != nil {
+		return "", false, err
+	}
+	defer o.Close()
+	sum, trailing, err := hashLog(o)
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return "", false, err
+	case err != nil:
+		return "invalid format: " + err.Error(), false, nil
+	case sum != l.Hash:
+		return changed, trailing, nil
+	case state.SHA256 != "" && state.SHA256 != l.Hash:
+		return "was taken in with another content, of SHA-256 " + state.SHA256, trailing, nil
+	}
+	return "", trailing, nil
+}
+
+// say appends the report of a digest file; the same one, again, is no new event.
+func (v *Validator) say(ctx context.Context, d *events.CloudTrailDigestChecked) error {
+	_, err := v.intake.journal.Append(ctx, events.Event{Meta: events.Meta{ID: reportID(d)}, Data: d})
+	if err != nil {
+		return fmt.Errorf("report on %s: %w", s3Name(d.Bucket, d.Key), err)
+	}
+	return nil
+}
+
+func reportID(d *events.CloudTrailDigestChecked) string {
+	return "digest/" + shortHash(d.Bucket, d.Key, d.Verdict, d.Reason, d.Signature, fmt.Sprint(d.LogsInvalid))
+}
+
+func shortHash(parts ...string) string {
+	sum := sha256.Sum256([]byte(strings.Join(parts, "\x00")))
+	return hex.EncodeToString(sum[:16])
+}
+
+// problem is what a finding is about: a file, or the time before one.
+type problem struct{ kind, name, reason string }
+
+func (p problem) id() string { return p.kind + "/" + shortHash(p.name) }
+
+func beforeIt(bucket, key string) string { return "before " + s3Name(bucket, key) }
+
+// findings opens what is new, and resolves what is no longer so.
+func (v *Validator) findings(ctx context.Context, chain Chain, report *events.CloudTrailDigestChecked, d *digest, about []problem) error {
+	// What this digest file could have findings about.
+	names := []string{s3Name(chain.Bucket, report.Key), beforeIt(chain.Bucket, report.Key)}
+	if d != nil && report.Verdict == events.DigestValid {
+		for _, l := range d.Logs {
+			names = append(names, s3Name(l.Bucket, l.Key))
+		}
+	}
+	var ids []string
+	for _, name := range names {
+		ids = append(ids, problem{kindTampered, name, ""}.id())
+	}
+	now := map[string]bool{}
+	for _, p := range about {
+		ids = append(ids, p.id())
+		now[p.id()] = true
+	}
+	open, err := v.intake.history.Findings(ctx, ids)
+	if err != nil {
+		return err
+	}
+	at := v.intake.now().UTC()
+	meta := events.Meta{CausationID: reportID(report)}
+	for _, p := range about {
+		id := p.id()
+		full, known := open[id]
+		if full != "" {
+			continue
+		}
+		open[id] = id
+		if known { // it was resolved, and is there again
+			id += "@" + clock(at)
+		}
+		meta.ID = "finding/" + id + "/opened"
+		severity := "critical"
+		if p.kind == kindGap {
+			severity = "high"
+		}
+		if _, err := v.intake.journal.Append(ctx, events.Event{Meta: meta, Data: &events.FindingOpened{
+			FindingID: id, Kind: p.kind, Severity: severity, Account: chain.Account, OpenedAt: at,
+			Summary: fmt.Sprintf("trail %s of %s in %s: %s: %s", chain.Trail, chain.Account, chain.Region, p.name, p.reason),
+		}}); err != nil {
+			return fmt.Errorf("finding about %s: %w", p.name, err)
+		}
+	}
+	for id, full := range open {
+		if now[id] || full == "" {
+			continue
+		}
+		kind, _, _ := strings.Cut(id, "/")
+		meta.ID = "finding/" + full + "/resolved"
+		if _, err := v.intake.journal.Append(ctx, events.Event{Meta: meta, Data: &events.FindingResolved{
+			FindingID: full, Kind: kind, Reason: "checked again: it is what CloudTrail signed", ResolvedAt: at,
+		}}); err != nil {
+			return fmt.Errorf("finding %s: %w", full, err)
+		}
+	}
+	return nil
+}
