@@ -22,6 +22,7 @@ func (c *cli) apps() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			p.prove = c.provesFactor(true)
 			s, err := p.start(cmd.Context(), args[0], role, request)
 			if err != nil {
 				return err
@@ -115,7 +116,14 @@ func (p *profile) start(ctx context.Context, app, role, request string) (*appSes
 	if err != nil {
 		return nil, err
 	}
-	s, err := b.StartSession(ctx, api.StartSession{App: app, AWSRole: role, RequestID: request})
+	in := api.StartSession{App: app, AWSRole: role, RequestID: request}
+	s, err := b.StartSession(ctx, in)
+	var asks *api.Error
+	if errors.As(err, &asks) && asks.Code == api.CodeNoFactor && len(asks.Details) > 0 {
+		if err = p.prove(ctx, b, &in, asks); err == nil {
+			s, err = b.StartSession(ctx, in)
+		}
+	}
 	if err != nil {
 		return nil, err
 	}

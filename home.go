@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"github.com/posternhq/postern/broker/api"
+	"github.com/posternhq/postern/broker/client"
 )
 
 // identity is who the user is to postern, and where postern is.
@@ -82,6 +84,8 @@ func (c *cli) home() (home, error) {
 type profile struct {
 	*identity
 	dir string
+	// prove adds a second factor to the wish for a session.
+	prove func(context.Context, *client.Client, *api.StartSession, *api.Error) error
 }
 
 func (h home) profileName(brokerURL, user string) string {
@@ -123,7 +127,7 @@ func (c *cli) profile() (*profile, error) {
 		}
 		return nil, fmt.Errorf("your sign-in expired at %s: run %s", id.ExpiresAt.Format(time.RFC3339), loginCommand(id))
 	}
-	return &profile{identity: id, dir: h.profileDir(id)}, nil
+	return &profile{identity: id, dir: h.profileDir(id), prove: c.provesFactor(false)}, nil
 }
 
 func loginCommand(id *identity) string {

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -60,6 +61,8 @@ type cli struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
 
+	lines *bufio.Reader // stdin, once a line of it was read
+
 	began bool // a command was understood and begun
 
 	// Global flags.
@@ -96,8 +99,8 @@ func (c *cli) root() *cobra.Command {
 			root.AddCommand(cmd)
 		}
 	}
-	group("user", c.login(), c.logout(), c.status(), c.apps(), c.aws(), c.exec(), c.proxy(), c.console(), c.request())
-	group("operator", c.create(), c.get(), c.edit(), c.rm(), c.passwd(), c.lists(), c.lock())
+	group("user", c.login(), c.logout(), c.status(), c.apps(), c.aws(), c.exec(), c.proxy(), c.console(), c.request(), c.mfa(), c.sessions())
+	group("operator", c.create(), c.get(), c.edit(), c.rm(), c.users(), c.passwd(), c.lists(), c.lock())
 	group("security", c.access(), c.audit(), c.events())
 	group("run", c.dev(), c.demo(), c.serve(), c.config())
 	c.noteBegin(root)

@@ -22,7 +22,7 @@ func (c *cli) create() *cobra.Command {
 	var file string
 	var force bool
 	cmd := &cobra.Command{
-		Use: "create -f FILE", Short: "Create resources from YAML: user, role, app, access_list, lock", Args: cobra.NoArgs,
+		Use: "create -f FILE", Short: "Create resources from YAML: user, role, app, access_list, lock, token, oidc, saml, cluster_settings", Args: cobra.NoArgs,
 		RunE: c.withBroker(func(cmd *cobra.Command, b *client.Client, _ []string) error {
 			doc, name, err := c.readFile(file)
 			if err != nil {
@@ -32,7 +32,7 @@ func (c *cli) create() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return c.printApplied(&applied)
+			return errors.Join(c.printApplied(&applied), c.inviteCreated(cmd.Context(), b, &applied))
 		}),
 	}
 	cmd.Flags().StringVarP(&file, "filename", "f", "", "YAML file, - for stdin")

@@ -165,7 +165,12 @@ func (s *services) start(ctx context.Context) error {
 		}
 		b := s.cfg.Broker
 		s.proxyAt.configured, s.auditorAt.configured = b.ProxyAddr, b.AuditorAddr
+		publicURL := ""
+		if b.PublicAddr != "" {
+			publicURL = "https://" + b.PublicAddr
+		}
 		s.broker, err = broker.New(broker.Config{
+			PublicURL:   publicURL,
 			Listen:      b.Listen,
 			DataDir:     filepath.Join(s.cfg.DataDir, "broker"),
 			Journal:     j,

@@ -3,9 +3,6 @@ package main
 import (
 	"bufio"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
@@ -25,95 +22,6 @@ import (
 	"github.com/posternhq/postern/broker/api"
 	"github.com/posternhq/postern/broker/client"
 )
-
-// brokerPort is where a broker listens unless told otherwise.
-const brokerPort = "3080"
-
-func (c *cli) login() *cobra.Command {
-	var in loginInput
-	cmd := &cobra.Command{
-		Use:   "login --proxy HOST[:PORT]",
-		Short: "Sign in and get a short-lived certificate",
-		Long: "Sign in and get a short-lived certificate. The password is asked for on the\n" +
-			"terminal, or read from stdin where that is none.",
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return c.runLogin(cmd.Context(), in) },
-	}
-	f := cmd.Flags()
-	f.StringVar(&in.proxy, "proxy", envOr("POSTERN_PROXY", ""), "address of postern, HOST[:PORT]")
-	f.StringVar(&in.user, "user", envOr("POSTERN_USER", os.Getenv("USER")), "user name")
-	f.StringVar(&in.auth, "auth", "local", "how to sign in: local")
-	f.StringVar(&in.ca, "ca-file", envOr("POSTERN_CA_FILE", ""), "PEM file of postern's CA")
-	f.StringVar(&in.pin, "ca-pin", "", "SHA-256 fingerprint of postern's CA, in hex")
-	f.StringVar(&in.ttl, "ttl", "", "shorter life of the certificate, such as 1h")
-	return cmd
-}
-
-type loginInput struct{ proxy, user, auth, ca, pin, ttl string }
-
-func (c *cli) runLogin(ctx context.Context, in loginInput) error {
-	switch {
-	case in.proxy == "":
-		return usageError{errors.New("where to sign in? give --proxy HOST[:PORT]")}
-	case in.user == "":
-		return usageError{errors.New("who signs in? give --user")}
-	case in.auth != "local":
-		return usageError{fmt.Errorf("--auth=%s: only local is known", in.auth)}
-	}
-	h, err := c.home()
-	if err != nil {
-		return err
-	}
-	url := "https://" + withPort(in.proxy, brokerPort)
-	roots, err := c.trust(ctx, h, url, in)
-	if err != nil {
-		return err
-	}
-	password, err := c.password(fmt.Sprintf("Password of %s: ", in.user))
-	if err != nil {
-		return err
-	}
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return err
-	}
-	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		return err
-	}
-	csr, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, key)
-	if err != nil {
-		return err
-	}
-	b, err := client.New(url, &tls.Config{RootCAs: roots})
-	if err != nil {
-		return err
-	}
-	cert, err := b.Login(ctx, api.Login{
-		User:     in.user,
-		Password: password,
-		CSR:      string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: csr})),
-		TTL:      in.ttl,
-	})
-	if err != nil {
-		return err
-	}
-	id := &identity{BrokerURL: url, Identity: api.Identity{
-		User:      cert.User,
-		ExpiresAt: cert.ExpiresAt,
-		KeyPEM:    pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER}),
-		CertPEM:   []byte(cert.Certificate),
-		CAPEM:     []byte(cert.CA),
-	}}
-	if err := writePrivateBytes(filepath.Join(h.profileDir(id), "identity.pem"), id.file()); err != nil {
-		return err
-	}
-	if err := writePrivateBytes(filepath.Join(h.dir, "current"), []byte(h.profileName(url, id.User))); err != nil {
-		return err
-	}
-	c.say("Signed in as %s until %s. Next: postern apps ls", id.User, until(id.ExpiresAt))
-	return nil
-}
 
 // trust finds the CA that the broker's certificate must be of: a file, a
 // fingerprint, a former login, the system's roots, or the user's own eyes.
@@ -166,7 +74,7 @@ func (c *cli) trust(ctx context.Context, h home, url string, in loginInput) (*x5
 	}
 	c.say("The CA of %s is not known here. Its fingerprint is\n  sha256:%s", url, fingerprint)
 	fmt.Fprint(c.stderr, "Is that what whoever runs postern told you? (yes/no) ")
-	answer, _ := bufio.NewReader(c.stdin).ReadString('\n')
+	answer, _ := c.line()
 	if strings.TrimSpace(answer) != "yes" {
 		return nil, errors.New("not signed in: the CA was not trusted")
 	}
@@ -190,14 +98,22 @@ func (c *cli) password(prompt string) (string, error) {
 		fmt.Fprintln(c.stderr)
 		return string(b), err
 	}
-	line, err := bufio.NewReader(io.LimitReader(c.stdin, 4096)).ReadString('\n')
+	line, err := c.line()
 	if err != nil && !errors.Is(err, io.EOF) {
 		return "", err
 	}
 	if line = strings.TrimRight(line, "\r\n"); line == "" {
-		return "", errors.New("no password on stdin")
+		return "", errors.New("nothing to read on stdin: a password, or a code")
 	}
 	return line, nil
+}
+
+// line reads one line from stdin. What follows is there for the next.
+func (c *cli) line() (string, error) {
+	if c.lines == nil {
+		c.lines = bufio.NewReader(io.LimitReader(c.stdin, 16<<10))
+	}
+	return c.lines.ReadString('\n')
 }
 
 func isTerminal(r any) bool {

@@ -105,6 +105,9 @@ func (b *Broker) fail(w http.ResponseWriter, req *http.Request, err error) {
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
+	if e.RetryAfter > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(e.RetryAfter))
+	}
 	w.WriteHeader(e.Status)
 	_, _ = w.Write(append(body, '\n'))
 }
@@ -124,6 +127,7 @@ func asAPI(err error) *api.Error {
 			access.NotFound: http.StatusNotFound,
 			access.Exists:   http.StatusConflict,
 			access.Conflict: http.StatusConflict,
+			access.NoFactor: http.StatusUnauthorized,
 		}[refusal.Code]
 		return &api.Error{Status: status, Code: string(refusal.Code), Message: refusal.Message, Details: refusal.Details, Next: refusal.Next,
 			RequestableRoles: refusal.Roles, RequestID: refusal.RequestID}

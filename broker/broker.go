@@ -4,7 +4,7 @@
 // never touches AWS and holds no AWS credentials.
 //
 // Its state is what the stream says: a broker can be killed and started
-// anywhere, and several can serve at once. The CA and the hashes of passwords,
+// anywhere, and several can serve at once. The CA, the hashes of passwords and the seed of other secrets,
 // which are in no event, lie in a sealed store that brokers share.
 package broker
 
@@ -24,7 +24,9 @@ import (
 
 	"github.com/posternhq/postern/broker/access"
 	"github.com/posternhq/postern/broker/identity"
+	"github.com/posternhq/postern/broker/identity/oidc"
 	"github.com/posternhq/postern/broker/sealed"
+	"github.com/posternhq/postern/broker/web"
 	"github.com/posternhq/postern/events/journal"
 )
 
@@ -45,7 +47,10 @@ type Config struct {
 	// PublicNames are the DNS names and IP addresses under which clients reach
 	// the API, beside localhost and what Listen names.
 	PublicNames []string
-	Log         zerolog.Logger
+	// PublicURL is where browsers find the pages, such as
+	// "https://postern.example.com:3080"; "" is localhost and the API's port.
+	PublicURL string
+	Log       zerolog.Logger
 	// Clock gives the time; nil means time.Now.
 	Clock func() time.Time
 }
@@ -57,6 +62,9 @@ type Broker struct {
 	now       func() time.Time
 	ca        *identity.CA
 	passwords *identity.Passwords
+	seed      *identity.Seed
+	pages     *web.Pages
+	openID    *oidc.Clients
 	throttle  *identity.Throttle
 	ledger    *ledger
 	replays   chan struct{} // has room for as many as may run
@@ -109,6 +117,13 @@ func New(cfg Config) (*Broker, error) {
 	if b.passwords, err = identity.OpenPasswords(ctx, cfg.Secrets, cfg.DataDir); err != nil {
 		return nil, fmt.Errorf("broker: %w", err)
 	}
+	if b.seed, err = identity.OpenSeed(ctx, cfg.Secrets); err != nil {
+		return nil, fmt.Errorf("broker: %w", err)
+	}
+	if b.pages, err = web.New(); err != nil {
+		return nil, fmt.Errorf("broker: %w", err)
+	}
+	b.openID = oidc.New()
 	b.ledger = newLedger(cfg.Journal, b.now, cfg.Log)
 	if b.handler, err = b.routes(); err != nil {
 		return nil, fmt.Errorf("broker: %w", err)

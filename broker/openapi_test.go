@@ -87,6 +87,7 @@ func TestOpenAPISchemas(t *testing.T) {
 		api.Login{}, api.Password{}, api.Request{}, api.Requestable{}, api.Requests{}, api.ResourceResult{},
 		api.Resources{}, api.ResourcesApplied{}, api.Review{}, api.Session{}, api.Sessions{}, api.StartSession{},
 		api.Status{}, api.Threshold{}, api.HeldCall{}, api.RequestPreview{}, api.PreviewedRole{}, api.RevokeRequest{},
+		api.SigninWays{}, api.ConnectorName{}, api.BrowserLogin{}, api.Browser{}, api.FinishLogin{}, api.DeviceLogin{}, api.Device{}, api.FinishDevice{}, api.BrowserProof{}, api.Factors{}, api.Factor{}, api.CreateInvitation{}, api.Invitation{}, api.Signins{}, api.Signin{},
 		api.Access{}, api.UserAccess{}, api.CouldUse{}, api.Way{}, api.Permission{}, api.Cause{}, api.RanSession{},
 		api.AccessList{}, api.AccessLists{}, api.ListMember{}, api.Membership{}, api.AddMember{}, api.ReviewList{}, api.PromoteRequest{},
 		api.AccessDiff{}, api.AccessChange{}, api.AccessStep{},

@@ -119,6 +119,10 @@ func decidePut(s *access.State, env access.Env, d resource.Document, replace boo
 		return access.PutAccessList(s, env, *d.List, p)
 	case d.Token != nil:
 		return access.PutToken(s, env, *d.Token, p)
+	case d.Connector != nil:
+		return access.PutConnector(s, env, *d.Connector, p)
+	case d.Settings != nil:
+		return access.PutSettings(s, env, *d.Settings, p)
 	case d.Lock != nil:
 		c := access.PlaceLock{ID: d.Name, Target: d.Lock.Target, Message: d.Lock.Message, ExpiresAt: d.Lock.ExpiresAt}
 		if d.Lock.TTL > 0 {
@@ -148,7 +152,7 @@ func (b *Broker) put(ctx context.Context, by string, d resource.Document, replac
 	}
 	out.Verb, out.Revision = "updated", es[0].Sequence
 	switch p := es[0].Data.(type) {
-	case *events.RoleCreated, *events.AppCreated, *events.UserCreated, *events.AccessListCreated, *events.TokenCreated:
+	case *events.RoleCreated, *events.AppCreated, *events.UserCreated, *events.AccessListCreated, *events.TokenCreated, *events.ConnectorCreated:
 		out.Verb = "created"
 	case *events.LockPlaced:
 		out.Verb, out.Name = "created", p.LockID
@@ -168,6 +172,10 @@ func revision(s *access.State, kind, name string) uint64 {
 		return s.Lists[name].Revision
 	case kind == resource.KindToken && s.Tokens[name] != nil:
 		return s.Tokens[name].Revision
+	case kind == resource.KindSettings:
+		return s.Settings.Revision
+	case s.Connectors[name] != nil:
+		return s.Connectors[name].Revision
 	}
 	return 0
 }
@@ -206,6 +214,18 @@ func documents(s *access.State, now time.Time, kind, name string) []resource.Doc
 			if t := s.Tokens[n]; wanted(n) {
 				out = append(out, resource.Document{Kind: kind, Name: n, Revision: t.Revision, Token: &t.JoinToken})
 			}
+		}
+	case resource.KindOIDC, resource.KindSAML:
+		for _, n := range slices.Sorted(maps.Keys(s.Connectors)) {
+			if c := s.Connectors[n]; wanted(n) && c.Kind == kind {
+				out = append(out, resource.Document{Kind: kind, Name: n, Revision: c.Revision, Connector: &c.Connector})
+			}
+		}
+	case resource.KindSettings:
+		if wanted(resource.SettingsName) {
+			settings := s.Settings.ClusterSettings
+			settings.SecondFactor = cmp.Or(settings.SecondFactor, access.FactorOptional)
+			out = append(out, resource.Document{Kind: kind, Name: resource.SettingsName, Revision: s.Settings.Revision, Settings: &settings})
 		}
 	case resource.KindLock:
 		for _, n := range slices.Sorted(maps.Keys(s.Locks)) {
@@ -307,6 +327,10 @@ func (b *Broker) deleteResource(c *call) (any, error) {
 			return access.DeleteAccessList(s, env, name)
 		case resource.KindToken:
 			return access.DeleteToken(s, env, name)
+		case resource.KindOIDC, resource.KindSAML:
+			return access.DeleteConnector(s, env, kind, name)
+		case resource.KindSettings:
+			return access.PutSettings(s, env, events.ClusterSettings{}, access.Put{Replace: true})
 		}
 		return access.Lift(s, env, name)
 	})

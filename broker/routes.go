@@ -9,6 +9,7 @@ import (
 	"github.com/posternhq/postern/broker/access"
 	"github.com/posternhq/postern/broker/api"
 	"github.com/posternhq/postern/broker/identity"
+	"github.com/posternhq/postern/broker/web"
 )
 
 // route is one operation of the API; openapi.yaml describes every one of them.
@@ -42,6 +43,15 @@ func (b *Broker) table() []route {
 		{"GET", "/v1/openapi.json", true, b.getOpenAPI},
 		{"GET", "/v1/ca", true, b.getCA},
 		{"POST", "/v1/login", true, b.postLogin},
+		{"GET", "/v1/login/ways", true, b.getWays},
+		{"POST", "/v1/login/browser", true, b.postLoginBrowser},
+		{"POST", "/v1/login/browser/finish", true, b.postLoginFinish},
+		{"POST", "/v1/login/device", true, b.postDevice},
+		{"POST", "/v1/login/device/finish", true, b.postDeviceFinish},
+		{"GET", "/v1/signins", false, b.getSignins},
+		{"DELETE", "/v1/signins/{serial}", false, b.deleteSignin},
+		{"GET", "/v1/factors", false, b.getFactors},
+		{"POST", "/v1/factors/browser", false, b.postFactorBrowser},
 		{"GET", "/v1/status", false, b.getStatus},
 		{"GET", "/v1/apps", false, b.getApps},
 		{"POST", "/v1/sessions", false, b.postSession},
@@ -71,6 +81,7 @@ func (b *Broker) table() []route {
 		{"GET", "/v1/resources/{kind}/{name}", false, b.getResource},
 		{"DELETE", "/v1/resources/{kind}/{name}", false, b.deleteResource},
 		{"PUT", "/v1/users/{name}/password", false, b.putPassword},
+		{"POST", "/v1/users/{name}/invitation", false, b.postInvitation},
 	}
 }
 
@@ -85,12 +96,19 @@ func (b *Broker) routes() (http.Handler, error) {
 	for _, r := range b.table() {
 		mux.HandleFunc(r.method+" "+r.path, func(w http.ResponseWriter, req *http.Request) { b.serve(r, w, req) })
 	}
+	for pattern, serve := range b.webRoutes() {
+		mux.HandleFunc(pattern, func(w http.ResponseWriter, req *http.Request) { b.servePage(serve, w, req) })
+	}
+	mux.Handle("GET /web/static/", web.Static())
 	mux.HandleFunc("/", func(w http.ResponseWriter, req *http.Request) {
 		b.fail(w, req, &api.Error{Status: http.StatusNotFound, Code: api.CodeNotFound,
 			Message: "there is no " + req.Method + " " + req.URL.Path + " here", Next: "GET /v1/openapi.json"})
 	})
-	// A browser that holds a client certificate must not act for other sites.
-	return http.NewCrossOriginProtection().Handler(mux), nil
+	// A browser that holds a client certificate must not act for other sites. SAML's
+	// responses come from the provider's: they prove themselves.
+	cross := http.NewCrossOriginProtection()
+	cross.AddInsecureBypassPattern("POST " + samlPath + "{name}")
+	return cross.Handler(mux), nil
 }
 
 func (b *Broker) serve(r route, w http.ResponseWriter, req *http.Request) {
@@ -135,7 +153,10 @@ func (b *Broker) authenticate(req *http.Request) (identity.Person, error) {
 	}
 	b.ledger.read(func(s *access.State, now time.Time) {
 		var u *access.User
-		if u, err = access.Admit(s, now, who.User); err == nil && who.IssuedAt.Before(u.CreatedAt.Add(-clockTolerance)) {
+		if u, err = access.Admit(s, now, who.User); err == nil {
+			err = s.Holds(who.Serial)
+		}
+		if err == nil && who.IssuedAt.Before(u.CreatedAt.Add(-clockTolerance)) {
 			err = unauthenticated("the certificate is of an earlier user of this name")
 		}
 	})

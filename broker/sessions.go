@@ -2,6 +2,7 @@ package broker
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -39,16 +40,26 @@ func (b *Broker) postSession(c *call) (any, error) {
 	if in.App == "" {
 		return nil, invalid("app: it is empty")
 	}
+	cmd := access.StartSession{
+		User:        c.who.User,
+		App:         in.App,
+		AWSRole:     in.AWSRole,
+		RequestID:   in.RequestID,
+		ClientAddr:  c.clientAddr(),
+		NotAfter:    c.who.ExpiresAt,
+		Certificate: c.who.Serial,
+	}
+	if err := b.sessionFactor(c, &in, &cmd); err != nil {
+		return nil, err
+	}
 	es, err := b.ledger.grant(c.Context(), c.who.User, func(s *access.State, env access.Env) ([]events.Event, error) {
-		return access.Start(s, env, access.StartSession{
-			User:       c.who.User,
-			App:        in.App,
-			AWSRole:    in.AWSRole,
-			RequestID:  in.RequestID,
-			ClientAddr: c.clientAddr(),
-			NotAfter:   c.who.ExpiresAt,
-		})
+		return access.Start(s, env, cmd)
 	})
+	var refusal *access.Error
+	if errors.As(err, &refusal) && refusal.Code == access.NoFactor {
+		have, _ := b.factors(c.who.User)
+		return nil, asksFactor(refusal.Message, have)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -57,6 +68,24 @@ func (b *Broker) postSession(c *call) (any, error) {
 		return nil, fmt.Errorf("start of a session gave %T", es[0].Data)
 	}
 	return created{view.Session(&access.Session{SessionStarted: *started}, b.now())}, nil
+}
+
+// sessionFactor checks the second factor that came with the wish for a session.
+func (b *Broker) sessionFactor(c *call, in *api.StartSession, cmd *access.StartSession) (err error) {
+	switch {
+	case in.TOTP != "":
+		_, cmd.SecondFactor, err = b.proveFactor(c.Context(), c.who.User, factorProof{code: in.TOTP}, forSession, c.clientAddr())
+	case in.Code != "":
+		var p proof
+		if p, err = b.redeem(forSession, in.Code, in.Verifier); err != nil {
+			return err
+		}
+		if p.User != c.who.User || p.Flow.App != in.App {
+			return &access.Error{Code: access.Denied, Message: "the browser's code is for another session"}
+		}
+		cmd.ID, cmd.SecondFactor = p.ID, p.FactorEvent
+	}
+	return err
 }
 
 // getSessions lists the caller's running sessions; ?user=NAME or ?user=* those

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"strconv"
 	"time"
 
 	"github.com/posternhq/postern/broker/access"
@@ -20,101 +19,123 @@ func (b *Broker) getCA(*call) (any, error) {
 	return api.CA{CA: string(b.ca.PEM()), SHA256: b.ca.SHA256()}, nil
 }
 
-// postLogin trades a password for a certificate. Whatever is wrong with user
-// or password, the answer and the time it takes are the same.
+// postLogin trades a password, and a code where a second factor is asked for, for
+// a certificate. Whatever is wrong with user or password, the answer and the time
+// it takes are the same.
 func (b *Broker) postLogin(c *call) (any, error) {
 	var in api.Login
 	if err := decode(c, &in); err != nil {
 		return nil, err
 	}
-	if err := access.CheckUserName(in.User); err != nil {
-		return nil, invalid("user: %v", err)
-	}
 	asked, err := duration("ttl", in.TTL)
 	if err != nil {
 		return nil, err
 	}
-	key, err := identity.ParseCSR([]byte(in.CSR))
-	if err != nil {
+	if _, err := identity.ParseCSR([]byte(in.CSR)); err != nil {
 		return nil, invalid("%v", err)
 	}
 	addr := c.clientAddr()
-	if d := b.throttle.Wait(in.User, addr, b.now()); d > 0 {
-		wait := int(d/time.Second) + 1
-		c.header.Set("Retry-After", strconv.Itoa(wait))
-		return nil, &api.Error{Status: http.StatusTooManyRequests, Code: api.CodeThrottled,
-			Message: fmt.Sprintf("too many failed sign-ins: try again in %d s", wait)}
-	}
-	var user *access.User
-	var refused error
-	b.ledger.read(func(s *access.State, now time.Time) {
-		user = s.Users[in.User]
-		_, refused = access.Admit(s, now, in.User)
-	})
-	var since uint64
-	if user != nil {
-		since = user.CreatedSeq
-	}
-	ok, err := b.passwords.Verify(c.Context(), in.User, since, in.Password)
-	if err != nil {
-		return nil, fmt.Errorf("sign in: %w", err)
-	}
-	failed := func(reason string, answer *api.Error) (any, error) {
-		b.throttle.Failed(in.User, addr, b.now())
-		err := b.record(c.Context(), &events.SigninFailed{User: in.User, Method: "password", ClientAddr: addr, Reason: reason})
-		if err != nil {
-			return nil, err
-		}
-		return nil, answer
-	}
-	switch {
-	case !ok && user == nil:
-		return failed("no such user", badPassword())
-	case !ok:
-		return failed("wrong password", badPassword())
-	case refused != nil:
-		// The password was right: they may know why.
-		e := asAPI(refused)
-		return failed(e.Message, e)
-	}
-	b.throttle.Succeeded(in.User, addr)
-	issued, err := b.issue(c.Context(), "password", addr, in.User, asked, func(ttl time.Duration, roles []string) (identity.Issued, error) {
-		return b.ca.IssueUser(key, in.User, roles, b.now(), ttl)
-	})
-	if err != nil {
+	if err := b.checkPassword(c.Context(), in.User, in.Password, addr); err != nil {
 		return nil, err
 	}
-	return api.Certificate{
-		User:        in.User,
-		Roles:       user.Roles,
-		Certificate: string(issued.PEM),
-		CA:          string(b.ca.PEM()),
-		ExpiresAt:   issued.ExpiresAt,
-		ProxyAddr:   b.cfg.ProxyAddr(),
-		AuditorAddr: b.cfg.AuditorAddr(),
-	}, nil
+	p := proof{Flow: flow{CSR: in.CSR, TTL: asked}, User: in.User, Method: "password"}
+	if have, needed := b.factors(in.User); needed {
+		if in.TOTP == "" {
+			return nil, asksFactor("a second factor is asked for", have)
+		}
+		if p.Factor, p.FactorEvent, err = b.proveFactor(c.Context(), in.User, factorProof{code: in.TOTP}, forSignin, addr); err != nil {
+			return nil, err
+		}
+	}
+	return b.certificateFor(c.Context(), p, addr)
+}
+
+// checkPassword says whether a password is the user's, who may sign in. Failures
+// are recorded, and slow the next ones down.
+func (b *Broker) checkPassword(ctx context.Context, name, password, addr string) error {
+	if err := access.CheckUserName(name); err != nil {
+		return invalid("user: %v", err)
+	}
+	if err := b.throttled(name, addr); err != nil {
+		return err
+	}
+	var since uint64
+	var refused error
+	b.ledger.read(func(s *access.State, now time.Time) {
+		if u := s.Users[name]; u != nil && u.Connector == "" {
+			since = u.CreatedSeq
+		}
+		_, refused = access.Admit(s, now, name)
+	})
+	ok, err := b.passwords.Verify(ctx, name, since, password)
+	if err != nil {
+		return fmt.Errorf("sign in: %w", err)
+	}
+	var reason string
+	answer := badPassword()
+	switch {
+	case !ok && since == 0:
+		reason = "no such user"
+	case !ok:
+		reason = "wrong password"
+	case refused != nil:
+		// The password was right: they may know why.
+		answer = asAPI(refused)
+		reason = answer.Message
+	default:
+		b.throttle.Succeeded(name, addr)
+		return nil
+	}
+	b.throttle.Failed(name, addr, b.now())
+	return b.failed(ctx, &events.SigninFailed{User: name, Method: "password", ClientAddr: addr, Reason: reason}, answer)
 }
 
 func badPassword() *api.Error {
 	return &api.Error{Status: http.StatusUnauthorized, Code: api.CodeUnauthenticated, Message: "wrong user name or password"}
 }
 
+// certificateFor ends a sign-in.
+func (b *Broker) certificateFor(ctx context.Context, p proof, addr string) (api.Certificate, error) {
+	key, err := identity.ParseCSR([]byte(p.Flow.CSR))
+	if err != nil {
+		return api.Certificate{}, invalid("%v", err)
+	}
+	out := api.Certificate{User: p.User, CA: string(b.ca.PEM()), ProxyAddr: b.cfg.ProxyAddr(), AuditorAddr: b.cfg.AuditorAddr()}
+	issued, err := b.issue(ctx, p, addr, func(ttl time.Duration, roles []string) (identity.Issued, error) {
+		out.Roles = roles
+		return b.ca.Signing().IssueUserSerial(key, p.User, roles, b.now(), ttl, p.ID)
+	})
+	if err != nil {
+		return api.Certificate{}, err
+	}
+	out.Certificate, out.ExpiresAt = string(issued.PEM), issued.ExpiresAt
+	return out, nil
+}
+
 // issue makes a certificate for a user and records it: a certificate that the
 // stream does not know is given to nobody.
-func (b *Broker) issue(ctx context.Context, method, addr, user string, asked time.Duration, sign func(time.Duration, []string) (identity.Issued, error)) (identity.Issued, error) {
+func (b *Broker) issue(ctx context.Context, p proof, addr string, sign func(time.Duration, []string) (identity.Issued, error)) (identity.Issued, error) {
 	var roles []string
 	var bound time.Duration
 	var err error
 	b.ledger.read(func(s *access.State, now time.Time) {
 		var u *access.User
-		if u, err = access.Admit(s, now, user); err == nil {
-			roles, bound = u.Roles, s.Subject(u, now).CertificateTTL()
+		if u, err = access.Admit(s, now, p.User); err != nil {
+			return
+		}
+		if s.Signins[p.ID] != nil {
+			err = &access.Error{Code: access.Denied, Message: "the browser's code was used already"}
+			return
+		}
+		roles, bound = u.Roles, s.Subject(u, now).CertificateTTL()
+		if u.ExpiresAt != nil && (bound == 0 || u.ExpiresAt.Sub(now) < bound) {
+			bound = u.ExpiresAt.Sub(now)
 		}
 	})
 	if err != nil {
 		return identity.Issued{}, err
 	}
-	ttl, err := identity.TTL(asked, bound)
+	ttl, err := identity.TTL(p.Flow.TTL, bound)
 	if err != nil {
 		return identity.Issued{}, invalid("ttl: %v", err)
 	}
@@ -122,10 +143,15 @@ func (b *Broker) issue(ctx context.Context, method, addr, user string, asked tim
 	if err != nil {
 		return identity.Issued{}, err
 	}
-	err = b.record(ctx, &events.SigninSucceeded{
-		User: user, Method: method, ClientAddr: addr,
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commandTimeout)
+	defer cancel()
+	seq, err := b.cfg.Journal.Append(ctx, events.Event{Meta: events.Meta{Time: b.now(), CausationID: p.FactorEvent}, Data: &events.SigninSucceeded{
+		User: p.User, Method: p.Method, Connector: p.Connector, SecondFactor: p.Factor, ClientAddr: addr,
 		CertificateSerial: issued.Serial, ExpiresAt: issued.ExpiresAt,
-	})
+	}})
+	if err == nil {
+		err = b.ledger.reach(ctx, seq) // so that it can be listed, revoked, and not be made twice
+	}
 	return issued, err
 }
 
@@ -147,7 +173,7 @@ func (b *Broker) IssueIdentity(ctx context.Context, user string, ttl time.Durati
 	if err != nil {
 		return api.Identity{}, err
 	}
-	issued, err := b.issue(ctx, "identity_file", "", user, ttl, func(ttl time.Duration, roles []string) (identity.Issued, error) {
+	issued, err := b.issue(ctx, proof{User: user, Method: "identity_file", Flow: flow{TTL: ttl}}, "", func(ttl time.Duration, roles []string) (identity.Issued, error) {
 		return b.ca.IssueUser(public, user, roles, b.now(), ttl)
 	})
 	if err != nil {
@@ -166,12 +192,12 @@ func (b *Broker) SetPassword(ctx context.Context, by, user, password string) err
 	}
 	var since uint64
 	b.ledger.read(func(s *access.State, _ time.Time) {
-		if u := s.Users[user]; u != nil {
+		if u := s.Users[user]; u != nil && u.Connector == "" {
 			since = u.CreatedSeq
 		}
 	})
 	if since == 0 {
-		return &api.Error{Status: http.StatusNotFound, Code: api.CodeNotFound, Message: "there is no user " + user}
+		return &api.Error{Status: http.StatusNotFound, Code: api.CodeNotFound, Message: "there is no user " + user + " with a password"}
 	}
 	// The event first: a password that nobody recorded must not work.
 	_, err := b.ledger.do(ctx, by, func(s *access.State, env access.Env) ([]events.Event, error) {

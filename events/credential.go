@@ -10,6 +10,8 @@ type Factor struct {
 	// Name is how the user calls it.
 	Name    string    `json:"name,omitempty"`
 	AddedAt time.Time `json:"added_at"`
+	// Counter as in CredentialFactorUsed, when it was registered.
+	Counter int64 `json:"counter,omitempty"`
 	// PublicKey is a WebAuthn credential's.
 	PublicKey *PublicKey `json:"public_key,omitempty"`
 }
@@ -18,10 +20,8 @@ type Factor struct {
 // (https://www.w3.org/TR/webauthn-3/#credential-record).
 type PublicKey struct {
 	// CredentialID and COSE, a COSE_Key, are in base64url without padding.
-	CredentialID string `json:"credential_id"`
-	COSE         string `json:"cose"`
-	// SignCount is the authenticator's counter when it was registered.
-	SignCount      int64    `json:"sign_count"`
+	CredentialID   string   `json:"credential_id"`
+	COSE           string   `json:"cose"`
 	BackupEligible bool     `json:"backup_eligible,omitempty"`
 	Transports     []string `json:"transports,omitempty"`
 }

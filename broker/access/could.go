@@ -58,6 +58,8 @@ func (s *State) UserState(name string, now time.Time) string {
 		return Absent
 	case u.Disabled:
 		return Disabled
+	case u.Expired(now):
+		return Absent
 	case s.LockOn(now, events.LockTarget{Kind: "user", Name: name}) != nil:
 		return Stopped
 	}
@@ -69,7 +71,7 @@ func (s *State) UserState(name string, now time.Time) string {
 // why not, too. A user who does not exist or is disabled could do nothing.
 func (s *State) Could(q Question, now time.Time) []Could {
 	u := s.Users[q.User]
-	if u == nil || u.Disabled {
+	if u == nil || u.Disabled || u.Expired(now) {
 		return nil
 	}
 	free := s.Subject(u, now)

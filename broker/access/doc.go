@@ -1,5 +1,5 @@
-// Package access decides. It holds the aggregates user, role, app, access
-// request, session and lock, each as two pure functions: decide turns a
+// Package access decides. It holds the aggregates user, credential, role, app,
+// connector, access request, session, sign-in and lock, each as two pure functions: decide turns a
 // command, the state and the time into events or a refusal, and State.Apply
 // turns events into state. There is no clock, no randomness and no I/O in it,
 // so that a replay of the ACCESS stream gives the same state always.

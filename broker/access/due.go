@@ -13,6 +13,7 @@ type Touched struct {
 	All                   bool
 	users, roles, apps    map[string]bool
 	lists                 map[string]bool
+	signins               map[string]bool
 	requests, newSessions map[string]bool
 }
 
@@ -53,6 +54,8 @@ func (t *Touched) Add(p events.Payload) bool {
 		note(&t.requests, d.RequestID)
 	case *events.RequestDropped:
 		note(&t.requests, d.RequestID)
+	case *events.SigninRevoked:
+		note(&t.signins, d.CertificateSerial)
 	case *events.SessionStarted:
 		// What it rests on may have gone between its decision and its place
 		// in the stream.
@@ -71,7 +74,7 @@ func note(m *map[string]bool, name string) {
 }
 
 func (t *Touched) concerns(s *State, x *Session, now time.Time) bool {
-	if t.All || t.newSessions[x.SessionID] || t.users[x.User] || t.apps[x.App] {
+	if t.All || t.newSessions[x.SessionID] || t.users[x.User] || t.apps[x.App] || t.signins[x.Certificate] {
 		return true
 	}
 	for _, r := range x.Roles {
@@ -124,7 +127,7 @@ func Unfounded(s *State, now time.Time, t Touched) []string {
 			out = append(out, x.SessionID)
 		}
 	}
-	if t.All || len(t.users)+len(t.roles)+len(t.apps)+len(t.requests)+len(t.lists) > 0 {
+	if t.All || len(t.users)+len(t.roles)+len(t.apps)+len(t.requests)+len(t.lists)+len(t.signins) > 0 {
 		for _, x := range s.running {
 			if t.concerns(s, x, now) {
 				look(x)
@@ -160,6 +163,9 @@ func (s *State) unfounded(x *Session, now time.Time) string {
 		return fmt.Sprintf("user %s was deleted", x.User)
 	case u.Disabled:
 		return fmt.Sprintf("user %s was disabled", x.User)
+	}
+	if in := s.Signins[x.Certificate]; in != nil && in.Revoked != nil {
+		return fmt.Sprintf("its sign-in was revoked by %s", in.Revoked.By)
 	}
 	for _, id := range x.RequestIDs {
 		if q := s.Requests[id]; q == nil || q.status != Approved {

@@ -18,6 +18,7 @@ const (
 	NotFound Code = "not_found"      // what it is about does not exist
 	Exists   Code = "already_exists" // what it would make exists already
 	Conflict Code = "conflict"       // the state of things forbids it
+	NoFactor Code = "second_factor"  // a second factor is asked for
 )
 
 // Error is a refusal: it names the cause and, where there is one, the command

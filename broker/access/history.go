@@ -43,7 +43,7 @@ func NewHistory(sessionsFrom time.Time) *History {
 func (h *History) Apply(e events.Event, seq uint64, storedAt time.Time) {
 	h.Seq = seq
 	switch d := e.Data.(type) {
-	case *events.SigninSucceeded, *events.SigninFailed:
+	case *events.SigninSucceeded, *events.SigninFailed, *events.SigninRevoked:
 		return
 	case *events.SessionStarted:
 		if !d.ExpiresAt.After(h.sessionsFrom) {

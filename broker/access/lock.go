@@ -77,7 +77,7 @@ func locked(l *Lock) *Error {
 }
 
 // Admit refuses users who may do nothing: those that do not exist, are
-// disabled or locked.
+// disabled or locked, or whose connector's word is too old.
 func Admit(s *State, now time.Time, name string) (*User, error) {
 	u := s.Users[name]
 	if u == nil {
@@ -85,6 +85,11 @@ func Admit(s *State, now time.Time, name string) (*User, error) {
 	}
 	if u.Disabled {
 		return nil, refuse(Denied, "user %s is disabled", name)
+	}
+	if u.Expired(now) {
+		e := refuse(Denied, "what %s said of %s held until %s", u.Connector, name, u.ExpiresAt.UTC().Format(time.RFC3339))
+		e.Next = "postern login --auth " + u.Connector
+		return nil, e
 	}
 	if l := s.LockOn(now, events.LockTarget{Kind: "user", Name: name}); l != nil {
 		return nil, locked(l)

@@ -48,6 +48,9 @@ func PutUser(s *State, env Env, u events.User, p Put) ([]events.Event, error) {
 	if old != nil {
 		revision, same = old.Revision, alike(old.User, u)
 	}
+	if old != nil && old.Connector != "" {
+		return nil, refuse(Conflict, "%s signs in with %s, which says who they are and what they hold", u.Name, old.Connector)
+	}
 	write, err := p.decide("user", u.Name, revision, old != nil, same, CheckUser(u))
 	if !write || err != nil {
 		return nil, err
@@ -97,7 +100,8 @@ func PutRole(s *State, env Env, r events.Role, p Put) ([]events.Event, error) {
 	return env.one("", "", &events.RoleUpdated{Role: r, By: env.By}), nil
 }
 
-// DeleteRole ends a role that no user has.
+// DeleteRole ends a role that no user has. Users of connectors whose time is
+// over count no more.
 func DeleteRole(s *State, env Env, name string) ([]events.Event, error) {
 	if s.Roles[name] == nil {
 		return nil, refuse(NotFound, "there is no role %s", name)
@@ -105,7 +109,7 @@ func DeleteRole(s *State, env Env, name string) ([]events.Event, error) {
 	var holders []string
 	for _, u := range s.Users {
 		for _, r := range u.Roles {
-			if r == name {
+			if r == name && !u.Expired(env.Now) {
 				holders = append(holders, u.Name)
 			}
 		}

@@ -61,14 +61,22 @@ type StartSession struct {
 	// RequestID picks the access request to rest on; empty leaves the choice.
 	RequestID  string
 	ClientAddr string
-	// NotAfter is the end of the user's certificate.
-	NotAfter time.Time
+	// NotAfter is the end of the user's certificate, Certificate its serial.
+	NotAfter    time.Time
+	Certificate string
+	// ID is for the session where it was chosen before; empty is a new one.
+	ID string
+	// SecondFactor is the event that proved one for this session, if any did.
+	SecondFactor string
 }
 
 // Start decides a StartSession. The event is the whole decision: proxies need
 // nothing else.
 func Start(s *State, env Env, c StartSession) ([]events.Event, error) {
 	u, err := Admit(s, env.Now, c.User)
+	if err == nil {
+		err = s.Holds(c.Certificate)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -95,6 +103,9 @@ func Start(s *State, env Env, c StartSession) ([]events.Event, error) {
 	if l := s.LockOn(env.Now, grantTargets(sub, g, app.Name, arn)...); l != nil {
 		return nil, locked(l)
 	}
+	if role := g.AsksFactor(); role != "" && c.SecondFactor == "" {
+		return nil, refuse(NoFactor, "role %s asks for a second factor at the start of every session", role)
+	}
 	region := cmp.Or(app.Region, policy.DefaultRegion(parsed.Partition))
 	if region == "" {
 		return nil, refuse(Invalid, "app %s names no region and partition %s has no default: set spec.aws.region", app.Name, parsed.Partition)
@@ -108,7 +119,12 @@ func Start(s *State, env Env, c StartSession) ([]events.Event, error) {
 	if !expires.After(env.Now) {
 		return nil, &Error{Code: Denied, Message: "the certificate has expired", Next: "postern login"}
 	}
-	id := env.NewID()
+	id := c.ID
+	if id == "" {
+		id = env.NewID()
+	} else if s.Head((&events.SessionStarted{SessionID: id}).Channel()).Seq != 0 {
+		return nil, refuse(Denied, "this proof of a second factor was used already")
+	}
 	started := &events.SessionStarted{
 		SessionID:       id,
 		User:            c.User,
@@ -130,6 +146,8 @@ func Start(s *State, env Env, c StartSession) ([]events.Event, error) {
 		StartedAt:       env.Now.UTC(),
 		ExpiresAt:       expires.UTC(),
 		ClientAddr:      c.ClientAddr,
+		Certificate:     c.Certificate,
+		SecondFactor:    c.SecondFactor,
 	}
 	cause := ""
 	for _, h := range g.Roles {

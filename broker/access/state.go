@@ -23,6 +23,11 @@ type State struct {
 	Locks map[string]*Lock
 	// Tokens are ways for services to join.
 	Tokens map[string]*Token
+	// Credentials are by user, Signins by the serial of the certificate.
+	Credentials map[string]*Credential
+	Connectors  map[string]*Connector
+	Signins     map[string]*Signin
+	Settings    Settings
 
 	heads   map[string]Head                // by channel
 	under   map[string]Head                // in a draft: those of the state
@@ -36,6 +41,7 @@ type State struct {
 	members  map[string]map[events.ListMember]Membership
 	memberOf map[events.ListMember][]string
 	targets  map[events.LockTarget][]string // lock ids
+	spent    map[string]time.Time           // proofs that count no more, and when they were used
 }
 
 // Head is the end of one aggregate's history.
@@ -55,6 +61,9 @@ type User struct {
 	CreatedSeq uint64
 }
 
+// Expired reports whether what a connector said of the user holds no more.
+func (u *User) Expired(now time.Time) bool { return u.ExpiresAt != nil && !now.Before(*u.ExpiresAt) }
+
 // App is an app.
 type App struct {
 	events.App
@@ -73,33 +82,38 @@ func (l *Lock) Active(now time.Time) bool { return l.ExpiresAt == nil || now.Bef
 // NewState returns the state before the first event.
 func NewState() *State {
 	return &State{
-		Users:    map[string]*User{},
-		Roles:    map[string]*policy.Role{},
-		Apps:     map[string]*App{},
-		Lists:    map[string]*List{},
-		Requests: map[string]*Request{},
-		Sessions: map[string]*Session{},
-		Locks:    map[string]*Lock{},
-		Tokens:   map[string]*Token{},
-		heads:    map[string]Head{},
-		pending:  map[string]*Request{},
-		granted:  map[string]map[string]*Request{},
-		owed:     map[string]*Request{},
-		running:  map[string]*Session{},
-		targets:  map[events.LockTarget][]string{},
-		promoted: map[string]*events.RequestPromoted{},
-		members:  map[string]map[events.ListMember]Membership{},
-		memberOf: map[events.ListMember][]string{},
+		Users:       map[string]*User{},
+		Roles:       map[string]*policy.Role{},
+		Apps:        map[string]*App{},
+		Lists:       map[string]*List{},
+		Requests:    map[string]*Request{},
+		Sessions:    map[string]*Session{},
+		Locks:       map[string]*Lock{},
+		Tokens:      map[string]*Token{},
+		heads:       map[string]Head{},
+		pending:     map[string]*Request{},
+		granted:     map[string]map[string]*Request{},
+		owed:        map[string]*Request{},
+		running:     map[string]*Session{},
+		targets:     map[events.LockTarget][]string{},
+		promoted:    map[string]*events.RequestPromoted{},
+		members:     map[string]map[events.ListMember]Membership{},
+		memberOf:    map[events.ListMember][]string{},
+		Credentials: map[string]*Credential{},
+		Connectors:  map[string]*Connector{},
+		Signins:     map[string]*Signin{},
+		spent:       map[string]time.Time{},
 	}
 }
 
-// Draft returns a copy that can be applied to, to try commands out: of users,
-// roles, apps, lists and locks. Requests, sessions and members are shared, for looking at only.
+// Draft returns a copy that can be applied to, to try commands out: of resources.
+// Requests, sessions and members are shared, for looking at only.
 func (s *State) Draft() *State {
 	d := *s
 	d.Users, d.Roles, d.Apps, d.Locks = maps.Clone(s.Users), maps.Clone(s.Roles), maps.Clone(s.Apps), maps.Clone(s.Locks)
 	d.heads, d.under, d.targets = map[string]Head{}, s.heads, maps.Clone(s.targets)
 	d.granted, d.Lists, d.Tokens = maps.Clone(s.granted), maps.Clone(s.Lists), maps.Clone(s.Tokens)
+	d.Credentials, d.Connectors = maps.Clone(s.Credentials), maps.Clone(s.Connectors)
 	return &d
 }
 
@@ -114,8 +128,11 @@ func (s *State) Head(channel string) Head {
 // Apply folds in the next event of the stream.
 func (s *State) Apply(e events.Event, seq uint64) {
 	switch e.Data.(type) {
-	case *events.SigninSucceeded, *events.SigninFailed, *events.AgentRenewed:
-		return // no aggregate: nothing is decided by them, and names are anybody's
+	case *events.SigninSucceeded:
+		s.applySignin(e)
+		return // no aggregate: nothing is decided on their channel
+	case *events.SigninFailed, *events.AgentRenewed:
+		return // nothing is decided by them, and names are anybody's
 	}
 	channel := e.Data.Channel()
 	h := Head{Seq: seq, Revision: s.Head(channel).Revision + 1, EventID: e.ID}
@@ -123,15 +140,18 @@ func (s *State) Apply(e events.Event, seq uint64) {
 	switch d := e.Data.(type) {
 	case *events.UserCreated:
 		s.Users[d.Name] = &User{User: d.User, Revision: h.Revision, CreatedAt: e.Time, CreatedSeq: seq}
+		s.spend(d.SigninID, e.Time)
 	case *events.UserUpdated:
 		u := &User{User: d.User, Revision: h.Revision, CreatedAt: e.Time, CreatedSeq: seq}
 		if old := s.Users[d.Name]; old != nil {
 			u.CreatedAt, u.CreatedSeq = old.CreatedAt, old.CreatedSeq
 		}
 		s.Users[d.Name] = u
+		s.spend(d.SigninID, e.Time)
 	case *events.UserDeleted:
 		delete(s.Users, d.Name)
 		delete(s.granted, d.Name)
+		delete(s.Credentials, d.Name)
 	case *events.RoleCreated:
 		s.Roles[d.Name], _ = policy.Compile(d.Role, h.Revision)
 	case *events.RoleUpdated:
@@ -155,6 +175,9 @@ func (s *State) Apply(e events.Event, seq uint64) {
 		s.applyRequest(e)
 		s.applySession(e)
 		s.applyList(e)
+		s.applyCredential(e)
+		s.applyConnector(e)
+		s.applySignin(e)
 	}
 }
 
@@ -246,8 +269,8 @@ func (s *State) LockOn(now time.Time, targets ...events.LockTarget) *Lock {
 	return nil
 }
 
-// Forget drops what can matter no more: sessions and locks whose time was over
-// before a moment. Their heads stay, so that no id is used twice.
+// Forget drops what can matter no more: sessions, sign-ins and locks whose time
+// was over before a moment, and proofs from before it. Their heads stay, so that no id is used twice.
 func (s *State) Forget(before time.Time) {
 	for id, x := range s.Sessions {
 		if !x.ExpiresAt.After(before) {
@@ -259,5 +282,22 @@ func (s *State) Forget(before time.Time) {
 		if !l.Active(before) {
 			s.dropLock(id)
 		}
+	}
+	for serial, x := range s.Signins {
+		if !x.ExpiresAt.After(before) {
+			delete(s.Signins, serial)
+		}
+	}
+	for id, at := range s.spent {
+		if at.Before(before) {
+			delete(s.spent, id)
+		}
+	}
+}
+
+// spend notes that a proof counts no more.
+func (s *State) spend(id string, at time.Time) {
+	if id != "" {
+		s.spent[id] = at
 	}
 }

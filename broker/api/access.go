@@ -44,6 +44,11 @@ type StartSession struct {
 	AWSRole string `json:"aws_role,omitempty"`
 	// RequestID picks the access request to rest on, where several would do.
 	RequestID string `json:"request_id,omitempty"`
+	// A second factor, where the broker asked for one: the code of an authenticator
+	// app, or what a browser brought with the verifier of its challenge.
+	TOTP     string `json:"totp,omitempty"`
+	Code     string `json:"code,omitempty"`
+	Verifier string `json:"verifier,omitempty"`
 }
 
 // Session is the use of one AWS role, for a while.

@@ -16,6 +16,8 @@ type Error struct {
 	// request for one of them that waits already.
 	RequestableRoles []string `json:"requestable_roles,omitempty"`
 	RequestID        string   `json:"request_id,omitempty"`
+	// RetryAfter is the header of that name, in seconds; 0 for none.
+	RetryAfter int `json:"-"`
 }
 
 // ErrorBody wraps an Error in an answer.
@@ -36,6 +38,10 @@ const (
 	CodeThrottled       = "throttled"
 	CodeUnavailable     = "unavailable"
 	CodeInternal        = "internal"
+	// CodeNoFactor asks for a second factor; the details name the kinds at hand.
+	CodeNoFactor = "second_factor"
+	// CodePending asks to try again later: the person has not signed in yet.
+	CodePending = "pending"
 )
 
 // Error returns the message, its details and the next step.

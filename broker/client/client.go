@@ -12,6 +12,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -111,5 +112,6 @@ func (c *Client) send(ctx context.Context, method, path, mediaType, accept strin
 		return nil, fmt.Errorf("%s %s: %s: is that a broker?", method, path, resp.Status)
 	}
 	e.Error.Status = resp.StatusCode
+	e.Error.RetryAfter, _ = strconv.Atoi(resp.Header.Get("Retry-After"))
 	return nil, e.Error
 }

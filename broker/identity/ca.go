@@ -125,17 +125,28 @@ func Pin(cert *x509.Certificate) string {
 }
 
 func (a *Authority) issue(t *x509.Certificate, public crypto.PublicKey) ([]byte, error) {
-	serial, err := newSerial()
-	if err != nil {
-		return nil, err
+	if t.SerialNumber == nil {
+		serial, err := newSerial()
+		if err != nil {
+			return nil, err
+		}
+		t.SerialNumber = serial
 	}
-	t.SerialNumber = serial
 	t.BasicConstraintsValid = true
 	t.KeyUsage = x509.KeyUsageDigitalSignature
 	if t.NotAfter.After(a.cert.NotAfter) {
 		return nil, fmt.Errorf("the CA ends on %s, before the certificate would", a.cert.NotAfter.Format(time.DateOnly))
 	}
 	return x509.CreateCertificate(rand.Reader, t, a.cert, public, a.key)
+}
+
+// NewSerial returns a serial number for a certificate that is made later.
+func NewSerial() (string, error) {
+	n, err := newSerial()
+	if err != nil {
+		return "", err
+	}
+	return n.Text(16), nil
 }
 
 // newSerial returns 127 random bits, never negative (RFC 5280, 4.1.2.2).

@@ -10,6 +10,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"math/big"
 	"net/url"
 	"strings"
 	"time"
@@ -70,12 +71,21 @@ func ParseCSR(text []byte) (*ecdsa.PublicKey, error) {
 // IssueUser issues a client certificate: the user's name as common name and,
 // escaped, in the URI postern://user/NAME; the roles as organizations.
 func (a *Authority) IssueUser(key *ecdsa.PublicKey, user string, roles []string, now time.Time, ttl time.Duration) (Issued, error) {
+	return a.IssueUserSerial(key, user, roles, now, ttl, "")
+}
+
+// IssueUserSerial is IssueUser with a serial number, in hex, of NewSerial's; ""
+// is a new one.
+func (a *Authority) IssueUserSerial(key *ecdsa.PublicKey, user string, roles []string, now time.Time, ttl time.Duration, serial string) (Issued, error) {
 	t := &x509.Certificate{
 		Subject:     pkix.Name{CommonName: user, Organization: roles},
 		URIs:        []*url.URL{userURI(user)},
 		NotBefore:   now.Add(-backdate),
 		NotAfter:    now.Add(ttl),
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	}
+	if serial != "" {
+		t.SerialNumber, _ = new(big.Int).SetString(serial, 16)
 	}
 	der, err := a.issue(t, key)
 	if err != nil {

@@ -23,6 +23,17 @@ type Grant struct {
 	RateLimits      []events.RateLimit
 }
 
+// AsksFactor names a role that asks for a second factor at the start of a
+// session, "" where none does.
+func (g Grant) AsksFactor() string {
+	for _, h := range g.Roles {
+		if h.Options.RequireSessionMFA {
+			return h.Name
+		}
+	}
+	return ""
+}
+
 // RequestIDs are the access requests that the grant rests on, without repeats.
 func (g Grant) RequestIDs() []string {
 	var out []string

@@ -2,6 +2,7 @@ package resource
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -28,15 +29,19 @@ const (
 	// KindAccessList comes behind the users who own it.
 	KindAccessList = "access_list"
 	KindToken      = "token"
+
+	KindOIDC     = "oidc"
+	KindSAML     = "saml"
+	KindSettings = "cluster_settings"
 )
+
+// SettingsName is the name of the only cluster_settings.
+const SettingsName = "cluster"
 
 // Kinds lists the kinds in the order in which they are applied.
 func Kinds() []string {
-	return []string{KindRole, KindApp, KindUser, KindAccessList, KindLock, KindToken}
+	return []string{KindRole, KindApp, KindUser, KindAccessList, KindLock, KindToken, KindOIDC, KindSAML, KindSettings}
 }
-
-// planned kinds are known by name only.
-var planned = []string{"oidc", "saml", "cluster_settings"}
 
 // Document is one resource of a file. The field of its kind is set.
 type Document struct {
@@ -53,6 +58,9 @@ type Document struct {
 	Lock *Lock
 	// Token is a way for proxies and auditors to join.
 	Token *events.JoinToken
+	// Connector is an oidc or a saml.
+	Connector *events.Connector
+	Settings  *events.ClusterSettings
 }
 
 // Lock is a lock as a file says it. Its name is the lock's id.
@@ -166,10 +174,20 @@ func (r *reader) document(n *yaml.Node) Document {
 	case d.Kind == KindToken:
 		d.Token = r.token(spec, "spec", meta)
 		checked = access.CheckToken(*d.Token)
+	case d.Kind == KindOIDC:
+		d.Connector = r.oidc(spec, "spec", meta)
+		checked = access.CheckConnector(*d.Connector)
+	case d.Kind == KindSAML:
+		d.Connector = r.saml(spec, "spec", meta)
+		checked = access.CheckConnector(*d.Connector)
+	case d.Kind == KindSettings:
+		d.Settings = r.settings(spec, "spec")
+		checked = access.CheckSettings(*d.Settings)
+		if d.Name = cmp.Or(d.Name, SettingsName); d.Name != SettingsName {
+			r.faultAt("metadata.name", fmt.Errorf("there is one cluster_settings, and its name is %s", SettingsName))
+		}
 	case d.Kind == "":
 		r.faultAt("kind", fmt.Errorf("missing; want one of %s", strings.Join(Kinds(), ", ")))
-	case slices.Contains(planned, d.Kind):
-		r.faultAt("kind", fmt.Errorf("%s is not supported by this version", d.Kind))
 	default:
 		r.faultAt("kind", fmt.Errorf("%q is not a kind of resource; want one of %s", d.Kind, strings.Join(Kinds(), ", ")))
 	}

@@ -134,7 +134,6 @@ func TestParseFaults(t *testing.T) {
 		{"key twice", "kind: user\nmetadata:\n  name: a\n  name: b\n", "f.yaml:4: metadata.name: stands there twice"},
 		{"document twice", "kind: user\nmetadata: {name: a}\n---\nkind: user\nmetadata: {name: a}\n", "f.yaml:5: metadata.name: user a stands on line 1 already"},
 		{"no kind", "metadata: {name: a}\n", "f.yaml:1: kind: missing"},
-		{"kind of later", "kind: oidc\nmetadata: {name: a}\n", "f.yaml:1: kind: oidc is not supported by this version"},
 		{"no such kind", "kind: node\nmetadata: {name: a}\n", "f.yaml:1: kind: \"node\" is not a kind of resource"},
 		{"no name", "kind: user\nspec: {}\n", "f.yaml:1: metadata.name: a user needs a name"},
 		{"name", "kind: role\nmetadata: {name: 'a b'}\n", "f.yaml:2: metadata.name: \"a b\" is not a name"},

@@ -19,8 +19,16 @@ var (
 		"desktop_clipboard", "desktop_directory_sharing", "device_trust_mode", "disconnect_expired_cert",
 		"enhanced_recording", "forward_agent", "idp", "lock", "max_connections", "max_kubernetes_connections",
 		"max_sessions", "mfa_verification_interval", "permit_x11_forwarding", "pin_source_ip",
-		"port_forwarding", "record_session", "request_access", "request_prompt", "require_session_mfa",
+		"port_forwarding", "record_session", "request_access", "request_prompt",
 		"ssh_file_copy", "ssh_port_forwarding",
+	}
+	teleportOIDC = []string{
+		"client_redirect_settings", "google_admin_email", "google_service_account", "google_service_account_uri",
+		"max_age", "mfa", "pkce_mode", "provider", "request_object_mode", "user_matchers",
+	}
+	teleportSAML = []string{
+		"client_redirect_settings", "include_subject", "mfa", "preferred_request_binding", "provider",
+		"single_logout_url", "user_matchers",
 	}
 	teleportConditions = []string{
 		"account_assignments", "azure_identities", "cluster_labels", "cluster_labels_expression", "db_labels",
@@ -41,8 +49,8 @@ var (
 		"connection_diagnostic", "crown_jewel", "database_certificate", "db", "db_server", "db_service",
 		"device", "discovery_config", "download", "event", "git_server", "github", "host_cert", "instance",
 		"integration", "kube_cluster", "kube_server", "kube_service", "license", "login_rule", "namespace",
-		"network_restrictions", "node", "notification", "oidc", "plugin", "proxy", "remote_cluster",
-		"reverse_tunnel", "saml", "saml_idp_service_provider", "security_report", "semaphore", "server_info",
+		"network_restrictions", "node", "notification", "plugin", "proxy", "remote_cluster",
+		"reverse_tunnel", "saml_idp_service_provider", "security_report", "semaphore", "server_info",
 		"session_recording_config", "session_tracker", "spiffe_federation", "ssh_session",
 		"static_host_user", "static_tokens", "token", "trusted_cluster", "tunnel_connection", "ui_config",
 		"user_group", "user_login_state", "user_task", "vnet_config", "web_session", "web_token",

@@ -31,6 +31,9 @@ type (
 		Roles    []string            `yaml:"roles,omitempty" json:"roles,omitempty"`
 		Traits   map[string][]string `yaml:"traits,omitempty" json:"traits,omitempty"`
 		Disabled bool                `yaml:"disabled,omitempty" json:"disabled,omitempty"`
+		// Of users who sign in with a connector, for people to read.
+		Connector string `yaml:"connector,omitempty" json:"connector,omitempty"`
+		Expires   string `yaml:"expires,omitempty" json:"expires,omitempty"`
 	}
 	writtenApp struct {
 		Cloud string     `yaml:"cloud" json:"cloud"`
@@ -56,10 +59,11 @@ type (
 		Deny    writtenConditions `yaml:"deny,omitempty" json:"deny,omitzero"`
 	}
 	writtenOptions struct {
-		MaxSessionTTL   string                 `yaml:"max_session_ttl,omitempty" json:"max_session_ttl,omitempty"`
-		RealCredentials []string               `yaml:"real_credentials,omitempty" json:"real_credentials,omitempty"`
-		DryRun          bool                   `yaml:"dry_run,omitempty" json:"dry_run,omitempty"`
-		RateLimits      map[string]writtenRate `yaml:"rate_limits,omitempty" json:"rate_limits,omitempty"`
+		MaxSessionTTL     string                 `yaml:"max_session_ttl,omitempty" json:"max_session_ttl,omitempty"`
+		RealCredentials   []string               `yaml:"real_credentials,omitempty" json:"real_credentials,omitempty"`
+		DryRun            bool                   `yaml:"dry_run,omitempty" json:"dry_run,omitempty"`
+		RateLimits        map[string]writtenRate `yaml:"rate_limits,omitempty" json:"rate_limits,omitempty"`
+		RequireSessionMFA bool                   `yaml:"require_session_mfa,omitempty" json:"require_session_mfa,omitempty"`
 	}
 	writtenRate struct {
 		Rate  int `yaml:"rate" json:"rate"`
@@ -149,7 +153,11 @@ func write(d Document) written {
 	switch {
 	case d.User != nil:
 		w.Version = "v2"
-		w.Spec = writtenUser{Roles: d.User.Roles, Traits: d.User.Traits, Disabled: d.User.Disabled}
+		u := writtenUser{Roles: d.User.Roles, Traits: d.User.Traits, Disabled: d.User.Disabled, Connector: d.User.Connector}
+		if d.User.ExpiresAt != nil {
+			u.Expires = d.User.ExpiresAt.UTC().Format(time.RFC3339)
+		}
+		w.Spec = u
 	case d.App != nil:
 		a := d.App
 		w.Version = "v3"
@@ -175,6 +183,12 @@ func write(d Document) written {
 		if d.Token.ExpiresAt != nil {
 			w.Metadata.Expires = d.Token.ExpiresAt.UTC().Format(time.RFC3339Nano)
 		}
+	case d.Connector != nil:
+		w.Version = map[string]string{KindOIDC: "v3", KindSAML: "v2"}[d.Kind]
+		w.Spec = writeConnector(*d.Connector)
+	case d.Settings != nil:
+		w.Version = "v1"
+		w.Spec = writtenSettings{SecondFactor: d.Settings.SecondFactor}
 	case d.Role != nil:
 		w.Version = "v8"
 		w.Metadata.Description, w.Metadata.Labels = d.Role.Description, d.Role.Labels
@@ -189,6 +203,7 @@ func write(d Document) written {
 				role.Options.RateLimits[l.Per] = writtenRate{l.Rate, l.Burst}
 			}
 		}
+		role.Options.RequireSessionMFA = d.Role.Options.RequireSessionMFA
 		w.Spec = role
 	}
 	return w

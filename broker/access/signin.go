@@ -1,0 +1,88 @@
+package access
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/posternhq/postern/broker/policy"
+	"github.com/posternhq/postern/events"
+)
+
+// Signin is a certificate that somebody signed in for.
+type Signin struct {
+	events.SigninSucceeded
+	At time.Time
+	// Revoked is set once somebody ended it before its time.
+	Revoked *events.SigninRevoked
+}
+
+// Settings is what holds for everybody.
+type Settings struct {
+	events.ClusterSettings
+	Revision uint64
+}
+
+// Values of the cluster setting second_factor.
+const (
+	FactorOff      = "off"
+	FactorOptional = "optional"
+	FactorRequired = "required"
+)
+
+func (s *State) applySignin(e events.Event) {
+	switch d := e.Data.(type) {
+	case *events.SigninSucceeded:
+		s.Signins[d.CertificateSerial] = &Signin{SigninSucceeded: *d, At: e.Time}
+	case *events.SigninRevoked:
+		x := Signin{SigninSucceeded: events.SigninSucceeded{User: d.User, CertificateSerial: d.CertificateSerial, ExpiresAt: d.ExpiresAt}}
+		if old := s.Signins[d.CertificateSerial]; old != nil {
+			x = *old
+		}
+		x.Revoked = d
+		s.Signins[d.CertificateSerial] = &x
+	case *events.ClusterSettingsUpdated:
+		s.Settings = Settings{ClusterSettings: d.ClusterSettings, Revision: s.Head(d.Channel()).Revision}
+	}
+}
+
+// RevokeSignin ends a sign-in; one that is revoked already stays so.
+func RevokeSignin(s *State, env Env, serial string) ([]events.Event, error) {
+	x := s.Signins[serial]
+	switch {
+	case x == nil || !env.Now.Before(x.ExpiresAt):
+		return nil, refuse(NotFound, "there is no sign-in %s that still holds", serial)
+	case x.Revoked != nil:
+		return nil, nil
+	}
+	return env.one("", "", &events.SigninRevoked{CertificateSerial: serial, User: x.User, ExpiresAt: x.ExpiresAt, By: env.By}), nil
+}
+
+// Holds says why a certificate does not hold any more although its time is not over.
+func (s *State) Holds(serial string) error {
+	if x := s.Signins[serial]; x != nil && x.Revoked != nil {
+		return &Error{Code: Denied, Message: fmt.Sprintf("this sign-in was revoked by %s", x.Revoked.By), Next: "postern login"}
+	}
+	return nil
+}
+
+// PutSettings replaces the cluster settings. There are always some.
+func PutSettings(s *State, env Env, c events.ClusterSettings, p Put) ([]events.Event, error) {
+	p.Replace = p.Replace || s.Settings.Revision == 0
+	write, err := p.decide("cluster_settings", "cluster", s.Settings.Revision, true, alike(s.Settings.ClusterSettings, c), CheckSettings(c))
+	if !write || err != nil {
+		return nil, err
+	}
+	return env.one("", "", &events.ClusterSettingsUpdated{ClusterSettings: c, By: env.By}), nil
+}
+
+// CheckSettings returns what is wrong with settings, by the paths of their YAML.
+func CheckSettings(c events.ClusterSettings) []policy.Fault {
+	var out check
+	known := []string{FactorOff, FactorOptional, FactorRequired}
+	if c.SecondFactor != "" && !slices.Contains(known, c.SecondFactor) {
+		out.that("spec.second_factor", fmt.Errorf("%q is none of %s", c.SecondFactor, strings.Join(known, ", ")))
+	}
+	return out
+}

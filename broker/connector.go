@@ -1,0 +1,304 @@
+package broker
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"crypto/subtle"
+	"errors"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"time"
+
+	"golang.org/x/oauth2"
+
+	"github.com/posternhq/postern/broker/access"
+	"github.com/posternhq/postern/broker/api"
+	"github.com/posternhq/postern/broker/identity"
+	"github.com/posternhq/postern/broker/identity/oidc"
+	"github.com/posternhq/postern/broker/identity/saml"
+	"github.com/posternhq/postern/events"
+)
+
+const (
+	samlPath = "/v1/webapi/saml/acs/"
+	// The prefix makes browsers keep others from setting it (RFC 6265bis, 4.1.3.2).
+	cookieName = "__Host-postern-signin"
+)
+
+// away is what a browser keeps while it is at an identity provider: nobody can
+// finish, in another browser, what was begun in this one.
+type away struct {
+	Flow  flow   `json:"flow"`
+	State string `json:"state"`
+	// Nonce and Verifier are OpenID's, Request is SAML's.
+	Nonce    string `json:"nonce,omitempty"`
+	Verifier string `json:"verifier,omitempty"`
+	Request  string `json:"request,omitempty"`
+}
+
+func (b *Broker) connectors() (out []access.Connector) {
+	b.ledger.read(func(s *access.State, _ time.Time) {
+		for _, name := range slices.Sorted(maps.Keys(s.Connectors)) {
+			out = append(out, *s.Connectors[name])
+		}
+	})
+	return out
+}
+
+func (b *Broker) connector(name string) (*events.Connector, error) {
+	for _, c := range b.connectors() {
+		if c.Name == name {
+			return &c.Connector, nil
+		}
+	}
+	return nil, &access.Error{Code: access.NotFound, Message: "there is no connector " + name}
+}
+
+func (b *Broker) getWays(*call) (any, error) {
+	out := api.SigninWays{Connectors: []api.ConnectorName{}}
+	for _, c := range b.connectors() {
+		out.Connectors = append(out.Connectors, api.ConnectorName{Name: c.Name, Kind: c.Kind, Display: cmp.Or(c.Display, c.Name)})
+	}
+	return out, nil
+}
+
+func (b *Broker) signinPage(token, user, fault string) signinPage {
+	page := signinPage{Flow: token, User: user, Fault: fault}
+	for _, c := range b.connectors() {
+		page.Connectors = append(page.Connectors, connectorLink{cmp.Or(c.Display, c.Name), "/web/login?" + url.Values{"flow": {token}, "auth": {c.Name}}.Encode()})
+	}
+	return page
+}
+
+// toConnector sends a browser to an identity provider.
+func (b *Broker) toConnector(v *visit, f flow) error {
+	c, err := b.connector(f.Auth)
+	if err != nil {
+		return err
+	}
+	a := away{Flow: f, State: rand.Text()}
+	var to string
+	if c.OIDC != nil {
+		a.Nonce, a.Verifier = rand.Text(), oauth2.GenerateVerifier()
+		to, err = b.openID.AuthURL(v.Context(), c.OIDC, a.State, a.Nonce, a.Verifier)
+	} else {
+		to, a.Request, err = saml.AuthURL(c.SAML, a.State)
+	}
+	if err != nil {
+		b.log.Warn().Err(err).Str("connector", c.Name).Msg("cannot send people to the identity provider")
+		return &api.Error{Status: http.StatusBadGateway, Code: api.CodeUnavailable, Message: err.Error()}
+	}
+	token, err := b.seed.Seal(sealCookie, b.now().Add(flowTTL), a)
+	if err != nil {
+		return err
+	}
+	cookie := &http.Cookie{Name: cookieName, Value: token, Path: "/", Secure: true, HttpOnly: true, SameSite: http.SameSiteLaxMode, MaxAge: int(flowTTL / time.Second)}
+	if c.SAML != nil {
+		cookie.SameSite = http.SameSiteNoneMode // the response comes as a POST from another site
+	}
+	http.SetCookie(v.w, cookie)
+	http.Redirect(v.w, v.Request, to, http.StatusSeeOther)
+	return nil
+}
+
+// back takes the cookie of a browser that comes from an identity provider, once.
+func (b *Broker) back(v *visit, state string) (a away, c *events.Connector, err error) {
+	cookie, err := v.Cookie(cookieName)
+	if err == nil {
+		err = b.seed.Open(sealCookie, cookie.Value, b.now(), &a)
+	}
+	if err != nil || subtle.ConstantTimeCompare([]byte(state), []byte(a.State)) != 1 {
+		return a, nil, invalid("this is not the browser, or not the time, in which this sign-in began: begin again in the terminal")
+	}
+	http.SetCookie(v.w, &http.Cookie{Name: cookieName, Path: "/", Secure: true, HttpOnly: true, MaxAge: -1})
+	c, err = b.connector(a.Flow.Auth)
+	return a, c, err
+}
+
+func (b *Broker) oidcCallback(v *visit) error {
+	a, c, err := b.back(v, v.URL.Query().Get("state"))
+	if err != nil {
+		return b.notSignedIn(v.Context(), access.OIDC, a.Flow.Auth, "", v.addr(), err)
+	}
+	if c.OIDC == nil {
+		return invalid("connector %s is not of OpenID", c.Name)
+	}
+	if reason := v.URL.Query().Get("error"); reason != "" {
+		err = errors.New(reason + " " + v.URL.Query().Get("error_description"))
+		return b.notSignedIn(v.Context(), c.Kind, c.Name, "", v.addr(), err)
+	}
+	p, err := b.openID.Exchange(v.Context(), c.OIDC, v.URL.Query().Get("code"), a.Nonce, a.Verifier)
+	if err != nil {
+		return b.notSignedIn(v.Context(), c.Kind, c.Name, p.User, v.addr(), err)
+	}
+	return b.signedOn(v, a.Flow, c, access.SignOn{User: p.User, Traits: p.Claims, ID: p.ID})
+}
+
+func (b *Broker) samlResponse(v *visit) error {
+	a, c, err := b.back(v, v.PostFormValue("RelayState"))
+	if err != nil {
+		return b.notSignedIn(v.Context(), access.SAML, v.PathValue("name"), "", v.addr(), err)
+	}
+	if c.SAML == nil || c.Name != v.PathValue("name") {
+		return invalid("this sign-in began with connector %s", c.Name)
+	}
+	p, err := saml.Parse(c.SAML, v.PostFormValue("SAMLResponse"), a.Request)
+	if err != nil {
+		return b.notSignedIn(v.Context(), c.Kind, c.Name, p.User, v.addr(), err)
+	}
+	return b.signedOn(v, a.Flow, c, access.SignOn{User: p.User, Traits: p.Attributes, ID: p.ID})
+}
+
+// signedOn ends a sign-in at an identity provider in a browser.
+func (b *Broker) signedOn(v *visit, f flow, c *events.Connector, on access.SignOn) error {
+	if err := b.signOn(v.Context(), f.TTL, c, on, v.addr()); err != nil {
+		return err
+	}
+	return b.land(v, proof{Flow: f, User: on.User, Method: c.Kind, Connector: c.Name})
+}
+
+// signOn makes the user what the provider says.
+func (b *Broker) signOn(ctx context.Context, asked time.Duration, c *events.Connector, on access.SignOn, addr string) error {
+	if err := b.throttled("connector "+c.Name, addr); err != nil {
+		return err
+	}
+	ttl, err := identity.TTL(asked, 0)
+	if err != nil {
+		return invalid("ttl: %v", err)
+	}
+	on.Connector, on.TTL = c.Name, ttl
+	_, err = b.ledger.grant(ctx, "connector/"+c.Name, func(s *access.State, env access.Env) ([]events.Event, error) {
+		return access.SignOnUser(s, env, on)
+	})
+	var refusal *access.Error
+	if errors.As(err, &refusal) {
+		return b.notSignedIn(ctx, c.Kind, c.Name, on.User, addr, err)
+	}
+	return err
+}
+
+// notSignedIn records a failed sign-in at an identity provider. Whoever tries
+// reads the reason: it is about themselves.
+func (b *Broker) notSignedIn(ctx context.Context, kind, connector, user, addr string, reason error) error {
+	b.throttle.Failed("connector "+connector, addr, b.now())
+	e := &events.SigninFailed{User: cmp.Or(user, "(unknown)"), Method: kind, Connector: connector, ClientAddr: addr, Reason: reason.Error()}
+	if access.CheckUserName(e.User) != nil {
+		e.User = "(unknown)"
+	}
+	var known *api.Error
+	var refusal *access.Error
+	if !errors.As(reason, &known) && !errors.As(reason, &refusal) {
+		reason = &api.Error{Status: http.StatusUnauthorized, Code: api.CodeUnauthenticated, Message: "not signed in: " + reason.Error(), Next: "postern login"}
+	}
+	return b.failed(ctx, e, reason)
+}
+
+// certificateWish checks what every sign-in brings.
+func certificateWish(csr, ttl string) (time.Duration, error) {
+	if _, err := identity.ParseCSR([]byte(csr)); err != nil {
+		return 0, invalid("%v", err)
+	}
+	return duration("ttl", ttl)
+}
+
+func (b *Broker) postLoginBrowser(c *call) (any, error) {
+	var in api.BrowserLogin
+	if err := decode(c, &in); err != nil {
+		return nil, err
+	}
+	ttl, err := certificateWish(in.CSR, in.TTL)
+	if err != nil {
+		return nil, err
+	}
+	if in.Auth != "" {
+		if _, err := b.connector(in.Auth); err != nil {
+			return nil, err
+		}
+	}
+	return b.begin(flow{Purpose: forSignin, Port: in.Port, Challenge: in.Challenge, Auth: in.Auth, CSR: in.CSR, TTL: ttl})
+}
+
+func (b *Broker) postLoginFinish(c *call) (any, error) {
+	var in api.FinishLogin
+	if err := decode(c, &in); err != nil {
+		return nil, err
+	}
+	p, err := b.redeem(forSignin, in.Code, in.Verifier)
+	if err != nil {
+		return nil, err
+	}
+	return b.certificateFor(c.Context(), p, c.clientAddr())
+}
+
+// device is a device flow under way.
+type device struct {
+	Flow flow   `json:"flow"`
+	Code string `json:"code"`
+}
+
+func (b *Broker) postDevice(c *call) (any, error) {
+	var in api.DeviceLogin
+	if err := decode(c, &in); err != nil {
+		return nil, err
+	}
+	ttl, err := certificateWish(in.CSR, in.TTL)
+	if err != nil {
+		return nil, err
+	}
+	conn, err := b.connector(in.Auth)
+	if err != nil {
+		return nil, err
+	}
+	if conn.OIDC == nil {
+		return nil, invalid("connector %s is of SAML, which has no device flow: sign in with a browser on this machine", conn.Name)
+	}
+	if err := b.throttled("connector "+conn.Name, c.clientAddr()); err != nil {
+		return nil, err
+	}
+	d, err := b.openID.Device(c.Context(), conn.OIDC)
+	if err != nil {
+		return nil, &api.Error{Status: http.StatusBadGateway, Code: api.CodeUnavailable, Message: err.Error()}
+	}
+	token, err := b.seed.Seal(sealDevice, d.ExpiresAt, device{flow{CSR: in.CSR, TTL: ttl, Auth: conn.Name}, d.DeviceCode})
+	return api.Device{
+		Device: token, UserCode: d.UserCode, URL: d.URL, CompleteURL: d.CompleteURL,
+		Interval: int(d.Interval / time.Second), ExpiresAt: d.ExpiresAt.UTC(),
+	}, err
+}
+
+func (b *Broker) postDeviceFinish(c *call) (any, error) {
+	var in api.FinishDevice
+	if err := decode(c, &in); err != nil {
+		return nil, err
+	}
+	var d device
+	if err := b.seed.Open(sealDevice, in.Device, b.now(), &d); err != nil {
+		return nil, invalid("device: %v", err)
+	}
+	conn, err := b.connector(d.Flow.Auth)
+	if err == nil && conn.OIDC == nil {
+		err = invalid("connector %s is not of OpenID any more", conn.Name)
+	}
+	if err != nil {
+		return nil, err
+	}
+	p, err := b.openID.Poll(c.Context(), conn.OIDC, d.Code)
+	switch {
+	case errors.Is(err, oidc.ErrPending), errors.Is(err, oidc.ErrSlowDown):
+		e := &api.Error{Status: http.StatusTooEarly, Code: api.CodePending, Message: err.Error()}
+		if errors.Is(err, oidc.ErrSlowDown) {
+			e.RetryAfter = 5 // more than before: RFC 8628, 3.5
+		}
+		return nil, e
+	case err != nil:
+		return nil, b.notSignedIn(c.Context(), conn.Kind, conn.Name, p.User, c.clientAddr(), err)
+	}
+	on := access.SignOn{User: p.User, Traits: p.Claims, ID: p.ID}
+	if err := b.signOn(c.Context(), d.Flow.TTL, conn, on, c.clientAddr()); err != nil {
+		return nil, err
+	}
+	return b.certificateFor(c.Context(), proof{Flow: d.Flow, User: p.User, Method: conn.Kind, Connector: conn.Name}, c.clientAddr())
+}

@@ -1,0 +1,151 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/posternhq/postern/broker/access"
+	"github.com/posternhq/postern/broker/api"
+	"github.com/posternhq/postern/broker/identity/mfa"
+	"github.com/posternhq/postern/events"
+)
+
+// factorProof is what somebody sent to prove a second factor: a code, or what a
+// security key answered to a ceremony.
+type factorProof struct{ code, ceremony, answer string }
+
+func (p factorProof) method() string {
+	if p.code != "" {
+		return access.TOTP
+	}
+	return access.WebAuthn
+}
+
+// factors are a user's second factors.
+func (b *Broker) factors(user string) (out []events.Factor, needed bool) {
+	b.ledger.read(func(s *access.State, _ time.Time) {
+		out, needed = s.Factors(user)
+	})
+	return out, needed
+}
+
+func (b *Broker) totpSecret(user, factorID string) []byte {
+	return b.seed.Derive("totp\x00"+user+"\x00"+factorID, mfa.SecretSize)
+}
+
+// asksFactor is the answer to whoever proved everything but a second factor.
+func asksFactor(message string, factors []events.Factor) *api.Error {
+	e := &api.Error{Status: http.StatusUnauthorized, Code: api.CodeNoFactor, Message: message}
+	for _, f := range factors {
+		if !slices.Contains(e.Details, f.Kind) {
+			e.Details = append(e.Details, f.Kind)
+		}
+	}
+	if len(factors) == 0 {
+		e.Message += ", and you have none"
+		e.Next = "postern mfa add, or ask whoever runs postern for a new invitation"
+	}
+	return e
+}
+
+// proveFactor checks a proof and records its use, once. Wrong ones slow further
+// ones down, wherever they come from: whoever gets here knows the password.
+func (b *Broker) proveFactor(ctx context.Context, user string, p factorProof, purpose, addr string) (factorID, eventID string, err error) {
+	key := "second factor of " + user
+	if err := b.throttled(key, key); err != nil {
+		return "", "", err
+	}
+	use := access.UseFactor{User: user, Purpose: purpose, ClientAddr: addr}
+	have, _ := b.factors(user)
+	if err = b.check(&use, have, p); err == nil {
+		var es []events.Event
+		if es, err = b.ledger.do(ctx, user, func(s *access.State, env access.Env) ([]events.Event, error) { return access.Use(s, env, use) }); err == nil {
+			b.throttle.Succeeded(key, key)
+			return use.FactorID, es[0].ID, nil
+		}
+	}
+	var refusal *access.Error
+	if !errors.As(err, &refusal) {
+		return "", "", err
+	}
+	b.throttle.Failed(key, key, b.now())
+	return "", "", b.failed(ctx, &events.SigninFailed{User: user, Method: p.method(), ClientAddr: addr, Reason: refusal.Message},
+		&api.Error{Status: http.StatusUnauthorized, Code: api.CodeUnauthenticated, Message: refusal.Message})
+}
+
+// check finds the factor that a proof is of.
+func (b *Broker) check(use *access.UseFactor, have []events.Factor, p factorProof) error {
+	if p.code != "" {
+		for _, f := range have {
+			if f.Kind != access.TOTP {
+				continue
+			}
+			if step, ok := mfa.Match(b.totpSecret(use.User, f.ID), p.code, b.now()); ok {
+				use.FactorID, use.Counter = f.ID, step
+				return nil
+			}
+		}
+		return &access.Error{Code: access.Denied, Message: "the code is wrong, or too old"}
+	}
+	var c mfa.Ceremony
+	if err := b.seed.Open(sealCeremony+use.User, p.ceremony, b.now(), &c); err != nil {
+		return &access.Error{Code: access.Denied, Message: fmt.Sprintf("the security key: %v", err)}
+	}
+	keys, err := b.keys()
+	if err != nil {
+		return err
+	}
+	use.FactorID, use.Counter, err = keys.Answered(use.User, have, c, []byte(p.answer))
+	if err != nil {
+		return &access.Error{Code: access.Denied, Message: err.Error()}
+	}
+	use.ChallengeID = "webauthn/" + c.Challenge
+	return nil
+}
+
+func (b *Broker) keys() (*mfa.Keys, error) { return mfa.NewKeys(b.origin()) }
+
+// throttled says that it is too early to try again.
+func (b *Broker) throttled(user, addr string) error {
+	d := b.throttle.Wait(user, addr, b.now())
+	if d <= 0 {
+		return nil
+	}
+	return &api.Error{Status: http.StatusTooManyRequests, Code: api.CodeThrottled, RetryAfter: int(d/time.Second) + 1,
+		Message: "too many failed sign-ins: try again in " + strconv.Itoa(int(d/time.Second)+1) + " s"}
+}
+
+// failed records a failed sign-in before anybody is told.
+func (b *Broker) failed(ctx context.Context, e *events.SigninFailed, answer error) error {
+	if err := b.record(ctx, e); err != nil {
+		return err
+	}
+	return answer
+}
+
+func (b *Broker) getFactors(c *call) (any, error) {
+	out := api.Factors{Factors: []api.Factor{}}
+	have, _ := b.factors(c.who.User)
+	for _, f := range have {
+		out.Factors = append(out.Factors, api.Factor{ID: f.ID, Kind: f.Kind, Name: f.Name, AddedAt: f.AddedAt})
+	}
+	return out, nil
+}
+
+// postFactorBrowser begins in a browser: a proof of a second factor for a session,
+// or a new one, or the end of one.
+func (b *Broker) postFactorBrowser(c *call) (any, error) {
+	var in api.BrowserProof
+	if err := decode(c, &in); err != nil {
+		return nil, err
+	}
+	if in.Purpose != forSession && in.Purpose != forFactor {
+		return nil, invalid("purpose: want session or factor")
+	}
+	return b.begin(flow{Purpose: in.Purpose, Port: in.Port, Challenge: in.Challenge, User: c.who.User, App: in.App, Remove: in.Remove})
+}

@@ -1,0 +1,35 @@
+package oidc
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// technical claims say something of the token and nothing of the person
+// (OpenID Connect Core 1.0, section 2, and RFC 7519).
+var technical = []string{
+	"iss", "aud", "exp", "iat", "nbf", "jti", "nonce", "azp", "at_hash", "c_hash", "s_hash", "sid", "auth_time", "session_state",
+}
+
+// traits makes claims lists of text: text, numbers, truth values and lists of
+// these. What is nested deeper is left out.
+func traits(claims map[string]any) map[string][]string {
+	out := map[string][]string{}
+	for name, v := range claims {
+		if slices.Contains(technical, name) || strings.ContainsAny(name, "\"{}()[] \t\n") {
+			continue
+		}
+		list, ok := v.([]any)
+		if !ok {
+			list = []any{v}
+		}
+		for _, item := range list {
+			switch item.(type) {
+			case string, bool, float64:
+				out[name] = append(out[name], fmt.Sprint(item))
+			}
+		}
+	}
+	return out
+}

@@ -1,0 +1,275 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/posternhq/postern/broker/api"
+	"github.com/posternhq/postern/broker/client"
+)
+
+func (c *cli) users() *cobra.Command {
+	cmd := &cobra.Command{Use: "users", Short: "Users: add, invite anew, list, remove", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
+	var roles, traits []string
+	var ttl string
+	add := &cobra.Command{
+		Use: "add NAME --roles R[,R]", Short: "Make a user and a link with which they set password and second factor", Args: cobra.ExactArgs(1),
+		RunE: c.withBroker(func(cmd *cobra.Command, b *client.Client, args []string) error {
+			doc, err := userDocument(args[0], roles, traits)
+			if err != nil {
+				return err
+			}
+			if _, err := b.Apply(cmd.Context(), "users add", doc, false); err != nil {
+				return err
+			}
+			return c.invite(cmd.Context(), b, args[0], ttl)
+		}),
+	}
+	add.Flags().StringSliceVar(&roles, "roles", nil, "roles of the user")
+	add.Flags().StringArrayVar(&traits, "trait", nil, "NAME=VALUE[,VALUE], for role templates; may be given more than once")
+	add.Flags().StringVar(&ttl, "ttl", "", "how long the link holds (default 24h, 168h at most)")
+	_ = add.MarkFlagRequired("roles")
+	reset := &cobra.Command{
+		Use: "reset NAME", Short: "Make a link with which a user sets password and second factor anew", Args: cobra.ExactArgs(1),
+		Long: "Make a link with which a user sets password and second factor anew. What they have\n" +
+			"holds until the link is used; to stop them at once, place a lock.",
+		RunE: c.withBroker(func(cmd *cobra.Command, b *client.Client, args []string) error {
+			return c.invite(cmd.Context(), b, args[0], ttl)
+		}),
+	}
+	reset.Flags().StringVar(&ttl, "ttl", "", "how long the link holds (default 24h, 168h at most)")
+	list := &cobra.Command{
+		Use: "ls", Short: "List users", Args: cobra.NoArgs,
+		RunE: c.withBroker(func(cmd *cobra.Command, b *client.Client, _ []string) error { return c.listUsers(cmd.Context(), b) }),
+	}
+	rm := &cobra.Command{
+		Use: "rm NAME", Short: "Remove a user; running sessions end", Args: cobra.ExactArgs(1),
+		RunE: c.withBroker(func(cmd *cobra.Command, b *client.Client, args []string) error {
+			if err := b.DeleteResource(cmd.Context(), "user", args[0]); err != nil {
+				return err
+			}
+			c.say("Removed %s.", args[0])
+			return nil
+		}),
+	}
+	cmd.AddCommand(add, reset, list, rm)
+	return cmd
+}
+
+// userDocument is a user as a resource file says it.
+func userDocument(name string, roles, traits []string) ([]byte, error) {
+	spec := map[string]any{"roles": roles}
+	if len(traits) > 0 {
+		values := map[string][]string{}
+		for _, t := range traits {
+			key, list, ok := strings.Cut(t, "=")
+			if !ok {
+				return nil, usageError{fmt.Errorf("--trait=%s: want NAME=VALUE[,VALUE]", t)}
+			}
+			values[key] = append(values[key], strings.Split(list, ",")...)
+		}
+		spec["traits"] = values
+	}
+	return json.Marshal(map[string]any{"kind": "user", "version": "v2", "metadata": map[string]string{"name": name}, "spec": spec}) // JSON is YAML
+}
+
+func (c *cli) invite(ctx context.Context, b *client.Client, user, ttl string) error {
+	inv, err := b.Invite(ctx, user, ttl)
+	if err != nil {
+		return err
+	}
+	return c.print(inv, func(w *tabwriter.Writer) {
+		fmt.Fprintf(w, "Give %s this link, by a way that nobody else reads; it holds once, until %s:\n%s\n", user, until(inv.ExpiresAt), inv.URL)
+	})
+}
+
+func (c *cli) listUsers(ctx context.Context, b *client.Client) error {
+	docs, err := b.Resources(ctx, "user", "")
+	if err != nil {
+		return err
+	}
+	type user struct {
+		Name      string   `json:"name"`
+		Roles     []string `json:"roles"`
+		Connector string   `json:"connector,omitempty"`
+		Expires   string   `json:"expires,omitempty"`
+		Disabled  bool     `json:"disabled,omitempty"`
+	}
+	users := []user{}
+	for _, raw := range docs.Resources {
+		var d struct {
+			Metadata struct{ Name string }
+			Spec     user
+		}
+		if err := json.Unmarshal(raw, &d); err != nil {
+			return err
+		}
+		d.Spec.Name = d.Metadata.Name
+		users = append(users, d.Spec)
+	}
+	return c.print(users, func(w *tabwriter.Writer) {
+		fmt.Fprintln(w, "USER\tROLES\tSIGNS IN WITH\tUNTIL")
+		for _, u := range users {
+			how := u.Connector
+			if how == "" {
+				how = "password"
+			}
+			if u.Disabled {
+				how = "disabled"
+			}
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", u.Name, orDash(strings.Join(u.Roles, ",")), how, orDash(u.Expires))
+		}
+	})
+}
+
+// inviteCreated makes links for the users among what was created.
+func (c *cli) inviteCreated(ctx context.Context, b *client.Client, applied *api.ResourcesApplied) error {
+	for _, r := range applied.Resources {
+		if r.Kind != "user" || r.Verb != "created" {
+			continue
+		}
+		inv, err := b.Invite(ctx, r.Name, "")
+		var refused *api.Error
+		if errors.As(err, &refused) && refused.Code == api.CodeDenied {
+			c.say("No invitation for %s: %s", r.Name, refused.Message)
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		c.say("Invitation for %s, until %s:\n  %s", r.Name, until(inv.ExpiresAt), inv.URL)
+	}
+	return nil
+}
+
+func (c *cli) mfa() *cobra.Command {
+	cmd := &cobra.Command{Use: "mfa", Short: "Your second factors: list, add, remove", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
+	list := &cobra.Command{
+		Use: "ls", Short: "List your second factors", Args: cobra.NoArgs,
+		RunE: c.withBroker(func(cmd *cobra.Command, b *client.Client, _ []string) error {
+			factors, err := b.Factors(cmd.Context())
+			if err != nil {
+				return err
+			}
+			return c.print(api.Factors{Factors: factors}, func(w *tabwriter.Writer) {
+				fmt.Fprintln(w, "ID\tKIND\tADDED")
+				for _, f := range factors {
+					fmt.Fprintf(w, "%s\t%s\t%s\n", f.ID, f.Kind, f.AddedAt.Local().Format("2006-01-02 15:04"))
+				}
+			})
+		}),
+	}
+	add := &cobra.Command{
+		Use: "add", Short: "Add an authenticator app or a security key, in the browser", Args: cobra.NoArgs,
+		RunE: c.withBroker(func(cmd *cobra.Command, b *client.Client, _ []string) error {
+			if _, _, err := c.factorInBrowser(cmd.Context(), b, api.BrowserProof{Purpose: "factor"}); err != nil {
+				return err
+			}
+			c.say("Added. See postern mfa ls")
+			return nil
+		}),
+	}
+	rm := &cobra.Command{
+		Use: "rm ID", Short: "Remove a second factor, in the browser", Args: cobra.ExactArgs(1),
+		RunE: c.withBroker(func(cmd *cobra.Command, b *client.Client, args []string) error {
+			if _, _, err := c.factorInBrowser(cmd.Context(), b, api.BrowserProof{Purpose: "factor", Remove: args[0]}); err != nil {
+				return err
+			}
+			c.say("Removed %s.", args[0])
+			return nil
+		}),
+	}
+	cmd.AddCommand(list, add, rm)
+	return cmd
+}
+
+// session is a sign-in, or the use of an AWS role, as `sessions ls` shows it.
+type sessionRow struct {
+	ID        string `json:"id"`
+	Kind      string `json:"kind"`
+	User      string `json:"user"`
+	What      string `json:"what"`
+	Addr      string `json:"client_addr,omitempty"`
+	Since     string `json:"since"`
+	ExpiresAt string `json:"expires_at"`
+	Current   bool   `json:"current,omitempty"`
+}
+
+func (c *cli) sessions() *cobra.Command {
+	cmd := &cobra.Command{Use: "sessions", Short: "Sign-ins and sessions on AWS apps: list, end", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
+	var user string
+	var all bool
+	list := &cobra.Command{
+		Use: "ls", Short: "List what runs: your own, or that of others", Args: cobra.NoArgs,
+		RunE: c.withBroker(func(cmd *cobra.Command, b *client.Client, _ []string) error {
+			if all {
+				user = "*"
+			}
+			rows, err := sessionRows(cmd.Context(), b, user)
+			if err != nil {
+				return err
+			}
+			return c.print(rows, func(w *tabwriter.Writer) {
+				fmt.Fprintln(w, "ID\tKIND\tUSER\tWHAT\tFROM\tSINCE\tUNTIL")
+				for _, r := range rows {
+					if r.Current {
+						r.What += " (this one)"
+					}
+					fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", r.ID, r.Kind, r.User, r.What, orDash(r.Addr), r.Since, r.ExpiresAt)
+				}
+			})
+		}),
+	}
+	list.Flags().StringVar(&user, "user", "", "of this user")
+	list.Flags().BoolVar(&all, "all", false, "of everybody")
+	rm := &cobra.Command{
+		Use: "rm ID", Short: "End a session, or a sign-in with every session started by it", Args: cobra.ExactArgs(1),
+		RunE: c.withBroker(func(cmd *cobra.Command, b *client.Client, args []string) error {
+			err := b.EndSession(cmd.Context(), args[0])
+			var unknown *api.Error
+			if errors.As(err, &unknown) && unknown.Code == api.CodeNotFound {
+				err = b.RevokeSignin(cmd.Context(), args[0])
+			}
+			if err != nil {
+				return err
+			}
+			c.say("Ended %s.", args[0])
+			return nil
+		}),
+	}
+	cmd.AddCommand(list, rm)
+	return cmd
+}
+
+func sessionRows(ctx context.Context, b *client.Client, user string) ([]sessionRow, error) {
+	const form = "2006-01-02T15:04:05Z07:00"
+	signins, err := b.Signins(ctx, user)
+	if err != nil {
+		return nil, err
+	}
+	rows := []sessionRow{}
+	for _, s := range signins {
+		what := s.Method
+		if s.Connector != "" {
+			what += " " + s.Connector
+		}
+		rows = append(rows, sessionRow{s.Serial, "signin", s.User, what, s.ClientAddr, s.SignedInAt.Format(form), s.ExpiresAt.Format(form), s.Current})
+	}
+	running, err := b.Sessions(ctx, user, "")
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range running {
+		rows = append(rows, sessionRow{s.ID, "app", s.User, s.App + " as " + s.AWSRoleARN, "", s.StartedAt.Format(form), s.ExpiresAt.Format(form), false})
+	}
+	return rows, nil
+}
