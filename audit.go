@@ -151,7 +151,7 @@ func (c *cli) audit() *cobra.Command {
 		Use: "ingest PATH…", Short: "CloudTrail files, or folders of them, now", Args: cobra.MinimumNArgs(1),
 		RunE: c.withAuditor(c.ingest),
 	}
-	cmd.AddCommand(search, show, why, coverage, findings, sql, ingest, c.auditVerify())
+	cmd.AddCommand(search, show, why, coverage, findings, sql, ingest, c.auditReport(), c.auditVerify())
 	return cmd
 }
 

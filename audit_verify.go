@@ -46,8 +46,11 @@ func (c *cli) auditVerify() *cobra.Command {
 		return c.verify(cmd.Context(), a, in)
 	})
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if printSQL {
+		switch {
+		case printSQL:
 			return c.printChecks()
+		case in.offline != "":
+			return c.verifyOffline(in)
 		}
 		return online(cmd, args)
 	}
@@ -55,13 +58,14 @@ func (c *cli) auditVerify() *cobra.Command {
 	f.StringVar(&in.since, "since", "", "only what was stored since a time, or an age such as 7d")
 	f.StringVar(&in.key, "key", "", "the key that signs the logs, or a file with it; else that of an earlier run, else the auditor's own word")
 	f.StringArrayVar(&in.witnesses, "witness", nil, "file or directory with checkpoints that were kept elsewhere; may be repeated")
+	f.StringVar(&in.offline, "offline", "", "check this bundle of audit report, with nothing but --key and --witness")
 	f.BoolVar(&printSQL, "sql", false, "print the checks that need nothing but SQL")
 	return cmd
 }
 
 type verifyInput struct {
-	since, key string
-	witnesses  []string
+	since, key, offline string
+	witnesses           []string
 }
 
 // settleTime is long for what stores within a second.

@@ -18,6 +18,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/posternhq/postern/auditor/cloudtrail"
+	"github.com/posternhq/postern/auditor/evidence"
 	"github.com/posternhq/postern/auditor/query"
 	"github.com/posternhq/postern/events"
 )
@@ -84,6 +85,7 @@ func (a *Auditor) serve(ctx context.Context) error {
 	question("GET /v1/audit/log", a.logStatus)
 	question("GET /v1/audit/checks", a.ledgerChecks)
 	mux.Handle("GET /v1/audit/leaves", a.readersOnly(http.HandlerFunc(a.leaves)))
+	mux.Handle("GET /v1/audit/bundle", a.readersOnly(http.HandlerFunc(a.bundle)))
 	mux.Handle("GET /v1/log/{stream}/{path...}", a.readersOnly(http.HandlerFunc(a.tiles)))
 	mux.Handle("GET /v1/audit/events", a.readersOnly(http.HandlerFunc(a.tail)))
 	mux.Handle("POST /v1/audit/ingest", a.readersOnly(http.HandlerFunc(a.ingest)))
@@ -163,6 +165,8 @@ func (a *Auditor) reply(w http.ResponseWriter, v any, err error) {
 		writeError(w, http.StatusBadRequest, Problem{Error: bad.Error(), Field: bad.Field})
 	case errors.As(err, &sql):
 		writeError(w, http.StatusUnprocessableEntity, Problem{Error: sql.Message, Code: sql.Code, Line: sql.Line, Column: sql.Column})
+	case errors.As(err, new(*evidence.Disputed)):
+		writeError(w, http.StatusConflict, Problem{Error: err.Error()})
 	case errors.Is(err, query.ErrNotFound):
 		writeError(w, http.StatusNotFound, Problem{Error: err.Error()})
 	case errors.Is(err, errNoReader), errors.Is(err, errNoLog), errors.Is(err, query.ErrNotReadOnly):

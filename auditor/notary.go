@@ -45,7 +45,8 @@ type notary struct {
 
 // streamLog is what is known of the log of a stream.
 type streamLog struct {
-	size atomic.Uint64
+	size      atomic.Uint64
+	published atomic.Pointer[tlog.Checkpoint]
 
 	mu     sync.Mutex
 	broken error // why nothing is logged any more
@@ -242,6 +243,9 @@ func (n *notary) publish(ctx context.Context) error {
 					return nil
 				}
 				newest = cs
+				for _, c := range cs {
+					n.logs[c.Stream].published.Store(&c)
+				}
 				for i := range owed {
 					owed[i] = true
 				}
@@ -259,6 +263,14 @@ func (n *notary) publish(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// published is the checkpoint that was published last, empty before.
+func (n *notary) published(stream string) tlog.Checkpoint {
+	if c := n.logs[stream].published.Load(); c != nil {
+		return *c
+	}
+	return tlog.Checkpoint{}
 }
 
 // errBehind: what was logged last is not signed yet.

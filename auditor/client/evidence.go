@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"iter"
 	"net/http"
 	"net/url"
@@ -188,4 +189,29 @@ func (c *Client) leaves(stream, of string) func(context.Context, uint64, uint64)
 			fail(err)
 		}
 	}
+}
+
+// Bundle fetches the evidence on a subject, packed and signed; see
+// evidence.Open. since as in Coverage. published asks for proofs that lead to
+// published checkpoints, which takes up to the time between two.
+func (c *Client) Bundle(ctx context.Context, request, user, since string, published bool) ([]byte, error) {
+	q := sinceParameter(since)
+	for k, v := range map[string]string{"request": request, "user": user} {
+		if v != "" {
+			q.Set(k, v)
+		}
+	}
+	if published {
+		q.Set("published", "true")
+	}
+	resp, err := c.do(ctx, http.MethodGet, "bundle", q, "", nil)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return nil, fmt.Errorf("audit bundle: read the answer: %w", err)
+	}
+	return b, nil
 }

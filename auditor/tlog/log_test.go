@@ -122,14 +122,24 @@ func TestLog(t *testing.T) {
 		if err := last.Extends(t.Context(), tiles, c); err != nil {
 			t.Error(err)
 		}
-		path, err := tlog.Prove(t.Context(), tiles, 1, c.Size)
+		prover, err := tlog.NewProver(t.Context(), tiles, c)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := c.Included(leafOf(1), path); err != nil {
+		proof, err := prover.Prove(t.Context(), leafOf(1))
+		if err != nil {
+			t.Fatal(err)
+		}
+		read, err := tlog.ParseProof(proof.Text())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Included(leafOf(1), read.Path); err != nil {
 			t.Error(err)
 		}
-		if c.Included(leafOf(2), path) == nil {
+		forged := leafOf(1)
+		forged.Hash[31] ^= 1
+		if c.Included(leafOf(2), read.Path) == nil || c.Included(forged, read.Path) == nil {
 			t.Error("another leaf is included by the same proof")
 		}
 	}
@@ -273,6 +283,15 @@ func TestKilled(t *testing.T) {
 	if good, wrong := walk(t, dir, 0, last, seen...); good != last.Size || wrong != nil {
 		t.Errorf("%d of %d leaves are right, and %v", good, last.Size, wrong)
 	}
+}
+
+func FuzzParseProof(f *testing.F) {
+	f.Add(tlog.Proof{Seq: 18, Path: [][]byte{make([]byte, 32)}, Note: []byte("a\n1\n\n— a x\n")}.Text())
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if p, err := tlog.ParseProof(b); err == nil && string(p.Text()) != string(b) {
+			t.Errorf("%q became %q", b, p.Text())
+		}
+	})
 }
 
 func FuzzParseLeaf(f *testing.F) {

@@ -100,16 +100,6 @@ func leafAt(entry []byte, stream string, seq uint64) (Leaf, error) {
 	return l, err
 }
 
-// Prove returns the hashes that lead from the leaf of a sequence to the root of
-// the log of a size (RFC 6962, 2.1.1).
-func Prove(ctx context.Context, t Tiles, seq, size uint64) ([][]byte, error) {
-	b, err := client.NewProofBuilder(ctx, size, t.ReadTile)
-	if err != nil {
-		return nil, err
-	}
-	return b.InclusionProof(ctx, seq-1)
-}
-
 // Included verifies that a checkpoint covers a leaf, at its place.
 func (c Checkpoint) Included(l Leaf, path [][]byte) error {
 	if l.Stream != c.Stream || l.Seq == 0 {

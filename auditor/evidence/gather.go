@@ -1,0 +1,180 @@
+package evidence
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/ClickHouse/clickhouse-go/v2"
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+)
+
+// MaxItems bounds the events of one bundle.
+const MaxItems = 100_000
+
+// ErrNothing says that there is no event on a subject.
+var ErrNothing = errors.New("nothing is recorded about it")
+
+// Disputed says that what the ledger has is not what was logged: no bundle can
+// prove it.
+type Disputed struct{ Err error }
+
+func (d *Disputed) Error() string {
+	return "the ledger is not what was logged: run postern audit verify: " + d.Err.Error()
+}
+func (d *Disputed) Unwrap() error { return d.Err }
+
+// Gather finds the events on a subject in the ledger, still without proofs: the
+// access requests, their reviews and resolution, the sessions that rest on them
+// with the roles as they read then, the calls of those sessions, AWS's records
+// of them, verdicts and findings; of a user, sign-ins and changes to the user
+// too. Of a single call it finds what led to it and what became of it.
+func Gather(ctx context.Context, conn driver.Conn, s Subject) ([]Item, error) {
+	g := gathering{ctx: ctx, conn: conn, seen: map[string]bool{}}
+	switch {
+	case s.Request != "":
+		g.request(s.Request)
+	default:
+		g.user(s.User, s.Since)
+	}
+	if g.err == nil && len(g.items) == 0 {
+		g.err = ErrNothing
+	}
+	slices.SortFunc(g.items, func(a, b Item) int {
+		return cmp.Or(cmp.Compare(a.Stream, b.Stream), cmp.Compare(a.Seq, b.Seq))
+	})
+	return g.items, g.err
+}
+
+type gathering struct {
+	ctx   context.Context
+	conn  driver.Conn
+	items []Item
+	seen  map[string]bool
+	err   error
+}
+
+// ask returns the strings of one column.
+func (g *gathering) ask(query string, args ...any) []string {
+	if g.err != nil {
+		return nil
+	}
+	rows, err := g.conn.Query(g.ctx, query, args...)
+	if err != nil {
+		g.err = fmt.Errorf("gather evidence: %w", err)
+		return nil
+	}
+	defer rows.Close()
+	var out []string
+	for rows.Next() {
+		var s string
+		if g.err = rows.Scan(&s); g.err != nil {
+			return nil
+		}
+		out = append(out, s)
+	}
+	g.err = rows.Err()
+	return out
+}
+
+// take adds the events that a condition is true of.
+func (g *gathering) take(condition string, args ...any) {
+	if g.err != nil {
+		return
+	}
+	rows, err := g.conn.Query(g.ctx, fmt.Sprintf(`SELECT stream, seq, channel, stored_at, raw FROM events WHERE %s ORDER BY stream, seq LIMIT %d`, condition, MaxItems+1), args...)
+	if err != nil {
+		g.err = fmt.Errorf("gather evidence: %w", err)
+		return
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var i Item
+		var raw string
+		if g.err = rows.Scan(&i.Stream, &i.Seq, &i.Subject, &i.StoredAt, &raw); g.err != nil {
+			return
+		}
+		i.Body = []byte(raw)
+		if g.seen[i.name()] {
+			continue
+		}
+		g.seen[i.name()] = true
+		if g.items = append(g.items, i); len(g.items) > MaxItems {
+			g.err = fmt.Errorf("there are more than %d events on it: ask for less", MaxItems)
+			return
+		}
+	}
+	g.err = rows.Err()
+}
+
+// request gathers about a request of either kind.
+func (g *gathering) request(id string) {
+	if len(g.ask(`SELECT 'x' FROM events WHERE stream = 'ACCESS' AND thing = ? LIMIT 1`, "request/"+id)) > 0 {
+		g.sessions(g.ask(`SELECT JSONExtractString(raw, 'data', 'session_id') FROM events WHERE stream = 'ACCESS' AND type LIKE 'io.postern.session.started.%' AND has(JSONExtract(raw, 'data', 'request_ids', 'Array(String)'), ?)`, id))
+		g.take(`stream = 'ACCESS' AND thing = ?`, "request/"+id)
+		return
+	}
+	calls := g.ask(`SELECT request_id FROM requests WHERE request_id = ? OR aws_request_id = ? OR cloudtrail_event_id = ? LIMIT 1`, id, id, id)
+	sessions := g.ask(`SELECT session_id FROM requests WHERE request_id IN (?) AND session_id != ''`, calls)
+	g.basis(sessions)
+	g.calls(calls)
+	g.take(`stream = 'CLOUDTRAIL' AND endsWith(thing, ?)`, "/"+id)
+}
+
+// user gathers about a person.
+func (g *gathering) user(name string, since time.Time) {
+	if since.IsZero() {
+		since = time.Unix(0, 0)
+	}
+	at := clickhouse.DateNamed("since", since, clickhouse.NanoSeconds)
+	who := clickhouse.Named("user", name)
+	mine := ` AND stored_at >= @since AND JSONExtractString(raw, 'data', 'user') = @user`
+	g.sessions(g.ask(`SELECT JSONExtractString(raw, 'data', 'session_id') FROM events WHERE stream = 'ACCESS' AND type LIKE 'io.postern.session.started.%'`+mine, at, who))
+	for _, id := range g.ask(`SELECT JSONExtractString(raw, 'data', 'request_id') FROM events WHERE stream = 'ACCESS' AND type LIKE 'io.postern.request.created.%'`+mine, at, who) {
+		g.take(`stream = 'ACCESS' AND thing = ?`, "request/"+id)
+	}
+	g.take(`stream = 'ACCESS' AND stored_at >= @since AND thing = concat('user/', @user)`, at, who)
+	g.calls(g.ask(`SELECT DISTINCT request_id FROM requests WHERE received_at >= @since AND user = @user`, at, who))
+	g.take(`stream = 'FINDINGS' AND type LIKE 'io.postern.finding.%'`+mine, at, who)
+}
+
+// sessions gathers sessions whole: what they rest on and all of their calls.
+func (g *gathering) sessions(ids []string) {
+	g.basis(ids)
+	g.calls(g.ask(`SELECT DISTINCT request_id FROM requests WHERE session_id IN (?)`, ids))
+	g.take(`stream = 'AUDIT' AND (type LIKE 'io.postern.aws.credentials.%' OR type LIKE 'io.postern.aws.console.%') AND JSONExtractString(raw, 'data', 'session_id') IN (?)`, ids)
+}
+
+// basis gathers sessions with what they rest on: access requests, roles, the app
+// and the user.
+func (g *gathering) basis(ids []string) {
+	started := `FROM events WHERE stream = 'ACCESS' AND type LIKE 'io.postern.session.started.%' AND thing IN (?)`
+	things := prefixed("session/", ids)
+	g.take(`stream = 'ACCESS' AND thing IN (?)`, things)
+	requests := g.ask(`SELECT DISTINCT arrayJoin(JSONExtract(raw, 'data', 'request_ids', 'Array(String)')) `+started, things)
+	g.take(`stream = 'ACCESS' AND thing IN (?)`, prefixed("request/", requests))
+	roles := g.ask(`SELECT DISTINCT concat('role/', JSONExtractString(role, 'name'), ' ', JSONExtractRaw(role, 'revision')) FROM (SELECT arrayJoin(JSONExtractArrayRaw(raw, 'data', 'roles')) AS role `+started+`)`, things)
+	g.take(`stream = 'ACCESS' AND thing LIKE 'role/%' AND concat(thing, ' ', toString(sequence)) IN (?)`, roles)
+}
+
+// calls gathers calls with AWS's records of them, verdicts and findings.
+func (g *gathering) calls(ids []string) {
+	for part := range slices.Chunk(ids, 1000) {
+		g.take(`stream = 'AUDIT' AND correlation_id IN (?)`, part)
+		g.take(`stream = 'FINDINGS' AND thing IN (?)`, prefixed("aws-request/", part))
+		g.take(`stream = 'FINDINGS' AND type LIKE 'io.postern.finding.%' AND JSONExtractString(raw, 'data', 'request_id') IN (?)`, part)
+		records := g.ask(`SELECT DISTINCT concat('cloudtrail/', cloudtrail_account, '/', cloudtrail_event_id) FROM requests WHERE request_id IN (?) AND cloudtrail_event_id != ''`, part)
+		g.take(`stream = 'CLOUDTRAIL' AND thing IN (?)`, records)
+	}
+}
+
+func prefixed(prefix string, ids []string) []string {
+	out := make([]string, len(ids))
+	for i, id := range ids {
+		out[i] = prefix + id
+	}
+	return out
+}
