@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -23,6 +22,9 @@ type flight struct {
 	written int64
 	// started says that the client has been sent the answer's status.
 	started atomic.Bool
+	// failed says that the answer's body may name an error, said is its beginning.
+	failed bool
+	said   []byte
 }
 
 // forward sends the request to AWS and the answer to the client, both as they
@@ -50,7 +52,7 @@ func (c *call) forward(out *http.Request) {
 		return
 	}
 	defer answer.Body.Close()
-	f.answer, f.headed = answer, c.p.now()
+	f.answer, f.headed, f.failed = answer, c.p.now(), mayFail(answer.StatusCode, c.about.Operation)
 	c.begins(answer.StatusCode)
 	if c.assumed != "" && answer.StatusCode == http.StatusOK {
 		if err := f.hold(); err != nil {
@@ -153,6 +155,9 @@ func (f *flight) copy(rc *http.ResponseController) error {
 	for {
 		n, err := f.answer.Body.Read(*buf)
 		if n > 0 {
+			if f.failed {
+				f.said = append(f.said, (*buf)[:min(n, maxSaid-len(f.said))]...)
+			}
 			wrote, werr := f.w.Write((*buf)[:n])
 			f.written += int64(wrote)
 			if werr != nil {
@@ -205,7 +210,7 @@ func (f *flight) complete(err error) {
 	e := &events.AWSRequestCompleted{
 		Status:        f.answer.StatusCode,
 		AWSRequestID:  h.Get("X-Amzn-Requestid"),
-		AWSErrorCode:  errorCode(h),
+		AWSErrorCode:  f.errorCode(),
 		ResponseBytes: f.written,
 		LatencyMicros: f.headed.Sub(f.about.ReceivedAt).Microseconds(),
 	}
@@ -223,19 +228,4 @@ func (f *flight) record(e *events.AWSRequestCompleted) {
 	e.RequestBytes = f.body.count()
 	e.DurationMicros = f.p.now().Sub(f.about.ReceivedAt).Microseconds()
 	f.p.recorder.later(f.event(e), false)
-}
-
-// errorCode reads the headers that carry an error's code. The JSON protocols
-// send "Code", "Code:uri" or "namespace#Code"
-// (https://smithy.io/2.0/aws/protocols/aws-restjson1-protocol.html#operation-error-serialization).
-func errorCode(h http.Header) string {
-	code := h.Get("X-Amzn-Errortype")
-	if code == "" {
-		code = h.Get("X-Amz-Error-Code")
-	}
-	code, _, _ = strings.Cut(code, ":")
-	if i := strings.LastIndexByte(code, '#'); i >= 0 {
-		code = code[i+1:]
-	}
-	return code
 }
