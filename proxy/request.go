@@ -124,6 +124,11 @@ func (c *call) serve() {
 		return
 	}
 	defer watch.Stop()
+	if c.auth.V2 && c.host.Region == "" {
+		// Signature Version 2 has no region and s3.amazonaws.com names none: most
+		// likely the bucket is where the session is at home.
+		c.auth.Region = c.session.Region
+	}
 	expiry := time.AfterFunc(c.session.ExpiresAt.Sub(c.p.now()), func() { cancel(errExpired) })
 	defer expiry.Stop()
 
