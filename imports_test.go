@@ -15,11 +15,11 @@ const module = "github.com/posternhq/postern/"
 func TestImportDirections(t *testing.T) {
 	rooms := map[string][]string{
 		"events":          {},
-		"events/journal":  {"events"},
+		"events/journal":  {"events", "events/signed"},
 		"schemas":         {},
-		"broker":          {"events", "events/journal"},
-		"proxy":           {"events", "events/journal"},
-		"auditor":         {"events", "events/journal"},
+		"broker":          {"events", "events/journal", "events/signed"},
+		"proxy":           {"events", "events/journal", "events/signed"},
+		"auditor":         {"events", "events/journal", "events/signed"},
 		"deploy/embedded": {},
 		"deploy/simaws":   {},
 	}

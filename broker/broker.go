@@ -66,6 +66,7 @@ type Broker struct {
 	pages     *web.Pages
 	openID    *oidc.Clients
 	throttle  *identity.Throttle
+	signing   *signing
 	ledger    *ledger
 	replays   chan struct{} // has room for as many as may run
 	handler   http.Handler
@@ -124,7 +125,8 @@ func New(cfg Config) (*Broker, error) {
 		return nil, fmt.Errorf("broker: %w", err)
 	}
 	b.openID = oidc.New()
-	b.ledger = newLedger(cfg.Journal, b.now, cfg.Log)
+	b.signing = newSigning(b.ca, cfg.Journal)
+	b.ledger = newLedger(cfg.Journal, b.ca.Pool(), b.now, cfg.Log)
 	if b.handler, err = b.routes(); err != nil {
 		return nil, fmt.Errorf("broker: %w", err)
 	}
@@ -139,8 +141,12 @@ func (b *Broker) Run(ctx context.Context) error {
 	}
 	defer listener.Close()
 	b.addr = listener.Addr()
+	if err := b.signing.rotate(ctx); err != nil {
+		return fmt.Errorf("broker: %w", err)
+	}
 	srv := b.server()
 	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return b.keepSigning(ctx) })
 	group.Go(func() error { return b.ledger.follow(ctx) })
 	group.Go(func() error { return b.ca.Follow(ctx, b.log) })
 	group.Go(func() error {

@@ -128,6 +128,32 @@ func secrets(t testing.TB, j *journal.Journal) *sealed.Store {
 	return s
 }
 
+// writer appends as a broker does that another does not know.
+type writer struct {
+	t         testing.TB
+	j         *journal.Journal
+	revisions map[string]uint64
+}
+
+func newWriter(t testing.TB, j *journal.Journal) *writer {
+	w := &writer{t, j, map[string]uint64{}}
+	for e, err := range j.Replay(t.Context(), events.Access) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.revisions[e.Channel]++
+	}
+	return w
+}
+
+func (w *writer) append(p events.Payload) {
+	w.t.Helper()
+	w.revisions[p.Channel()]++
+	if _, err := w.j.Append(w.t.Context(), events.Event{Meta: events.Meta{Sequence: w.revisions[p.Channel()]}, Data: p}); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
 // startIn runs a broker with a data directory until the test ends, or stop is
 // called.
 func startIn(t *testing.T, j *journal.Journal, c *clock, dir string) (b *Broker, stop func()) {

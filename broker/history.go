@@ -127,6 +127,10 @@ func (b *Broker) startReplay(ctx context.Context) (_ context.Context, done func(
 // up to cut (zero means to its end) or until visit returns false. The order of the stream and its clock
 // decide, not the clocks of brokers: an event counts from when it was durable.
 func (b *Broker) replay(ctx context.Context, cut time.Time, visit func(journal.Entry) bool) (warnings []string, err error) {
+	refused, err := b.ledger.refusals(ctx)
+	if err != nil {
+		return nil, err
+	}
 	var unread int
 	var seq uint64
 	for e, err := range b.cfg.Journal.Replay(ctx, events.Access) {
@@ -135,6 +139,7 @@ func (b *Broker) replay(ctx context.Context, cut time.Time, visit func(journal.E
 			return nil, replayFailed(ctx, seq, err)
 		case !cut.IsZero() && e.StoredAt.After(cut):
 			return warnings, nil
+		case refused[e.Seq]:
 		case err != nil:
 			if unread++; unread == 1 {
 				warnings = append(warnings, fmt.Sprintf("this version does not understand all events, so there may have been less access than it says: %v", err))

@@ -2,9 +2,12 @@ package broker
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -12,6 +15,7 @@ import (
 	"github.com/posternhq/postern/broker/access"
 	"github.com/posternhq/postern/events"
 	"github.com/posternhq/postern/events/journal"
+	"github.com/posternhq/postern/events/signed"
 )
 
 const (
@@ -29,6 +33,7 @@ const (
 // stream: the expected sequence of an aggregate's channel decides who was first.
 type ledger struct {
 	journal *journal.Journal
+	roots   *x509.CertPool
 	log     zerolog.Logger
 	now     func() time.Time
 	ready   chan struct{} // closed when the state has caught up once
@@ -38,9 +43,13 @@ type ledger struct {
 	seq     uint64 // of the last event in state; advances only after Apply
 	waiting []waiter
 	touched access.Touched // since the janitor looked
-	// unread is the first event that this version does not understand: what it
-	// meant may be a refusal, so nothing is granted any more.
-	unread error
+	// unread is the first event that this version does not understand, or before
+	// which others are missing: what it meant may be a refusal, so nothing is
+	// granted any more.
+	unread   error
+	believed atomic.Pointer[signed.Keys] // nil before follow
+	// refused are the sequences of events that no broker decided.
+	refused map[uint64]bool
 
 	// changed has room for one: it wakes the janitor.
 	changed chan struct{}
@@ -51,9 +60,11 @@ type waiter struct {
 	done chan struct{}
 }
 
-func newLedger(j *journal.Journal, now func() time.Time, log zerolog.Logger) *ledger {
+func newLedger(j *journal.Journal, roots *x509.CertPool, now func() time.Time, log zerolog.Logger) *ledger {
 	return &ledger{
 		journal: j,
+		roots:   roots,
+		refused: map[uint64]bool{},
 		log:     log,
 		now:     now,
 		ready:   make(chan struct{}),
@@ -70,6 +81,11 @@ func (l *ledger) follow(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("broker: %w", err)
 	}
+	keys, err := l.journal.Keys(ctx, l.roots)
+	if err != nil {
+		return fmt.Errorf("broker: %w", err)
+	}
+	l.believed.Store(keys)
 	caughtUp := last == 0
 	if caughtUp {
 		close(l.ready)
@@ -80,7 +96,7 @@ func (l *ledger) follow(ctx context.Context) error {
 				l.log.Warn().Err(err).Uint64("seq", l.seq).Msg("lost the access stream; following again")
 				break
 			}
-			l.apply(e, err)
+			l.apply(e, err, keys.Verify(e.Channel, e.StoredAt, e.Event, e.Raw))
 			if !caughtUp && e.Seq >= last {
 				caughtUp = true
 				close(l.ready)
@@ -94,16 +110,30 @@ func (l *ledger) follow(ctx context.Context) error {
 	}
 }
 
-func (l *ledger) apply(e journal.Entry, err error) {
+// apply folds an entry in. unread is why its data is not understood, forged why
+// no broker decided it.
+func (l *ledger) apply(e journal.Entry, unread, forged error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if forged == nil && signed.Ordered(e.Channel) {
+		forged = signed.Place(e.Event, l.state.Head(e.Channel).Revision)
+	}
 	woken := false
-	if err != nil {
+	switch {
+	case errors.Is(forged, signed.ErrGap):
+		unread = forged
+		fallthrough
+	case forged == nil && unread != nil:
+		l.state.Pass(e.Event, e.Channel, e.Seq)
 		if l.unread == nil {
-			l.unread = fmt.Errorf("event %d of the access stream is not understood by this version: %w", e.Seq, err)
-			l.log.Error().Err(l.unread).Msg("nothing is granted any more; upgrade this broker")
+			l.unread = fmt.Errorf("event %d on %s cannot be taken for what it is: %w", e.Seq, e.Channel, unread)
+			l.log.Error().Err(l.unread).Msg("nothing is granted any more; upgrade this broker, or find out who changed the stream")
 		}
-	} else {
+	case forged != nil:
+		l.state.Skip(e.Channel, e.Seq)
+		l.refused[e.Seq] = true
+		l.log.Error().Err(forged).Str("channel", e.Channel).Uint64("seq", e.Seq).Msg("an event that no broker decided is passed over")
+	default:
 		l.state.Apply(e.Event, e.Seq)
 		woken = l.touched.Add(e.Data)
 	}
@@ -141,6 +171,24 @@ func (l *ledger) reach(ctx context.Context, seq uint64) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+}
+
+// keys are those that events are verified with.
+func (l *ledger) keys() *signed.Keys { return l.believed.Load() }
+
+// refusals returns the sequences of events that no broker decided, of all that
+// the stream holds now.
+func (l *ledger) refusals(ctx context.Context) (map[uint64]bool, error) {
+	last, err := l.journal.Last(ctx, events.Access)
+	if err == nil {
+		err = l.reach(ctx, last)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("catch up: %w", err)
+	}
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	return maps.Clone(l.refused), nil
 }
 
 // read lets look at the state, which stands still meanwhile.

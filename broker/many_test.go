@@ -23,8 +23,8 @@ import (
 func TestManyBrokers(t *testing.T) {
 	const brokers, reviewers, requests, locks = 3, 6, 8, 8
 	nc, clk := eventstest.Connect(t), newClock()
-	var bs []*Broker
-	for range brokers {
+	bs := []*Broker{start(t, eventstest.Open(t, nc), clk)}
+	for range brokers - 1 {
 		bs = append(bs, start(t, eventstest.Open(t, nc), clk))
 	}
 	ctx := t.Context()
@@ -181,7 +181,8 @@ func TestManyBrokers(t *testing.T) {
 // A session ends once, whichever broker notices that its ground has gone.
 func TestManyJanitors(t *testing.T) {
 	nc, clk := eventstest.Connect(t), newClock()
-	first, second := start(t, eventstest.Open(t, nc), clk), start(t, eventstest.Open(t, nc), clk)
+	first := start(t, eventstest.Open(t, nc), clk)
+	second := start(t, eventstest.Open(t, nc), clk)
 	ctx := t.Context()
 	if _, err := first.Apply(ctx, "test", []byte(demo)); err != nil {
 		t.Fatal(err)
@@ -216,6 +217,12 @@ func TestManyJanitors(t *testing.T) {
 	}
 }
 
+// future is a broker's event that this version does not know, for the subject
+// access.future.x.
+func future(b *Broker) []byte {
+	return b.signing.sign("access.future.x", []byte(`{"specversion":"1.0","id":"1","source":"/x","type":"io.postern.future.happened.v1","time":"2030-01-01T00:00:00Z","sequence":"1","data":{}}`))
+}
+
 // What a broker does not understand may be a refusal: it grants nothing more,
 // and still stops things.
 func TestUnknownEvent(t *testing.T) {
@@ -231,7 +238,7 @@ func TestUnknownEvent(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ack, err := js.Publish(ctx, "access.future.x", []byte(`{"specversion":"1.0","id":"1","source":"/x","type":"io.postern.future.happened.v1","time":"2030-01-01T00:00:00Z","data":{}}`))
+	ack, err := js.Publish(ctx, "access.future.x", future(b))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -252,16 +259,11 @@ func TestDecideAgain(t *testing.T) {
 	j := eventstest.Journal(t)
 	b := start(t, j, newClock())
 	ctx := t.Context()
-	other := func(name string) {
-		t.Helper()
-		if _, err := j.Append(ctx, events.Event{Data: &events.UserCreated{User: events.User{Name: name}}}); err != nil {
-			t.Fatal(err)
-		}
-	}
+	w := newWriter(t, j)
 	tries := 0
 	_, err := b.ledger.do(ctx, "test", func(s *access.State, env access.Env) ([]events.Event, error) {
 		if tries++; tries == 1 {
-			other("dave") // behind the decision's back
+			w.append(&events.UserCreated{User: events.User{Name: "dave"}}) // behind the decision's back
 		}
 		return access.PutUser(s, env, events.User{Name: "dave", Disabled: true}, access.Put{})
 	})

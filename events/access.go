@@ -181,3 +181,18 @@ func (e *LockPlaced) Channel() string { return channel("access", "lock", e.LockI
 func (e *LockPlaced) Thing() string   { return "lock/" + e.LockID }
 func (e *LockLifted) Channel() string { return channel("access", "lock", e.LockID) }
 func (e *LockLifted) Thing() string   { return "lock/" + e.LockID }
+
+// KeyPublished makes a key known by which a broker signs what it decides
+// (package signed). It is signed by that key itself; what makes it believed is
+// the certificate.
+type KeyPublished struct {
+	KeyID string `json:"key_id"`
+	// Certificate is X.509 in DER and base64, issued by the broker's CA for the
+	// Ed25519 key and for signing decisions only.
+	Certificate string    `json:"certificate"`
+	NotBefore   time.Time `json:"not_before"`
+	NotAfter    time.Time `json:"not_after"`
+}
+
+func (e *KeyPublished) Channel() string { return channel("access", "key", e.KeyID) }
+func (e *KeyPublished) Thing() string   { return "key/" + e.KeyID }

@@ -49,8 +49,9 @@ func (*RequestPromoted) Type() Type { return TypeRequestPromoted }
 func (*SessionStarted) Type() Type { return TypeSessionStarted }
 func (*SessionEnded) Type() Type   { return TypeSessionEnded }
 
-func (*LockPlaced) Type() Type { return TypeLockPlaced }
-func (*LockLifted) Type() Type { return TypeLockLifted }
+func (*LockPlaced) Type() Type   { return TypeLockPlaced }
+func (*LockLifted) Type() Type   { return TypeLockLifted }
+func (*KeyPublished) Type() Type { return TypeKeyPublished }
 
 func (*AWSRequestAdmitted) Type() Type  { return TypeAWSRequestAdmitted }
 func (*AWSRequestCompleted) Type() Type { return TypeAWSRequestCompleted }

@@ -16,7 +16,7 @@ func quickDecode(b []byte) (e Event, typ Type, data []byte, ok bool) {
 		return
 	}
 	var version, contentType, schema string
-	var seen [11]bool
+	var seen [12]bool
 	for {
 		name, ok := s.str()
 		if !ok || !s.take(':') {
@@ -61,6 +61,8 @@ func quickDecode(b []byte) (e Event, typ Type, data []byte, ok bool) {
 			field, e.CorrelationID = 9, value
 		case "causationid":
 			field, e.CausationID = 10, value
+		case "signature":
+			field = 11 // over the bytes as they are: see package signed
 		case "sequence":
 			n, err := strconv.ParseUint(value, 10, 64)
 			if err != nil || e.Sequence != 0 || n == 0 {

@@ -70,8 +70,9 @@ const (
 	TypeSessionStarted Type = "io.postern.session.started.v1"
 	TypeSessionEnded   Type = "io.postern.session.ended.v1"
 
-	TypeLockPlaced Type = "io.postern.lock.placed.v1"
-	TypeLockLifted Type = "io.postern.lock.lifted.v1"
+	TypeLockPlaced   Type = "io.postern.lock.placed.v1"
+	TypeLockLifted   Type = "io.postern.lock.lifted.v1"
+	TypeKeyPublished Type = "io.postern.key.published.v1"
 
 	TypeTokenCreated Type = "io.postern.token.created.v1"
 	TypeTokenUpdated Type = "io.postern.token.updated.v1"
@@ -124,7 +125,7 @@ func Types() []Type {
 		TypeAccessListReviewed, TypeAccessListReviewDue, TypeAccessListSuspended,
 		TypeRequestCreated, TypeRequestReviewed, TypeRequestApproved, TypeRequestDenied, TypeRequestExpired, TypeRequestDropped, TypeRequestPromoted,
 		TypeSessionStarted, TypeSessionEnded,
-		TypeLockPlaced, TypeLockLifted,
+		TypeLockPlaced, TypeLockLifted, TypeKeyPublished,
 		TypeTokenCreated, TypeTokenUpdated, TypeTokenDeleted, TypeTokenUsed,
 		TypeAgentRenewed, TypeCARotated,
 		TypeAWSRequestAdmitted, TypeAWSRequestCompleted, TypeAWSRequestDenied, TypeAWSRequestFailed,
@@ -236,6 +237,8 @@ func (t Type) New() (Payload, error) {
 		return &AgentRenewed{}, nil
 	case TypeCARotated:
 		return &CARotated{}, nil
+	case TypeKeyPublished:
+		return &KeyPublished{}, nil
 	case TypeAWSRequestAdmitted:
 		return &AWSRequestAdmitted{}, nil
 	case TypeAWSRequestCompleted:

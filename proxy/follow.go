@@ -3,9 +3,13 @@ package proxy
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/posternhq/postern/events"
+	"github.com/posternhq/postern/events/journal"
+	"github.com/posternhq/postern/events/signed"
+	"github.com/posternhq/postern/proxy/grants"
 )
 
 const (
@@ -45,18 +49,16 @@ func (p *Proxy) followOnce(ctx context.Context) error {
 		p.caughtUp()
 	}
 	go p.watch(ctx, cancel)
+	keys, err := p.journal.Keys(ctx, p.cfg.ClientCAs)
+	if err != nil {
+		return err
+	}
 	n := 0
 	for e, err := range p.journal.Follow(ctx, events.Access, p.grants.Seq()) {
-		switch {
-		case err != nil && e.Seq == 0:
+		if err != nil && e.Seq == 0 {
 			return err
-		case err != nil:
-			p.log.Error().Err(err).Str("channel", e.Channel).Msg("event of a type that this version does not know")
-			err = p.grants.Undecodable(e.Seq, e.Channel, err)
-		default:
-			err = p.grants.Apply(e.Seq, e.Event, p.now())
 		}
-		if err != nil {
+		if err := p.take(keys, e, err); err != nil {
 			return err
 		}
 		if n++; n%10_000 == 0 {
@@ -70,6 +72,45 @@ func (p *Proxy) followOnce(ctx context.Context) error {
 		return err
 	}
 	return fmt.Errorf("it ended at sequence %d", p.grants.Seq())
+}
+
+// take folds an entry in if it matters and a broker decided it. Whoever may
+// publish to NATS can put others there: they change nothing, and halt nothing.
+func (p *Proxy) take(keys *signed.Keys, e journal.Entry, unread error) error {
+	now := p.now()
+	_, isKey := e.Data.(*events.KeyPublished)
+	if !isKey && !p.grants.Matters(e.Event, now) && (unread == nil || !grants.BearsOnAccess(e.Channel)) {
+		p.grants.Skip(e.Seq)
+		return nil
+	}
+	err := keys.Verify(e.Channel, e.StoredAt, e.Event, e.Raw)
+	if err == nil && !isKey {
+		err = p.inOrder(e)
+	}
+	switch {
+	case err != nil:
+		p.log.Error().Err(err).Str("channel", e.Channel).Uint64("sequence", e.Seq).Msg("an event that no broker decided is passed over")
+		p.grants.Skip(e.Seq)
+		return nil
+	case unread != nil:
+		p.log.Error().Err(unread).Str("channel", e.Channel).Msg("event of a type that this version does not know")
+		return p.grants.Undecodable(e.Seq, e.Channel, unread)
+	}
+	return p.grants.Apply(e.Seq, e.Event, now)
+}
+
+// inOrder finds copies of older events. Of sessions it need not: grants knows
+// a start that it has seen, a session that is forgotten has expired, and one
+// that has ended cannot end.
+func (p *Proxy) inOrder(e journal.Entry) error {
+	if strings.HasPrefix(e.Channel, "access.session.") {
+		return nil
+	}
+	if last := p.revisions[e.Channel]; e.Sequence <= last {
+		return signed.Place(e.Event, last)
+	}
+	p.revisions[e.Channel] = e.Sequence
+	return nil
 }
 
 func (p *Proxy) caughtUp() {

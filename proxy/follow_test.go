@@ -28,17 +28,16 @@ func TestReadyAfterHistory(t *testing.T) {
 	if err := journal.Setup(t.Context(), admin, journal.StreamsConfig{}); err != nil {
 		t.Fatal(err)
 	}
-	j := eventstest.Open(t, admin)
+	j, ca := eventstest.Open(t, admin), newAuthority(t)
+	b := newBroker(t, j, ca)
 	for _, p := range []events.Payload{
 		&events.SessionStarted{SessionID: "01JOLD", User: "alice", App: "prod", AWSRoleARN: "arn:aws:iam::111122223333:role/dev", Account: "111122223333", ExpiresAt: time.Now().Add(time.Hour)},
 		&events.LockPlaced{LockID: "lock-1", Target: events.LockTarget{Kind: "user", Name: "alice"}, By: "admin"},
 	} {
-		if _, err := j.Append(t.Context(), events.Event{Data: p}); err != nil {
-			t.Fatal(err)
-		}
+		b.append(p)
 	}
-	r := newRigOn(t, embeddedtest.Connect(t, server, "proxy", embedded.Proxy()), j)
-	if r.p.Seq() != 2 {
+	r := newRigBy(t, ca, embeddedtest.Connect(t, server, "proxy", embedded.Proxy()), j)
+	if r.p.Seq() != 4 { // two keys are published, too
 		t.Errorf("ready at sequence %d", r.p.Seq())
 	}
 	c := r.clientAs("alice", "01JOLD")
@@ -61,10 +60,10 @@ func TestUnknownEventRefusesAll(t *testing.T) {
 	c := r.client(r.session())
 	put := func(aggregate string) {
 		t.Helper()
-		body := `{"specversion":"1.0","id":"` + journal.NewID() + `","source":"/x","type":"io.postern.` + aggregate + `.frozen.v9","datacontenttype":"application/json","data":{}}`
+		body := `{"specversion":"1.0","id":"` + journal.NewID() + `","source":"/x","type":"io.postern.` + aggregate + `.frozen.v9","datacontenttype":"application/json","sequence":"1","data":{}}`
 		seq := r.p.Seq() + 1
 		msg := nats.NewMsg("access." + aggregate + ".x")
-		msg.Data = []byte(body)
+		msg.Data = r.broker.signer.Sign(msg.Subject, []byte(body))
 		if err := admin.PublishMsg(msg); err != nil {
 			t.Fatal(err)
 		}

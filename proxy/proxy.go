@@ -62,7 +62,8 @@ type Config struct {
 	// its place: for certificates that are renewed.
 	Certificate    tls.Certificate
 	GetCertificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
-	// ClientCAs issue users' certificates.
+	// ClientCAs issue users' certificates, and those of the keys that brokers sign
+	// their decisions with.
 	ClientCAs *x509.CertPool
 	Journal   *journal.Journal
 	AWS       AWS
@@ -101,7 +102,9 @@ type Proxy struct {
 	duplex   *http.Transport
 	recorder *recorder
 	tunnels  *tunnels
-	buffers  sync.Pool
+	// revisions are the last genuine ones of the channels that follow looks at.
+	revisions map[string]uint64
+	buffers   sync.Pool
 
 	ready    chan struct{}
 	readied  sync.Once
@@ -133,18 +136,19 @@ func New(cfg Config) (*Proxy, error) {
 		return nil, fmt.Errorf("proxy: %w", err)
 	}
 	p := &Proxy{
-		cfg:      cfg,
-		log:      cfg.Log,
-		now:      cfg.Now,
-		journal:  cfg.Journal,
-		grants:   grants.New(cfg.Name),
-		table:    table,
-		upstream: newUpstream(cfg.AWS.Link),
-		duplex:   newUpstream(cfg.AWS.Link),
-		recorder: newRecorder(cfg.Journal, cfg.Log),
-		tunnels:  newTunnels(),
-		buffers:  sync.Pool{New: func() any { b := make([]byte, 32<<10); return &b }},
-		ready:    make(chan struct{}),
+		cfg:       cfg,
+		log:       cfg.Log,
+		now:       cfg.Now,
+		journal:   cfg.Journal,
+		grants:    grants.New(cfg.Name),
+		table:     table,
+		upstream:  newUpstream(cfg.AWS.Link),
+		duplex:    newUpstream(cfg.AWS.Link),
+		recorder:  newRecorder(cfg.Journal, cfg.Log),
+		tunnels:   newTunnels(),
+		revisions: map[string]uint64{},
+		buffers:   sync.Pool{New: func() any { b := make([]byte, 32<<10); return &b }},
+		ready:     make(chan struct{}),
 	}
 	p.duplex.Protocols.SetHTTP2(true)
 	p.holder, err = sts.New(sts.Config{

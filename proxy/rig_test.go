@@ -8,6 +8,8 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/asn1"
+	"encoding/base64"
 	"fmt"
 	"io"
 	"math/big"
@@ -17,6 +19,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -30,6 +33,7 @@ import (
 	"github.com/posternhq/postern/events"
 	"github.com/posternhq/postern/events/eventstest"
 	"github.com/posternhq/postern/events/journal"
+	"github.com/posternhq/postern/events/signed"
 	"github.com/posternhq/postern/proxy"
 	"github.com/posternhq/postern/proxy/sts/ststest"
 )
@@ -44,6 +48,8 @@ type rig struct {
 	ca   *authority
 	stop func()
 	nc   *nats.Conn // the proxy's
+	// broker stands for one: it signs what is appended to ACCESS through j.
+	broker *broker
 }
 
 // newRig starts it all. The proxy has a proxy's permissions and no more.
@@ -59,7 +65,13 @@ func newRig(t testing.TB, change ...func(*proxy.Config, *ststest.AWS)) *rig {
 
 func newRigOn(t testing.TB, nc *nats.Conn, own *journal.Journal, change ...func(*proxy.Config, *ststest.AWS)) *rig {
 	t.Helper()
-	r := &rig{t: t, nc: nc, j: own, aws: ststest.Start(t), ca: newAuthority(t)}
+	return newRigBy(t, newAuthority(t), nc, own, change...)
+}
+
+func newRigBy(t testing.TB, ca *authority, nc *nats.Conn, own *journal.Journal, change ...func(*proxy.Config, *ststest.AWS)) *rig {
+	t.Helper()
+	r := &rig{t: t, nc: nc, j: own, aws: ststest.Start(t), ca: ca}
+	r.broker = newBroker(t, own, r.ca)
 	j, err := journal.New(nc, "/postern/proxy/test")
 	if err != nil {
 		t.Fatal(err)
@@ -87,10 +99,7 @@ func newRigOn(t testing.TB, nc *nats.Conn, own *journal.Journal, change ...func(
 // emit appends an ACCESS event and waits until the proxy has applied it.
 func (r *rig) emit(p events.Payload) uint64 {
 	r.t.Helper()
-	seq, err := r.j.Append(r.t.Context(), events.Event{Data: p})
-	if err != nil {
-		r.t.Fatal(err)
-	}
+	seq := r.broker.append(p)
 	r.eventually("the proxy follows", func() bool { return r.p.Seq() >= seq })
 	return seq
 }
@@ -233,6 +242,54 @@ func (r *rig) clean() {
 	if bad := r.aws.Violations(); len(bad) > 0 {
 		r.t.Errorf("AWS refused what the proxy sent:\n%s", strings.Join(bad, "\n"))
 	}
+}
+
+// broker signs and numbers as brokers do.
+type broker struct {
+	t         testing.TB
+	j         *journal.Journal
+	signer    *signed.Signer
+	mu        sync.Mutex
+	revisions map[string]uint64
+}
+
+func newBroker(t testing.TB, j *journal.Journal, ca *authority) *broker {
+	t.Helper()
+	signer, err := signed.NewSigner()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &broker{t: t, j: j, signer: signer, revisions: map[string]uint64{}}
+	j.SignWith(signer.Sign)
+	b.append(&events.KeyPublished{KeyID: signer.ID(), NotAfter: time.Now().Add(time.Hour), Certificate: base64.StdEncoding.EncodeToString(ca.signing(t, signer, nil))})
+	return b
+}
+
+func (b *broker) append(p events.Payload) uint64 {
+	b.t.Helper()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.revisions[p.Channel()]++
+	seq, err := b.j.Append(b.t.Context(), events.Event{Meta: events.Meta{Sequence: b.revisions[p.Channel()]}, Data: p})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return seq
+}
+
+// signing makes a certificate for a key that signs decisions.
+func (a *authority) signing(t testing.TB, s *signed.Signer, change func(*x509.Certificate)) []byte {
+	t.Helper()
+	tmpl := &x509.Certificate{SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: "signing key"},
+		NotBefore: time.Now().Add(-time.Minute), NotAfter: time.Now().Add(time.Hour), UnknownExtKeyUsage: []asn1.ObjectIdentifier{signed.Purpose()}}
+	if change != nil {
+		change(tmpl)
+	}
+	der, err := x509.CreateCertificate(rand.Reader, tmpl, a.cert, s.Public(), a.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return der
 }
 
 // authority stands for the broker's CA.

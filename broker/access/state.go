@@ -125,6 +125,19 @@ func (s *State) Head(channel string) Head {
 	return s.under[channel]
 }
 
+// Skip says that an event which counts for nothing stands on a channel: the
+// next append to it has to know.
+func (s *State) Skip(channel string, seq uint64) {
+	h := s.Head(channel)
+	h.Seq = seq
+	s.heads[channel] = h
+}
+
+// Pass takes the place of an event that is not understood.
+func (s *State) Pass(e events.Event, channel string, seq uint64) {
+	s.heads[channel] = Head{Seq: seq, Revision: e.Sequence, EventID: e.ID}
+}
+
 // Apply folds in the next event of the stream.
 func (s *State) Apply(e events.Event, seq uint64) {
 	switch e.Data.(type) {

@@ -2,11 +2,13 @@ package identity
 
 import (
 	"crypto/ecdsa"
+	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/asn1"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -14,6 +16,8 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"github.com/posternhq/postern/events/signed"
 )
 
 // How long a user's certificate lives, and at most.
@@ -175,6 +179,20 @@ func (a *Authority) IssueServer(names []string, now time.Time) (tls.Certificate,
 		return tls.Certificate{}, fmt.Errorf("server certificate: %w", err)
 	}
 	return tls.Certificate{Certificate: [][]byte{der, a.cert.Raw}, PrivateKey: key, Leaf: leaf}, nil
+}
+
+// IssueSigner makes a certificate, in DER, for a key that signs decisions.
+func (a *Authority) IssueSigner(key ed25519.PublicKey, id string, notBefore, notAfter time.Time) ([]byte, error) {
+	der, err := a.issue(&x509.Certificate{
+		Subject:            pkix.Name{CommonName: "postern signing key " + id},
+		NotBefore:          notBefore,
+		NotAfter:           notAfter,
+		UnknownExtKeyUsage: []asn1.ObjectIdentifier{signed.Purpose()},
+	}, key)
+	if err != nil {
+		return nil, fmt.Errorf("certificate of signing key %s: %w", id, err)
+	}
+	return der, nil
 }
 
 // NewKey makes a user's key where there is no machine of theirs to make it

@@ -37,6 +37,7 @@ type Journal struct {
 	js     jetstream.JetStream
 	source string
 	now    func() time.Time
+	sign   func(channel string, event []byte) []byte // nil: nothing is signed
 	// sequence numbers the events of this source, from 1, without gaps unless
 	// an append failed.
 	sequence atomic.Uint64
@@ -70,6 +71,10 @@ func NewID() string { return ulid.Make().String() }
 
 // Source is the CloudEvents source of what this journal writes.
 func (j *Journal) Source() string { return j.source }
+
+// SignWith has what is appended to ACCESS signed, as package signed tells. It
+// is for before the first append.
+func (j *Journal) SignWith(sign func(channel string, event []byte) []byte) { j.sign = sign }
 
 // Append adds e to its stream and waits until it is durable. Appends that run
 // at the same time share one commit. It fills in what Meta leaves empty and
@@ -137,13 +142,16 @@ func (j *Journal) message(e events.Event) (*nats.Msg, string, error) {
 		return nil, "", err
 	}
 	m := nats.NewMsg(e.Data.Channel())
-	m.Data = body
-	m.Header.Set(jetstream.MsgIDHeader, e.ID)
-	m.Header.Set("content-type", events.ContentType)
 	stream := events.StreamOf(m.Subject)
 	if stream == "" {
 		return nil, "", fmt.Errorf("append: no stream takes %s", m.Subject)
 	}
+	if stream == events.Access && j.sign != nil {
+		body = j.sign(m.Subject, body)
+	}
+	m.Data = body
+	m.Header.Set(jetstream.MsgIDHeader, e.ID)
+	m.Header.Set("content-type", events.ContentType)
 	return m, stream, nil
 }
 

@@ -2,6 +2,7 @@ package journal
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"iter"
@@ -10,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/posternhq/postern/events"
+	"github.com/posternhq/postern/events/signed"
 )
 
 // Entry is an event as it stands in a stream.
@@ -176,4 +178,17 @@ func (j *Journal) Before(ctx context.Context, stream string, t time.Time) (uint6
 	info := consumer.CachedInfo()
 	// Nothing was asked for yet: the consumer stands right before what it would give.
 	return info.Delivered.Stream, j.js.DeleteConsumer(ctx, stream, info.Name)
+}
+
+// Keys returns the keys by which what is on ACCESS now can be verified. roots
+// are the broker's CA.
+func (j *Journal) Keys(ctx context.Context, roots *x509.CertPool) (*signed.Keys, error) {
+	keys := signed.NewKeys(roots)
+	for e, err := range j.Replay(ctx, events.Access, "access.key.>", "access.ca") {
+		if err != nil && e.Seq == 0 {
+			return nil, err
+		}
+		_ = keys.Verify(e.Channel, e.StoredAt, e.Event, e.Raw) // whoever follows the stream says what is wrong
+	}
+	return keys, nil
 }

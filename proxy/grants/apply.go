@@ -27,10 +27,9 @@ func (g *Grants) Apply(seq uint64, e events.Event, now time.Time) error {
 }
 
 // Undecodable is Apply for an event that this version cannot read: one of an
-// unknown type, or malformed. If it stands on an aggregate that access depends
-// on (session, lock, user, request), everything is refused from now on and
-// running calls are cut: it may have taken access away, and only a newer
-// version can tell. Events of other aggregates are passed over.
+// unknown type, or malformed, on a channel that access depends on. Everything
+// is refused from now on and running calls are cut: it may have taken access
+// away, and only a newer version can tell.
 func (g *Grants) Undecodable(seq uint64, channel string, err error) error {
 	g.mu.Lock()
 	if seq <= g.seq {
@@ -39,18 +38,44 @@ func (g *Grants) Undecodable(seq uint64, channel string, err error) error {
 		return fmt.Errorf("apply sequence %d: sequence %d was applied before", seq, last)
 	}
 	g.seq = seq
-	var cuts cuts
-	if bearsOnAccess(channel) {
-		g.broken = fmt.Sprintf("event %d on %s cannot be read by this version: %v", seq, channel, err)
-		g.epoch++
-		cuts = g.cut(func(*Watch) bool { return true }, Decision{cause: CauseStale, detail: g.broken})
-	}
+	g.broken = fmt.Sprintf("event %d on %s cannot be read by this version: %v", seq, channel, err)
+	g.epoch++
+	cuts := g.cut(func(*Watch) bool { return true }, Decision{cause: CauseStale, detail: g.broken})
 	g.mu.Unlock()
 	cuts.run()
 	return nil
 }
 
-func bearsOnAccess(channel string) bool {
+// Skip passes over the event with this stream sequence, if it is the next.
+func (g *Grants) Skip(seq uint64) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.seq = max(g.seq, seq)
+}
+
+// Matters is whether Apply would change anything by an event, as far as can be
+// told without much work: what does not matter need not be verified. Of a long
+// history little matters, because sessions and locks have ended.
+func (g *Grants) Matters(e events.Event, now time.Time) bool {
+	switch d := e.Data.(type) {
+	case *events.SessionStarted:
+		return d.ExpiresAt.Add(grace).After(now)
+	case *events.SessionEnded:
+		g.mu.RLock()
+		defer g.mu.RUnlock()
+		return g.sessions.session(d.SessionID) != nil
+	case *events.LockPlaced:
+		return d.ExpiresAt == nil || d.ExpiresAt.After(now)
+	case *events.RequestApproved:
+		return d.AccessExpiresAt.Add(grace).After(now)
+	case *events.LockLifted, *events.UserCreated, *events.UserUpdated, *events.UserDeleted, *events.RequestDropped:
+		return true
+	}
+	return false
+}
+
+// BearsOnAccess is whether access depends on the events of a channel.
+func BearsOnAccess(channel string) bool {
 	_, rest, _ := strings.Cut(channel, ".")
 	aggregate, _, _ := strings.Cut(rest, ".")
 	switch aggregate {
@@ -103,6 +128,9 @@ func (g *Grants) started(seq uint64, eventID string, d *events.SessionStarted, n
 		return
 	}
 	if s := g.sessions.session(d.SessionID); s != nil {
+		if s.eventID == eventID {
+			return // a copy of the event, which anybody who may publish can make
+		}
 		// Nobody may widen a session by starting it a second time.
 		g.sessions.doubt(d.SessionID)
 		s.ended = &events.SessionEnded{SessionID: d.SessionID, User: s.start.User, Reason: "it was started twice"}

@@ -150,10 +150,6 @@ func TestStaleRefuses(t *testing.T) {
 	stale(grants.CauseStale)
 	g.Fresh()
 	odd := errors.New("unknown event type")
-	if err := g.Undecodable(g.Seq()+1, "access.access_list.x", odd); err != nil {
-		t.Fatal(err)
-	}
-	stale("")
 	cut := ""
 	if w, d := g.Watch("s", "alice", t0, func(d grants.Decision) { cut = d.Cause() }); w == nil {
 		t.Fatal(d.Reason())

@@ -1,0 +1,138 @@
+package broker
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/posternhq/postern/broker/api"
+	"github.com/posternhq/postern/broker/client"
+	"github.com/posternhq/postern/events"
+	"github.com/posternhq/postern/events/eventstest"
+	"github.com/posternhq/postern/events/journal"
+)
+
+// Who may publish to ACCESS, and no more, changes nothing of what brokers
+// decide, say now or say of the past, and stops nobody from working.
+func TestForgedEvents(t *testing.T) {
+	nc, clk := eventstest.Connect(t), newClock()
+	b := start(t, eventstest.Open(t, nc), clk)
+	second := start(t, eventstest.Open(t, nc), clk)
+	ctx := t.Context()
+	if _, err := b.Apply(ctx, "test", []byte(demo)); err != nil {
+		t.Fatal(err)
+	}
+	genuine := history(t, eventstest.Open(t, nc))
+	put := func(channel string, raw []byte) {
+		t.Helper()
+		if err := nc.Publish(channel, raw); err != nil {
+			t.Fatal(err)
+		}
+	}
+	forge := func(p events.Payload, revision uint64) {
+		t.Helper()
+		raw, err := events.Encode(events.Event{Meta: events.Meta{ID: journal.NewID(), Source: "/postern/broker/x", Time: time.Now(), Sequence: revision}, Data: p})
+		if err != nil {
+			t.Fatal(err)
+		}
+		put(p.Channel(), raw)
+	}
+	forge(&events.UserUpdated{User: events.User{Name: "alice", Roles: []string{"admin"}}, By: "admin"}, 2)
+	forge(&events.UserCreated{User: events.User{Name: "mallory", Roles: []string{"admin"}}, By: "admin"}, 1)
+	put("access.user.dave", []byte("what?"))
+	put("access.future.x", []byte(`{"specversion":"1.0","id":"1","source":"/x","type":"io.postern.future.happened.v1","data":{}}`))
+	// A genuine event once more, and on another subject.
+	for _, e := range genuine {
+		for _, to := range []string{e.Channel, "access.user.eve"} {
+			m := nats.NewMsg(to)
+			m.Data = e.Raw
+			if err := nc.PublishMsg(m); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+
+	for name, b := range map[string]*Broker{"one broker": b, "another": second} {
+		if _, err := b.ledger.refusals(ctx); err != nil { // has read them
+			t.Fatal(err)
+		}
+		alice, admin := as(t, b, "alice"), as(t, b, "admin")
+		if _, err := alice.Resources(ctx, "user", ""); code(err) != api.CodeDenied {
+			t.Errorf("%s: alice as admin: %v", name, err)
+		}
+		if _, err := alice.StartSession(ctx, api.StartSession{App: "awsconsole"}); err != nil {
+			t.Errorf("%s: a session: %v", name, err)
+		}
+		for _, user := range []string{"mallory", "eve"} {
+			a, err := admin.AccessAt(ctx, "now", client.AccessQuestion{User: user})
+			if err != nil || len(a.Warnings) != 1 || a.Warnings[0] != "up to then there never was a user "+user {
+				t.Errorf("%s: %s: %+v, %v", name, user, a, err)
+			}
+		}
+	}
+	// The subjects on which forged events stand are of use.
+	admin := as(t, b, "admin")
+	for _, name := range []string{"alice", "dave", "mallory"} {
+		if _, err := admin.Apply(ctx, "users.yaml", []byte("kind: user\nmetadata: {name: "+name+"}\nspec: {roles: [reviewer]}\n"), true); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// A gap shows power over the stream itself: nothing is granted any more.
+func TestGap(t *testing.T) {
+	j := eventstest.Journal(t)
+	b := start(t, j, newClock())
+	ctx := t.Context()
+	if _, err := b.Apply(ctx, "test", []byte(demo)); err != nil {
+		t.Fatal(err)
+	}
+	w := newWriter(t, j)
+	w.revisions["access.user.alice"]++ // an event that is not there
+	w.append(&events.UserUpdated{User: events.User{Name: "alice", Roles: []string{"admin"}}, By: "admin"})
+	if _, err := b.ledger.refusals(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := as(t, b, "alice").StartSession(ctx, api.StartSession{App: "awsconsole"}); code(err) != api.CodeUnavailable || !strings.Contains(err.Error(), "events before it are missing") {
+		t.Errorf("a session: %v", err)
+	}
+	if _, err := as(t, b, "admin").PlaceLock(ctx, api.CreateLock{Target: api.LockTarget{Kind: "user", Name: "alice"}}); err != nil {
+		t.Errorf("a lock: %v", err)
+	}
+}
+
+// Keys change while brokers run; what either signed is good.
+func TestKeyRotation(t *testing.T) {
+	nc, clk := eventstest.Connect(t), newClock()
+	b := start(t, eventstest.Open(t, nc), clk)
+	ctx := t.Context()
+	if _, err := b.Apply(ctx, "test", []byte(demo)); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.signing.rotate(ctx); err != nil {
+		t.Fatal(err)
+	}
+	admin := as(t, b, "admin")
+	l, err := admin.PlaceLock(ctx, api.CreateLock{Target: api.LockTarget{Kind: "user", Name: "alice"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := len(find[*events.KeyPublished](history(t, eventstest.Open(t, nc)))); n != 2 {
+		t.Errorf("%d keys", n)
+	}
+	for name, b := range map[string]*Broker{"the same": b, "a new one": start(t, eventstest.Open(t, nc), clk)} {
+		refused, err := b.ledger.refusals(ctx)
+		if err != nil || len(refused) > 0 {
+			t.Errorf("%s: refused %v, %v", name, refused, err)
+		}
+		locks, err := admin.Locks(ctx)
+		if err != nil || len(locks) != 1 || locks[0].ID != l.ID {
+			t.Errorf("%s: %+v, %v", name, locks, err)
+		}
+	}
+}

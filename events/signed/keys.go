@@ -1,0 +1,126 @@
+package signed
+
+import (
+	"crypto/ed25519"
+	"crypto/x509"
+	"encoding/asn1"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/posternhq/postern/events"
+)
+
+// Purpose is the extended key usage of certificates for signing decisions,
+// which no user's or server's certificate has: an OID under the arc that anybody
+// may draw numbers in (ITU-T X.667).
+func Purpose() asn1.ObjectIdentifier {
+	return asn1.ObjectIdentifier{2, 25, 1329401651, 1816740093, 1201336411}
+}
+
+// Key is a key that readers believe.
+type Key struct {
+	ID     string
+	Public ed25519.PublicKey
+	// NotBefore and NotAfter are its time, by the clock of the stream.
+	NotBefore, NotAfter time.Time
+}
+
+// Keys are those that readers believe. Make them with [NewKeys]. They are safe
+// for concurrent use.
+type Keys struct {
+	mu    sync.RWMutex
+	roots *x509.CertPool
+	known map[string]Key
+}
+
+// NewKeys returns no keys yet. roots are the broker's CA.
+func NewKeys(roots *x509.CertPool) *Keys {
+	return &Keys{roots: roots, known: map[string]Key{}}
+}
+
+// Verify says what is wrong with an event as it stands on a channel since
+// storedAt, by the stream's clock. It learns from what it verifies: a key that
+// is published with a certificate of the CA, by itself or by a key that is
+// believed, and what the CA changes to.
+//
+// The order of events is not looked at: see [Place].
+func (k *Keys) Verify(channel string, storedAt time.Time, e events.Event, raw []byte) error {
+	event, id, sig, err := split(raw)
+	if err != nil {
+		return err
+	}
+	k.mu.RLock()
+	by, known := k.known[id]
+	roots := k.roots
+	k.mu.RUnlock()
+	var published Key
+	if p, ok := e.Data.(*events.KeyPublished); ok {
+		if published, err = read(p, roots, storedAt); err != nil {
+			return fmt.Errorf("key %s: %w", p.KeyID, err)
+		}
+		if !known && id == p.KeyID {
+			by, known = published, true
+		}
+	}
+	switch {
+	case !known:
+		return fmt.Errorf("%w: key %s is none that the broker's CA vouches for", ErrUnsigned, id)
+	case storedAt.Before(by.NotBefore), storedAt.After(by.NotAfter):
+		return fmt.Errorf("it was stored at %s, and key %s is good from %s to %s only", storedAt.UTC().Format(time.RFC3339),
+			id, by.NotBefore.UTC().Format(time.RFC3339), by.NotAfter.UTC().Format(time.RFC3339))
+	case !ed25519.Verify(by.Public, message(channel, event), sig):
+		return errors.New("its signature is wrong: it was changed, or made for another subject")
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if published.ID != "" {
+		k.known[published.ID] = published
+	}
+	if r, ok := e.Data.(*events.CARotated); ok {
+		k.roots = k.roots.Clone()
+		k.roots.AppendCertsFromPEM([]byte(r.Certificates))
+	}
+	return nil
+}
+
+// All returns the keys that are believed, by id.
+func (k *Keys) All() []Key {
+	k.mu.RLock()
+	defer k.mu.RUnlock()
+	return slices.SortedFunc(maps.Values(k.known), func(a, b Key) int { return strings.Compare(a.ID, b.ID) })
+}
+
+// read checks a key's certificate, of which the CA may have made one for the key
+// long after the key's time.
+func read(p *events.KeyPublished, roots *x509.CertPool, at time.Time) (Key, error) {
+	der, err := base64.StdEncoding.DecodeString(p.Certificate)
+	if err != nil {
+		return Key{}, fmt.Errorf("certificate: %w", err)
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		return Key{}, err
+	}
+	_, err = cert.Verify(x509.VerifyOptions{Roots: roots, CurrentTime: at, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}})
+	if err != nil {
+		return Key{}, fmt.Errorf("its certificate is not of the broker's CA: %w", err)
+	}
+	if !slices.ContainsFunc(cert.UnknownExtKeyUsage, Purpose().Equal) {
+		return Key{}, errors.New("its certificate is not for signing decisions")
+	}
+	public, ok := cert.PublicKey.(ed25519.PublicKey)
+	if !ok || KeyID(public) != p.KeyID {
+		return Key{}, errors.New("its certificate is of another key")
+	}
+	until := cert.NotAfter
+	if p.NotAfter.Before(until) {
+		until = p.NotAfter
+	}
+	return Key{ID: p.KeyID, Public: public, NotBefore: cert.NotBefore, NotAfter: until}, nil
+}
