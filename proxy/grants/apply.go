@@ -68,10 +68,10 @@ func (g *Grants) Matters(e events.Event, now time.Time) bool {
 		return d.ExpiresAt == nil || d.ExpiresAt.After(now)
 	case *events.RequestApproved:
 		return d.AccessExpiresAt.Add(grace).After(now)
-	case *events.LockLifted, *events.UserCreated, *events.UserUpdated, *events.UserDeleted, *events.RequestDropped:
-		return true
+	case *events.RequestCreated, *events.RequestReviewed, *events.RequestDenied, *events.RequestExpired, *events.UserPasswordChanged, nil:
+		return false
 	}
-	return false
+	return BearsOnAccess(e.Data.Channel())
 }
 
 // BearsOnAccess is whether access depends on the events of a channel.
