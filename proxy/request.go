@@ -70,7 +70,7 @@ type call struct {
 // ServeHTTP handles one request of the helper, or one to the proxy itself.
 func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	received := p.now()
-	user, err := userOf(r, received)
+	user, err := p.userOf(r, received)
 	if r.Host == InternalHost {
 		p.internal(w, r, user, err)
 		return
@@ -92,8 +92,8 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // userOf names the user by the certificate that TLS has verified. Connections
-// outlive certificates, so the time is looked at again.
-func userOf(r *http.Request, now time.Time) (string, error) {
+// outlive certificates, so it is looked at again.
+func (p *Proxy) userOf(r *http.Request, now time.Time) (string, error) {
 	if r.TLS == nil || len(r.TLS.VerifiedChains) == 0 {
 		return "", errors.New("no client certificate")
 	}
@@ -104,7 +104,15 @@ func userOf(r *http.Request, now time.Time) (string, error) {
 	case now.After(cert.NotAfter):
 		return cert.Subject.CommonName, fmt.Errorf("your certificate expired at %s", cert.NotAfter.UTC().Format(time.RFC3339))
 	}
+	if reason := p.grants.Revoked(cert.SerialNumber.Text(16), now); reason != "" {
+		return cert.Subject.CommonName, errors.New(reason)
+	}
 	return cert.Subject.CommonName, nil
+}
+
+// signinOf is the sign-in by which a request came, for it to end with it.
+func signinOf(r *http.Request) events.LockTarget {
+	return grants.Signin(r.TLS.PeerCertificates[0].SerialNumber.Text(16))
 }
 
 // serve takes the call through its stages. Each stage that refuses has answered
@@ -116,7 +124,7 @@ func (c *call) serve() {
 	ctx, cancel := context.WithCancelCause(c.r.Context())
 	defer cancel(nil)
 	c.ctx = ctx
-	watch, d := c.p.grants.Watch(c.id, c.user, c.p.now(), func(d grants.Decision) { cancel(&cutError{d}) }, c.issued.targets()...)
+	watch, d := c.p.grants.Watch(c.id, c.user, c.p.now(), func(d grants.Decision) { cancel(&cutError{d}) }, append(c.issued.targets(), signinOf(c.r))...)
 	c.know(&d)
 	if watch == nil {
 		c.recognize()

@@ -79,7 +79,7 @@ func BearsOnAccess(channel string) bool {
 	_, rest, _ := strings.Cut(channel, ".")
 	aggregate, _, _ := strings.Cut(rest, ".")
 	switch aggregate {
-	case "session", "lock", "user", "request":
+	case "session", "lock", "user", "request", "certificate":
 		return true
 	}
 	return false
@@ -99,6 +99,8 @@ func (g *Grants) fold(seq uint64, e events.Event, now int64) cuts {
 		if l := g.locks[d.LockID]; l != nil {
 			g.drop(l)
 		}
+	case *events.SigninRevoked:
+		return g.placed(revocation(d), now)
 	case *events.UserCreated:
 		t := g.target("user", d.Name)
 		t.deleted = false
@@ -137,7 +139,7 @@ func (g *Grants) started(seq uint64, eventID string, d *events.SessionStarted, n
 		return
 	}
 	// Sessions repeat each other's names: hold one copy of each.
-	for _, f := range []*string{&d.User, &d.App, &d.AWSRoleARN, &d.Account, &d.Partition, &d.Region, &d.RoleSessionName, &d.SourceIdentity, &d.ExternalID} {
+	for _, f := range []*string{&d.User, &d.App, &d.AWSRoleARN, &d.Account, &d.Partition, &d.Region, &d.RoleSessionName, &d.SourceIdentity, &d.ExternalID, &d.Certificate} {
 		*f = unique.Make(*f).Value()
 	}
 	s := &session{start: d, eventID: eventID, seq: seq, expires: expires, policy: g.policy(d.Permissions)}
@@ -160,6 +162,9 @@ func (g *Grants) started(seq uint64, eventID string, d *events.SessionStarted, n
 	add("app", d.App)
 	add("aws_role", d.AWSRoleARN)
 	add("account", d.Account)
+	if d.Certificate != "" {
+		add(signin, d.Certificate)
+	}
 	for _, r := range d.Roles {
 		add("role", r.Name)
 	}
@@ -199,7 +204,7 @@ func (g *Grants) placed(d *events.LockPlaced, now int64) cuts {
 			return nil
 		}
 		l.on = &g.all
-	case "user", "role", "app", "aws_role", "account", "request":
+	case "user", "role", "app", "aws_role", "account", "request", signin:
 		l.on = g.target(d.Target.Kind, d.Target.Name)
 	case "session":
 		l.on = g.target(d.Target.Kind, d.Target.Name)

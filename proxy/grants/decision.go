@@ -63,7 +63,7 @@ func (d *Decision) Cause() string { return d.cause }
 
 // LockID is the lock that refuses, if one does.
 func (d *Decision) LockID() string {
-	if d.lock == nil {
+	if d.lock == nil || d.lock.Target.Kind == signin {
 		return ""
 	}
 	return d.lock.LockID
@@ -132,6 +132,9 @@ func (d *Decision) endReason() string {
 }
 
 func lockReason(l *events.LockPlaced) string {
+	if l.Target.Kind == signin {
+		return "your sign-in was revoked by " + l.By
+	}
 	s := fmt.Sprintf("lock %s on %s %s, placed by %s", l.LockID, nounOf(l.Target.Kind), l.Target.Name, l.By)
 	if l.ExpiresAt != nil {
 		s += " until " + l.ExpiresAt.UTC().Format(time.RFC3339)

@@ -20,7 +20,7 @@ func session(id, user string) *events.SessionStarted {
 		Roles:      []events.RoleRef{{Name: "engineer", Revision: 3}},
 		RequestIDs: []string{"req-1"},
 		AWSRoleARN: "arn:aws:iam::111122223333:role/dev", Account: "111122223333", Partition: "aws", Region: "eu-west-1",
-		RoleSessionName: user, StartedAt: t0, ExpiresAt: t0.Add(time.Hour),
+		RoleSessionName: user, StartedAt: t0, ExpiresAt: t0.Add(time.Hour), Certificate: "c1",
 	}
 }
 
@@ -192,6 +192,8 @@ func TestWatchIsCut(t *testing.T) {
 		"user deleted":    {&events.UserDeleted{Name: "alice"}, grants.CauseEnded},
 		"user disabled":   {&events.UserUpdated{User: events.User{Name: "alice", Disabled: true}}, grants.CauseEnded},
 		"request dropped": {&events.RequestDropped{RequestID: "req-1"}, grants.CauseEnded},
+		"sign-in revoked": {&events.SigninRevoked{CertificateSerial: "c1", ExpiresAt: t0.Add(time.Hour)}, grants.CauseLock},
+		"another revoked": {&events.SigninRevoked{CertificateSerial: "c2", ExpiresAt: t0.Add(time.Hour)}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := grants.New("proxy-1")
