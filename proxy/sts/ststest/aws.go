@@ -12,6 +12,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
 	"math/big"
 	"net"
@@ -67,6 +68,7 @@ type AWS struct {
 
 	srv   *httptest.Server
 	roots *x509.CertPool
+	ca    []byte
 	mu    sync.Mutex
 	keys  map[string]Key
 	calls map[string][]url.Values
@@ -94,6 +96,9 @@ func Start(t testing.TB) *AWS {
 func (a *AWS) Link() sts.Link {
 	return sts.Link{Dial: a.srv.Listener.Addr().String(), RootCAs: a.roots}
 }
+
+// CA is the authority to trust for Link, as PEM.
+func (a *AWS) CA() []byte { return a.ca }
 
 // Base gives the long-term credentials that postern runs with.
 func (a *AWS) Base() aws.CredentialsProvider {
@@ -260,6 +265,7 @@ func (a *AWS) certificate(t testing.TB) tls.Certificate {
 	}
 	a.roots = x509.NewCertPool()
 	a.roots.AddCert(ca)
+	a.ca = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
 	if der, err = x509.CreateCertificate(rand.Reader, leaf, ca, &leafKey.PublicKey, caKey); err != nil {
 		t.Fatal(err)
 	}
