@@ -156,6 +156,7 @@ func (b *Broker) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		}
+		group.Go(func() error { b.followHolds(ctx); return nil })
 		return b.janitor(ctx)
 	})
 	group.Go(func() error {

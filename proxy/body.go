@@ -105,10 +105,23 @@ func (c *call) hashBody() bool {
 		c.hash = sigv4.EmptyHash
 		return true
 	}
+	if !c.readBody() {
+		return false
+	}
+	c.hash = b.spilled.Hash
+	return true
+}
+
+// readBody reads the whole body into memory or a file, and hashes it.
+func (c *call) readBody() bool {
+	b := c.body
+	if b.spilled != nil {
+		return true
+	}
 	hashed, err := sigv4.HashBody(b.reader, c.p.cfg.SpillDir)
 	switch {
 	case err == nil:
-		b.spilled, b.reader, c.hash = hashed, hashed, hashed.Hash
+		b.spilled, b.reader = hashed, hashed
 		return true
 	case c.ctx.Err() != nil:
 		c.cut()

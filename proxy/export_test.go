@@ -13,3 +13,14 @@ func (p *Proxy) SetPatience(d time.Duration) { p.recorder.patience = d }
 
 // SetHalfOpen bounds how long one end of a tunnel may go on alone, before Run.
 func (p *Proxy) SetHalfOpen(d time.Duration) { p.tunnels.halfOpen = d }
+
+// Holds counts the calls that wait for their approval.
+func (p *Proxy) Holds() int {
+	p.holds.mu.Lock()
+	defer p.holds.mu.Unlock()
+	n := 0
+	for _, of := range p.holds.byUser {
+		n += of
+	}
+	return n
+}

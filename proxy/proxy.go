@@ -71,6 +71,9 @@ type Config struct {
 	// sent, unlinked; "" means the system's directory for temporary files.
 	SpillDir string
 	Log      zerolog.Logger
+	// HoldFor is how long a call waits for its approval; 0 means 50 s, which is
+	// within the time that AWS's clients wait for an answer.
+	HoldFor time.Duration
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
 }
@@ -105,6 +108,7 @@ type Proxy struct {
 	// revisions are the last genuine ones of the channels that follow looks at.
 	revisions map[string]uint64
 	buffers   sync.Pool
+	holds     holds
 
 	ready    chan struct{}
 	readied  sync.Once
@@ -130,6 +134,9 @@ func New(cfg Config) (*Proxy, error) {
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
+	}
+	if cfg.HoldFor == 0 {
+		cfg.HoldFor = holdFor
 	}
 	table, err := awsreq.New()
 	if err != nil {

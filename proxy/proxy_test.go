@@ -270,6 +270,8 @@ func TestDenials(t *testing.T) {
 	r.emit(&events.LockPlaced{LockID: "lock-1", Target: events.LockTarget{Kind: "app", Name: "locked"}, By: "admin", Message: "incident"})
 	narrow := r.session(func(s *events.SessionStarted) {
 		s.Permissions = []events.Permission{{Role: "reader", Effect: "Allow", Actions: []string{"s3:Get*"}}, {Role: "guard", Effect: "Deny", Actions: []string{"s3:PutObject"}}}
+		s.Requestable = []string{"writer", "deleter"}
+		s.Offers = []events.Permission{{Role: "writer", Effect: "Allow", Actions: []string{"s3:Put*"}}}
 	})
 	old := r.session(func(s *events.SessionStarted) { s.ExpiresAt = time.Now().Add(-time.Minute) })
 	for _, c := range []struct {
@@ -285,7 +287,7 @@ func TestDenials(t *testing.T) {
 		{"expired", old.SessionID, "GET", bucket, nil, 403, "AccessDenied", "session_expired", "Run: postern apps login prod"},
 		{"locked", locked.SessionID, "GET", bucket, nil, 403, "AccessDenied", "lock", "lock lock-1 on app locked, placed by admin: incident"},
 		{"rule", narrow.SessionID, "PUT", bucket, nil, 403, "AccessDenied", "rule", "role guard denies s3:PutObject"},
-		{"not allowed", narrow.SessionID, "DELETE", bucket, nil, 403, "AccessDenied", "rule", "postern request create"},
+		{"not allowed", narrow.SessionID, "DELETE", bucket, nil, 403, "AccessDenied", "rule", "Run: postern request create --roles deleter --reason"},
 		{"host", plain.SessionID, "GET", "https://evil.example.com/", nil, 403, "AccessDenied", "host", "evil.example.com"},
 		{"host that looks it", plain.SessionID, "GET", "https://s3.us-east-1.amazonaws.com.evil.com/", nil, 403, "AccessDenied", "host", "evil.com"},
 		{"not signed", plain.SessionID, "GET", bucket, func(r *http.Request) { r.Header.Del("Authorization") }, 403, "AccessDenied", "signature", "is not signed"},

@@ -21,6 +21,10 @@ const (
 	headerPrefix  = "Postern-"
 	sessionHeader = "Postern-Session"
 	hashHeader    = "Postern-Payload-Sha256"
+	// In answers, for the helper: the role to ask for, or the access request to
+	// wait for, before the call is made again.
+	offerHeader   = "Postern-Requestable-Role"
+	pendingHeader = "Postern-Access-Request"
 	// unverifiedHeader says that the helper does not know the key that signed.
 	unverifiedHeader = "Postern-Unverified"
 )
@@ -56,7 +60,8 @@ type call struct {
 	dryRun  *events.DryRun
 	body    *body
 	// own: an endpoint of the proxy's own, whose errors are not AWS's.
-	own bool
+	own   bool
+	offer []string // roles that would allow a refused call
 	// unverified: the signature is to be verified here, with the secret of issued.
 	unverified bool
 	issued     *issued
@@ -154,12 +159,19 @@ func (c *call) serve() {
 	if rec.ActionKnown {
 		what.Action = rec.Action
 	}
-	if d := c.p.grants.Check(c.id, c.user, what, c.p.now()); !d.Allowed {
-		c.denyDecision(&d)
-		return
-	} else {
-		c.role, c.dryRun = d.Role(), d.DryRun(&what)
+	decision := c.p.grants.Check(c.id, c.user, what, c.p.now())
+	if roles := decision.Approvers(&what); len(roles) > 0 {
+		if !c.approved(roles) {
+			return
+		}
+		what.Approved = true
+		decision = c.p.grants.Check(c.id, c.user, what, c.p.now())
 	}
+	if !decision.Allowed {
+		c.refused(&decision, &what)
+		return
+	}
+	c.role, c.dryRun = decision.Role(), decision.DryRun(&what)
 	creds, ok := c.credentials()
 	if !ok || !c.hashBody() || !c.verify() || !c.assume(&rec) {
 		return
@@ -311,6 +323,15 @@ type denial struct {
 	status        int    // 0 is 403
 	rule, lock    string
 	next          string // command to run
+	// offer is a role that would allow it, pending an access request that may.
+	offer, pending string
+}
+
+// refused is denyDecision for a call that is known: it offers the roles that
+// would allow it.
+func (c *call) refused(d *grants.Decision, what *grants.Call) {
+	c.offer = d.Offer(what)
+	c.denyDecision(d)
 }
 
 func (c *call) denyDecision(d *grants.Decision) {
@@ -322,11 +343,10 @@ func (c *call) denyDecision(d *grants.Decision) {
 			n.next += " " + s.App
 		}
 	case grants.CauseRule:
-		role, hint := "ROLE", ` (postern apps ls lists roles to ask for)`
-		if s := d.Session(); s != nil && len(s.Requestable) > 0 {
-			role, hint = s.Requestable[0], ""
+		if len(c.offer) > 0 {
+			n.offer = c.offer[0]
+			n.next = fmt.Sprintf(`postern request create --roles %s --reason "…"`, n.offer)
 		}
-		n.next = fmt.Sprintf(`postern request create --roles %s --reason "…"%s`, role, hint)
 	case grants.CauseRate:
 		n.code, n.status = awserr.Throttled(c.r)
 	case grants.CauseStale:
@@ -351,6 +371,11 @@ func (c *call) deny(d denial) {
 	c.p.recorder.later(c.event(&events.AWSRequestDenied{
 		AWSRequest: c.about, Code: d.code, Cause: d.cause, Reason: d.reason, Rule: d.rule, LockID: d.lock,
 	}), true)
+	for name, v := range map[string]string{offerHeader: d.offer, pendingHeader: d.pending} {
+		if v != "" {
+			c.w.Header().Set(name, v)
+		}
+	}
 	msg := "postern: " + d.reason
 	if d.next != "" {
 		msg += ". Run: " + d.next

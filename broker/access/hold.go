@@ -1,6 +1,7 @@
 package access
 
 import (
+	"regexp"
 	"slices"
 	"time"
 
@@ -15,12 +16,18 @@ const (
 	callTTL  = 15 * time.Minute
 )
 
+// idForm is that of a ULID (https://github.com/ulid/spec).
+var idForm = regexp.MustCompile(`^[0-7][0-9A-HJKMNP-TV-Z]{25}$`)
+
 // Hold makes a request of an AWS call that waits at a proxy for its approval.
 // The proxy has chosen its id, so that it is made once, however often and by
 // however many brokers this is decided.
 func Hold(s *State, env Env, id, user string, call events.HeldCall) ([]events.Event, error) {
 	if s.Requests[id] != nil || s.Head((&events.RequestCreated{RequestID: id}).Channel()).Seq != 0 {
 		return nil, nil
+	}
+	if !idForm.MatchString(id) {
+		return nil, refuse(Invalid, "%q is not an id", id)
 	}
 	if _, err := Admit(s, env.Now, user); err != nil {
 		return nil, err

@@ -27,9 +27,10 @@ const (
 	sealedAccount          // the brokers' alone
 )
 
-// Broker may record decisions and read them back.
+// Broker may record decisions and read them back, and read of the audit trail
+// which calls wait for their approval.
 func Broker() Permissions {
-	return Permissions{Pub: slices.Concat([]string{"access.>"}, read("ACCESS"))}
+	return Permissions{Pub: slices.Concat([]string{"access.>"}, read("ACCESS"), work("AUDIT", "broker-held", "audit.held.>"))}
 }
 
 // Proxy may record what it did and follow the decisions. It can't read the
@@ -75,6 +76,17 @@ func Admin() Permissions {
 // stream can have messages written to any subject of that stream's account.
 func Sealed() Permissions {
 	return Permissions{in: sealedAccount, Pub: []string{">"}, Sub: []string{">"}}
+}
+
+// work is what it takes to read those messages of a stream that match a filter,
+// through one durable pull consumer.
+func work(stream, durable, filter string) []string {
+	return []string{
+		"$JS.API.CONSUMER.CREATE." + stream + "." + durable + "." + filter,
+		"$JS.API.CONSUMER.INFO." + stream + "." + durable,
+		"$JS.API.CONSUMER.MSG.NEXT." + stream + "." + durable,
+		"$JS.ACK." + stream + "." + durable + ".>",
+	}
 }
 
 // read is what nats.go's jetstream package asks of the server to read one

@@ -36,8 +36,12 @@ func TestPermissionMatrix(t *testing.T) {
 	}{
 		{
 			"broker", embedded.Broker(),
-			[]string{"access.user.1", "$JS.API.STREAM.INFO.ACCESS", "$JS.API.CONSUMER.CREATE.ACCESS.x"},
 			[]string{
+				"access.user.1", "$JS.API.STREAM.INFO.ACCESS", "$JS.API.CONSUMER.CREATE.ACCESS.x",
+				"$JS.API.CONSUMER.CREATE.AUDIT.broker-held.audit.held.>", "$JS.API.CONSUMER.MSG.NEXT.AUDIT.broker-held",
+			},
+			[]string{
+				"$JS.API.CONSUMER.CREATE.AUDIT.broker-held", "$JS.API.CONSUMER.CREATE.AUDIT.broker-held.audit.>", "$JS.API.CONSUMER.MSG.NEXT.AUDIT.auditor", "$JS.ACK.AUDIT.auditor.1",
 				"audit.a", "cloudtrail.a", "findings.a", "$JS.API.STREAM.INFO.AUDIT", "$JS.API.CONSUMER.CREATE.AUDIT.x",
 				"$JS.API.STREAM.MSG.GET.CLOUDTRAIL", "$JS.API.DIRECT.GET.FINDINGS.findings.seed",
 			},

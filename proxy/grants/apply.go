@@ -68,7 +68,13 @@ func (g *Grants) Matters(e events.Event, now time.Time) bool {
 		return d.ExpiresAt == nil || d.ExpiresAt.After(now)
 	case *events.RequestApproved:
 		return d.AccessExpiresAt.Add(grace).After(now)
-	case *events.RequestCreated, *events.RequestReviewed, *events.RequestDenied, *events.RequestExpired, *events.UserPasswordChanged, nil:
+	case *events.RequestCreated:
+		return d.Call != nil && d.ExpiresAt.Add(grace).After(now)
+	case *events.RequestDenied:
+		return g.holds(d.RequestID)
+	case *events.RequestExpired:
+		return g.holds(d.RequestID)
+	case *events.RequestReviewed, *events.UserPasswordChanged, nil:
 		return false
 	}
 	return BearsOnAccess(e.Data.Channel())
@@ -111,9 +117,17 @@ func (g *Grants) fold(seq uint64, e events.Event, now int64) cuts {
 		t := g.target("user", d.Name)
 		t.deleted, t.disabled, t.deletedAt = true, false, seq
 		return g.cutTarget(t, Decision{cause: CauseEnded, on: t.LockTarget, detail: "deleted"})
+	case *events.RequestCreated:
+		g.calls.asked(d)
+	case *events.RequestDenied:
+		g.calls.decided(d.RequestID, CallDenied, time.Time{}, d.Reviewers)
+	case *events.RequestExpired:
+		g.calls.decided(d.RequestID, CallExpired, time.Time{}, nil)
 	case *events.RequestApproved:
+		g.calls.decided(d.RequestID, CallApproved, d.AccessExpiresAt, d.Reviewers)
 		g.approved(d, now)
 	case *events.RequestDropped:
+		g.calls.decided(d.RequestID, CallDropped, time.Time{}, []string{d.By})
 		t := g.targets[events.LockTarget{Kind: "request", Name: d.RequestID}]
 		if t == nil {
 			return nil // never approved, or its access is over
@@ -288,6 +302,7 @@ func (g *Grants) Forget(now time.Time) {
 		g.drop(g.locksByEnd.items[0])
 	}
 	n -= int64(grace)
+	g.calls.forget(n)
 	for len(g.sessionsByEnd.items) > 0 && g.sessionsByEnd.items[0].expires <= n {
 		s := g.sessionsByEnd.items[0]
 		g.sessionsByEnd.remove(s)

@@ -23,6 +23,8 @@ type Call struct {
 	Region    string
 	// Account is the account of the resources, where it shows.
 	Account string
+	// Approved lifts the permissions that want the call approved.
+	Approved bool
 }
 
 // Check decides whether a session of this user may make a call now, and counts
@@ -33,7 +35,8 @@ func (g *Grants) Check(sessionID, user string, call Call, now time.Time) Decisio
 	ok := g.live(&d, user, call.Account, now.UnixNano())
 	g.mu.RUnlock()
 	if ok {
-		if d.permit(d.policy, &call, false); d.Allowed && d.limits != nil {
+		d.permit(d.policy, &call, false)
+		if d.hold(d.policy, &call, false); d.Allowed && d.limits != nil {
 			d.take(now.UnixNano())
 		}
 	}

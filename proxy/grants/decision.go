@@ -92,6 +92,8 @@ func (d *Decision) Rule() string {
 		return d.full.rule()
 	case d.cause != CauseRule:
 		return ""
+	case d.deny != nil && d.deny.Approval:
+		return fmt.Sprintf("role %s wants %s approved", d.deny.Role, d.entry)
 	case d.deny != nil:
 		return fmt.Sprintf("role %s denies %s", d.deny.Role, d.entry)
 	}
@@ -149,6 +151,9 @@ func (d *Decision) ruleReason() string {
 	what := d.action
 	if what == "" {
 		what = "a call that postern cannot name"
+	}
+	if d.deny != nil && d.deny.Approval {
+		return fmt.Sprintf("role %s wants every %s approved by somebody else", d.deny.Role, what)
 	}
 	if d.deny != nil {
 		s := fmt.Sprintf("role %s denies %s by %q", d.deny.Role, what, d.entry)

@@ -25,6 +25,7 @@ type Grants struct {
 	locks    map[string]*lock
 	policies map[string]*policy
 	buckets  map[bucketKey]*bucket
+	calls    calls
 	// accountLocks counts the locks on accounts.
 	accountLocks int
 	// bySession and byLock order what expires.
@@ -99,6 +100,7 @@ func New(agent string) *Grants {
 		epoch:    1,
 		policies: map[string]*policy{},
 		buckets:  map[bucketKey]*bucket{},
+		calls:    newCalls(),
 		running:  map[*Watch]struct{}{},
 		stale:    "it has not read the ACCESS stream yet",
 	}

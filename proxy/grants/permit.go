@@ -2,6 +2,7 @@ package grants
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/posternhq/postern/events"
@@ -21,8 +22,8 @@ type policy struct {
 	text     string
 	perms    []events.Permission
 	sessions int
-	// dryRun: some of perms are.
-	dryRun bool
+	// dryRun, approvals: some of perms are.
+	dryRun, approvals bool
 }
 
 // policy finds or makes the policy of a list, nil for an empty one.
@@ -36,6 +37,7 @@ func (g *Grants) policy(perms []events.Permission) *policy {
 		p = &policy{text: text, perms: perms}
 		for i := range perms {
 			p.dryRun = p.dryRun || perms[i].DryRun
+			p.approvals = p.approvals || perms[i].Approval
 		}
 		g.policies[text] = p
 	}
@@ -75,6 +77,53 @@ func (d *Decision) permit(p *policy, call *Call, strict bool) {
 	d.allow = role
 }
 
+// hold makes a decision that allows refuse a call that a permission wants
+// approved.
+func (d *Decision) hold(p *policy, call *Call, strict bool) {
+	if p == nil || !d.Allowed || !p.approvals || call.Approved {
+		return
+	}
+	one := *call
+	for i := -1; i < len(call.Also); i++ {
+		if i >= 0 {
+			one.Action = call.Also[i]
+		}
+		for j := range p.perms {
+			a := &p.perms[j]
+			if !a.Approval || a.DryRun && !strict {
+				continue
+			}
+			if m, entry := match(a, &one, one.Resources); m != no {
+				d.Allowed, d.cause, d.deny, d.entry, d.action = false, CauseRule, a, entry, one.Action
+				return
+			}
+		}
+	}
+}
+
+// Approvers are the roles that want a held call approved: nothing else stands
+// against it. None where it is allowed, or refused for good.
+func (d *Decision) Approvers(call *Call) []string {
+	if d.deny == nil || !d.deny.Approval || d.policy == nil {
+		return nil
+	}
+	var roles []string
+	for i := range d.policy.perms {
+		p := &d.policy.perms[i]
+		if !p.Approval || p.DryRun || slices.Contains(roles, p.Role) {
+			continue
+		}
+		one := *call
+		for _, one.Action = range append([]string{call.Action}, call.Also...) {
+			if m, _ := match(p, &one, one.Resources); m != no {
+				roles = append(roles, p.Role)
+				break
+			}
+		}
+	}
+	return roles
+}
+
 // DryRun says what permissions in dry run would have refused of a call that was
 // allowed, nil if nothing.
 func (d *Decision) DryRun(call *Call) *events.DryRun {
@@ -82,7 +131,8 @@ func (d *Decision) DryRun(call *Call) *events.DryRun {
 		return nil
 	}
 	var would Decision
-	if would.permit(d.policy, call, true); would.Allowed {
+	would.permit(d.policy, call, true)
+	if would.hold(d.policy, call, true); would.Allowed {
 		return nil
 	}
 	return &events.DryRun{Rule: would.Rule(), Reason: would.Reason()}
@@ -92,7 +142,7 @@ func (d *Decision) permitAction(perms []events.Permission, call *Call, strict bo
 	for i := range perms {
 		p := &perms[i]
 		// An effect that this version does not know denies.
-		if p.Effect == "Allow" || p.DryRun && !strict {
+		if p.Effect == "Allow" || p.Effect == "Deny" && p.Approval || p.DryRun && !strict {
 			continue
 		}
 		if m, entry := match(p, call, call.Resources); m != no {

@@ -1,0 +1,56 @@
+package journal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// workWait is how long a worker has for an entry before another one gets it.
+const workWait = 20 * time.Second
+
+// Work hands the entries of a stream that match a filter to handle, one by one,
+// until ctx ends (which is not an error). All who work under the same durable
+// name share the entries; one is done when handle returned nil, and comes again,
+// to anybody of them, when it did not or its worker died. So handle may see an
+// entry more than once. An entry that could not be decoded has no Data but Raw.
+func (j *Journal) Work(ctx context.Context, stream, durable, filter string, handle func(context.Context, Entry) error) error {
+	fail := func(err error) error {
+		if ctx.Err() != nil {
+			return nil
+		}
+		return fmt.Errorf("work on %s of %s: %w", filter, stream, err)
+	}
+	consumer, err := j.js.CreateOrUpdateConsumer(ctx, stream, jetstream.ConsumerConfig{
+		Durable: durable, FilterSubject: filter, AckPolicy: jetstream.AckExplicitPolicy, AckWait: workWait,
+	})
+	if err != nil {
+		return fail(err)
+	}
+	it, err := consumer.Messages(jetstream.PullMaxMessages(1))
+	if err != nil {
+		return fail(err)
+	}
+	defer it.Stop()
+	for {
+		m, err := it.Next(jetstream.NextContext(ctx))
+		if errors.Is(err, jetstream.ErrNoHeartbeat) {
+			continue
+		}
+		if err != nil {
+			return fail(err)
+		}
+		e, _, err := entry(m)
+		if err != nil && e.Seq == 0 {
+			return fail(err)
+		}
+		if handle(ctx, e) != nil {
+			_ = m.NakWithDelay(time.Second) // or it comes again when its time is over
+			continue
+		}
+		_ = m.Ack() // one that is lost costs a second look
+	}
+}
