@@ -164,9 +164,7 @@ func TestApprovedLater(t *testing.T) {
 // An approval is good for one call, whichever proxy makes it.
 func TestOneApprovalTwoProxies(t *testing.T) {
 	r := holding(t, 2*time.Second)
-	other := newRigOn(t, r.nc, r.j, holdingFor(2*time.Second),
-		func(c *proxy.Config, _ *ststest.AWS) { c.ClientCAs, c.Certificate = r.ca.pool, r.ca.issue(t, "proxy.test", nil) })
-	other.ca = r.ca
+	other := newRigBy(t, r.ca, r.nc, r.j, holdingFor(2*time.Second))
 	s := r.session(wants)
 	other.eventually("the other proxy follows", func() bool { return other.p.Seq() >= r.p.Seq() })
 	here, there, next := r.client(s), other.client(s), r.held(t)
