@@ -137,7 +137,7 @@ func (c *cli) audit() *cobra.Command {
 	findings.Flags().StringVar(&ff.Since, "since", "", "opened from this time on")
 
 	sql := &cobra.Command{
-		Use: "sql 'SELECT …'", Short: "Read-only SQL; tables requests, tunnels, cloudtrail, sessions, findings, access_requests, locks", Args: cobra.ExactArgs(1),
+		Use: "sql 'SELECT …'", Short: "Read-only SQL; tables requests, tunnels, cloudtrail, sessions, findings, access_requests, locks, trails, trail_files, trail_digests, dead_letters", Args: cobra.ExactArgs(1),
 		Long: "Read-only SQL. --format=json prints one object a row.",
 		RunE: c.withAuditor(func(cmd *cobra.Command, a *client.Client, args []string) error {
 			t, err := a.SQL(cmd.Context(), args[0])
@@ -147,11 +147,7 @@ func (c *cli) audit() *cobra.Command {
 			return c.printTable(t)
 		}),
 	}
-	ingest := &cobra.Command{
-		Use: "ingest PATH…", Short: "CloudTrail files, or folders of them, now", Args: cobra.MinimumNArgs(1),
-		RunE: c.withAuditor(c.ingest),
-	}
-	cmd.AddCommand(search, show, why, coverage, findings, sql, ingest, c.auditReport(), c.auditVerify())
+	cmd.AddCommand(search, show, why, coverage, findings, sql, c.auditIngest(), c.auditValidate(), c.auditDeadLetters(), c.auditReport(), c.auditVerify())
 	return cmd
 }
 

@@ -116,6 +116,8 @@ type AuditorConfig struct {
 	TLS         *TLSFiles `yaml:"tls"`
 	// CloudTrail are directories where AWS's log files arrive.
 	CloudTrail []string `yaml:"cloudtrail"`
+	// AWS is where CloudTrail is read from; absent means directories alone.
+	AWS *AuditorAWSConfig `yaml:"aws"`
 	// TrailDelay is how long AWS may take to deliver a record before the request
 	// counts as missing in CloudTrail; default 20m.
 	TrailDelay time.Duration `yaml:"trail_delay"`
@@ -123,6 +125,22 @@ type AuditorConfig struct {
 	ReaderRoles []string `yaml:"reader_roles"`
 	// Log is how the transparency logs are kept (docs/evidence.md).
 	Log AuditLogConfig `yaml:"log"`
+}
+
+// AuditorAWSConfig is how the auditor reads CloudTrail from AWS (docs/cloudtrail.md).
+// Credentials come from the default chain of the AWS SDK.
+type AuditorAWSConfig struct {
+	// Region of queues, and where trails are asked for; default us-east-1.
+	Region string `yaml:"region"`
+	Dial   string `yaml:"dial"`    // as proxy.aws.dial
+	CAFile string `yaml:"ca_file"` // as proxy.aws.ca_file
+	// RoleARN is assumed with the default chain's credentials.
+	RoleARN    string `yaml:"role_arn"`
+	ExternalID string `yaml:"external_id"`
+	// Queues are URLs of SQS queues that S3, SNS or EventBridge tell of files.
+	Queues []string `yaml:"queues"`
+	// LookupRegions are read by LookupEvents, where there is no trail.
+	LookupRegions []string `yaml:"lookup_regions"`
 }
 
 // AuditLogConfig is how the transparency logs in DataDir are kept.
@@ -197,6 +215,7 @@ var typeName = strings.NewReplacer(
 	"not found in type main.ProxyConfig", "in proxy",
 	"not found in type main.AWSConfig", "in proxy.aws",
 	"not found in type main.AuditorConfig", "in auditor",
+	"not found in type main.AuditorAWSConfig", "in auditor.aws",
 	"not found in type main.AuditLogConfig", "in auditor.log",
 	"not found in type main.WitnessConfig", "in auditor.log.witnesses",
 	"not found in type main.TLSFiles", "in tls",
@@ -278,6 +297,14 @@ func (c *Config) check() (key, problem string) {
 			return "auditor.log.publish_every", "must not be negative"
 		}
 	}
+	if c.Auditor != nil && c.Auditor.AWS != nil {
+		if key, p := c.Auditor.AWS.check(); p != "" {
+			return "auditor.aws." + key, p
+		}
+		if p := readable(c.Auditor.AWS.CAFile); p != "" {
+			return "auditor.aws.ca_file", p
+		}
+	}
 	if c.Broker != nil && !addr(c.Broker.Listen) {
 		return "broker.listen", "must be HOST:PORT"
 	}
@@ -303,6 +330,21 @@ func (c *Config) check() (key, problem string) {
 		}
 		if c.Auditor != nil && c.Auditor.TLS == nil {
 			return "auditor.tls", "give cert_file, key_file and client_ca_file: the broker, which would issue them, runs elsewhere"
+		}
+	}
+	return "", ""
+}
+
+func (a *AuditorAWSConfig) check() (key, problem string) {
+	if _, _, err := net.SplitHostPort(a.Dial); a.Dial != "" && err != nil {
+		return "dial", "must be HOST:PORT"
+	}
+	if a.RoleARN != "" && (!strings.HasPrefix(a.RoleARN, "arn:") || !strings.Contains(a.RoleARN, ":role/")) {
+		return "role_arn", "must be the ARN of an IAM role"
+	}
+	for _, q := range a.Queues {
+		if !strings.HasPrefix(q, "https://") {
+			return "queues", q + ": give the queue's URL, https://sqs.REGION.amazonaws.com/ACCOUNT/NAME"
 		}
 	}
 	return "", ""

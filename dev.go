@@ -29,6 +29,9 @@ var devSeed string
 // devAccount is the account that the simulated AWS begins with.
 const devAccount = "123456789012"
 
+// devTrailBucket is where its trail delivers, besides the directory.
+const devTrailBucket = "postern-dev-trail"
+
 func (c *cli) dev() *cobra.Command {
 	var in devInput
 	cmd := &cobra.Command{
@@ -143,7 +146,8 @@ func (c *cli) upDev(ctx context.Context, s *services, in devInput, dir, readyFil
 		ClickHouse: ClickHouseConfig{Embedded: true, Lib: in.lib},
 		Broker:     &BrokerConfig{Listen: in.listen},
 		Proxy:      &ProxyConfig{Listen: "127.0.0.1:0", Name: "dev", AWS: AWSConfig{Dial: in.dial, CAFile: in.ca}},
-		Auditor:    &AuditorConfig{Listen: "127.0.0.1:0", CloudTrail: in.trails, TrailDelay: in.trailDelay},
+		Auditor: &AuditorConfig{Listen: "127.0.0.1:0", CloudTrail: in.trails, TrailDelay: in.trailDelay,
+			AWS: &AuditorAWSConfig{Dial: in.dial, CAFile: in.ca}},
 	}
 	account := devAccount
 	if in.aws == "sim" {
@@ -152,6 +156,7 @@ func (c *cli) upDev(ctx context.Context, s *services, in devInput, dir, readyFil
 			return err
 		}
 		s.cfg.Proxy.AWS.Dial, s.cfg.Proxy.AWS.CAFile = sim.Addr(), sim.CAFile()
+		s.cfg.Auditor.AWS.Dial, s.cfg.Auditor.AWS.CAFile = sim.Addr(), sim.CAFile()
 		s.cfg.Auditor.CloudTrail = append(s.cfg.Auditor.CloudTrail, sim.TrailDir())
 		out.AWSSimURL, out.AWSSimCA, out.CloudTrailDir = "https://"+sim.Addr(), sim.CAFile(), sim.TrailDir()
 	}
@@ -244,6 +249,20 @@ func seedSim(sim *simaws.Sim) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
+	}
+	// A trail that says what CloudTrail's records are to be expected of.
+	bucket := simaws.Bucket{Account: devAccount, Region: "us-east-1", Name: devTrailBucket}
+	if err := sim.PutBucket(bucket); err != nil {
+		return nil, err
+	}
+	if err := sim.PutTrail(simaws.Trail{
+		Account: devAccount, HomeRegion: "us-east-1", Name: "postern-dev", Bucket: devTrailBucket, MultiRegion: true, Digests: true,
+		Selectors: `[{"Name":"management","FieldSelectors":[{"Field":"eventCategory","Equals":["Management"]}]},` +
+			`{"Name":"objects","FieldSelectors":[{"Field":"eventCategory","Equals":["Data"]},{"Field":"resources.type","Equals":["AWS::S3::Object"]},` +
+			`{"Field":"resources.ARN","NotStartsWith":["arn:aws:s3:::` + devTrailBucket + `/"]}]},` +
+			`{"Name":"tables","FieldSelectors":[{"Field":"eventCategory","Equals":["Data"]},{"Field":"resources.type","Equals":["AWS::DynamoDB::Table"]}]}]`,
+	}); err != nil {
+		return nil, err
 	}
 	return fmt.Appendf(nil, "[default]\naws_access_key_id = %s\naws_secret_access_key = %s\n", key.ID, key.Secret), nil
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -20,6 +19,7 @@ import (
 // ingested is what `postern audit ingest` reports.
 type ingested struct {
 	Files    int   `json:"files"`
+	Known    int   `json:"known,omitempty"`
 	Rejected int   `json:"rejected"`
 	Records  int64 `json:"records"`
 }
@@ -28,9 +28,9 @@ type ingested struct {
 // auditor has all of its records in its tables.
 const uploads = 32
 
-// ingest sends CloudTrail files to the auditor. A file that it rejects is told of
-// and does not stop the others.
-func (c *cli) ingest(cmd *cobra.Command, a *client.Client, args []string) error {
+// ingest sends CloudTrail files to the auditor and has it read buckets. A file
+// that it rejects is told of and does not stop the others.
+func (c *cli) ingest(cmd *cobra.Command, a *client.Client, paths, buckets []string, b client.Bucket) error {
 	var mu sync.Mutex // guards total and stderr
 	var total ingested
 	tty := isTerminal(c.stderr)
@@ -60,11 +60,7 @@ func (c *cli) ingest(cmd *cobra.Command, a *client.Client, args []string) error 
 		return nil
 	}
 	var walked error
-	for _, root := range args {
-		if strings.HasPrefix(root, "s3://") {
-			walked = errors.New("s3:// is not read yet: fetch the files (aws s3 sync) and give their folder")
-			break
-		}
+	for _, root := range paths {
 		walked = filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
 			switch {
 			case err != nil:
@@ -90,8 +86,16 @@ func (c *cli) ingest(cmd *cobra.Command, a *client.Client, args []string) error 
 	if tty {
 		fmt.Fprint(c.stderr, "\r\033[K")
 	}
+	for _, b.Address = range buckets {
+		if err := c.ingestBucket(cmd, a, b, &total); err != nil {
+			return err
+		}
+	}
 	if err := c.print(total, func(w *tabwriter.Writer) {
 		fmt.Fprintf(w, "%d files, %d records, %d files set aside\n", total.Files, total.Records, total.Rejected)
+		if total.Known > 0 {
+			fmt.Fprintf(w, "%d files were there\n", total.Known)
+		}
 	}); err != nil {
 		return err
 	}

@@ -397,6 +397,7 @@ func (s *services) startAuditor(ctx context.Context) error {
 		ClickHouseDSN: owner, ReaderDSN: reader,
 		DataDir:     filepath.Join(s.cfg.DataDir, "auditor"),
 		TrailDirs:   a.CloudTrail,
+		Trail:       a.AWS.trail(),
 		TrailDelay:  a.TrailDelay,
 		ReaderRoles: a.ReaderRoles,
 		Notary:      notary(a.Log),

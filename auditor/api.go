@@ -20,7 +20,6 @@ import (
 	"github.com/posternhq/postern/auditor/cloudtrail"
 	"github.com/posternhq/postern/auditor/evidence"
 	"github.com/posternhq/postern/auditor/query"
-	"github.com/posternhq/postern/events"
 )
 
 //go:embed openapi.json
@@ -89,6 +88,10 @@ func (a *Auditor) serve(ctx context.Context) error {
 	mux.Handle("GET /v1/log/{stream}/{path...}", a.readersOnly(http.HandlerFunc(a.tiles)))
 	mux.Handle("GET /v1/audit/events", a.readersOnly(http.HandlerFunc(a.tail)))
 	mux.Handle("POST /v1/audit/ingest", a.readersOnly(http.HandlerFunc(a.ingest)))
+	mux.Handle("POST /v1/audit/ingest/s3", a.readersOnly(http.HandlerFunc(a.ingestBucket)))
+	mux.Handle("POST /v1/audit/validate", a.readersOnly(http.HandlerFunc(a.validate)))
+	question("GET /v1/audit/dead-letters", a.deadLetters)
+	question("POST /v1/audit/dead-letters/replay", a.replay)
 
 	s := &http.Server{
 		Handler:           mux,
@@ -169,7 +172,7 @@ func (a *Auditor) reply(w http.ResponseWriter, v any, err error) {
 		writeError(w, http.StatusConflict, Problem{Error: err.Error()})
 	case errors.Is(err, query.ErrNotFound):
 		writeError(w, http.StatusNotFound, Problem{Error: err.Error()})
-	case errors.Is(err, errNoReader), errors.Is(err, errNoLog), errors.Is(err, query.ErrNotReadOnly):
+	case errors.Is(err, errNoReader), errors.Is(err, errNoLog), errors.Is(err, errNoAWS), errors.Is(err, query.ErrNotReadOnly):
 		writeError(w, http.StatusNotImplemented, Problem{Error: err.Error()})
 	default:
 		a.c.Log.Error().Err(err).Msg("question failed")
@@ -245,10 +248,8 @@ func (a *Auditor) ingest(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	res, err := a.ingester.File(r.Context(), name, r.Body, func(n int) { say(Progress{Result: cloudtrail.Result{File: name, Records: n}}) })
-	for err == nil && a.Floor(events.CloudTrail) < res.LastSeq {
-		if !sleep(r.Context(), 10*time.Millisecond) {
-			err = r.Context().Err()
-		}
+	if err == nil {
+		err = a.stored(r.Context(), res.LastSeq)
 	}
 	p := Progress{Result: res, Done: err == nil}
 	if err != nil {

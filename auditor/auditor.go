@@ -36,6 +36,8 @@ type Config struct {
 	Notary  NotaryConfig
 	// TrailDirs are directories where CloudTrail log files turn up.
 	TrailDirs []string
+	// Trail is what is read of CloudTrail from AWS; nil for nothing.
+	Trail *TrailConfig
 	// Listen is the address of the HTTPS API; empty means no API.
 	Listen string
 	// TLS is the server's side, which asks for client certificates and verifies
@@ -60,6 +62,7 @@ type Auditor struct {
 	asker    *query.Asker
 	sql      *query.SQL // nil without a reader
 	ingester *cloudtrail.Ingester
+	intake   *cloudtrail.Intake // nil where AWS is not read from
 	judge    *judge
 	notary   *notary // nil without a data directory
 
@@ -99,6 +102,9 @@ func New(c Config) (*Auditor, error) {
 		a.floors[stream] = &atomic.Uint64{}
 	}
 	a.judge = newJudge(a)
+	if err := a.newIntake(); err != nil {
+		return nil, fmt.Errorf("auditor: %w", err)
+	}
 	if c.DataDir != "" {
 		if a.notary, err = newNotary(a); err != nil {
 			return nil, fmt.Errorf("auditor: %w", err)
@@ -156,6 +162,7 @@ func (a *Auditor) Run(ctx context.Context) error {
 	if len(a.c.TrailDirs) > 0 {
 		part("watcher", cloudtrail.NewWatcher(a.ingester, a.c.TrailDirs, a.c.DataDir).Run)
 	}
+	a.trailParts(part)
 	if a.listener != nil {
 		part("api", a.serve)
 	}

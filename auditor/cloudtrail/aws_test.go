@@ -317,3 +317,9 @@ func (c *cloud) summaries(trail string) []string {
 }
 
 func lines(v []string) string { return "\n\t" + strings.Join(v, "\n\t") }
+
+type staticCredentials struct{ key simaws.AccessKey }
+
+func (s staticCredentials) Retrieve(context.Context) (aws.Credentials, error) {
+	return aws.Credentials{AccessKeyID: s.key.ID, SecretAccessKey: s.key.Secret}, nil
+}

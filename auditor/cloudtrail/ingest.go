@@ -76,7 +76,9 @@ func (g *Ingester) file(ctx context.Context, name, etag string, r io.Reader, pro
 	var bad *FileError
 	if errors.As(err, &bad) {
 		res.Rejected = bad.Reason
-		return res, g.reject(ctx, name, bad)
+		seq, err := g.reject(ctx, name, bad)
+		res.LastSeq = max(res.LastSeq, seq)
+		return res, err
 	}
 	if err != nil {
 		return res, fmt.Errorf("ingest %s: %w", name, err)
@@ -107,17 +109,17 @@ func (g *Ingester) taken(ctx context.Context, d *events.CloudTrailFileReceived) 
 }
 
 // reject says on the stream that a file was set aside.
-func (g *Ingester) reject(ctx context.Context, name string, bad *FileError) error {
+func (g *Ingester) reject(ctx context.Context, name string, bad *FileError) (uint64, error) {
 	g.log.Warn().Str("file", name).Int("records", bad.Records).Str("reason", bad.Reason).Msg("cloudtrail file set aside")
 	sum := sha256.Sum256([]byte(name + "\x00" + bad.Reason))
-	_, err := g.journal.Append(ctx, events.Event{
+	seq, err := g.journal.Append(ctx, events.Event{
 		Meta: events.Meta{ID: "rejected/" + hex.EncodeToString(sum[:16])},
 		Data: &events.CloudTrailFileRejected{File: name, Reason: bad.Reason, Records: bad.Records},
 	})
 	if err != nil {
-		return fmt.Errorf("set %s aside: %w", name, err)
+		return 0, fmt.Errorf("set %s aside: %w", name, err)
 	}
-	return nil
+	return seq, nil
 }
 
 // accountOf reads account and region from a file's name, where AWS wrote them:
