@@ -25,6 +25,7 @@ import (
 	"github.com/posternhq/postern/broker/access"
 	"github.com/posternhq/postern/broker/identity"
 	"github.com/posternhq/postern/broker/identity/oidc"
+	"github.com/posternhq/postern/broker/joining"
 	"github.com/posternhq/postern/broker/sealed"
 	"github.com/posternhq/postern/broker/web"
 	"github.com/posternhq/postern/events/journal"
@@ -50,6 +51,7 @@ type Config struct {
 	// PublicURL is where browsers find the pages, such as
 	// "https://postern.example.com:3080"; "" is localhost and the API's port.
 	PublicURL string
+	Joining   Joining
 	Log       zerolog.Logger
 	// Clock gives the time; nil means time.Now.
 	Clock func() time.Time
@@ -57,19 +59,20 @@ type Config struct {
 
 // Broker is the service.
 type Broker struct {
-	cfg       Config
-	log       zerolog.Logger
-	now       func() time.Time
-	ca        *identity.CA
-	passwords *identity.Passwords
-	seed      *identity.Seed
-	pages     *web.Pages
-	openID    *oidc.Clients
-	throttle  *identity.Throttle
-	signing   *signing
-	ledger    *ledger
-	replays   chan struct{} // has room for as many as may run
-	handler   http.Handler
+	cfg        Config
+	log        zerolog.Logger
+	now        func() time.Time
+	ca         *identity.CA
+	passwords  *identity.Passwords
+	seed       *identity.Seed
+	pages      *web.Pages
+	openID     *oidc.Clients
+	challenges *joining.Challenger
+	throttle   *identity.Throttle
+	signing    *signing
+	ledger     *ledger
+	replays    chan struct{} // has room for as many as may run
+	handler    http.Handler
 
 	openAPI []byte
 
@@ -122,6 +125,9 @@ func New(cfg Config) (*Broker, error) {
 		return nil, fmt.Errorf("broker: %w", err)
 	}
 	if b.pages, err = web.New(); err != nil {
+		return nil, fmt.Errorf("broker: %w", err)
+	}
+	if b.challenges, err = openChallenges(ctx, cfg.Secrets); err != nil {
 		return nil, fmt.Errorf("broker: %w", err)
 	}
 	b.openID = oidc.New()

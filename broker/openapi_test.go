@@ -90,6 +90,8 @@ func TestOpenAPISchemas(t *testing.T) {
 		api.SigninWays{}, api.ConnectorName{}, api.BrowserLogin{}, api.Browser{}, api.FinishLogin{}, api.DeviceLogin{}, api.Device{}, api.FinishDevice{}, api.BrowserProof{}, api.Factors{}, api.Factor{}, api.CreateInvitation{}, api.Invitation{}, api.Signins{}, api.Signin{},
 		api.Access{}, api.UserAccess{}, api.CouldUse{}, api.Way{}, api.Permission{}, api.Cause{}, api.RanSession{},
 		api.AccessList{}, api.AccessLists{}, api.ListMember{}, api.Membership{}, api.AddMember{}, api.ReviewList{}, api.PromoteRequest{},
+		api.NewToken{}, api.TokenMade{}, api.Token{}, api.Tokens{}, api.Challenge{}, api.Join{}, api.JoinIAM{}, api.Renew{},
+		api.Joined{}, api.NATSAccess{}, api.RotateCA{}, api.Authority{},
 		api.AccessDiff{}, api.AccessChange{}, api.AccessStep{},
 	}
 	seen := map[string]bool{}

@@ -42,6 +42,7 @@ func (b *Broker) table() []route {
 		{"GET", "/v1/health", true, b.getHealth},
 		{"GET", "/v1/openapi.json", true, b.getOpenAPI},
 		{"GET", "/v1/ca", true, b.getCA},
+		{"POST", "/v1/ca/rotate", false, b.postRotate},
 		{"POST", "/v1/login", true, b.postLogin},
 		{"GET", "/v1/login/ways", true, b.getWays},
 		{"POST", "/v1/login/browser", true, b.postLoginBrowser},
@@ -76,6 +77,11 @@ func (b *Broker) table() []route {
 		{"POST", "/v1/locks", false, b.postLock},
 		{"GET", "/v1/locks", false, b.getLocks},
 		{"DELETE", "/v1/locks/{id}", false, b.deleteLock},
+		{"POST", "/v1/tokens", false, b.postToken},
+		{"GET", "/v1/tokens", false, b.getTokens},
+		{"POST", "/v1/join/challenge", true, b.postJoinChallenge},
+		{"POST", "/v1/join", true, b.postJoin},
+		{"POST", "/v1/join/renew", true, b.postRenew}, // with a service's certificate
 		{"POST", "/v1/resources", false, b.postResources},
 		{"GET", "/v1/resources/{kind}", false, b.getResources},
 		{"GET", "/v1/resources/{kind}/{name}", false, b.getResource},
@@ -120,6 +126,7 @@ func (b *Broker) serve(r route, w http.ResponseWriter, req *http.Request) {
 		return
 	}
 	c := &call{Request: req, header: w.Header()}
+	c.header.Set(api.BundleHeader, b.ca.BundleSHA256())
 	req.Body = http.MaxBytesReader(w, req.Body, maxBody)
 	if !r.open {
 		who, err := b.authenticate(req)

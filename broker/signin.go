@@ -15,10 +15,6 @@ import (
 
 func (b *Broker) getHealth(*call) (any, error) { return struct{}{}, nil }
 
-func (b *Broker) getCA(*call) (any, error) {
-	return api.CA{CA: string(b.ca.PEM()), SHA256: b.ca.SHA256()}, nil
-}
-
 // postLogin trades a password, and a code where a second factor is asked for, for
 // a certificate. Whatever is wrong with user or password, the answer and the time
 // it takes are the same.

@@ -46,6 +46,15 @@ func New(baseURL string, cfg *tls.Config) (*Client, error) {
 	}
 	cfg = cfg.Clone()
 	cfg.MinVersion = max(cfg.MinVersion, tls.VersionTLS13)
+	verify := cfg.VerifyConnection
+	cfg.VerifyConnection = func(cs tls.ConnectionState) error {
+		if verify != nil {
+			if err := verify(cs); err != nil {
+				return err
+			}
+		}
+		return notAgent(cs)
+	}
 	return &Client{
 		base: strings.TrimSuffix(u.String(), "/"),
 		http: &http.Client{

@@ -2,6 +2,7 @@ package identity
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 )
@@ -34,6 +35,9 @@ type Step struct {
 	// certificates of the old one.
 	Force bool
 }
+
+// ErrNotRotating is the error of taking back what was not begun.
+var ErrNotRotating = errors.New("the CA is not being rotated: there is nothing to take back")
 
 // Status is what there is to know of the CA.
 type Status struct {
@@ -92,7 +96,7 @@ func (t *trust) step(s Step, now time.Time) (*trust, error) {
 	next := &trust{revision: t.revision, since: now.UTC(), signing: t.signing, other: t.other}
 	switch {
 	case t.phase == Steady && s.Back:
-		return nil, fmt.Errorf("the CA is not being rotated: there is nothing to take back")
+		return nil, ErrNotRotating
 	case t.phase == Steady:
 		next.phase = Introduced
 	case t.phase == Introduced && s.Back:
