@@ -37,21 +37,29 @@ func (j *Journal) Batches(ctx context.Context, c BatchConfig, handle func(contex
 	if c.MaxWait == 0 {
 		c.MaxWait = 250 * time.Millisecond
 	}
-	err := j.batches(ctx, c, handle)
-	if ctx.Err() != nil {
-		return nil
+	for {
+		conn := j.conn.Load()
+		err := j.batches(ctx, conn, &c, handle)
+		if ctx.Err() != nil {
+			return nil
+		}
+		select {
+		case <-conn.gone: // over the next connection
+		default:
+			return fmt.Errorf("batches of %s for %s: %w", c.Stream, c.Durable, err)
+		}
 	}
-	return fmt.Errorf("batches of %s for %s: %w", c.Stream, c.Durable, err)
 }
 
-func (j *Journal) batches(ctx context.Context, c BatchConfig, handle func(context.Context, []Entry) error) error {
+// batches reads over one connection. c.After goes on with what handle has taken.
+func (j *Journal) batches(ctx context.Context, conn *conn, c *BatchConfig, handle func(context.Context, []Entry) error) error {
 	// A consumer can't be moved, so it is made anew at the caller's position: what
 	// an earlier process was given and did not finish comes again, first.
-	err := j.js.DeleteConsumer(ctx, c.Stream, c.Durable)
+	err := conn.js.DeleteConsumer(ctx, c.Stream, c.Durable)
 	if err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
 		return err
 	}
-	consumer, err := j.js.CreateConsumer(ctx, c.Stream, jetstream.ConsumerConfig{
+	consumer, err := conn.js.CreateConsumer(ctx, c.Stream, jetstream.ConsumerConfig{
 		Durable:       c.Durable,
 		DeliverPolicy: jetstream.DeliverByStartSequencePolicy,
 		OptStartSeq:   c.After + 1,
@@ -62,23 +70,26 @@ func (j *Journal) batches(ctx context.Context, c BatchConfig, handle func(contex
 	if err != nil {
 		return err
 	}
-	ctx, stop := context.WithCancel(ctx)
+	// The connection's end stops the reading; a batch that the sink has begun stays
+	// as it is until it is in.
+	reading, stop := untilGone(ctx, conn)
 	defer stop()
 	read := make(chan arrival, c.MaxEntries)
 	go func() {
 		defer close(read)
-		arrivals(ctx, consumer, c, read)
+		arrivals(reading, consumer, *c, read)
 	}()
 	entries := make([]Entry, 0, c.MaxEntries)
 	for {
 		entries = entries[:0]
-		final, err := gather(ctx, c, read, &entries)
+		final, err := gather(reading, *c, read, &entries)
 		if err != nil {
 			return err
 		}
 		if err := handleUntilDone(ctx, entries, handle); err != nil {
 			return err
 		}
+		c.After = entries[len(entries)-1].Seq
 		// The sink has the batch, so a lost acknowledgement costs watchers a moment
 		// of their view, and nobody an entry.
 		_ = final.DoubleAck(ctx)

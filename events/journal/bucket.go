@@ -36,7 +36,7 @@ func OpenBucket(ctx context.Context, nc *nats.Conn, name string, replicas int) (
 
 // Bucket is OpenBucket on the journal's connection.
 func (j *Journal) Bucket(ctx context.Context, name string, replicas int) (*Bucket, error) {
-	return OpenBucket(ctx, j.nc, name, replicas)
+	return OpenBucket(ctx, j.conn.Load().nc, name, replicas)
 }
 
 // keyForm makes keys what NATS takes for one token of a subject.

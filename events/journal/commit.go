@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -37,8 +38,7 @@ const (
 // commit waits for its acknowledgement, newcomers queue up and go together
 // with the next one.
 type committer struct {
-	nc *nats.Conn
-	js jetstream.JetStream
+	conn *atomic.Pointer[conn] // the journal's
 
 	mu      sync.Mutex
 	queue   []*pending
@@ -58,7 +58,7 @@ func (c *committer) append(ctx context.Context, m *nats.Msg) (uint64, error) {
 		// Nobody to share with: straight to the server. Who comes meanwhile queues.
 		c.running = true
 		c.mu.Unlock()
-		seq, err := publish(ctx, c.nc, c.js, []*nats.Msg{m})
+		seq, err := publish(ctx, c.conn.Load(), []*nats.Msg{m})
 		c.handOver()
 		return seq, err
 	}
@@ -112,7 +112,7 @@ func (c *committer) commit(batch []*pending) {
 	for i, p := range batch {
 		msgs[i] = p.msg
 	}
-	last, err := publish(ctx, c.nc, c.js, msgs)
+	last, err := publish(ctx, c.conn.Load(), msgs)
 	var refused *jetstream.APIError
 	if errors.As(err, &refused) {
 		// One event spoiled the batch (a duplicate, say), or more batches are open
@@ -129,12 +129,13 @@ func (c *committer) commit(batch []*pending) {
 // each publishes the events one by one, pipelined, and waits for all of them.
 func (c *committer) each(ctx context.Context, batch []*pending) {
 	futures := make([]jetstream.PubAckFuture, len(batch))
+	js := c.conn.Load().js
 	for i, p := range batch {
 		for _, h := range []string{batchIDHeader, batchSequenceHeader, batchCommitHeader} {
 			p.msg.Header.Del(h)
 		}
 		p.msg.Reply = ""
-		futures[i], p.err = c.js.PublishMsgAsync(p.msg)
+		futures[i], p.err = js.PublishMsgAsync(p.msg)
 	}
 	for i, p := range batch {
 		if p.err == nil {
@@ -153,14 +154,14 @@ func (c *committer) each(ctx context.Context, batch []*pending) {
 
 // publish stores msgs in one stream, all or none, and returns the sequence of
 // the last one.
-func publish(ctx context.Context, nc *nats.Conn, js jetstream.JetStream, msgs []*nats.Msg) (uint64, error) {
+func publish(ctx context.Context, c *conn, msgs []*nats.Msg) (uint64, error) {
 	if _, bounded := ctx.Deadline(); !bounded {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, commitTimeout)
 		defer cancel()
 	}
 	if len(msgs) == 1 {
-		ack, err := js.PublishMsg(ctx, msgs[0])
+		ack, err := c.js.PublishMsg(ctx, msgs[0])
 		if err != nil {
 			return 0, asConflict(err)
 		}
@@ -171,14 +172,14 @@ func publish(ctx context.Context, nc *nats.Conn, js jetstream.JetStream, msgs []
 		m.Header.Set(batchIDHeader, id)
 		m.Header.Set(batchSequenceHeader, strconv.Itoa(i+1))
 		if i < len(msgs)-1 {
-			if err := nc.PublishMsg(m); err != nil {
+			if err := c.nc.PublishMsg(m); err != nil {
 				return 0, err
 			}
 		}
 	}
 	final := msgs[len(msgs)-1]
 	final.Header.Set(batchCommitHeader, "1")
-	reply, err := nc.RequestMsgWithContext(ctx, final)
+	reply, err := c.nc.RequestMsgWithContext(ctx, final)
 	if err != nil {
 		return 0, err
 	}

@@ -30,11 +30,10 @@ import (
 // catch up, decide again, and retry.
 var ErrConflict = errors.New("channel has newer events")
 
-// Journal appends to and reads from postern's streams over one connection.
+// Journal appends to and reads from postern's streams.
 // It is safe for concurrent use.
 type Journal struct {
-	nc     *nats.Conn
-	js     jetstream.JetStream
+	conn   atomic.Pointer[conn]
 	source string
 	now    func() time.Time
 	sign   func(channel string, event []byte) []byte // nil: nothing is signed
@@ -46,6 +45,22 @@ type Journal struct {
 	committers map[string]*committer // by stream
 }
 
+// conn is the connection of the moment.
+type conn struct {
+	nc *nats.Conn
+	js jetstream.JetStream
+	// gone is closed when another has taken its place.
+	gone chan struct{}
+}
+
+func newConn(nc *nats.Conn) (*conn, error) {
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return nil, fmt.Errorf("journal: %w", err)
+	}
+	return &conn{nc, js, make(chan struct{})}, nil
+}
+
 // New returns a journal that writes as source, such as "/postern/broker/NAME".
 // The part after the last slash of what it writes is new for every Journal, so
 // that (source, sequence) is unique over restarts.
@@ -53,18 +68,30 @@ func New(nc *nats.Conn, source string) (*Journal, error) {
 	if source == "" {
 		return nil, errors.New("journal: source is empty")
 	}
-	js, err := jetstream.New(nc)
+	c, err := newConn(nc)
 	if err != nil {
-		return nil, fmt.Errorf("journal: %w", err)
+		return nil, err
 	}
-	return &Journal{
-		nc:         nc,
-		js:         js,
-		source:     source + "/" + NewID(),
-		now:        time.Now,
-		committers: map[string]*committer{},
-	}, nil
+	j := &Journal{source: source + "/" + NewID(), now: time.Now, committers: map[string]*committer{}}
+	j.conn.Store(c)
+	return j, nil
 }
+
+// Use goes on over another connection, such as one with newer credentials:
+// what is appended from now on goes over it, and readers take up over it where
+// they are. Appends under way end on the former one, which the caller must
+// leave open for [Grace].
+func (j *Journal) Use(nc *nats.Conn) error {
+	c, err := newConn(nc)
+	if err != nil {
+		return err
+	}
+	close(j.conn.Swap(c).gone)
+	return nil
+}
+
+// Grace is the longest that an append takes.
+const Grace = commitTimeout
 
 // NewID returns a new ULID: unique, and sortable by its time.
 func NewID() string { return ulid.Make().String() }
@@ -113,7 +140,7 @@ func (j *Journal) AppendIf(ctx context.Context, last uint64, es ...events.Event)
 		msgs[i] = m
 	}
 	msgs[0].Header.Set(jetstream.ExpectedLastSubjSeqHeader, fmt.Sprint(last))
-	seq, err := publish(ctx, j.nc, j.js, msgs)
+	seq, err := publish(ctx, j.conn.Load(), msgs)
 	if err != nil {
 		return 0, fmt.Errorf("append %s to %s after %d: %w", es[0].Data.Type(), msgs[0].Subject, last, err)
 	}
@@ -160,7 +187,7 @@ func (j *Journal) committer(stream string) *committer {
 	defer j.mu.Unlock()
 	c := j.committers[stream]
 	if c == nil {
-		c = &committer{nc: j.nc, js: j.js}
+		c = &committer{conn: &j.conn}
 		j.committers[stream] = c
 	}
 	return c
@@ -168,7 +195,7 @@ func (j *Journal) committer(stream string) *committer {
 
 // Last returns the sequence of the last event in a stream, 0 when it is empty.
 func (j *Journal) Last(ctx context.Context, stream string) (uint64, error) {
-	s, err := j.js.Stream(ctx, stream)
+	s, err := j.conn.Load().js.Stream(ctx, stream)
 	if err != nil {
 		return 0, fmt.Errorf("stream %s: %w", stream, err)
 	}

@@ -43,7 +43,7 @@ func (j *Journal) Replay(ctx context.Context, stream string, filters ...string) 
 func (j *Journal) ReplayAfter(ctx context.Context, stream string, after uint64, filters ...string) iter.Seq2[Entry, error] {
 	return func(yield func(Entry, error) bool) {
 		fail := func(err error) { yield(Entry{}, fmt.Errorf("replay %s: %w", stream, err)) }
-		consumer, err := j.js.CreateConsumer(ctx, stream, jetstream.ConsumerConfig{
+		consumer, err := j.conn.Load().js.CreateConsumer(ctx, stream, jetstream.ConsumerConfig{
 			FilterSubjects:    filters,
 			DeliverPolicy:     jetstream.DeliverByStartSequencePolicy,
 			OptStartSeq:       after + 1,
@@ -57,7 +57,7 @@ func (j *Journal) ReplayAfter(ctx context.Context, stream string, after uint64, 
 			return
 		}
 		info := consumer.CachedInfo()
-		defer func() { _ = j.js.DeleteConsumer(context.WithoutCancel(ctx), stream, info.Name) }()
+		defer func() { _ = j.conn.Load().js.DeleteConsumer(context.WithoutCancel(ctx), stream, info.Name) }()
 		left := info.NumPending
 		if left == 0 {
 			return
@@ -94,50 +94,72 @@ func (j *Journal) ReplayAfter(ctx context.Context, stream string, after uint64, 
 // included, until ctx ends (which is not an error). Errors are as in Replay.
 func (j *Journal) Follow(ctx context.Context, stream string, after uint64, filters ...string) iter.Seq2[Entry, error] {
 	return func(yield func(Entry, error) bool) {
-		fail := func(err error) {
-			if ctx.Err() == nil {
-				yield(Entry{}, fmt.Errorf("follow %s after %d: %w", stream, after, err))
-			}
-		}
-		consumer, err := j.js.OrderedConsumer(ctx, stream, jetstream.OrderedConsumerConfig{
-			FilterSubjects: filters,
-			DeliverPolicy:  jetstream.DeliverByStartSequencePolicy,
-			OptStartSeq:    after + 1,
-		})
-		if err != nil {
-			fail(err)
-			return
-		}
-		it, err := consumer.Messages(jetstream.PullMaxMessages(readAhead))
-		if err != nil {
-			fail(err)
-			return
-		}
-		defer it.Stop()
 		for {
-			m, err := it.Next(jetstream.NextContext(ctx))
-			if errors.Is(err, jetstream.ErrNoHeartbeat) {
-				continue // the ordered consumer starts itself again where it was
-			}
-			if err != nil {
-				fail(err)
+			c := j.conn.Load()
+			err := j.follow(ctx, c, stream, &after, filters, yield)
+			if err == nil || ctx.Err() != nil {
 				return
 			}
-			e, _, err := entry(m)
-			if err != nil && e.Seq == 0 {
-				fail(err)
+			select {
+			case <-c.gone: // over the next connection
+			default:
+				yield(Entry{}, fmt.Errorf("follow %s after %d: %w", stream, after, err))
 				return
 			}
-			if e.Seq <= after {
-				fail(fmt.Errorf("sequence %d came again", e.Seq))
-				return
-			}
-			if !yield(e, err) {
-				return
-			}
-			after = e.Seq // only now: a sequence advances after it was applied
 		}
 	}
+}
+
+// follow reads over one connection, until it is gone or yield has enough (nil).
+func (j *Journal) follow(ctx context.Context, c *conn, stream string, after *uint64, filters []string, yield func(Entry, error) bool) error {
+	ctx, stop := untilGone(ctx, c)
+	defer stop()
+	consumer, err := c.js.OrderedConsumer(ctx, stream, jetstream.OrderedConsumerConfig{
+		FilterSubjects: filters,
+		DeliverPolicy:  jetstream.DeliverByStartSequencePolicy,
+		OptStartSeq:    *after + 1,
+	})
+	if err != nil {
+		return err
+	}
+	it, err := consumer.Messages(jetstream.PullMaxMessages(readAhead))
+	if err != nil {
+		return err
+	}
+	defer it.Stop()
+	for {
+		m, err := it.Next(jetstream.NextContext(ctx))
+		if errors.Is(err, jetstream.ErrNoHeartbeat) {
+			continue // the ordered consumer starts itself again where it was
+		}
+		if err != nil {
+			return err
+		}
+		e, _, err := entry(m)
+		if err != nil && e.Seq == 0 {
+			return err
+		}
+		if e.Seq <= *after {
+			return fmt.Errorf("sequence %d came again", e.Seq)
+		}
+		if !yield(e, err) {
+			return nil
+		}
+		*after = e.Seq // only now: a sequence advances after it was applied
+	}
+}
+
+// untilGone returns a context that ends with the connection, too.
+func untilGone(ctx context.Context, c *conn) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	go func() {
+		select {
+		case <-c.gone:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, cancel
 }
 
 // entry decodes a message; position is its place in the consumer's delivery.
@@ -164,7 +186,7 @@ func entry(m jetstream.Msg) (e Entry, position uint64, err error) {
 // Before returns the sequence of the last event that a stream took before t,
 // for Follow to go on from.
 func (j *Journal) Before(ctx context.Context, stream string, t time.Time) (uint64, error) {
-	consumer, err := j.js.CreateConsumer(ctx, stream, jetstream.ConsumerConfig{
+	consumer, err := j.conn.Load().js.CreateConsumer(ctx, stream, jetstream.ConsumerConfig{
 		DeliverPolicy:     jetstream.DeliverByStartTimePolicy,
 		OptStartTime:      &t,
 		AckPolicy:         jetstream.AckNonePolicy,
@@ -177,7 +199,7 @@ func (j *Journal) Before(ctx context.Context, stream string, t time.Time) (uint6
 	}
 	info := consumer.CachedInfo()
 	// Nothing was asked for yet: the consumer stands right before what it would give.
-	return info.Delivered.Stream, j.js.DeleteConsumer(ctx, stream, info.Name)
+	return info.Delivered.Stream, j.conn.Load().js.DeleteConsumer(ctx, stream, info.Name)
 }
 
 // Keys returns the keys by which what is on ACCESS now can be verified. roots
