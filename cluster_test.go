@@ -3,10 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
-	"encoding/pem"
 	"fmt"
 	"net"
 	"os"
@@ -19,7 +16,7 @@ import (
 
 	"github.com/rs/zerolog"
 
-	brokerid "github.com/posternhq/postern/broker/identity"
+	"github.com/posternhq/postern/broker/api"
 	"github.com/posternhq/postern/deploy/embedded"
 	"github.com/posternhq/postern/deploy/embedded/embeddedtest"
 	"github.com/posternhq/postern/deploy/simaws"
@@ -60,60 +57,42 @@ func startCluster(t testing.TB, bin string) *cluster {
 	c.env = append(os.Environ(), "AWS_SHARED_CREDENTIALS_FILE="+filepath.Join(c.dir, "aws-credentials"), "AWS_CONFIG_FILE="+os.DevNull,
 		"AWS_EC2_METADATA_DISABLED=true", "POSTERN_IDENTITY="+c.admin, "POSTERN_HOME="+filepath.Join(c.dir, "home"))
 
-	// What `tokens add` will do later: credentials for the stream and certificates.
+	for _, name := range []string{"nats", "broker", "proxy", "auditor"} {
+		c.ports[name] = freePort(t)
+	}
+	fill := strings.NewReplacer("DIR", c.dir, "NATS", c.ports["nats"], "BROKER", c.ports["broker"], "PROXY", c.ports["proxy"], "AUDITOR", c.ports["auditor"],
+		"SIMCA", c.sim.CAFile(), "SIM", c.sim.Addr(), "TRAIL", c.sim.TrailDir(), "LIB", lib)
+	c.write("core.yaml", []byte(fill.Replace(`data_dir: DIR/core
+nats: {embedded: true, listen: "NATS"}
+broker: {listen: "BROKER", proxy_addr: "PROXY", auditor_addr: "AUDITOR"}
+`)))
+	c.start("core")
 	nats, err := embedded.NewNATS(embedded.NATSConfig{Dir: filepath.Join(c.dir, "core", "nats"), Log: zerolog.Nop()})
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, perms := range map[string]embedded.Permissions{"proxy": embedded.Proxy(), "auditor": embedded.Auditor(), "test": embedded.Admin()} {
-		creds, err := nats.Mint(name, perms, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		c.write(name+".creds", creds)
-	}
-	c.nats = filepath.Join(c.dir, "test.creds")
-	ca, err := brokerid.NewAuthority(time.Now())
+	creds, err = nats.Mint("test", embedded.Admin(), 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.write("core/broker/ca.pem", ca.PEM())
-	c.write("ca.pem", ca.Certificate())
-	for _, name := range []string{"nats", "broker", "proxy", "auditor"} {
-		c.ports[name] = freePort(t)
-	}
-	for _, name := range []string{"proxy", "auditor"} {
-		cert, err := ca.IssueServer([]string{"127.0.0.1"}, time.Now())
-		if err != nil {
-			t.Fatal(err)
-		}
-		c.writeCertificate(name, cert)
-	}
-	files := strings.NewReplacer("DIR", c.dir, "NATS", c.ports["nats"], "BROKER", c.ports["broker"], "PROXY", c.ports["proxy"], "AUDITOR", c.ports["auditor"],
-		"SIMCA", c.sim.CAFile(), "SIM", c.sim.Addr(), "TRAIL", c.sim.TrailDir(), "LIB", lib)
-	c.write("core.yaml", []byte(files.Replace(`data_dir: DIR/core
-nats: {embedded: true, listen: "NATS"}
-broker: {listen: "BROKER", proxy_addr: "PROXY", auditor_addr: "AUDITOR"}
-`)))
-	c.write("proxy.yaml", []byte(files.Replace(`data_dir: DIR/proxy
-nats: {url: "nats://NATS", creds_file: DIR/proxy.creds}
+	c.write("test.creds", creds)
+	c.nats = filepath.Join(c.dir, "test.creds")
+	c.write("proxy.yaml", []byte(fill.Replace(`data_dir: DIR/proxy
 proxy:
   listen: "PROXY"
   name: p1
-  tls: {cert_file: DIR/proxy.crt, key_file: DIR/proxy.key, client_ca_file: DIR/ca.pem}
+  join: {broker: "BROKER", ca_pin: "`+c.token("proxy")+`", token_file: DIR/proxy.token}
   aws: {dial: "SIM", ca_file: SIMCA}
 `)))
-	c.write("auditor.yaml", []byte(files.Replace(`data_dir: DIR/auditor
-nats: {url: "nats://NATS", creds_file: DIR/auditor.creds}
+	c.write("auditor.yaml", []byte(fill.Replace(`data_dir: DIR/auditor
 clickhouse: {embedded: true, lib: LIB, max_memory: 2000000000}
 auditor:
   listen: "AUDITOR"
-  tls: {cert_file: DIR/auditor.crt, key_file: DIR/auditor.key, client_ca_file: DIR/ca.pem}
+  join: {broker: "BROKER", ca_pin: "`+c.token("auditor")+`", token_file: DIR/auditor.token}
   cloudtrail: [TRAIL]
 `)))
-	for _, name := range []string{"core", "proxy", "auditor"} {
-		c.start(name)
-	}
+	c.start("proxy")
+	c.start("auditor")
 	t.Cleanup(func() {
 		for _, name := range []string{"proxy", "auditor", "core"} {
 			c.stop(name)
@@ -129,18 +108,20 @@ func (c *cluster) write(name string, b []byte) {
 	}
 }
 
-func (c *cluster) writeCertificate(name string, cert tls.Certificate) {
+// token makes a token that a service can join with once, in a file, and returns
+// the pin of the CA.
+func (c *cluster) token(kind string) string {
 	c.t.Helper()
-	var chain []byte
-	for _, der := range cert.Certificate {
-		chain = append(chain, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})...)
-	}
-	key, err := x509.MarshalPKCS8PrivateKey(cert.PrivateKey)
+	out, err := c.postern(c.t.Context(), "tokens", "add", "--type="+kind, "--format=json")
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	c.write(name+".crt", chain)
-	c.write(name+".key", pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key}))
+	var made api.TokenMade
+	if err := json.Unmarshal([]byte(out), &made); err != nil {
+		c.t.Fatal(err)
+	}
+	c.write(kind+".token", []byte(made.Token))
+	return made.CAPins[0]
 }
 
 // freePort finds an address that a process can have and, killed, have again.

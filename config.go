@@ -49,6 +49,13 @@ type NATSConfig struct {
 	// SealedCredsFile reaches the account that holds the brokers' sealed values;
 	// default: CredsFile.
 	SealedCredsFile string `yaml:"sealed_creds_file"`
+	// PublicURL is where those who join find the server; default: URL, or where
+	// the embedded one listens.
+	PublicURL string `yaml:"public_url"`
+	// AccountSeedFile lets the broker make credentials for those who join a server
+	// run elsewhere: the seed of the account, or of a signing key of Account.
+	AccountSeedFile string `yaml:"account_seed_file"`
+	Account         string `yaml:"account"`
 	// Replicas of each stream: 1 (default), 3 or 5.
 	Replicas int `yaml:"replicas"`
 }
@@ -80,6 +87,21 @@ type BrokerConfig struct {
 	// base64; the variable POSTERN_SEAL_KEY goes before it. Default:
 	// DataDir/broker/seal.key, which a first broker makes.
 	SealKeyFile string `yaml:"seal_key_file"`
+	// AgentTTL is how long certificates of proxies and auditors that joined live;
+	// default 6h. They are renewed after a third of it.
+	AgentTTL time.Duration `yaml:"agent_ttl"`
+	// AWS is how STS is reached that vouches for those who join by IAM.
+	AWS STSConfig `yaml:"aws"`
+	// EC2Certificates are PEM files of those by which AWS signs identity documents,
+	// and EC2MaxAge how old an instance may be when it joins; default 5m.
+	EC2Certificates []string      `yaml:"ec2_certificates"`
+	EC2MaxAge       time.Duration `yaml:"ec2_max_age"`
+}
+
+// STSConfig is how the broker reaches AWS's STS. It has no AWS credentials.
+type STSConfig struct {
+	Dial   string `yaml:"dial"` // as in AWSConfig
+	CAFile string `yaml:"ca_file"`
 }
 
 // TLSFiles is a server's certificate where the broker runs elsewhere.
@@ -95,7 +117,9 @@ type ProxyConfig struct {
 	PublicNames []string  `yaml:"public_names"`
 	Name        string    `yaml:"name"` // in every event; default: the host's name
 	TLS         *TLSFiles `yaml:"tls"`
-	AWS         AWSConfig `yaml:"aws"`
+	// Join is in place of TLS and NATS credentials where the broker runs elsewhere.
+	Join *JoinConfig `yaml:"join"`
+	AWS  AWSConfig   `yaml:"aws"`
 }
 
 // AWSConfig is how the proxy reaches AWS.
@@ -114,6 +138,9 @@ type AuditorConfig struct {
 	Listen      string    `yaml:"listen"` // default 127.0.0.1:3082
 	PublicNames []string  `yaml:"public_names"`
 	TLS         *TLSFiles `yaml:"tls"`
+	Name        string    `yaml:"name"` // default: the host's name
+	// Join is in place of TLS and NATS credentials where the broker runs elsewhere.
+	Join *JoinConfig `yaml:"join"`
 	// CloudTrail are directories where AWS's log files arrive.
 	CloudTrail []string `yaml:"cloudtrail"`
 	// AWS is where CloudTrail is read from; absent means directories alone.
@@ -219,6 +246,8 @@ var typeName = strings.NewReplacer(
 	"not found in type main.AuditLogConfig", "in auditor.log",
 	"not found in type main.WitnessConfig", "in auditor.log.witnesses",
 	"not found in type main.TLSFiles", "in tls",
+	"not found in type main.JoinConfig", "in join",
+	"not found in type main.STSConfig", "in broker.aws",
 	"!!seq", "a list", "!!map", "a mapping", "!!str", "text", "!!int", "a number", "!!bool", "true or false",
 	"into []string", "where a list of text belongs", "into string", "where text belongs",
 	"into int64", "where a number belongs", "into int", "where a number belongs",
@@ -263,7 +292,7 @@ func (c *Config) check() (key, problem string) {
 	switch {
 	case c.NATS.Embedded && c.NATS.URL != "":
 		return "nats.url", "embedded: true runs a server here; give one or the other"
-	case !c.NATS.Embedded && c.NATS.URL == "":
+	case !c.NATS.Embedded && c.NATS.URL == "" && !c.joins():
 		return "nats", "give url: nats://HOST:4222, or embedded: true"
 	case c.NATS.Replicas != 0 && c.NATS.Replicas != 1 && c.NATS.Replicas != 3 && c.NATS.Replicas != 5:
 		return "nats.replicas", "must be 1, 3 or 5"
@@ -324,12 +353,18 @@ func (c *Config) check() (key, problem string) {
 			return "proxy.aws.ca_file", p
 		}
 	}
-	if c.Broker == nil {
-		if c.Proxy != nil && c.Proxy.TLS == nil {
-			return "proxy.tls", "give cert_file, key_file and client_ca_file: the broker, which would issue them, runs elsewhere"
-		}
-		if c.Auditor != nil && c.Auditor.TLS == nil {
-			return "auditor.tls", "give cert_file, key_file and client_ca_file: the broker, which would issue them, runs elsewhere"
+	for _, one := range c.placed() {
+		switch {
+		case one.join != nil && c.Broker != nil:
+			return one.key + ".join", "the broker runs in this process: leave it out"
+		case one.join != nil && one.tls != nil:
+			return one.key + ".join", "tls: has files of somebody else's; give one or the other"
+		case one.join != nil:
+			if key, problem := one.join.check(); key != "" {
+				return one.key + ".join." + key, problem
+			}
+		case c.Broker == nil && one.tls == nil:
+			return one.key + ".join", "give broker, ca_pin and token_file (postern tokens add): the broker, which would issue a certificate, runs elsewhere"
 		}
 	}
 	return "", ""
@@ -348,6 +383,33 @@ func (a *AuditorAWSConfig) check() (key, problem string) {
 		}
 	}
 	return "", ""
+}
+
+type placed struct {
+	key  string
+	tls  *TLSFiles
+	join *JoinConfig
+}
+
+// placed are the services that need a place in a postern.
+func (c *Config) placed() (out []placed) {
+	if c.Proxy != nil {
+		out = append(out, placed{"proxy", c.Proxy.TLS, c.Proxy.Join})
+	}
+	if c.Auditor != nil {
+		out = append(out, placed{"auditor", c.Auditor.TLS, c.Auditor.Join})
+	}
+	return out
+}
+
+// joins says whether all services here join a broker elsewhere.
+func (c *Config) joins() bool {
+	for _, one := range c.placed() {
+		if one.join == nil {
+			return false
+		}
+	}
+	return c.Broker == nil
 }
 
 // fill puts defaults where the file says nothing.
@@ -369,6 +431,8 @@ func (c *Config) fill() {
 	}
 	if c.Auditor != nil {
 		def(&c.Auditor.Listen, "127.0.0.1:3082")
+		host, _ := os.Hostname()
+		def(&c.Auditor.Name, host)
 	}
 }
 

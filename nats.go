@@ -12,8 +12,7 @@ import (
 
 // connectNATS connects with a credentials file, for as long as the process
 // lives: it keeps trying when the server goes away.
-func connectNATS(url, credsFile, caFile string) (*nats.Conn, error) {
-	opts := []nats.Option{nats.Name("postern"), nats.MaxReconnects(-1), nats.ReconnectWait(250 * time.Millisecond), nats.Timeout(5 * time.Second)}
+func connectNATS(url, credsFile, caFile string, opts ...nats.Option) (*nats.Conn, error) {
 	if credsFile != "" {
 		creds, err := os.ReadFile(credsFile)
 		if err != nil {
@@ -28,6 +27,11 @@ func connectNATS(url, credsFile, caFile string) (*nats.Conn, error) {
 	if caFile != "" {
 		opts = append(opts, nats.RootCAs(caFile))
 	}
+	return dialNATS(url, opts)
+}
+
+func dialNATS(url string, opts []nats.Option) (*nats.Conn, error) {
+	opts = append([]nats.Option{nats.Name("postern"), nats.MaxReconnects(-1), nats.ReconnectWait(250 * time.Millisecond), nats.Timeout(5 * time.Second)}, opts...)
 	nc, err := nats.Connect(url, opts...)
 	if err != nil {
 		return nil, fmt.Errorf("connect to NATS at %s: %w", url, err)

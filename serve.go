@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -128,15 +127,18 @@ type services struct {
 	stack *stack
 
 	// What start found or made, for `dev` to tell.
-	natsURL    string
-	authority  *embedded.NATS // nil where NATS runs elsewhere
-	clickhouse *embedded.ClickHouse
-	broker     *broker.Broker
-	proxy      *proxy.Proxy
-	auditor    *auditor.Auditor
+	natsURL      string
+	authority    *embedded.NATS          // nil where NATS runs elsewhere
+	natsInMemory bool                    // this process reaches it without the network
+	natsShows    atomic.Pointer[showing] // its certificate, once there is a CA
+	clickhouse   *embedded.ClickHouse
+	broker       *broker.Broker
+	proxy        *proxy.Proxy
+	auditor      *auditor.Auditor
 
 	proxyAt, auditorAt advertise
 	conns              []*nats.Conn
+	closing            []func()
 }
 
 func (s *services) start(ctx context.Context) error {
@@ -163,6 +165,10 @@ func (s *services) start(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		joining, err := s.joining()
+		if err != nil {
+			return err
+		}
 		b := s.cfg.Broker
 		s.proxyAt.configured, s.auditorAt.configured = b.ProxyAddr, b.AuditorAddr
 		publicURL := ""
@@ -175,6 +181,7 @@ func (s *services) start(ctx context.Context) error {
 			DataDir:     filepath.Join(s.cfg.DataDir, "broker"),
 			Journal:     j,
 			Secrets:     secrets,
+			Joining:     joining,
 			PublicNames: append([]string{}, b.PublicNames...),
 			ProxyAddr:   s.proxyAt.addr,
 			AuditorAddr: s.auditorAt.addr,
@@ -183,6 +190,8 @@ func (s *services) start(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		show := showing(s.broker.Server(append(serverNames(s.cfg.NATS.Listen), b.PublicNames...)))
+		s.natsShows.Store(&show)
 		if err := s.stack.start(ctx, "broker", s.broker); err != nil {
 			return err
 		}
@@ -207,6 +216,9 @@ func (s *services) stop() error {
 	for _, nc := range s.conns {
 		nc.Close()
 	}
+	for _, f := range s.closing {
+		f()
+	}
 	return err
 }
 
@@ -219,7 +231,7 @@ func (s *services) startNATS(ctx context.Context) error {
 			return fmt.Errorf("nats.listen: %w", err)
 		}
 		s.authority, err = embedded.NewNATS(embedded.NATSConfig{
-			Dir: filepath.Join(s.cfg.DataDir, "nats"), Host: host, Port: port,
+			Dir: filepath.Join(s.cfg.DataDir, "nats"), Host: host, Port: port, TLS: s.natsTLS(host),
 			Log: s.log.With().Str("service", "nats").Logger(),
 		})
 		if err != nil {
@@ -246,6 +258,24 @@ func (s *services) startNATS(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// natsTLS is for an embedded server that others reach. Its certificate is of the
+// broker's CA, which lies in a bucket of that server: so this process connects
+// without TLS, in memory, and others once the broker is there.
+func (s *services) natsTLS(host string) *tls.Config {
+	if ip := net.ParseIP(host); s.cfg.Broker == nil || host == "localhost" || ip != nil && ip.IsLoopback() {
+		return nil
+	}
+	s.natsInMemory = true
+	return &tls.Config{MinVersion: tls.VersionTLS13, GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+		show := s.natsShows.Load()
+		if show == nil {
+			return nil, errors.New("the broker, whose CA this server's certificate is of, has not started yet")
+		}
+		cert, _, err := (*show)()
+		return cert, err
+	}}
 }
 
 // secrets opens what all brokers share.
@@ -301,7 +331,11 @@ func (s *services) connectAs(name string, perms embedded.Permissions, credsFile 
 			return nil, err
 		}
 	}
-	nc, err := connectNATS(s.natsURL, credsFile, s.cfg.NATS.CAFile)
+	var opts []nats.Option
+	if s.natsInMemory {
+		opts = append(opts, nats.InProcessServer(s.authority))
+	}
+	nc, err := connectNATS(s.natsURL, credsFile, s.cfg.NATS.CAFile, opts...)
 	if err != nil {
 		return nil, err
 	}
@@ -344,14 +378,10 @@ func (s *services) startClickHouse(ctx context.Context) error {
 }
 
 func (s *services) startProxy(ctx context.Context) error {
-	j, err := s.journal("proxy", embedded.Proxy())
-	if err != nil {
-		return err
-	}
 	p := s.cfg.Proxy
-	cert, clients, err := s.serverTLS(p.TLS, p.Listen, p.PublicNames)
+	j, conf, err := s.place(ctx, "proxy", p.Name, p.Join, p.TLS, p.Listen, p.PublicNames)
 	if err != nil {
-		return fmt.Errorf("proxy.tls: %w", err)
+		return fmt.Errorf("proxy: %w", err)
 	}
 	link := sts.Link{Dial: p.AWS.Dial}
 	if p.AWS.CAFile != "" {
@@ -360,7 +390,7 @@ func (s *services) startProxy(ctx context.Context) error {
 		}
 	}
 	s.proxy, err = proxy.New(proxy.Config{
-		Listen: p.Listen, Name: p.Name, Certificate: *cert, ClientCAs: clients,
+		Listen: p.Listen, Name: p.Name, TLS: conf,
 		Journal: j,
 		AWS:     proxy.AWS{Link: link, Region: p.AWS.Region},
 		Log:     s.log.With().Str("service", "proxy").Logger(),
@@ -376,23 +406,19 @@ func (s *services) startProxy(ctx context.Context) error {
 }
 
 func (s *services) startAuditor(ctx context.Context) error {
-	j, err := s.journal("auditor", embedded.Auditor())
-	if err != nil {
-		return err
-	}
 	a := s.cfg.Auditor
-	tlog.LogTo(s.log)
-	cert, clients, err := s.serverTLS(a.TLS, a.Listen, a.PublicNames)
+	j, conf, err := s.place(ctx, "auditor", a.Name, a.Join, a.TLS, a.Listen, a.PublicNames)
 	if err != nil {
-		return fmt.Errorf("auditor.tls: %w", err)
+		return fmt.Errorf("auditor: %w", err)
 	}
+	tlog.LogTo(s.log)
 	owner, reader := s.cfg.ClickHouse.DSN, s.cfg.ClickHouse.ReaderDSN
 	if s.clickhouse != nil {
 		owner, reader = s.clickhouse.DSN(embedded.Owner), s.clickhouse.DSN(embedded.Reader)
 	}
 	s.auditor, err = auditor.New(auditor.Config{
 		Listen:        a.Listen,
-		TLS:           &tls.Config{Certificates: []tls.Certificate{*cert}, ClientCAs: clients, ClientAuth: tls.RequireAndVerifyClientCert, MinVersion: tls.VersionTLS13},
+		TLS:           conf,
 		Journal:       j,
 		ClickHouseDSN: owner, ReaderDSN: reader,
 		DataDir:     filepath.Join(s.cfg.DataDir, "auditor"),
@@ -420,32 +446,6 @@ func notary(c AuditLogConfig) auditor.NotaryConfig {
 		n.Witnesses = append(n.Witnesses, tlog.Witness(w))
 	}
 	return n
-}
-
-// serverTLS returns a service's certificate and the CA of users' certificates:
-// from the broker in this process, or from files.
-func (s *services) serverTLS(files *TLSFiles, listen string, names []string) (*tls.Certificate, *x509.CertPool, error) {
-	clients := x509.NewCertPool()
-	if files != nil {
-		cert, err := tls.LoadX509KeyPair(files.CertFile, files.KeyFile)
-		if err != nil {
-			return nil, nil, err
-		}
-		ca, err := os.ReadFile(files.ClientCAFile)
-		if err != nil {
-			return nil, nil, err
-		}
-		if !clients.AppendCertsFromPEM(ca) {
-			return nil, nil, fmt.Errorf("client_ca_file %s: no certificate in it", files.ClientCAFile)
-		}
-		return &cert, clients, nil
-	}
-	cert, err := s.broker.IssueServer(append(serverNames(listen), names...))
-	if err != nil {
-		return nil, nil, err
-	}
-	clients.AppendCertsFromPEM(s.broker.CAPEM())
-	return &cert, clients, nil
 }
 
 // serverNames are the names by which a listener can be reached for certain.

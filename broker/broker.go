@@ -11,12 +11,12 @@ package broker
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -81,9 +81,7 @@ type Broker struct {
 
 	forgotten time.Time // when the janitor last had the state forget
 
-	serverMu     sync.Mutex
-	serverCert   *tls.Certificate
-	serverIssuer *identity.Authority
+	certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error) // the API's own
 }
 
 // openTimeout bounds the first look at the shared secrets.
@@ -129,6 +127,15 @@ func New(cfg Config) (*Broker, error) {
 	}
 	if b.challenges, err = openChallenges(ctx, cfg.Secrets); err != nil {
 		return nil, fmt.Errorf("broker: %w", err)
+	}
+	names := append([]string{"localhost", "127.0.0.1", "::1"}, cfg.PublicNames...)
+	if host, _, err := net.SplitHostPort(cfg.Listen); err == nil && host != "" && !slices.Contains(names, host) {
+		names = append(names, host)
+	}
+	own := b.Server(names)
+	b.certificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+		cert, _, err := own()
+		return cert, err
 	}
 	b.openID = oidc.New()
 	b.signing = newSigning(b.ca, cfg.Journal)
@@ -205,30 +212,8 @@ func (b *Broker) HasUser(ctx context.Context, name string) (there bool, err erro
 // CAPEM are the certificates of the CA that clients and services trust.
 func (b *Broker) CAPEM() []byte { return b.ca.PEM() }
 
-// IssueServer makes a server certificate of 90 days for DNS names and IP
-// addresses: for the proxy and the auditor.
-func (b *Broker) IssueServer(names []string) (tls.Certificate, error) {
-	return b.ca.IssueServer(names, b.now())
-}
-
-// certificate is the API's own, renewed a month before its end and when another
-// authority signs.
-func (b *Broker) certificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-	b.serverMu.Lock()
-	defer b.serverMu.Unlock()
-	const renewBefore = 30 * 24 * time.Hour
-	issuer := b.ca.Signing()
-	if c := b.serverCert; c != nil && b.serverIssuer == issuer && b.now().Before(c.Leaf.NotAfter.Add(-renewBefore)) {
-		return c, nil
-	}
-	names := append([]string{"localhost", "127.0.0.1", "::1"}, b.cfg.PublicNames...)
-	if host, _, err := net.SplitHostPort(b.cfg.Listen); err == nil && host != "" && !slices.Contains(names, host) {
-		names = append(names, host)
-	}
-	c, err := issuer.IssueServer(names, b.now())
-	if err != nil {
-		return nil, err
-	}
-	b.serverCert, b.serverIssuer = &c, issuer
-	return b.serverCert, nil
+// Server returns what a server of this process shows and trusts under names, at
+// the moment of each call: for the proxy and the auditor.
+func (b *Broker) Server(names []string) func() (*tls.Certificate, *x509.CertPool, error) {
+	return b.ca.Server(names, b.now)
 }

@@ -220,7 +220,7 @@ func TestStrangers(t *testing.T) {
 		conn.Close()
 		t.Error("TLS 1.2 is spoken")
 	}
-	server, err := b.IssueServer([]string{"proxy.internal", "127.0.0.1"})
+	server, _, err := b.Server([]string{"proxy.internal", "127.0.0.1"})()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -49,7 +49,7 @@ func (p *Proxy) followOnce(ctx context.Context) error {
 		p.caughtUp()
 	}
 	go p.watch(ctx, cancel)
-	keys, err := p.journal.Keys(ctx, p.cfg.ClientCAs)
+	keys, err := p.journal.Keys(ctx, p.cfg.TLS.ClientCAs)
 	if err != nil {
 		return err
 	}

@@ -23,7 +23,6 @@ package proxy
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -58,15 +57,11 @@ type Config struct {
 	Name string
 	// Listen is HOST:PORT; port 0 takes a free one, see [Proxy.Addr].
 	Listen string
-	// Certificate is the server's, from postern's CA. GetCertificate, if set, takes
-	// its place: for certificates that are renewed.
-	Certificate    tls.Certificate
-	GetCertificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
-	// ClientCAs issue users' certificates, and those of the keys that brokers sign
-	// their decisions with.
-	ClientCAs *x509.CertPool
-	Journal   *journal.Journal
-	AWS       AWS
+	// TLS is the server's side, which asks for users' certificates and verifies
+	// them. Its ClientCAs vouch for the keys that brokers sign decisions with, too.
+	TLS     *tls.Config
+	Journal *journal.Journal
+	AWS     AWS
 	// SpillDir takes bodies over 1 MiB that have to be hashed before they can be
 	// sent, unlinked; "" means the system's directory for temporary files.
 	SpillDir string
@@ -127,10 +122,8 @@ func New(cfg Config) (*Proxy, error) {
 		return nil, errors.New("proxy: no name")
 	case cfg.Journal == nil:
 		return nil, errors.New("proxy: no journal")
-	case cfg.ClientCAs == nil:
-		return nil, errors.New("proxy: no certificate authority for users' certificates")
-	case cfg.GetCertificate == nil && len(cfg.Certificate.Certificate) == 0:
-		return nil, errors.New("proxy: no server certificate")
+	case cfg.TLS == nil || cfg.TLS.ClientAuth != tls.RequireAndVerifyClientCert || cfg.TLS.MinVersion < tls.VersionTLS13:
+		return nil, errors.New("proxy: it needs TLS 1.3 that requires and verifies users' certificates")
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
@@ -233,7 +226,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 	defer cut(nil)
 	srv := &http.Server{
 		Handler:           p,
-		TLSConfig:         p.tlsConfig(),
+		TLSConfig:         p.cfg.TLS.Clone(),
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       5 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
@@ -284,20 +277,6 @@ func (p *Proxy) Run(ctx context.Context) error {
 		return fmt.Errorf("proxy: serve: %w", err)
 	}
 	return nil
-}
-
-func (p *Proxy) tlsConfig() *tls.Config {
-	c := &tls.Config{
-		MinVersion: tls.VersionTLS13,
-		ClientAuth: tls.RequireAndVerifyClientCert,
-		ClientCAs:  p.cfg.ClientCAs,
-	}
-	if p.cfg.GetCertificate != nil {
-		c.GetCertificate = p.cfg.GetCertificate
-	} else {
-		c.Certificates = []tls.Certificate{p.cfg.Certificate}
-	}
-	return c
 }
 
 // tidy forgets what is over.

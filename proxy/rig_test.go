@@ -78,7 +78,8 @@ func newRigBy(t testing.TB, ca *authority, nc *nats.Conn, own *journal.Journal, 
 	}
 	cfg := proxy.Config{
 		Name: "test", Listen: "127.0.0.1:0", Journal: j,
-		Certificate: r.ca.issue(t, "proxy.test", nil), ClientCAs: r.ca.pool,
+		TLS: &tls.Config{MinVersion: tls.VersionTLS13, ClientAuth: tls.RequireAndVerifyClientCert,
+			ClientCAs: r.ca.pool, Certificates: []tls.Certificate{r.ca.issue(t, "proxy.test", nil)}},
 		AWS: proxy.AWS{Link: r.aws.Link(), Base: r.aws.Base()},
 		Log: zerolog.New(zerolog.NewTestWriter(t)).Level(zerolog.ErrorLevel),
 	}

@@ -119,6 +119,11 @@ var credName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$`)
 
 // mint makes the contents of a standard .creds file. A ttl of 0 never ends.
 func (a *authority) mint(name string, perms Permissions, ttl time.Duration) ([]byte, error) {
+	signer := map[account]nkeys.KeyPair{ownAccount: a.account, outsideAccount: a.outside, sealedAccount: a.sealed}[perms.in]
+	return mint(name, perms, ttl, signer, func(*jwt.UserClaims) {})
+}
+
+func mint(name string, perms Permissions, ttl time.Duration, signer nkeys.KeyPair, also func(*jwt.UserClaims)) ([]byte, error) {
 	if !credName.MatchString(name) {
 		return nil, fmt.Errorf("mint nats credentials: name %q: want letters, digits, - and _, 64 at most", name)
 	}
@@ -146,8 +151,8 @@ func (a *authority) mint(name string, perms Permissions, ttl time.Duration) ([]b
 	if ttl > 0 {
 		c.Expires = time.Now().Add(ttl).Unix()
 	}
-	account := map[account]nkeys.KeyPair{ownAccount: a.account, outsideAccount: a.outside, sealedAccount: a.sealed}[perms.in]
-	token, err := c.Encode(account)
+	also(c)
+	token, err := c.Encode(signer)
 	if err != nil {
 		return nil, fmt.Errorf("sign nats credentials for %s: %w", name, err)
 	}

@@ -37,6 +37,7 @@ type NATS struct {
 	auth  *authority
 	ready chan struct{}
 	url   string
+	srv   *server.Server
 }
 
 // NewNATS checks the configuration and reads the keys in its directory, or
@@ -70,6 +71,10 @@ func (n *NATS) URL() string {
 		return ""
 	}
 }
+
+// InProcessConn connects without the network, and so without TLS: for
+// [nats.InProcessServer]. It works after [NATS.Ready].
+func (n *NATS) InProcessConn() (net.Conn, error) { return n.srv.InProcessConn() }
 
 // Mint makes credentials: the contents of a standard .creds file. They stay
 // valid over restarts, for ttl, or for ever when ttl is 0.
@@ -109,7 +114,7 @@ func (n *NATS) Run(ctx context.Context) error {
 		}
 		return fmt.Errorf("embedded nats: start: %w", err)
 	}
-	n.url = srv.ClientURL()
+	n.url, n.srv = srv.ClientURL(), srv
 	close(n.ready)
 	select {
 	case <-ctx.Done():

@@ -1,0 +1,315 @@
+package main
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/posternhq/postern/broker/api"
+	"github.com/posternhq/postern/broker/client"
+)
+
+// JoinConfig is how a service becomes part of a postern whose broker runs
+// elsewhere.
+type JoinConfig struct {
+	Broker string `yaml:"broker"` // HOST:PORT
+	// CAPin is what the broker's CA must be at the first contact, as `postern ca
+	// show` and `postern tokens add` print it; several are separated by spaces.
+	CAPin string `yaml:"ca_pin"`
+	// Method is token (default), iam, ec2 or kubernetes.
+	Method string `yaml:"method"`
+	// Token is the token's name, for all methods but token.
+	Token string `yaml:"token"`
+	// TokenFile holds what `postern tokens add` printed, or the service account's
+	// JWT of method kubernetes.
+	TokenFile string `yaml:"token_file"`
+}
+
+// check returns the key and what is wrong with it.
+func (j *JoinConfig) check() (key, problem string) {
+	switch {
+	case j.Broker == "":
+		return "broker", "missing: the broker's HOST:PORT"
+	case j.CAPin == "":
+		return "ca_pin", "missing: postern ca show prints it"
+	}
+	if _, err := client.Pinned(strings.Fields(j.CAPin)...); err != nil {
+		return "ca_pin", err.Error()
+	}
+	switch j.Method {
+	case "", "token":
+		if j.TokenFile == "" {
+			return "token_file", "missing: a file of mode 0600 with what postern tokens add printed"
+		}
+	case "kubernetes":
+		if j.TokenFile == "" {
+			return "token_file", "missing: the file of the projected service account token"
+		}
+		fallthrough
+	case "iam", "ec2":
+		if j.Token == "" {
+			return "token", "missing: the name of the token"
+		}
+	default:
+		return "method", "must be token, iam, ec2 or kubernetes"
+	}
+	return "", ""
+}
+
+// membership keeps a service that has joined supplied with a certificate, the
+// CA to trust and credentials for the streams, all of them short-lived.
+type membership struct {
+	cfg        JoinConfig
+	kind, name string
+	names      []string // to serve under
+	file       string   // of mode 0600: what it was given last
+	region     string   // where STS is asked, for method iam
+	log        zerolog.Logger
+	// renewed is called with what it was given; it is called again until it
+	// returns nil.
+	renewed func(*given) error
+
+	given atomic.Pointer[given]
+	ready chan struct{}
+}
+
+// given is what the broker gave, in one file, so that key and certificate are
+// replaced together.
+type given struct {
+	Key      string    `json:"key"`
+	IssuedAt time.Time `json:"issued_at"`
+	api.Joined
+	cert *tls.Certificate
+	pool *x509.CertPool
+}
+
+const (
+	// lookEvery is how often a service looks whether the CA is being rotated.
+	lookEvery = 10 * time.Second
+	retryJoin = 5 * time.Second
+)
+
+// join takes up a membership: it goes on with what an earlier start was given,
+// or joins, again and again until ctx ends.
+func (m *membership) join(ctx context.Context) error {
+	m.ready = make(chan struct{})
+	close(m.ready)
+	text, err := os.ReadFile(m.file)
+	if err == nil {
+		var g given
+		if err = json.Unmarshal(text, &g); err == nil {
+			err = g.parse()
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", m.file, err)
+		}
+		if g.Agent == m.name && time.Now().Before(g.ExpiresAt) {
+			m.given.Store(&g)
+			return nil
+		}
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	for {
+		err := m.first(ctx)
+		var no *api.Error
+		if err == nil || errors.As(err, &no) && no.Code != api.CodeUnavailable && no.Code != api.CodeThrottled {
+			return err
+		}
+		m.log.Warn().Err(err).Msg("cannot join yet; trying again")
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(retryJoin):
+		}
+	}
+}
+
+// first joins with the proof of the token's method.
+func (m *membership) first(ctx context.Context) error {
+	cfg, err := client.Pinned(strings.Fields(m.cfg.CAPin)...)
+	if err != nil {
+		return err
+	}
+	b, err := client.New("https://"+m.cfg.Broker, cfg)
+	if err != nil {
+		return err
+	}
+	defer b.Close()
+	key, csr, err := newRequest()
+	if err != nil {
+		return err
+	}
+	in := api.Join{Token: m.cfg.Token, Kind: m.kind, Agent: m.name, CSR: csr, Names: m.names}
+	if err := m.prove(ctx, b, &in); err != nil {
+		return fmt.Errorf("join %s: %w", m.cfg.Broker, err)
+	}
+	out, err := b.Join(ctx, in)
+	if err != nil {
+		return fmt.Errorf("join %s as %s %s: %w", m.cfg.Broker, m.kind, m.name, err)
+	}
+	m.log.Info().Str("broker", m.cfg.Broker).Time("expires_at", out.ExpiresAt).Msg("joined")
+	return m.keep(key, out)
+}
+
+// renew gets the next certificate with the last one.
+func (m *membership) renew(ctx context.Context) error {
+	b, err := m.broker()
+	if err != nil {
+		return err
+	}
+	defer b.Close()
+	key, csr, err := newRequest()
+	if err != nil {
+		return err
+	}
+	out, err := b.Renew(ctx, api.Renew{CSR: csr, Names: m.names})
+	if err != nil {
+		return err
+	}
+	m.log.Debug().Time("expires_at", out.ExpiresAt).Msg("certificate renewed")
+	return m.keep(key, out)
+}
+
+// broker is a client that shows the certificate of the moment.
+func (m *membership) broker() (*client.Client, error) {
+	g := m.given.Load()
+	return client.New("https://"+m.cfg.Broker, &tls.Config{RootCAs: g.pool, Certificates: []tls.Certificate{*g.cert}})
+}
+
+// keep stores what the broker gave, on disk first.
+func (m *membership) keep(key string, out api.Joined) error {
+	g := &given{Key: key, IssuedAt: time.Now().UTC(), Joined: out}
+	if err := g.parse(); err != nil {
+		return fmt.Errorf("what the broker gave: %w", err)
+	}
+	if err := writePrivate(m.file, g); err != nil {
+		return err
+	}
+	m.given.Store(g)
+	return nil
+}
+
+func (g *given) parse() error {
+	cert, err := tls.X509KeyPair([]byte(g.Certificate), []byte(g.Key))
+	if err != nil {
+		return err
+	}
+	g.cert, g.pool = &cert, x509.NewCertPool()
+	if !g.pool.AppendCertsFromPEM([]byte(g.CA)) {
+		return errors.New("no certificate of the CA")
+	}
+	return nil
+}
+
+// server is what the service shows and whom it trusts, at the moment.
+func (m *membership) server() (*tls.Certificate, *x509.CertPool, error) {
+	g := m.given.Load()
+	return g.cert, g.pool, nil
+}
+
+// Ready is closed from the start: join has been called before.
+func (m *membership) Ready() <-chan struct{} { return m.ready }
+
+// Run renews after a third of the certificate's life and when the CA has
+// changed, until ctx ends.
+func (m *membership) Run(ctx context.Context) error {
+	used := m.given.Load()
+	for {
+		if g := m.given.Load(); g != used && m.renewed != nil {
+			if err := m.renewed(g); err != nil {
+				m.log.Warn().Err(err).Msg("cannot use the new credentials yet; going on with the former ones")
+			} else {
+				used = g
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(m.pause(used != m.given.Load())):
+		}
+		if err := m.look(ctx); err != nil && ctx.Err() == nil {
+			m.log.Warn().Err(err).Time("expires_at", m.given.Load().ExpiresAt).Msg("cannot renew the certificate; trying again")
+		}
+	}
+}
+
+func (m *membership) pause(soon bool) time.Duration {
+	if soon {
+		return time.Second
+	}
+	g := m.given.Load()
+	return min(lookEvery, max(time.Until(g.renewAt()), time.Second))
+}
+
+// renewAt is when a third of the certificate's life is over.
+func (g *given) renewAt() time.Time { return g.IssuedAt.Add(g.ExpiresAt.Sub(g.IssuedAt) / 3) }
+
+// look renews what is due.
+func (m *membership) look(ctx context.Context) error {
+	g := m.given.Load()
+	now := time.Now()
+	switch {
+	case now.After(g.ExpiresAt):
+		return m.first(ctx)
+	case now.After(g.renewAt()):
+		return m.renew(ctx)
+	}
+	b, err := m.broker()
+	if err != nil {
+		return err
+	}
+	defer b.Close()
+	ca, err := b.CA(ctx)
+	if err != nil || ca.CA == g.CA {
+		return err
+	}
+	m.log.Info().Str("phase", ca.Phase).Msg("the CA is being rotated")
+	return m.renew(ctx)
+}
+
+// newRequest makes a key and asks for a certificate for it, both in PEM.
+func newRequest() (key, csr string, err error) {
+	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return "", "", err
+	}
+	keyDER, err := x509.MarshalPKCS8PrivateKey(k)
+	if err != nil {
+		return "", "", err
+	}
+	csrDER, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, k)
+	if err != nil {
+		return "", "", err
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER})),
+		string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: csrDER})), nil
+}
+
+// membership makes a service's place in a postern elsewhere.
+func (s *services) membership(kind, name string, cfg *JoinConfig, names []string) *membership {
+	m := &membership{
+		cfg: *cfg, kind: kind, name: name, names: names,
+		file: filepath.Join(s.cfg.DataDir, kind, "joined.json"),
+		log:  s.log.With().Str("service", kind).Logger(),
+	}
+	if s.cfg.Proxy != nil {
+		m.region = s.cfg.Proxy.AWS.Region
+	}
+	return m
+}

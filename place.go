@@ -1,0 +1,229 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/posternhq/postern/broker"
+	"github.com/posternhq/postern/broker/api"
+	"github.com/posternhq/postern/broker/joining"
+	"github.com/posternhq/postern/deploy/embedded"
+	"github.com/posternhq/postern/events/journal"
+	"github.com/posternhq/postern/proxy/sts"
+)
+
+// showing is what a server shows and whom it trusts at a moment.
+type showing func() (*tls.Certificate, *x509.CertPool, error)
+
+// place gives a proxy or an auditor its journal and its server's TLS: from the
+// broker that it joins, from the one in this process, or from files.
+func (s *services) place(ctx context.Context, kind, name string, join *JoinConfig, files *TLSFiles, listen string, names []string) (*journal.Journal, *tls.Config, error) {
+	perms := agentPermissions[kind]
+	names = append(serverNames(listen), names...)
+	if join == nil {
+		j, err := s.journal(kind, perms)
+		if err != nil {
+			return nil, nil, err
+		}
+		show := fromFiles(files)
+		if files == nil {
+			show = s.broker.Server(names)
+		}
+		conf, err := mutualTLS(show)
+		return j, conf, err
+	}
+	m := s.membership(kind, name, join, names)
+	if err := m.join(ctx); err != nil {
+		return nil, nil, err
+	}
+	j, err := s.joinedJournal(m)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := s.stack.start(ctx, kind+" membership", m); err != nil {
+		return nil, nil, err
+	}
+	conf, err := mutualTLS(m.server)
+	return j, conf, err
+}
+
+var agentPermissions = map[string]embedded.Permissions{"proxy": embedded.Proxy(), "auditor": embedded.Auditor()}
+
+// joinedJournal connects with what the broker gave, and again whenever it gives
+// anew.
+func (s *services) joinedJournal(m *membership) (*journal.Journal, error) {
+	nc, err := s.connectGiven(m.given.Load())
+	if err != nil {
+		return nil, err
+	}
+	j, err := journal.New(nc, "/postern/"+m.kind+"/"+m.name)
+	if err != nil {
+		nc.Close()
+		return nil, err
+	}
+	var mu sync.Mutex
+	s.closing = append(s.closing, func() {
+		mu.Lock()
+		defer mu.Unlock()
+		nc.Close()
+	})
+	m.renewed = func(g *given) error {
+		next, err := s.connectGiven(g)
+		if err != nil {
+			return err
+		}
+		if err := j.Use(next); err != nil {
+			next.Close()
+			return err
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		former := nc
+		nc = next
+		time.AfterFunc(2*journal.Grace, former.Close)
+		return nil
+	}
+	return j, nil
+}
+
+// connectGiven reaches the streams where the configuration says, else where the
+// broker does, with the credentials that it gave.
+func (s *services) connectGiven(g *given) (*nats.Conn, error) {
+	url := s.cfg.NATS.URL
+	if g.NATS == nil {
+		return connectNATS(url, s.cfg.NATS.CredsFile, s.cfg.NATS.CAFile)
+	}
+	if url == "" {
+		url = g.NATS.URL
+	}
+	if url == "" {
+		return nil, errors.New("where is NATS? set nats.url here or nats.public_url where the broker runs")
+	}
+	opts, err := embedded.ClientOptions([]byte(g.NATS.Creds))
+	if err != nil {
+		return nil, err
+	}
+	if s.cfg.NATS.CAFile != "" {
+		opts = append(opts, nats.RootCAs(s.cfg.NATS.CAFile))
+	} else if strings.HasPrefix(url, "tls://") {
+		opts = append(opts, nats.Secure(&tls.Config{RootCAs: g.pool, MinVersion: tls.VersionTLS13}))
+	}
+	return dialNATS(url, opts)
+}
+
+// fromFiles reads a certificate that somebody else made.
+func fromFiles(files *TLSFiles) showing {
+	return func() (*tls.Certificate, *x509.CertPool, error) {
+		cert, err := tls.LoadX509KeyPair(files.CertFile, files.KeyFile)
+		if err != nil {
+			return nil, nil, err
+		}
+		ca, err := os.ReadFile(files.ClientCAFile)
+		if err != nil {
+			return nil, nil, err
+		}
+		clients := x509.NewCertPool()
+		if !clients.AppendCertsFromPEM(ca) {
+			return nil, nil, fmt.Errorf("client_ca_file %s: no certificate in it", files.ClientCAFile)
+		}
+		return &cert, clients, nil
+	}
+}
+
+// mutualTLS asks for what to show and whom to trust at every connection, so that
+// both may change while the server runs. Sessions are resumed only as long as
+// neither has changed.
+func mutualTLS(show showing) (*tls.Config, error) {
+	var mu sync.Mutex
+	var last *tls.Config
+	now := func(*tls.ClientHelloInfo) (*tls.Config, error) {
+		cert, clients, err := show()
+		if err != nil {
+			return nil, err
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		if last == nil || !sameLeaf(last, cert) || !last.ClientCAs.Equal(clients) {
+			last = &tls.Config{
+				MinVersion: tls.VersionTLS13, NextProtos: []string{"h2", "http/1.1"},
+				Certificates: []tls.Certificate{*cert}, ClientCAs: clients, ClientAuth: tls.RequireAndVerifyClientCert,
+			}
+		}
+		return last, nil
+	}
+	first, err := now(nil)
+	if err != nil {
+		return nil, err
+	}
+	conf := first.Clone()
+	conf.GetConfigForClient = now
+	return conf, nil
+}
+
+func sameLeaf(c *tls.Config, cert *tls.Certificate) bool {
+	return string(c.Certificates[0].Certificate[0]) == string(cert.Certificate[0])
+}
+
+// joining is how others join the broker of this process.
+func (s *services) joining() (broker.Joining, error) {
+	b := s.cfg.Broker
+	out := broker.Joining{AgentTTL: b.AgentTTL, EC2: joining.EC2{MaxAge: b.EC2MaxAge}}
+	link := sts.Link{Dial: b.AWS.Dial}
+	var err error
+	if b.AWS.CAFile != "" {
+		if link.RootCAs, err = sts.RootsWith(b.AWS.CAFile); err != nil {
+			return out, fmt.Errorf("broker.aws.ca_file: %w", err)
+		}
+	}
+	t := http.DefaultTransport.(*http.Transport).Clone()
+	link.Apply(t)
+	out.STS = &http.Client{Transport: t, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	for _, file := range b.EC2Certificates {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			return out, fmt.Errorf("broker.ec2_certificates: %w", err)
+		}
+		certs, err := joining.ParseCertificates(text)
+		if err != nil {
+			return out, fmt.Errorf("broker.ec2_certificates: %s: %w", file, err)
+		}
+		out.EC2.Certificates = append(out.EC2.Certificates, certs...)
+	}
+	var mint func(name string, perms embedded.Permissions, ttl time.Duration) ([]byte, error)
+	url := s.cfg.NATS.PublicURL
+	switch file := s.cfg.NATS.AccountSeedFile; {
+	case s.authority != nil:
+		mint = s.authority.Mint
+		host, _, _ := net.SplitHostPort(s.cfg.NATS.Listen)
+		if ip := net.ParseIP(host); url == "" && host != "" && (ip == nil || !ip.IsUnspecified()) {
+			url = s.natsURL
+		}
+	case file != "":
+		m, err := embedded.ReadMinter(file, s.cfg.NATS.Account)
+		if err != nil {
+			return out, fmt.Errorf("nats.account_seed_file: %w", err)
+		}
+		mint = m.Mint
+		if url == "" {
+			url = s.cfg.NATS.URL
+		}
+	default:
+		return out, nil
+	}
+	out.NATS = func(kind, name string, ttl time.Duration) (api.NATSAccess, error) {
+		creds, err := mint(name, agentPermissions[kind], ttl)
+		return api.NATSAccess{URL: url, Creds: string(creds)}, err
+	}
+	return out, nil
+}
