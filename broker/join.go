@@ -208,10 +208,6 @@ func (b *Broker) postRenew(c *call) (any, error) {
 		e.Next = "join again with a token"
 		return nil, e
 	}
-	b.ledger.read(func(s *access.State, now time.Time) { err = access.AdmitAgent(s, now, agent.Name) })
-	if err != nil {
-		return nil, err
-	}
 	key, err := b.checkRequest(in.CSR, in.Names)
 	if err != nil {
 		return nil, err
@@ -220,8 +216,10 @@ func (b *Broker) postRenew(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = b.record(c.Context(), &events.AgentRenewed{
-		Kind: agent.Kind, Agent: agent.Name, ClientAddr: c.clientAddr(), CertificateSerial: issued.Serial, ExpiresAt: issued.ExpiresAt,
+	_, err = b.ledger.do(c.Context(), agent.Name, func(s *access.State, env access.Env) ([]events.Event, error) {
+		return access.RenewAgent(s, env, events.AgentRenewed{
+			Kind: agent.Kind, Agent: agent.Name, ClientAddr: c.clientAddr(), CertificateSerial: issued.Serial, ExpiresAt: issued.ExpiresAt,
+		})
 	})
 	if err != nil {
 		return nil, err
@@ -301,14 +299,19 @@ func (b *Broker) postRotate(c *call) (any, error) {
 	if err := b.require(c.who, "update", "ca"); err != nil {
 		return nil, err
 	}
+	var head access.Head
+	b.ledger.read(func(s *access.State, _ time.Time) { head = access.CAHead(s) })
 	_, err := b.ca.Rotate(c.Context(), identity.Step{Back: in.Back, Force: in.Force}, b.now(), func(st identity.Status) error {
 		certs := string(st.Signing.Certificate())
 		if st.Other != nil {
 			certs += string(st.Other.Certificate())
 		}
-		return b.record(c.Context(), &events.CARotated{
-			Phase: string(st.Phase), SigningSHA256: st.Signing.SHA256(), Certificates: certs, By: c.who.User,
+		_, err := b.ledger.do(c.Context(), c.who.User, func(s *access.State, env access.Env) ([]events.Event, error) {
+			return access.RotateCA(s, env, head, events.CARotated{
+				Phase: string(st.Phase), SigningSHA256: st.Signing.SHA256(), Certificates: certs,
+			})
 		})
+		return err
 	})
 	var early *identity.TooEarly
 	switch {

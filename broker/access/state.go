@@ -144,7 +144,7 @@ func (s *State) Apply(e events.Event, seq uint64) {
 	case *events.SigninSucceeded:
 		s.applySignin(e)
 		return // no aggregate: nothing is decided on their channel
-	case *events.SigninFailed, *events.AgentRenewed:
+	case *events.SigninFailed:
 		return // nothing is decided by them, and names are anybody's
 	}
 	channel := e.Data.Channel()

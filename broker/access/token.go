@@ -114,6 +114,26 @@ func JoinBy(s *State, env Env, c Join) ([]events.Event, error) {
 	}), nil
 }
 
+// RenewAgent records a service's next certificate, if no lock stands against it.
+func RenewAgent(s *State, env Env, renewed events.AgentRenewed) ([]events.Event, error) {
+	if err := AdmitAgent(s, env.Now, renewed.Agent); err != nil {
+		return nil, err
+	}
+	return env.one("", "", &renewed), nil
+}
+
+// CAHead is the end of the CA's history.
+func CAHead(s *State) Head { return s.Head((&events.CARotated{}).Channel()) }
+
+// RotateCA records a phase of the CA's rotation, that was made from head.
+func RotateCA(s *State, env Env, head Head, phase events.CARotated) ([]events.Event, error) {
+	if CAHead(s) != head {
+		return nil, refuse(Conflict, "somebody else rotates the CA at the same time")
+	}
+	phase.By = env.By
+	return env.one("", "", &phase), nil
+}
+
 // AdmitAgent refuses services that are locked.
 func AdmitAgent(s *State, now time.Time, agent string) error {
 	if l := s.LockOn(now, events.LockTarget{Kind: "agent", Name: agent}); l != nil {
