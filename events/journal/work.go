@@ -18,34 +18,46 @@ const workWait = 20 * time.Second
 // to anybody of them, when it did not or its worker died. So handle may see an
 // entry more than once. An entry that could not be decoded has no Data but Raw.
 func (j *Journal) Work(ctx context.Context, stream, durable, filter string, handle func(context.Context, Entry) error) error {
-	fail := func(err error) error {
+	for {
+		c := j.conn.Load()
+		err := work(ctx, c, stream, durable, filter, handle)
 		if ctx.Err() != nil {
 			return nil
 		}
-		return fmt.Errorf("work on %s of %s: %w", filter, stream, err)
+		select {
+		case <-c.gone: // over the next connection
+		default:
+			return fmt.Errorf("work on %s of %s: %w", filter, stream, err)
+		}
 	}
-	consumer, err := j.js.CreateOrUpdateConsumer(ctx, stream, jetstream.ConsumerConfig{
+}
+
+// work reads over one connection, until it is gone.
+func work(ctx context.Context, c *conn, stream, durable, filter string, handle func(context.Context, Entry) error) error {
+	reading, stop := untilGone(ctx, c)
+	defer stop()
+	consumer, err := c.js.CreateOrUpdateConsumer(ctx, stream, jetstream.ConsumerConfig{
 		Durable: durable, FilterSubject: filter, AckPolicy: jetstream.AckExplicitPolicy, AckWait: workWait,
 	})
 	if err != nil {
-		return fail(err)
+		return err
 	}
 	it, err := consumer.Messages(jetstream.PullMaxMessages(1))
 	if err != nil {
-		return fail(err)
+		return err
 	}
 	defer it.Stop()
 	for {
-		m, err := it.Next(jetstream.NextContext(ctx))
+		m, err := it.Next(jetstream.NextContext(reading))
 		if errors.Is(err, jetstream.ErrNoHeartbeat) {
 			continue
 		}
 		if err != nil {
-			return fail(err)
+			return err
 		}
 		e, _, err := entry(m)
 		if err != nil && e.Seq == 0 {
-			return fail(err)
+			return err
 		}
 		if handle(ctx, e) != nil {
 			_ = m.NakWithDelay(time.Second) // or it comes again when its time is over
