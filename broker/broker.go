@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -139,7 +140,7 @@ func New(cfg Config) (*Broker, error) {
 	}
 	b.openID = oidc.New()
 	b.signing = newSigning(b.ca, cfg.Journal)
-	b.ledger = newLedger(cfg.Journal, b.ca.Pool(), b.now, cfg.Log)
+	b.ledger = newLedger(cfg.Journal, b.ca.Pool(), filepath.Join(cfg.DataDir, "access.snapshot"), b.now, cfg.Log)
 	if b.handler, err = b.routes(); err != nil {
 		return nil, fmt.Errorf("broker: %w", err)
 	}
@@ -161,6 +162,7 @@ func (b *Broker) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return b.keepSigning(ctx) })
 	group.Go(func() error { return b.ledger.follow(ctx) })
+	group.Go(func() error { return b.ledger.keepSnapshots(ctx) })
 	group.Go(func() error { return b.ca.Follow(ctx, b.log) })
 	group.Go(func() error {
 		select {

@@ -13,6 +13,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/posternhq/postern/broker/access"
+	"github.com/posternhq/postern/broker/snapshot"
 	"github.com/posternhq/postern/events"
 	"github.com/posternhq/postern/events/journal"
 	"github.com/posternhq/postern/events/signed"
@@ -37,6 +38,8 @@ type ledger struct {
 	log     zerolog.Logger
 	now     func() time.Time
 	ready   chan struct{} // closed when the state has caught up once
+	// snapshots is the file that the state is kept in, "" for none.
+	snapshots string
 
 	mu      sync.RWMutex
 	state   *access.State
@@ -51,6 +54,11 @@ type ledger struct {
 	// refused are the sequences of events that no broker decided.
 	refused map[uint64]bool
 
+	// snapshot is where the file ends; checked is set once its last event was
+	// compared with the stream's, or written from it.
+	snapshot snapshot.End
+	checked  bool
+
 	// changed has room for one: it wakes the janitor.
 	changed chan struct{}
 }
@@ -60,17 +68,18 @@ type waiter struct {
 	done chan struct{}
 }
 
-func newLedger(j *journal.Journal, roots *x509.CertPool, now func() time.Time, log zerolog.Logger) *ledger {
+func newLedger(j *journal.Journal, roots *x509.CertPool, snapshots string, now func() time.Time, log zerolog.Logger) *ledger {
 	return &ledger{
-		journal: j,
-		roots:   roots,
-		refused: map[uint64]bool{},
-		log:     log,
-		now:     now,
-		ready:   make(chan struct{}),
-		state:   access.NewState(),
-		touched: access.Touched{All: true},
-		changed: make(chan struct{}, 1),
+		journal:   j,
+		roots:     roots,
+		snapshots: snapshots,
+		refused:   map[uint64]bool{},
+		log:       log,
+		now:       now,
+		ready:     make(chan struct{}),
+		state:     access.NewState(),
+		touched:   access.Touched{All: true},
+		changed:   make(chan struct{}, 1),
 	}
 }
 
@@ -86,6 +95,7 @@ func (l *ledger) follow(ctx context.Context) error {
 		return fmt.Errorf("broker: %w", err)
 	}
 	l.believed.Store(keys)
+	l.restore(last)
 	caughtUp := last == 0
 	if caughtUp {
 		close(l.ready)
@@ -94,6 +104,9 @@ func (l *ledger) follow(ctx context.Context) error {
 		for e, err := range l.journal.Follow(ctx, events.Access, l.seq) {
 			if e.Seq == 0 {
 				l.log.Warn().Err(err).Uint64("seq", l.seq).Msg("lost the access stream; following again")
+				break
+			}
+			if l.foreign(e.Seq, e.Raw) {
 				break
 			}
 			l.apply(e, err, keys.Verify(e.Channel, e.StoredAt, e.Event, e.Raw))

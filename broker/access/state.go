@@ -282,13 +282,35 @@ func (s *State) LockOn(now time.Time, targets ...events.LockTarget) *Lock {
 	return nil
 }
 
+// signinMemory is how long a sign-in can matter: longer than any certificate.
+const signinMemory = 30 * 24 * time.Hour
+
+// Matters reports whether an event that was applied is needed to come to this
+// state again, but for what Forget dropped. Only kinds of events of which there
+// are many are ever left out.
+func (s *State) Matters(e events.Event, now time.Time) bool {
+	switch d := e.Data.(type) {
+	case *events.SigninFailed:
+		return false
+	case *events.SigninSucceeded:
+		return e.Time.After(now.Add(-signinMemory))
+	case *events.SessionStarted:
+		return s.Sessions[d.SessionID] != nil
+	case *events.SessionEnded:
+		return s.Sessions[d.SessionID] != nil
+	}
+	return true
+}
+
 // Forget drops what can matter no more: sessions, sign-ins and locks whose time
-// was over before a moment, and proofs from before it. Their heads stay, so that no id is used twice.
+// was over before a moment, and proofs from before it. The heads of locks stay, so
+// that no id is used twice; those of sessions are never chosen.
 func (s *State) Forget(before time.Time) {
 	for id, x := range s.Sessions {
 		if !x.ExpiresAt.After(before) {
 			delete(s.Sessions, id)
 			delete(s.running, id)
+			delete(s.heads, x.Channel())
 		}
 	}
 	for id, l := range s.Locks {

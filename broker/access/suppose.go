@@ -1,0 +1,73 @@
+package access
+
+import (
+	"slices"
+	"time"
+
+	"github.com/posternhq/postern/broker/policy"
+	"github.com/posternhq/postern/events"
+)
+
+// Supposition is the history as it would be had some resources always been as
+// a file says.
+type Supposition struct {
+	state *State
+	fixed map[string]bool // channels whose own events do not count
+	seq   uint64
+}
+
+// Suppose begins a history with resources that stay as they are, whatever it
+// says of them.
+func Suppose(resources ...events.Payload) *Supposition {
+	s := &Supposition{state: NewState(), fixed: map[string]bool{}}
+	for _, r := range resources {
+		s.fixed[r.Channel()] = true
+		s.state.Apply(events.Event{Data: r}, 0)
+	}
+	return s
+}
+
+// Apply folds in the next event.
+func (s *Supposition) Apply(e events.Event) {
+	s.seq++
+	switch e.Data.(type) {
+	case *events.SessionStarted, *events.SessionEnded:
+		return // only what is decided from matters
+	}
+	if !s.fixed[e.Data.Channel()] || isMembership(e.Data) {
+		s.state.Apply(e, s.seq)
+	}
+}
+
+// isMembership: a list's file says nothing of its members.
+func isMembership(p events.Payload) bool {
+	switch p.(type) {
+	case *events.AccessListMemberAdded, *events.AccessListMemberRemoved:
+		return true
+	}
+	return false
+}
+
+// Session decides whether a session that was started would have been, and what
+// it might have called then. The error is a *policy.Refusal.
+func (s *Supposition) Session(x *events.SessionStarted, now time.Time) (policy.Grant, error) {
+	u, app := s.state.Users[x.User], s.state.Apps[x.App]
+	switch {
+	case u == nil || u.Disabled:
+		return policy.Grant{}, &policy.Refusal{Reason: x.User + " would be no user, or disabled"}
+	case app == nil:
+		return policy.Grant{}, &policy.Refusal{Reason: "there would be no app " + x.App}
+	}
+	sub := s.state.Subject(u, now)
+	var g policy.Grant
+	var err error
+	for _, id := range slices.Concat(x.RequestIDs, []string{""}) {
+		if g, err = sub.Grant(app.App, x.AWSRoleARN, id); err == nil {
+			break
+		}
+	}
+	return g, err
+}
+
+// Forget drops locks whose time was over.
+func (s *Supposition) Forget(before time.Time) { s.state.Forget(before) }
