@@ -1,0 +1,263 @@
+package broker
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/rs/zerolog"
+
+	"github.com/posternhq/postern/broker/access"
+	"github.com/posternhq/postern/broker/resource"
+	"github.com/posternhq/postern/deploy/embedded"
+	"github.com/posternhq/postern/deploy/embedded/embeddedtest"
+	"github.com/posternhq/postern/events"
+	"github.com/posternhq/postern/events/eventstest"
+	"github.com/posternhq/postern/events/journal"
+)
+
+const coldEvents = 1_000_000
+
+// fill publishes n events of people at work, spread evenly over a time that
+// ends now: of 20 events 8 begin a session, 8 end one, 2 are sign-ins, and 2
+// are of a request and its approval.
+func fill(b *testing.B, nc *nats.Conn, n int, over time.Duration, now time.Time) {
+	js, err := jetstream.New(nc, jetstream.WithPublishAsyncMaxPending(4096))
+	if err != nil {
+		b.Fatal(err)
+	}
+	put := func(p events.Payload, at time.Time) {
+		e := events.Event{Meta: events.Meta{ID: journal.NewID(), Source: "/postern/broker/bench", Time: at, CorrelationID: "bench", Sequence: 1}, Data: p}
+		body, err := events.Encode(e)
+		if err == nil {
+			_, err = js.PublishAsync(p.Channel(), body, jetstream.WithStallWait(time.Minute))
+		}
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+	for _, d := range demoEvents(b) {
+		put(d, now.Add(-over))
+	}
+	for i := len(demoEvents(b)); i < n; i++ {
+		at := now.Add(-over + time.Duration(float64(over)*float64(i)/float64(n))).UTC()
+		id, user := fmt.Sprintf("S%09d", i/20*8+i%20%8), fmt.Sprintf("user%d@example.com", i%500)
+		switch k := i % 20; {
+		case k < 8:
+			put(&events.SessionStarted{SessionID: id, User: user, Roles: []events.RoleRef{{Name: "aws-engineer", Revision: 3}}, App: "awsconsole",
+				AppLabels: map[string]string{"env": "prod", "team": "payments"}, AWSRoleARN: adminARN, Account: "123456789012", Partition: "aws", Region: "us-east-1",
+				RoleSessionName: user, SourceIdentity: user, ExternalID: "postern-1", Permissions: []events.Permission{{Role: "aws-engineer", Effect: "Allow", Actions: []string{"s3:*", "@Read"}}},
+				Requestable: []string{"aws-admin"}, StartedAt: at, ExpiresAt: at.Add(8 * time.Hour), ClientAddr: "192.0.2.10"}, at)
+		case k < 16:
+			put(&events.SessionEnded{SessionID: id, User: user, By: user, Reason: "ended by " + user}, at)
+		case k < 18:
+			put(&events.SigninSucceeded{User: user, Method: "password", ClientAddr: "192.0.2.10", CertificateSerial: id, ExpiresAt: at.Add(12 * time.Hour)}, at)
+		case k == 18:
+			put(&events.RequestCreated{RequestID: "Q" + id, User: user, Roles: []string{"aws-engineer"}, Reason: "incident", TTL: 3600, ExpiresAt: at.Add(time.Hour),
+				Thresholds: []events.Threshold{{Approve: 1, Deny: 1}}}, at)
+		default:
+			put(&events.RequestApproved{RequestID: "Q" + fmt.Sprintf("S%09d", (i-1)/20*8+(i-1)%20%8), User: user, Roles: []string{"aws-engineer"}, AccessExpiresAt: at.Add(time.Hour), Reviewers: []string{"bob"}}, at)
+		}
+	}
+	select {
+	case <-js.PublishAsyncComplete():
+	case <-b.Context().Done():
+		b.Fatal(b.Context().Err())
+	}
+}
+
+// demoEvents are those of the demo's resources.
+func demoEvents(b *testing.B) []events.Payload {
+	docs, _, err := resource.Parse("demo", []byte(demo))
+	if err != nil {
+		b.Fatal(err)
+	}
+	var out []events.Payload
+	for _, d := range docs {
+		switch {
+		case d.Role != nil:
+			out = append(out, &events.RoleCreated{Role: *d.Role, By: "bench"})
+		case d.App != nil:
+			out = append(out, &events.AppCreated{App: *d.App, By: "bench"})
+		case d.User != nil:
+			out = append(out, &events.UserCreated{User: *d.User, By: "bench"})
+		}
+	}
+	return out
+}
+
+// BenchmarkColdStart measures how long a broker's ledger takes to catch up with
+// 1,000,000 events, by reading them all and from a snapshot, in one run: with
+// all of them of the last week, so that every session still counts, and of the
+// last year. 20,000 events have come since the snapshot, as many as there may.
+func BenchmarkColdStart(b *testing.B) {
+	for name, over := range map[string]time.Duration{"of the last week": remember - time.Hour, "of the last year": 365 * 24 * time.Hour} {
+		b.Run(name, func(b *testing.B) {
+			nc := eventstest.Connect(b)
+			j := eventstest.Open(b, nc)
+			now := time.Now()
+			file := filepath.Join(b.TempDir(), "snapshot")
+			begin := func(file string) (*ledger, time.Duration) {
+				runtime.GC()
+				l := newLedger(j, file, time.Now, zerolog.Nop())
+				ctx, cancel := context.WithCancel(b.Context())
+				defer cancel()
+				ended := make(chan error, 1)
+				start := time.Now()
+				go func() { ended <- l.follow(ctx) }()
+				<-l.ready
+				took := time.Since(start)
+				cancel()
+				if err := <-ended; err != nil {
+					b.Fatal(err)
+				}
+				return l, took
+			}
+			fill(b, nc, coldEvents-snapshotMin, over, now)
+			l, _ := begin("")
+			l.state.Forget(now.Add(-remember))
+			l.snapshots = file
+			if err := l.writeSnapshot(b.Context()); err != nil {
+				b.Fatal(err)
+			}
+			b.ReportMetric(float64(l.snapshot.Events), "kept-events")
+			l = nil
+			fill(b, nc, snapshotMin, time.Minute, now)
+			for b.Loop() {
+				_, raw := begin("")
+				from, took := begin(file)
+				if from.snapshot.Seq == 0 || from.seq != coldEvents {
+					b.Fatalf("came to %d, by the snapshot %+v", from.seq, from.snapshot)
+				}
+				b.ReportMetric(raw.Seconds(), "replay-s")
+				b.ReportMetric(coldEvents/raw.Seconds(), "replayed-events/s")
+				b.ReportMetric(took.Seconds(), "snapshot-s")
+			}
+		})
+	}
+}
+
+// synced is a server that acknowledges what is on disk, as in production.
+func synced(b *testing.B) *nats.Conn {
+	n, err := embedded.NewNATS(embedded.NATSConfig{Dir: b.TempDir(), Log: zerolog.Nop()})
+	if err != nil {
+		b.Fatal(err)
+	}
+	embeddedtest.Run(b, n)
+	nc := embeddedtest.Connect(b, n, "bench", embedded.Admin())
+	if err := journal.Setup(b.Context(), nc, journal.StreamsConfig{}); err != nil {
+		b.Fatal(err)
+	}
+	return nc
+}
+
+// BenchmarkCommands measures whole commands, one after another (decided,
+// appended on condition, on disk, read back into the state), beside as many raw
+// synchronous publishes of the same event, in the same run.
+func BenchmarkCommands(b *testing.B) {
+	nc := synced(b)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		b.Fatal(err)
+	}
+	l := newLedger(eventstest.Open(b, nc), "", time.Now, zerolog.Nop())
+	go func() { _ = l.follow(b.Context()) }()
+	<-l.ready
+	var commands, raws time.Duration
+	i := 0
+	for b.Loop() {
+		i++
+		start := time.Now()
+		es, err := l.do(b.Context(), "bench", func(_ *access.State, env access.Env) ([]events.Event, error) {
+			return access.PutRole(l.state, env, events.Role{Name: fmt.Sprint("role", i)}, access.Put{})
+		})
+		if err != nil {
+			b.Fatal(err)
+		}
+		commands += time.Since(start)
+		es[0].Source = "/postern/bench"
+		body, err := events.Encode(es[0])
+		if err != nil {
+			b.Fatal(err)
+		}
+		start = time.Now()
+		if _, err := js.Publish(b.Context(), fmt.Sprint("access.role.raw", i), body); err != nil {
+			b.Fatal(err)
+		}
+		raws += time.Since(start)
+	}
+	b.ReportMetric(float64(i)/commands.Seconds(), "commands/s")
+	b.ReportMetric(float64(i)/raws.Seconds(), "raw-publishes/s")
+	b.ReportMetric(raws.Seconds()/commands.Seconds(), "ratio")
+}
+
+// BenchmarkPropagation measures how long after a decision is durable the last
+// of 100 followers, each on a connection of its own, has applied it.
+func BenchmarkPropagation(b *testing.B) {
+	const followers = 100
+	n, err := embedded.NewNATS(embedded.NATSConfig{Dir: b.TempDir(), Log: zerolog.Nop()})
+	if err != nil {
+		b.Fatal(err)
+	}
+	embeddedtest.Run(b, n)
+	nc := embeddedtest.Connect(b, n, "bench", embedded.Admin())
+	if err := journal.Setup(b.Context(), nc, journal.StreamsConfig{}); err != nil {
+		b.Fatal(err)
+	}
+	j := eventstest.Open(b, nc)
+	var ls []*ledger
+	for range followers {
+		l := newLedger(eventstest.Open(b, embeddedtest.Connect(b, n, "follower", embedded.Admin())), "", time.Now, zerolog.Nop())
+		go func() { _ = l.follow(b.Context()) }()
+		<-l.ready
+		ls = append(ls, l)
+	}
+	lock := func(i int) uint64 {
+		seq, err := j.AppendIf(b.Context(), 0, events.Event{Data: &events.LockPlaced{LockID: fmt.Sprint("L", i), Target: events.LockTarget{Kind: "user", Name: "alice"}, By: "bench"}})
+		if err != nil {
+			b.Fatal(err)
+		}
+		return seq
+	}
+	all := func(seq uint64) {
+		for _, l := range ls {
+			if err := l.reach(b.Context(), seq); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+	all(lock(0)) // every follower's consumer runs
+	var took []time.Duration
+	i := 0
+	for b.Loop() {
+		i++
+		var mu sync.Mutex
+		var group sync.WaitGroup
+		next := ls[0].seq + 1
+		var done []time.Time
+		for _, l := range ls {
+			group.Go(func() {
+				if l.reach(b.Context(), next) == nil {
+					now := time.Now()
+					mu.Lock()
+					done = append(done, now)
+					mu.Unlock()
+				}
+			})
+		}
+		lock(i)
+		durable := time.Now()
+		group.Wait()
+		took = append(took, slices.MaxFunc(done, time.Time.Compare).Sub(durable))
+	}
+	slices.Sort(took)
+	b.ReportMetric(float64(took[len(took)/2].Microseconds())/1000, "p50-ms")
+	b.ReportMetric(float64(took[len(took)*99/100].Microseconds())/1000, "p99-ms")
+}
