@@ -104,6 +104,7 @@ type stream struct {
 	*journal.Journal
 	nc    *nats.Conn
 	roots *x509.CertPool
+	sign  func(channel string, event []byte) []byte
 }
 
 func newStream(t testing.TB) stream {
@@ -122,7 +123,7 @@ func signedStream(t testing.TB, nc *nats.Conn) stream {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return stream{j, nc, b.ca.Pool()}
+	return stream{j, nc, b.ca.Pool(), b.signing.sign}
 }
 
 func (s stream) append(t *testing.T, es []events.Event) {

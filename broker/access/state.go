@@ -282,6 +282,13 @@ func (s *State) LockOn(now time.Time, targets ...events.LockTarget) *Lock {
 	return nil
 }
 
+// Gone reports whether an event ends a session that Forget dropped, or that
+// never was: it gives nothing and takes nothing.
+func (s *State) Gone(p events.Payload) bool {
+	d, ok := p.(*events.SessionEnded)
+	return ok && s.Sessions[d.SessionID] == nil
+}
+
 // signinMemory is how long a sign-in can matter: longer than any certificate.
 const signinMemory = 30 * 24 * time.Hour
 
