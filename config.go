@@ -120,6 +120,9 @@ type ProxyConfig struct {
 	// Join is in place of TLS and NATS credentials where the broker runs elsewhere.
 	Join *JoinConfig `yaml:"join"`
 	AWS  AWSConfig   `yaml:"aws"`
+	// RecordParameters are actions, with IAM's wildcards or as levels (iam:*,
+	// @Write), whose parameters are recorded, without their secrets; default none.
+	RecordParameters []string `yaml:"record_parameters"`
 }
 
 // AWSConfig is how the proxy reaches AWS.

@@ -393,7 +393,9 @@ func (s *services) startProxy(ctx context.Context) error {
 		Listen: p.Listen, Name: p.Name, TLS: conf,
 		Journal: j,
 		AWS:     proxy.AWS{Link: link, Region: p.AWS.Region},
-		Log:     s.log.With().Str("service", "proxy").Logger(),
+
+		RecordParameters: p.RecordParameters,
+		Log:              s.log.With().Str("service", "proxy").Logger(),
 	})
 	if err != nil {
 		return err

@@ -1,6 +1,9 @@
 package events
 
-import "time"
+import (
+	"encoding/json"
+	"time"
+)
 
 // AWSRequest is what every event about one AWS API request repeats, so that
 // each can be read alone. It holds no query string, body or secret.
@@ -50,6 +53,9 @@ type AWSRequestAdmitted struct {
 	Role string `json:"role,omitempty"`
 	// DryRun is what would have refused it, were no role in dry run.
 	DryRun *DryRun `json:"dry_run,omitempty"`
+	// Parameters are what the request says besides, where the proxy is told to
+	// record them for its action: without secrets, and shortened.
+	Parameters json.RawMessage `json:"parameters,omitempty"`
 }
 
 // DryRun is a refusal that roles in dry run did not make.

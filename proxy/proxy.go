@@ -37,6 +37,7 @@ import (
 	"github.com/posternhq/postern/events/journal"
 	"github.com/posternhq/postern/proxy/awsreq"
 	"github.com/posternhq/postern/proxy/grants"
+	"github.com/posternhq/postern/proxy/params"
 	"github.com/posternhq/postern/proxy/sigv4"
 	"github.com/posternhq/postern/proxy/sts"
 )
@@ -65,7 +66,10 @@ type Config struct {
 	// SpillDir takes bodies over 1 MiB that have to be hashed before they can be
 	// sent, unlinked; "" means the system's directory for temporary files.
 	SpillDir string
-	Log      zerolog.Logger
+	// RecordParameters are actions, as in a role's aws_actions, whose parameters
+	// are recorded; others are recorded by what names their resource alone.
+	RecordParameters []string
+	Log              zerolog.Logger
 	// HoldFor is how long a call waits for its approval; 0 means 50 s, which is
 	// within the time that AWS's clients wait for an answer.
 	HoldFor time.Duration
@@ -91,6 +95,7 @@ type Proxy struct {
 	journal  *journal.Journal
 	grants   *grants.Grants
 	table    *awsreq.Table
+	params   *params.Table
 	holder   *sts.Holder
 	signer   sigv4.Signer
 	verifier sigv4.Verifier
@@ -135,6 +140,10 @@ func New(cfg Config) (*Proxy, error) {
 	if err != nil {
 		return nil, fmt.Errorf("proxy: %w", err)
 	}
+	secrets, err := params.New()
+	if err != nil {
+		return nil, fmt.Errorf("proxy: %w", err)
+	}
 	p := &Proxy{
 		cfg:       cfg,
 		log:       cfg.Log,
@@ -142,6 +151,7 @@ func New(cfg Config) (*Proxy, error) {
 		journal:   cfg.Journal,
 		grants:    grants.New(cfg.Name),
 		table:     table,
+		params:    secrets,
 		upstream:  newUpstream(cfg.AWS.Link),
 		duplex:    newUpstream(cfg.AWS.Link),
 		recorder:  newRecorder(cfg.Journal, cfg.Log),

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -13,6 +14,7 @@ import (
 	"github.com/posternhq/postern/proxy/awserr"
 	"github.com/posternhq/postern/proxy/awsreq"
 	"github.com/posternhq/postern/proxy/grants"
+	"github.com/posternhq/postern/proxy/params"
 	"github.com/posternhq/postern/proxy/sigv4"
 )
 
@@ -58,6 +60,7 @@ type call struct {
 	cause   string // id of the event that this call rests on
 	role    string
 	dryRun  *events.DryRun
+	params  json.RawMessage // to be recorded
 	body    *body
 	// own: an endpoint of the proxy's own, whose errors are not AWS's.
 	own   bool
@@ -172,6 +175,10 @@ func (c *call) serve() {
 		return
 	}
 	c.role, c.dryRun = decision.Role(), decision.DryRun(&what)
+	if what.Among(c.p.cfg.RecordParameters) {
+		c.params = c.p.params.Of(&params.Input{Service: rec.Service, Operation: rec.Operation, RawQuery: c.query,
+			ContentType: c.r.Header.Get("Content-Type"), Body: c.body.head, Whole: c.body.whole})
+	}
 	creds, ok := c.credentials()
 	if !ok || !c.hashBody() || !c.verify() || !c.assume(&rec) {
 		return
@@ -281,7 +288,7 @@ func (c *call) recognize() awsreq.Request {
 func (c *call) admit() bool {
 	e := events.Event{
 		Meta: events.Meta{ID: journal.NewID(), CorrelationID: c.about.RequestID, CausationID: c.cause},
-		Data: &events.AWSRequestAdmitted{AWSRequest: c.about, Role: c.role, DryRun: c.dryRun},
+		Data: &events.AWSRequestAdmitted{AWSRequest: c.about, Role: c.role, DryRun: c.dryRun, Parameters: c.params},
 	}
 	err := c.p.recorder.now(c.ctx, e)
 	c.cause = e.ID

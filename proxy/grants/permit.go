@@ -235,6 +235,13 @@ func matchAction(list []string, call *Call) (answer, string) {
 	return best, entry
 }
 
+// Among tells whether a list, as in a permission, names the call's action for
+// certain.
+func (c *Call) Among(actions []string) bool {
+	m, _ := matchAction(actions, c)
+	return m == yes
+}
+
 // matchLevel compares service ("s3:" or "") and access level.
 func matchLevel(service, level string, call *Call) answer {
 	if service != "" {
