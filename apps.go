@@ -163,14 +163,15 @@ func (p *profile) session(ctx context.Context, app string) (*appSession, error) 
 		return nil, err
 	}
 	var usable []api.App
-	ask := ""
+	denied := &api.Error{Code: api.CodeDenied, Message: "AccessDenied: your roles reach no AWS app, and none that you could ask for"}
 	for _, a := range apps {
 		names = append(names, a.Name)
 		if len(a.AWSRoles) > 0 {
 			usable = append(usable, a)
 		}
 		for _, r := range a.Requestable {
-			ask = fmt.Sprintf("postern request create --roles %s --reason \"…\"", strings.Join(r.Roles, ","))
+			denied.Message = fmt.Sprintf("AccessDenied: your roles reach no AWS app. To ask for access: postern request create --roles %s --reason \"…\"", r.Roles[0])
+			denied.RequestableRoles = r.Roles[:1]
 		}
 	}
 	switch {
@@ -178,8 +179,6 @@ func (p *profile) session(ctx context.Context, app string) (*appSession, error) 
 		return p.start(ctx, usable[0].Name, "", "")
 	case len(usable) > 1:
 		return nil, fmt.Errorf("you reach %s: start a session with postern apps login APP, or say --app", strings.Join(names, ", "))
-	case ask != "":
-		return nil, fmt.Errorf("AccessDenied: your roles reach no AWS app. To ask for access: %s", ask)
 	}
-	return nil, errors.New("AccessDenied: your roles reach no AWS app, and none that you could ask for")
+	return nil, denied
 }

@@ -22,30 +22,45 @@ import (
 
 func (c *cli) aws() *cobra.Command {
 	return &cobra.Command{
-		Use:   "aws [--app A] ARGS…",
+		Use:   "aws [--app A] [--request [--reason T]] ARGS…",
 		Short: "The AWS CLI through postern; arguments are passed on, the exit code is kept",
+		Long: `The AWS CLI through postern; arguments are passed on, the exit code is kept.
+
+With --request, a denial that an access request would mend makes that request,
+waits for the decision and runs the command again. Exit code 3: it was denied;
+4: nobody decided in time, or it was dropped.`,
 		// From the first argument that is not postern's on, all are the AWS CLI's.
 		DisableFlagParsing: true,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			var app string
-			rest, err := c.ownFlags(args, map[string]*string{"app": &app})
+			var app, reason string
+			var asks bool
+			rest, err := c.ownFlags(args, map[string]*string{"app": &app, "reason": &reason}, map[string]*bool{"request": &asks})
 			if err != nil {
 				return err
 			}
 			if len(rest) == 0 || rest[0] == "-h" || rest[0] == "--help" {
 				return cmd.Help()
 			}
+			argv := append([]string{"aws"}, rest...)
+			if asks {
+				return c.runAsking(cmd.Context(), app, reason, argv)
+			}
 			return c.withHelper(cmd.Context(), []string{app}, 0, func(env []local.Var, _ []*appSession) error {
-				return c.runIn(cmd.Context(), env, append([]string{"aws"}, rest...))
+				return c.runIn(cmd.Context(), env, argv)
 			})
 		},
 	}
 }
 
-// ownFlags takes postern's flags off the front of args.
-func (c *cli) ownFlags(args []string, own map[string]*string) ([]string, error) {
+// ownFlags takes postern's flags off the front of args: those with a value and
+// those without.
+func (c *cli) ownFlags(args []string, own map[string]*string, plain map[string]*bool) ([]string, error) {
 	own["home"], own["identity"] = &c.homeDir, &c.identity
 	for len(args) > 0 {
+		if set := plain[strings.TrimPrefix(args[0], "--")]; set != nil && strings.HasPrefix(args[0], "--") {
+			*set, args = true, args[1:]
+			continue
+		}
 		name, value, has := strings.Cut(args[0], "=")
 		target, mine := own[strings.TrimPrefix(name, "--")]
 		if !strings.HasPrefix(name, "--") || !mine {
@@ -115,7 +130,7 @@ func appNames(flags []string) []string {
 
 // withHelper runs the loopback helper for the sessions on apps while use runs,
 // and leaves nothing of it on disk.
-func (c *cli) withHelper(ctx context.Context, apps []string, port int, use func(env []local.Var, s []*appSession) error) error {
+func (c *cli) withHelper(ctx context.Context, apps []string, port int, use func(env []local.Var, s []*appSession) error, change ...func(*local.Config)) error {
 	p, err := c.profile()
 	if err != nil {
 		return err
@@ -147,7 +162,7 @@ func (c *cli) withHelper(ctx context.Context, apps []string, port int, use func(
 	}
 	dir := filepath.Join(p.dir, fmt.Sprintf("proxy-%d", os.Getpid()))
 	defer os.RemoveAll(dir)
-	h, err := local.New(local.Config{
+	cfg := local.Config{
 		Listen:    fmt.Sprintf("127.0.0.1:%d", port),
 		ProxyAddr: status.ProxyAddr,
 		ProxyTLS:  tlsConfig,
@@ -155,7 +170,11 @@ func (c *cli) withHelper(ctx context.Context, apps []string, port int, use func(
 		CABundle:  os.Getenv("AWS_CA_BUNDLE"),
 		Dir:       dir,
 		Log:       zerolog.New(zerolog.ConsoleWriter{Out: c.stderr, NoColor: !isTerminal(c.stderr)}).Level(zerolog.WarnLevel),
-	})
+	}
+	for _, f := range change {
+		f(&cfg)
+	}
+	h, err := local.New(cfg)
 	if err != nil {
 		return err
 	}

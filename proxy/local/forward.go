@@ -44,7 +44,7 @@ func (h *Helper) newTransports() {
 	h.toProxy = &httputil.ReverseProxy{
 		Rewrite:        func(p *httputil.ProxyRequest) { keep(p) },
 		Transport:      links{h},
-		ModifyResponse: h.begins,
+		ModifyResponse: func(resp *http.Response) error { h.refusal(resp); return h.begins(resp) },
 		FlushInterval:  -1, // as it comes
 		BufferPool:     pool,
 		ErrorHandler:   h.unreachable,

@@ -43,6 +43,9 @@ type Config struct {
 	// CABundle is a PEM file that is trusted too: what AWS_CA_BUNDLE was before
 	// it was set to ours. "" for none.
 	CABundle string
+	// Refused is told what the proxy has refused and a request for access would
+	// mend, before the client is; nil: nobody is. It must not block.
+	Refused func(Refusal)
 	// Table knows AWS's hosts; nil: New makes one, in about 20 ms.
 	Table *awsreq.Table
 	Log   zerolog.Logger

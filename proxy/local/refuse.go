@@ -57,6 +57,24 @@ func refusal(r *http.Request, err error) awserr.Error {
 	return e
 }
 
+// Refusal is a call that the proxy refused and that can be asked for.
+type Refusal struct {
+	SessionID string
+	// Role, if asked for, would allow the call; or AccessRequest is the request for
+	// the call itself, which waits.
+	Role, AccessRequest string
+}
+
+// refusal takes what the proxy says to the helper alone out of an answer.
+func (h *Helper) refusal(resp *http.Response) {
+	r := Refusal{resp.Request.Header.Get("Postern-Session"), resp.Header.Get("Postern-Requestable-Role"), resp.Header.Get("Postern-Access-Request")}
+	resp.Header.Del("Postern-Requestable-Role")
+	resp.Header.Del("Postern-Access-Request")
+	if h.cfg.Refused != nil && resp.StatusCode == http.StatusForbidden && (r.Role != "" || r.AccessRequest != "") {
+		h.cfg.Refused(r)
+	}
+}
+
 // unreachable answers a verified request that the proxy gave no answer to.
 func (h *Helper) unreachable(w http.ResponseWriter, r *http.Request, err error) {
 	if r.Context().Err() != nil || errors.Is(err, context.Canceled) {
