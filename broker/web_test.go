@@ -68,18 +68,27 @@ func (v *visitor) do(method, to string, form url.Values) {
 	if err != nil {
 		v.t.Fatal(err)
 	}
+	v.read(resp)
+	if v.away != nil {
+		return
+	}
+	if csp := resp.Header.Get("Content-Security-Policy"); !strings.HasPrefix(csp, "default-src 'none'") || resp.Header.Get("Cache-Control") != "no-store" {
+		v.t.Errorf("%s: a page with the policy %q", to, csp)
+	}
+}
+
+func (v *visitor) read(resp *http.Response) {
+	v.t.Helper()
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
 	if err != nil {
 		v.t.Fatal(err)
 	}
 	v.page, v.status, v.away = string(body), resp.StatusCode, nil
-	if resp.StatusCode == http.StatusSeeOther {
+	if resp.StatusCode == http.StatusSeeOther || resp.StatusCode == http.StatusFound {
 		if v.away, err = resp.Location(); err != nil {
 			v.t.Fatal(err)
 		}
-	} else if csp := resp.Header.Get("Content-Security-Policy"); !strings.HasPrefix(csp, "default-src 'none'") || resp.Header.Get("Cache-Control") != "no-store" {
-		v.t.Errorf("%s: a page with the policy %q", to, csp)
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -154,7 +155,13 @@ func (c *Clients) Device(ctx context.Context, o *events.OIDCConnector) (Device, 
 	if conf.Endpoint.DeviceAuthURL == "" {
 		return Device{}, errors.New("the provider has no device flow: sign in with a browser on this machine")
 	}
-	d, err := conf.DeviceAuth(oidc.ClientContext(ctx, c.http))
+	// The library sends no secret here; providers differ in how they take it
+	// (RFC 6749, 2.3.1), as it finds out by itself elsewhere.
+	basic := &http.Client{Timeout: timeout, Transport: basicAuth{conf.ClientID, conf.ClientSecret}}
+	d, err := conf.DeviceAuth(oidc.ClientContext(ctx, basic))
+	if err != nil && conf.ClientSecret != "" {
+		d, err = conf.DeviceAuth(oidc.ClientContext(ctx, c.http), oauth2.SetAuthURLParam("client_secret", conf.ClientSecret))
+	}
 	if err != nil {
 		return Device{}, fmt.Errorf("device flow: %w", err)
 	}
@@ -162,6 +169,17 @@ func (c *Clients) Device(ctx context.Context, o *events.OIDCConnector) (Device, 
 		DeviceCode: d.DeviceCode, UserCode: d.UserCode, URL: d.VerificationURI, CompleteURL: d.VerificationURIComplete,
 		ExpiresAt: d.Expiry, Interval: time.Duration(max(d.Interval, 1)) * time.Second,
 	}, nil
+}
+
+// basicAuth adds the client's secret to requests.
+type basicAuth struct{ id, secret string }
+
+func (b basicAuth) RoundTrip(r *http.Request) (*http.Response, error) {
+	if b.secret != "" {
+		r = r.Clone(r.Context())
+		r.SetBasicAuth(url.QueryEscape(b.id), url.QueryEscape(b.secret))
+	}
+	return http.DefaultTransport.RoundTrip(r)
 }
 
 // Poll asks once whether the person has signed in: ErrPending and ErrSlowDown
