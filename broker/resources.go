@@ -15,6 +15,7 @@ import (
 
 	"github.com/posternhq/postern/broker/access"
 	"github.com/posternhq/postern/broker/api"
+	"github.com/posternhq/postern/broker/identity/saml"
 	"github.com/posternhq/postern/broker/resource"
 	"github.com/posternhq/postern/events"
 )
@@ -120,6 +121,11 @@ func decidePut(s *access.State, env access.Env, d resource.Document, replace boo
 	case d.Token != nil:
 		return access.PutToken(s, env, *d.Token, p)
 	case d.Connector != nil:
+		if d.Connector.SAML != nil {
+			if err := saml.Check(d.Connector.SAML); err != nil {
+				return nil, &access.Error{Code: access.Invalid, Message: fmt.Sprintf("saml %s: %v", d.Name, err)}
+			}
+		}
 		return access.PutConnector(s, env, *d.Connector, p)
 	case d.Settings != nil:
 		return access.PutSettings(s, env, *d.Settings, p)
