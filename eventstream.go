@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/posternhq/postern/auditor/client"
+	"github.com/posternhq/postern/events/ocsf"
 )
 
 func (c *cli) events() *cobra.Command {
@@ -16,7 +17,8 @@ func (c *cli) events() *cobra.Command {
 	tail := &cobra.Command{
 		Use: "tail [--subject S] [--since D]", Short: "Print events as they come, one JSON object a line", Args: cobra.NoArgs,
 		Long: "Print events as they come, one JSON object a line: as CloudEvents\n" +
-			"(--format=cloudevents, the default) or their data alone (--format=json).",
+			"(--format=cloudevents, the default), their data alone (--format=json), or in\n" +
+			"the words of OCSF 1.8.0 (--format=ocsf).",
 		RunE: c.withAuditor(func(cmd *cobra.Command, a *client.Client, _ []string) error {
 			line := func(e json.RawMessage) (json.RawMessage, error) { return e, nil }
 			switch c.format {
@@ -26,8 +28,10 @@ func (c *cli) events() *cobra.Command {
 					var ce struct{ Data json.RawMessage }
 					return ce.Data, json.Unmarshal(e, &ce)
 				}
+			case "ocsf":
+				line = func(e json.RawMessage) (json.RawMessage, error) { return ocsf.Convert(e) }
 			default:
-				return usageError{fmt.Errorf("--format=%s: this command knows cloudevents and json", c.format)}
+				return usageError{fmt.Errorf("--format=%s: this command knows cloudevents, json and ocsf", c.format)}
 			}
 			return a.Events(cmd.Context(), subject, since, !once, func(e json.RawMessage) error {
 				b, err := line(e)

@@ -15,6 +15,7 @@ const module = "github.com/posternhq/postern/"
 func TestImportDirections(t *testing.T) {
 	rooms := map[string][]string{
 		"events":          {},
+		"events/ocsf":     {"events"},
 		"events/journal":  {"events", "events/signed"},
 		"schemas":         {},
 		"broker":          {"events", "events/journal", "events/signed"},
@@ -23,7 +24,7 @@ func TestImportDirections(t *testing.T) {
 		"deploy/embedded": {},
 		"deploy/simaws":   {},
 	}
-	pure := []string{"broker/access", "broker/policy", "proxy/grants", "proxy/awsreq", "auditor/correlate"}
+	pure := []string{"events/ocsf", "broker/access", "broker/policy", "proxy/grants", "proxy/awsreq", "auditor/correlate"}
 
 	out, err := exec.Command("go", "list", "-json=ImportPath,Imports,Standard", "./...").Output()
 	if err != nil {

@@ -68,7 +68,7 @@ func BenchmarkLargeObject(b *testing.B) {
 		b.Fatal(err)
 	}
 	ours := &largeClient{b: b, url: "https://bucket.s3.us-east-1.amazonaws.com/large",
-		key: aws.Credentials{AccessKeyID: env["AWS_ACCESS_KEY_ID"], SecretAccessKey: env["AWS_SECRET_ACCESS_KEY"]},
+		key:  aws.Credentials{AccessKeyID: env["AWS_ACCESS_KEY_ID"], SecretAccessKey: env["AWS_SECRET_ACCESS_KEY"]},
 		http: &http.Client{Transport: &http.Transport{Proxy: http.ProxyURL(through), TLSClientConfig: &tls.Config{RootCAs: roots}}}}
 	bare := bareChain(b, standIn)
 
