@@ -41,12 +41,14 @@ waits for the decision and runs the command again. Exit code 3: it was denied;
 			if len(rest) == 0 || rest[0] == "-h" || rest[0] == "--help" {
 				return cmd.Help()
 			}
-			argv := append([]string{"aws"}, rest...)
 			if asks {
-				return c.runAsking(cmd.Context(), app, reason, argv)
+				return c.runAsking(cmd.Context(), app, reason, append([]string{"aws"}, rest...))
 			}
-			return c.withHelper(cmd.Context(), []string{app}, 0, func(env []local.Var, _ []*appSession) error {
-				return c.runIn(cmd.Context(), env, argv)
+			if awsCommand(rest) == "codecommit credential-helper" {
+				return c.gitCredentials(cmd.Context(), app, rest)
+			}
+			return c.withHelper(cmd.Context(), []string{app}, 0, func(env []local.Var, s []*appSession) error {
+				return c.runAWS(cmd.Context(), env, s[0], rest)
 			})
 		},
 	}
@@ -154,7 +156,7 @@ func (c *cli) withHelper(ctx context.Context, apps []string, port int, use func(
 		return err
 	}
 	if status.ProxyAddr == "" {
-		return errors.New("the broker knows of no proxy: set broker.proxy_addr")
+		return errNoProxy
 	}
 	tlsConfig, err := p.TLSConfig()
 	if err != nil {
@@ -167,6 +169,7 @@ func (c *cli) withHelper(ctx context.Context, apps []string, port int, use func(
 		ProxyAddr: status.ProxyAddr,
 		ProxyTLS:  tlsConfig,
 		Sessions:  configured,
+		KeySeed:   p.KeyPEM,
 		CABundle:  os.Getenv("AWS_CA_BUNDLE"),
 		Dir:       dir,
 		Log:       zerolog.New(zerolog.ConsoleWriter{Out: c.stderr, NoColor: !isTerminal(c.stderr)}).Level(zerolog.WarnLevel),

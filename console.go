@@ -1,13 +1,10 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"os/exec"
@@ -67,58 +64,9 @@ func (c *cli) console() *cobra.Command {
 
 // consoleLink asks the proxy, which holds the AWS credentials, for a sign-in link.
 func (p *profile) consoleLink(ctx context.Context, session, destination string) (*consoleLink, error) {
-	b, err := p.broker()
-	if err != nil {
-		return nil, err
-	}
-	status, err := b.Status(ctx)
-	if err != nil {
-		return nil, err
-	}
-	tlsConfig, err := p.TLSConfig()
-	if err != nil {
-		return nil, err
-	}
-	body, err := json.Marshal(map[string]string{"session_id": session, "destination": destination})
-	if err != nil {
-		return nil, err
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "https://"+status.ProxyAddr+"/v1/console", bytes.NewReader(body))
-	if err != nil {
-		return nil, err
-	}
-	req.Host = proxyHost
-	req.Header.Set("Content-Type", "application/json")
-	hc := &http.Client{Transport: &http.Transport{TLSClientConfig: tlsConfig}, Timeout: time.Minute}
-	resp, err := hc.Do(req)
-	if err != nil {
-		return nil, err
-	}
-	defer resp.Body.Close()
-	answer, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
-	if err != nil {
-		return nil, err
-	}
-	if resp.StatusCode != http.StatusOK {
-		var e struct {
-			Error struct {
-				Code, Message string
-			}
-		}
-		if json.Unmarshal(answer, &e) == nil && e.Error.Message != "" {
-			return nil, fmt.Errorf("%s: %s", e.Error.Code, e.Error.Message)
-		}
-		return nil, fmt.Errorf("proxy answered %s", resp.Status)
-	}
-	var link consoleLink
-	if err := json.Unmarshal(answer, &link); err != nil {
-		return nil, fmt.Errorf("proxy's answer: %w", err)
-	}
-	return &link, nil
+	link := new(consoleLink)
+	return link, p.askProxy(ctx, "/v1/console", map[string]string{"session_id": session, "destination": destination}, link)
 }
-
-// proxyHost is the Host by which the proxy's own endpoints are told from AWS's.
-const proxyHost = "postern.internal"
 
 // openBrowser sends the desktop's browser to url. The link is a credential, and
 // arguments can be seen by others: the browser is started on a loopback address

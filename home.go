@@ -143,6 +143,8 @@ type appSession struct {
 	Account    string    `json:"account"`
 	Region     string    `json:"region,omitempty"`
 	ExpiresAt  time.Time `json:"expires_at"`
+	// RealCredentials are the kinds that the session's roles let postern hand out.
+	RealCredentials []string `json:"real_credentials,omitempty"`
 }
 
 func (p *profile) appFile(app string) string {

@@ -66,7 +66,11 @@ type Session struct {
 	RoleSessionName string   `json:"role_session_name"`
 	SourceIdentity  string   `json:"source_identity,omitempty"`
 	// Narrowed is set where the session allows some AWS calls only.
-	Narrowed  bool      `json:"narrowed,omitempty"`
+	Narrowed bool `json:"narrowed,omitempty"`
+	// RealCredentials are the kinds of credentials that work without postern and
+	// that the user may have.
+	RealCredentials []string `json:"real_credentials,omitempty"`
+
 	StartedAt time.Time `json:"started_at"`
 	ExpiresAt time.Time `json:"expires_at"`
 	// State is "running", "ended" or "expired".

@@ -121,6 +121,7 @@ func Session(x *access.Session, now time.Time) api.Session {
 		RoleSessionName: x.RoleSessionName,
 		SourceIdentity:  x.SourceIdentity,
 		Narrowed:        slices.ContainsFunc(x.Permissions, func(p events.Permission) bool { return !p.DryRun }),
+		RealCredentials: x.RealCredentials,
 		StartedAt:       x.StartedAt,
 		ExpiresAt:       x.ExpiresAt,
 		State:           x.State(now),

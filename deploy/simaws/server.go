@@ -233,6 +233,8 @@ func (s *Sim) dispatch(c *call) error {
 		return s.serveSQS(c)
 	case "cloudtrail":
 		return s.serveCloudTrail(c)
+	case "eks":
+		return s.serveEKS(c)
 	case "organizations":
 		return s.serveOrganizations(c)
 	}

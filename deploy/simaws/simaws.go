@@ -22,6 +22,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -56,17 +57,18 @@ type Config struct {
 
 // Sim is one simulated AWS: all accounts, all regions.
 type Sim struct {
-	cfg   Config
-	log   zerolog.Logger
-	ca    *authority
-	iam   *directory
-	s3    *objectStore
-	ddb   *tableStore
-	ec2   *fleet
-	sqs   *queues
-	trail *trail
-	ready chan struct{}
-	addr  string // written before ready is closed
+	cfg      Config
+	log      zerolog.Logger
+	ca       *authority
+	iam      *directory
+	s3       *objectStore
+	ddb      *tableStore
+	ec2      *fleet
+	sqs      *queues
+	trail    *trail
+	clusters sync.Map // by name
+	ready    chan struct{}
+	addr     string // written before ready is closed
 }
 
 // New opens or creates the state in cfg.Dir. It starts nothing.

@@ -36,6 +36,10 @@ type Config struct {
 	ProxyTLS *tls.Config
 	// Sessions to serve from the start; see AddSession.
 	Sessions []Session
+	// KeySeed, if set, is a secret of the user's from which the sessions' keys are
+	// made, so that a URL presigned through one helper is good through the next.
+	// Without it each helper makes keys of its own.
+	KeySeed []byte
 	// Dir is where the CA bundle goes while Run runs, and where large bodies
 	// that must be hashed first are spilled (unlinked at once). It is made with
 	// mode 0700 when missing, and refused when others may enter it.

@@ -1,7 +1,10 @@
 package local
 
 import (
+	"crypto/hmac"
 	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base32"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -47,7 +50,7 @@ func (h *Helper) AddSession(s Session) error {
 	if s.ID == "" {
 		return errors.New("local proxy: session without an id")
 	}
-	c := &credential{Session: s, accessKeyID: newAccessKeyID(), secret: newSecret()}
+	c := h.newCredential(s)
 	k := &h.keys
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -140,13 +143,21 @@ func (h *Helper) env(c *credential) []Var {
 	return vars
 }
 
-// newAccessKeyID has the form of an IAM user's key id, which clients check:
-// AKIA and 16 base32 characters.
-func newAccessKeyID() string { return "AKIA" + rand.Text()[:16] }
-
-// newSecret has the form of a secret access key: 40 characters of base64.
-func newSecret() string {
-	var b [30]byte
-	rand.Read(b[:]) // never fails (crypto/rand, Go 1.24)
-	return base64.StdEncoding.EncodeToString(b[:])
+// newCredential makes a session's keys: an access key id of the form of an IAM
+// user's, which clients check (AKIA and 16 base32 characters), and a secret of 40
+// characters of base64.
+func (h *Helper) newCredential(s Session) *credential {
+	key := h.cfg.KeySeed
+	if len(key) == 0 {
+		key = make([]byte, sha256.Size)
+		rand.Read(key) // never fails (crypto/rand, Go 1.24)
+	}
+	derive := func(what string) []byte {
+		mac := hmac.New(sha256.New, key)
+		mac.Write([]byte("postern loopback " + what + "\x00" + s.ID))
+		return mac.Sum(nil)
+	}
+	return &credential{Session: s,
+		accessKeyID: "AKIA" + base32.StdEncoding.EncodeToString(derive("access key id"))[:16],
+		secret:      base64.StdEncoding.EncodeToString(derive("secret")[:30])}
 }
