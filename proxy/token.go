@@ -116,7 +116,11 @@ func (c *call) signToken(w *wish, creds sigv4.Credentials, end time.Time) (*toke
 		return &tokenAnswer{Username: sigv4.GitUser(creds), ExpiresAt: at.Add(tokenLife).UTC(),
 			Password: c.p.signer.SignGit(w.req.URL.Hostname(), w.req.URL.EscapedPath(), w.call.Region, creds, at)}, nil
 	}
-	expires := min(w.auth.Expires, life)
+	expires := w.auth.Expires
+	if w.auth.V2 { // names the end
+		expires = w.auth.Time.Sub(at)
+	}
+	expires = min(expires, life)
 	until := at.Add(expires)
 	if w.fixed {
 		if until = at.Add(life); life < tokenLife {

@@ -1,0 +1,366 @@
+package main
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"encoding/pem"
+	"io"
+	"net"
+	"net/http"
+	"net/http/cgi"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/posternhq/postern/deploy/embedded/embeddedtest"
+	"github.com/posternhq/postern/deploy/simaws"
+	"github.com/posternhq/postern/proxy/sts"
+)
+
+const realAccount = "444455556666"
+
+// realResources: one app whose role may be handed everything, one whose role may
+// be handed nothing.
+const realResources = `kind: role
+version: v7
+metadata: {name: real}
+spec:
+  options: {real_credentials: [eks_token, rds_token, codecommit, presigned_url, export]}
+  allow:
+    app_labels: {real: "yes"}
+    aws_role_arns: ["arn:aws:iam::` + realAccount + `:role/Deploy"]
+---
+kind: role
+version: v7
+metadata: {name: unreal}
+spec:
+  allow:
+    app_labels: {real: "no"}
+    aws_role_arns: ["arn:aws:iam::` + realAccount + `:role/Deploy"]
+---
+kind: app
+version: v3
+metadata: {name: real, labels: {real: "yes"}}
+spec: {cloud: AWS, aws: {account_id: "` + realAccount + `", region: us-east-1}}
+---
+kind: app
+version: v3
+metadata: {name: unreal, labels: {real: "no"}}
+spec: {cloud: AWS, aws: {account_id: "` + realAccount + `", region: us-east-1}}
+`
+
+// real is a running postern before a simulated AWS that the test reaches too,
+// around postern.
+type real struct {
+	clients
+	sim *simaws.Sim
+}
+
+// TestRealCredentials: what has to work without postern does, where a role
+// allows it, and is refused with the next step where none does.
+func TestRealCredentials(t *testing.T) {
+	embeddedtest.Lib(t)
+	needs(t, "aws", "--version")
+	sim, err := simaws.New(simaws.Config{Dir: t.TempDir(), TrailDelay: -1, Log: zerolog.Nop()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	embeddedtest.Run(t, sim)
+	key, err := sim.AccessKey(realAccount, "ambient")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, trusted := range map[string]string{"Deploy": "arn:aws:iam::" + realAccount + ":root", "Second": "arn:aws:iam::" + realAccount + ":role/Deploy"} {
+		if err := sim.PutRole(simaws.Role{ARN: "arn:aws:iam::" + realAccount + ":role/" + name,
+			TrustPolicy: `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"` + trusted + `"},"Action":"sts:AssumeRole"}]}`}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r := &real{sim: sim, clients: clients{home: t.TempDir(), dev: startDevWith(t, plainBinary(t),
+		[]string{"--aws=live", "--aws-dial", sim.Addr(), "--aws-ca", sim.CAFile()},
+		[]string{"AWS_ACCESS_KEY_ID=" + key.ID, "AWS_SECRET_ACCESS_KEY=" + key.Secret})}}
+	r.grant(t, realResources, "real,unreal")
+	for name, run := range map[string]func(*testing.T){
+		"kubectl": r.kubectl, "database": r.database, "git": r.git, "presign": r.presign,
+		"profile": r.profile, "terraform": r.terraform,
+	} {
+		t.Run(name, run)
+	}
+}
+
+// aws is alice's `postern aws` on an app.
+func (r *real) aws(t *testing.T, app string, args ...string) *exec.Cmd {
+	t.Helper()
+	return r.postern(t, "alice", r.home, append([]string{"aws", "--app", app}, args...)...)
+}
+
+// refused checks that the app whose role allows nothing says what would.
+func (r *real) refused(t *testing.T, kind string, cmd *exec.Cmd) {
+	t.Helper()
+	text, code := exitOf(cmd)
+	if code == 0 || !strings.Contains(text, "options.real_credentials: ["+kind+"]") {
+		t.Errorf("%v: exit code %d: %s", cmd.Args, code, text)
+	}
+}
+
+// around reaches the simulated AWS without postern.
+func (r *real) around(t *testing.T) *http.Client {
+	t.Helper()
+	roots, err := sts.RootsWith(r.sim.CAFile())
+	if err != nil {
+		t.Fatal(err)
+	}
+	tr := http.DefaultTransport.(*http.Transport).Clone()
+	tr.Proxy, tr.TLSClientConfig.RootCAs = nil, roots
+	tr.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "tcp", r.sim.Addr())
+	}
+	t.Cleanup(tr.CloseIdleConnections)
+	return &http.Client{Transport: tr}
+}
+
+const realARN = "arn:aws:sts::" + realAccount + ":assumed-role/Deploy/alice"
+
+// kubectl: `aws eks update-kubeconfig`, and then kubectl itself, at a Kubernetes
+// API that asks STS who signed the token, as EKS does.
+func (r *real) kubectl(t *testing.T) {
+	needs(t, "kubectl", "version", "--client")
+	sts := r.around(t)
+	who := make(chan string, 8)
+	api := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		token, _ := strings.CutPrefix(req.Header.Get("Authorization"), "Bearer k8s-aws-v1.")
+		link, err := base64.RawURLEncoding.DecodeString(token)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusUnauthorized)
+			return
+		}
+		ask, err := http.NewRequestWithContext(req.Context(), http.MethodGet, string(link), nil)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusUnauthorized)
+			return
+		}
+		ask.Header.Set("x-k8s-aws-id", "prod")
+		resp, err := sts.Do(ask)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusUnauthorized)
+			return
+		}
+		defer resp.Body.Close()
+		body, _ := io.ReadAll(resp.Body)
+		if resp.StatusCode != http.StatusOK {
+			http.Error(w, string(body), http.StatusUnauthorized)
+			return
+		}
+		_, arn, _ := strings.Cut(string(body), "<Arn>")
+		arn, _, _ = strings.Cut(arn, "</Arn>")
+		who <- arn
+		w.Header().Set("Content-Type", "application/json")
+		io.WriteString(w, `{"gitVersion":"v1.32.0"}`)
+	}))
+	defer api.Close()
+	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: api.Certificate().Raw})
+	r.sim.PutCluster(simaws.Cluster{Name: "prod", Endpoint: api.URL, CAData: base64.StdEncoding.EncodeToString(ca)})
+
+	config := filepath.Join(t.TempDir(), "config")
+	// Another user's entry in it stays as it is.
+	if err := os.WriteFile(config, []byte("apiVersion: v1\nkind: Config\nclusters: []\ncontexts: []\nusers:\n- name: other\n  user:\n    exec: {apiVersion: client.authentication.k8s.io/v1beta1, command: aws, args: [eks, get-token]}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	output(t, r.aws(t, "real", "eks", "update-kubeconfig", "--name", "prod", "--alias", "here", "--kubeconfig", config))
+	kubectl := r.postern(t, "alice", r.home)
+	kubectl.Path, kubectl.Args = "/usr/bin/env", []string{"env", "kubectl", "--kubeconfig", config, "--context", "here", "get", "--raw", "/version"}
+	if got := output(t, kubectl); !strings.Contains(got, "v1.32.0") {
+		t.Errorf("kubectl: %s", got)
+	}
+	if got := <-who; got != realARN {
+		t.Errorf("Kubernetes sees %s", got)
+	}
+	text, err := os.ReadFile(config)
+	if err != nil || strings.Count(string(text), "command: aws") != 1 {
+		t.Errorf("the other entry was changed: %v\n%s", err, text)
+	}
+	// What the AWS CLI prints by itself, but for the token.
+	var cred struct {
+		Kind, APIVersion string
+		Status           struct {
+			ExpirationTimestamp time.Time
+			Token               string
+		}
+	}
+	if err := json.Unmarshal([]byte(output(t, r.aws(t, "real", "--region", "us-east-1", "eks", "get-token", "--cluster-name", "prod"))), &cred); err != nil ||
+		cred.Kind != "ExecCredential" || cred.APIVersion != "client.authentication.k8s.io/v1beta1" || time.Until(cred.Status.ExpirationTimestamp) < 10*time.Minute {
+		t.Errorf("%v: %+v", err, cred)
+	}
+	r.refused(t, "eks_token", r.aws(t, "unreal", "--region", "us-east-1", "eks", "get-token", "--cluster-name", "prod"))
+}
+
+func (r *real) database(t *testing.T) {
+	args := []string{"rds", "generate-db-auth-token", "--hostname", "db.abc.us-east-1.rds.amazonaws.com", "--port", "5432", "--username", "app"}
+	token := strings.TrimSpace(output(t, r.aws(t, "real", args...)))
+	if arn, err := r.sim.DatabaseLogin(token, "app"); err != nil || arn != realARN {
+		t.Errorf("the database sees %s: %v", arn, err)
+	}
+	if _, err := r.sim.DatabaseLogin(strings.Replace(token, "app", "root", 1), "root"); err == nil {
+		t.Error("the token serves another user")
+	}
+	r.refused(t, "rds_token", r.aws(t, "unreal", args...))
+}
+
+// git clones from and pushes to a repository whose server asks for what
+// CodeCommit asks for.
+func (r *real) git(t *testing.T) {
+	needs(t, "git", "http-backend", "--help")
+	root, work := t.TempDir(), t.TempDir()
+	const host = "git-codecommit.us-east-1.amazonaws.com"
+	output(t, exec.Command("git", "init", "--quiet", "--bare", "--initial-branch=main", filepath.Join(root, "v1", "repos", "ledger")))
+	output(t, exec.Command("git", "-C", filepath.Join(root, "v1", "repos", "ledger"), "config", "http.receivepack", "true"))
+	execPath := strings.TrimSpace(output(t, exec.Command("git", "--exec-path")))
+	backend := &cgi.Handler{Path: filepath.Join(execPath, "git-http-backend"), Env: []string{"GIT_PROJECT_ROOT=" + root, "GIT_HTTP_EXPORT_ALL=1"}}
+	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		user, password, ok := req.BasicAuth()
+		arn, err := "", error(nil)
+		if ok {
+			arn, err = r.sim.GitLogin(host, "/v1/repos/ledger", user, password)
+		}
+		if !ok || err != nil || arn != realARN {
+			w.Header().Set("WWW-Authenticate", `Basic realm="CodeCommit"`)
+			http.Error(w, "who are you", http.StatusUnauthorized)
+			return
+		}
+		backend.ServeHTTP(w, req)
+	}))
+	defer server.Close()
+	u, err := url.Parse(server.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	git := func(app string, args ...string) *exec.Cmd {
+		cmd := r.postern(t, "alice", r.home)
+		cmd.Path, cmd.Dir = "/usr/bin/env", work
+		cmd.Args = append([]string{"env", "git", "-c", "http.sslVerify=false", "-c", "http.curloptResolve=" + host + ":" + u.Port() + ":127.0.0.1",
+			"-c", "credential.helper=", "-c", "credential.helper=!" + r.dev.bin + " aws --app " + app + " codecommit credential-helper $@", "-c", "credential.UseHttpPath=true",
+			"-c", "user.name=alice", "-c", "user.email=alice@example.com"}, args...)
+		cmd.Env = append(cmd.Env, "GIT_TERMINAL_PROMPT=0", "GIT_CONFIG_GLOBAL="+os.DevNull, "GIT_CONFIG_SYSTEM="+os.DevNull)
+		return cmd
+	}
+	repo := "https://" + host + ":" + u.Port() + "/v1/repos/ledger"
+	output(t, git("real", "clone", "--quiet", repo, "."))
+	output(t, git("real", "commit", "--quiet", "--allow-empty", "-m", "first"))
+	output(t, git("real", "push", "--quiet", "origin", "HEAD:main"))
+	if heads := output(t, git("real", "ls-remote", repo)); !strings.Contains(heads, "refs/heads/main") {
+		t.Errorf("after the push: %s", heads)
+	}
+	r.refused(t, "codecommit", git("unreal", "ls-remote", repo))
+}
+
+func (r *real) presign(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "f")
+	if err := os.WriteFile(file, []byte("ledger"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	output(t, r.aws(t, "real", "s3", "mb", "s3://real-presign"))
+	output(t, r.aws(t, "real", "s3", "cp", "--no-progress", file, "s3://real-presign/a b+ü"))
+	get := func(link string) (int, string) {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, strings.TrimSpace(link), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := r.around(t).Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		b, err := io.ReadAll(resp.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return resp.StatusCode, string(b)
+	}
+	link := output(t, r.aws(t, "real", "s3", "presign", "s3://real-presign/a b+ü"))
+	if status, body := get(link); status != http.StatusOK || body != "ledger" {
+		t.Errorf("the real URL: %d %s", status, body)
+	}
+	if u, err := url.Parse(strings.TrimSpace(link)); err != nil || u.Query().Get("X-Amz-Expires") != "900" {
+		t.Errorf("an URL of an hour was asked for; this one is %s", link)
+	}
+	// Without the role option it is good through postern, whichever helper runs.
+	link = strings.TrimSpace(output(t, r.aws(t, "unreal", "s3", "presign", "s3://real-presign/a b+ü")))
+	if status, _ := get(link); status != http.StatusForbidden {
+		t.Errorf("around postern: %d", status)
+	}
+	needs(t, "curl", "--version")
+	if got := output(t, r.postern(t, "alice", r.home, "exec", "--app", "unreal", "--", "sh", "-c", `curl --silent --fail --cacert "$AWS_CA_BUNDLE" "`+link+`"`)); got != "ledger" {
+		t.Errorf("through postern: %s", got)
+	}
+}
+
+// profile: the AWS CLI assumes a role by its configuration, keeps the credentials
+// in its cache, and uses them again in another run.
+func (r *real) profile(t *testing.T) {
+	dir := t.TempDir()
+	config := filepath.Join(dir, "config")
+	if err := os.WriteFile(config, []byte("[profile second]\nrole_arn = arn:aws:iam::"+realAccount+":role/Second\ncredential_source = Environment\nrole_session_name = mallory\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		cmd := r.aws(t, "unreal", "--profile", "second", "sts", "get-caller-identity", "--query", "Arn", "--output", "text")
+		cmd.Env = append(cmd.Env, "AWS_CONFIG_FILE="+config, "HOME="+dir)
+		if got := strings.TrimSpace(output(t, cmd)); got != "arn:aws:sts::"+realAccount+":assumed-role/Second/alice" {
+			t.Errorf("caller identity %s", got)
+		}
+	}
+	// What it was given is worth nothing around postern.
+	var out struct {
+		Credentials struct{ AccessKeyId, SecretAccessKey, SessionToken string }
+	}
+	if err := json.Unmarshal([]byte(output(t, r.aws(t, "unreal", "sts", "assume-role", "--role-arn", "arn:aws:iam::"+realAccount+":role/Second", "--role-session-name", "xy", "--output", "json"))), &out); err != nil {
+		t.Fatal(err)
+	}
+	k := out.Credentials
+	if text, err := r.awsAround(t, "AWS_ACCESS_KEY_ID="+k.AccessKeyId, "AWS_SECRET_ACCESS_KEY="+k.SecretAccessKey, "AWS_SESSION_TOKEN="+k.SessionToken); err == nil || !strings.Contains(text, "SignatureDoesNotMatch") {
+		t.Errorf("around postern: %v %s", err, text)
+	}
+}
+
+// awsAround asks AWS who the environment is, without postern.
+func (r *real) awsAround(t *testing.T, env ...string) (string, error) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "aws", "sts", "get-caller-identity", "--query", "Arn", "--output", "text")
+	cmd.Env = environ(map[string]string{"AWS_ENDPOINT_URL": "https://" + r.sim.Addr(), "AWS_CA_BUNDLE": r.sim.CAFile(), "AWS_REGION": "us-east-1"}, env...)
+	out, err := cmd.CombinedOutput()
+	return strings.TrimSpace(string(out)), err
+}
+
+// terraform: the AWS provider's assume_role block.
+func (r *real) terraform(t *testing.T) {
+	plugins := terraformPlugins()
+	if _, err := exec.LookPath("terraform"); err != nil || plugins == "" || testing.Short() {
+		t.Skipf("needs terraform with its AWS provider, and not -short: %v", err)
+	}
+	dir := t.TempDir()
+	config, err := os.ReadFile("testdata/clients/assume.tf")
+	if err == nil {
+		err = os.WriteFile(filepath.Join(dir, "main.tf"), config, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{
+		{"init", "-plugin-dir=" + plugins}, {"apply", "-auto-approve", "-input=false"},
+		{"plan", "-detailed-exitcode", "-input=false"}, {"destroy", "-auto-approve", "-input=false"},
+	} {
+		cmd := r.postern(t, "alice", r.home, append([]string{"exec", "--app", "unreal", "--", "terraform", "-chdir=" + dir}, append(args, "-no-color")...)...)
+		cmd.Env = append(cmd.Env, "TF_IN_AUTOMATION=1", "CHECKPOINT_DISABLE=1", "TF_CLI_CONFIG_FILE="+os.DevNull)
+		if out := output(t, cmd); args[0] == "apply" && !strings.Contains(out, "assumed-role/Second/alice") {
+			t.Errorf("apply: %s", out)
+		}
+	}
+}
