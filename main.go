@@ -99,7 +99,7 @@ func (c *cli) root() *cobra.Command {
 			root.AddCommand(cmd)
 		}
 	}
-	group("user", c.login(), c.logout(), c.status(), c.apps(), c.aws(), c.exec(), c.proxy(), c.console(), c.request(), c.mfa(), c.sessions())
+	group("user", c.login(), c.logout(), c.status(), c.apps(), c.aws(), c.exec(), c.proxy(), c.console(), c.creds(), c.request(), c.mfa(), c.sessions())
 	group("operator", c.create(), c.get(), c.edit(), c.rm(), c.users(), c.passwd(), c.lists(), c.lock(), c.tokens(), c.ca())
 	group("security", c.access(), c.audit(), c.events())
 	group("run", c.dev(), c.demo(), c.serve(), c.config())

@@ -15,9 +15,12 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/config"
+	awssts "github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/rs/zerolog"
 
 	"github.com/posternhq/postern/deploy/embedded/embeddedtest"
@@ -90,7 +93,7 @@ func TestRealCredentials(t *testing.T) {
 	r.grant(t, realResources, "real,unreal")
 	for name, run := range map[string]func(*testing.T){
 		"kubectl": r.kubectl, "database": r.database, "git": r.git, "presign": r.presign,
-		"profile": r.profile, "terraform": r.terraform,
+		"profile": r.profile, "terraform": r.terraform, "export": r.export, "container": r.container, "metadata": r.metadata,
 	} {
 		t.Run(name, run)
 	}
@@ -333,10 +336,115 @@ func (r *real) profile(t *testing.T) {
 // awsAround asks AWS who the environment is, without postern.
 func (r *real) awsAround(t *testing.T, env ...string) (string, error) {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), "aws", "sts", "get-caller-identity", "--query", "Arn", "--output", "text")
-	cmd.Env = environ(map[string]string{"AWS_ENDPOINT_URL": "https://" + r.sim.Addr(), "AWS_CA_BUNDLE": r.sim.CAFile(), "AWS_DEFAULT_REGION": "us-east-1"}, env...)
+	return r.runAround(t, []string{"aws", "sts", "get-caller-identity", "--query", "Arn", "--output", "text"}, env...)
+}
+
+// runAround runs a client that goes to the simulated AWS and not through postern.
+func (r *real) runAround(t *testing.T, argv []string, env ...string) (string, error) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), argv[0], argv[1:]...)
+	cmd.Env = environ(map[string]string{"AWS_ENDPOINT_URL": "https://" + r.sim.Addr(), "AWS_CA_BUNDLE": r.sim.CAFile(), "AWS_DEFAULT_REGION": "us-east-1",
+		"POSTERN_IDENTITY": r.dev.Identities["alice"], "POSTERN_HOME": r.home}, env...)
 	out, err := cmd.CombinedOutput()
 	return strings.TrimSpace(string(out)), err
+}
+
+const boto3Who = "import boto3; print(boto3.client('sts').get_caller_identity()['Arn'])"
+
+// export: credential_process and the environment.
+func (r *real) export(t *testing.T) {
+	config := filepath.Join(t.TempDir(), "config")
+	if err := os.WriteFile(config, []byte("[profile p]\ncredential_process = "+r.dev.bin+" creds --app real\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := r.awsAround(t, "AWS_PROFILE=p", "AWS_CONFIG_FILE="+config); err != nil || got != realARN {
+		t.Errorf("credential_process: %v %s", err, got)
+	}
+	env := strings.Fields(output(t, r.postern(t, "alice", r.home, "creds", "--app", "real", "--format=env")))
+	if got, err := r.runAround(t, []string{"python3", "-c", boto3Who}, env...); err != nil || got != realARN {
+		t.Errorf("environment: %v %s", err, got)
+	}
+	if got := output(t, r.postern(t, "alice", r.home, "creds", "--app", "real", "--format=sh")); !strings.HasPrefix(got, "export AWS_ACCESS_KEY_ID=ASIA") {
+		t.Error("--format=sh exports no access key")
+	}
+	// They work through postern too.
+	cmd := r.postern(t, "alice", r.home, "exec", "--app", "real", "--", "env")
+	cmd.Args = append(cmd.Args, append(env, "aws", "sts", "get-caller-identity", "--query", "Arn", "--output", "text")...)
+	if got := strings.TrimSpace(output(t, cmd)); got != realARN {
+		t.Errorf("through postern: %s", got)
+	}
+	r.refused(t, "export", r.postern(t, "alice", r.home, "creds", "--app", "unreal"))
+}
+
+// serve runs `postern creds serve` until the test ends and returns what it prints.
+func (r *real) serve(t *testing.T, args ...string) []string {
+	t.Helper()
+	cmd := r.postern(t, "alice", r.home, append([]string{"creds", "serve", "--app", "real", "--format=json"}, args...)...)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cmd.Wait() }) // the test's context has ended by then
+	var vars map[string]string
+	if err := json.NewDecoder(out).Decode(&vars); err != nil {
+		t.Fatal(err)
+	}
+	env := []string{"AWS_EC2_METADATA_DISABLED=false"}
+	for k, v := range vars {
+		env = append(env, k+"="+v)
+	}
+	return env
+}
+
+// container: the AWS CLI, boto3 and the SDK for Go ask postern for credentials as
+// they ask the agent of ECS.
+func (r *real) container(t *testing.T) {
+	env := r.serve(t)
+	r.threeClients(t, env)
+	if got, err := r.awsAround(t, append(env, "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE="+os.DevNull)...); err == nil {
+		t.Errorf("without the token: %s", got)
+	}
+}
+
+// metadata: the same as they ask the metadata service of an instance.
+func (r *real) metadata(t *testing.T) { r.threeClients(t, r.serve(t, "--imds")) }
+
+func (r *real) threeClients(t *testing.T, env []string) {
+	t.Helper()
+	if got, err := r.awsAround(t, env...); err != nil || got != realARN {
+		t.Errorf("AWS CLI: %v %s", err, got)
+	}
+	if got, err := r.runAround(t, []string{"python3", "-c", boto3Who}, env...); err != nil || got != realARN {
+		t.Errorf("boto3: %v %s", err, got)
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := r.runAround(t, []string{self, "-test.run=^TestWhoAmI$", "-test.v"}, append(env, "POSTERN_TEST_WHOAMI=1")...); err != nil || !strings.Contains(got, "I am "+realARN) {
+		t.Errorf("SDK for Go: %v %s", err, got)
+	}
+}
+
+// TestWhoAmI is the SDK for Go with whatever credentials its default chain finds,
+// as a process of its own.
+func TestWhoAmI(t *testing.T) {
+	if os.Getenv("POSTERN_TEST_WHOAMI") == "" {
+		t.Skip("a part of TestRealCredentials")
+	}
+	cfg, err := config.LoadDefaultConfig(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := awssts.NewFromConfig(cfg).GetCallerIdentity(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("I am %s", *out.Arn)
 }
 
 // terraform: the AWS provider's assume_role block.

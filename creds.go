@@ -1,0 +1,142 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+	"time"
+
+	"github.com/rs/zerolog"
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/posternhq/postern/proxy/local"
+)
+
+func (c *cli) creds() *cobra.Command {
+	var app string
+	cmd := &cobra.Command{
+		Use:   "creds [--app A]",
+		Short: "AWS credentials that work without postern, where a role allows that",
+		Long: "AWS credentials that work without postern, for what is left of the session.\n" +
+			"Each issue is recorded; a role must have options.real_credentials: [export].\n\n" +
+			"Without --format it prints what credential_process of an AWS profile wants:\n\n" +
+			"  [profile prod]\n  credential_process = postern creds --app prod",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			p, s, err := c.sessionOn(cmd.Context(), app)
+			if err != nil {
+				return err
+			}
+			got, err := p.exported(cmd.Context(), s)
+			if err != nil {
+				return err
+			}
+			return c.printCredentials(s, got)
+		},
+	}
+	cmd.PersistentFlags().StringVar(&app, "app", "", "app whose session to use")
+	var port int
+	var imds bool
+	serve := &cobra.Command{
+		Use:   "serve [--app A] [-p PORT] [--imds]",
+		Short: "Serve them to the AWS SDKs of this machine; prints the environment that asks here",
+		Long: "Serve them to the AWS SDKs of this machine as the agent of ECS does, guarded by a\n" +
+			"token in a file of yours, or with --imds as the metadata service of EC2 does\n" +
+			"(version 2), which every program of this machine may ask.",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return c.serveCreds(cmd.Context(), app, port, imds) },
+	}
+	serve.Flags().IntVarP(&port, "port", "p", 0, "port on loopback; 0 chooses one")
+	serve.Flags().BoolVar(&imds, "imds", false, "as EC2's metadata service")
+	cmd.AddCommand(serve)
+	return cmd
+}
+
+func (c *cli) sessionOn(ctx context.Context, app string) (*profile, *appSession, error) {
+	p, err := c.profile()
+	if err != nil {
+		return nil, nil, err
+	}
+	s, err := p.session(ctx, app)
+	return p, s, err
+}
+
+// exported asks the proxy for credentials that work without it.
+func (p *profile) exported(ctx context.Context, s *appSession) (local.Exported, error) {
+	var got struct {
+		AccessKeyID     string    `json:"access_key_id"`
+		SecretAccessKey string    `json:"secret_access_key"`
+		SessionToken    string    `json:"session_token"`
+		ExpiresAt       time.Time `json:"expires_at"`
+	}
+	err := p.askProxy(ctx, "/v1/credentials", map[string]string{"session_id": s.SessionID}, &got)
+	return local.Exported{AccessKeyID: got.AccessKeyID, SecretAccessKey: got.SecretAccessKey, SessionToken: got.SessionToken, Expires: got.ExpiresAt}, err
+}
+
+func (c *cli) printCredentials(s *appSession, got local.Exported) error {
+	expires := got.Expires.UTC().Format(time.RFC3339)
+	switch c.format {
+	case "text", "json":
+		// https://docs.aws.amazon.com/sdkref/latest/guide/feature-process-credentials.html
+		return json.NewEncoder(c.stdout).Encode(struct {
+			Version                                                int
+			AccessKeyId, SecretAccessKey, SessionToken, Expiration string
+		}{1, got.AccessKeyID, got.SecretAccessKey, got.SessionToken, expires})
+	case "env":
+		c.format = "dotenv"
+	}
+	return c.printEnvironment(withRegion(s, []local.Var{
+		{Name: "AWS_ACCESS_KEY_ID", Value: got.AccessKeyID},
+		{Name: "AWS_SECRET_ACCESS_KEY", Value: got.SecretAccessKey},
+		{Name: "AWS_SESSION_TOKEN", Value: got.SessionToken},
+		{Name: "AWS_CREDENTIAL_EXPIRATION", Value: expires},
+	}))
+}
+
+// withRegion adds the app's region where the user has chosen none.
+func withRegion(s *appSession, env []local.Var) []local.Var {
+	if s.Region == "" || os.Getenv("AWS_REGION") != "" || os.Getenv("AWS_DEFAULT_REGION") != "" {
+		return env
+	}
+	return append(env, local.Var{Name: "AWS_REGION", Value: s.Region}, local.Var{Name: "AWS_DEFAULT_REGION", Value: s.Region})
+}
+
+func (c *cli) serveCreds(ctx context.Context, app string, port int, imds bool) error {
+	p, s, err := c.sessionOn(ctx, app)
+	if err != nil {
+		return err
+	}
+	first, err := p.exported(ctx, s) // what is wrong is said now, rather than to an SDK
+	if err != nil {
+		return err
+	}
+	dir := filepath.Join(p.dir, fmt.Sprintf("creds-%d", os.Getpid()))
+	defer os.RemoveAll(dir)
+	server, err := local.NewCredentialServer(local.CredentialServerConfig{
+		Listen: fmt.Sprintf("127.0.0.1:%d", port), Metadata: imds, Role: path.Base(s.AWSRoleARN), Dir: dir, Have: first,
+		Fetch: func(ctx context.Context) (local.Exported, error) { return p.exported(ctx, s) },
+		Log:   zerolog.New(zerolog.ConsoleWriter{Out: c.stderr, NoColor: !isTerminal(c.stderr)}).Level(zerolog.WarnLevel),
+	})
+	if err != nil {
+		return err
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return server.Run(ctx) })
+	select {
+	case <-server.Ready():
+	case <-ctx.Done():
+		return g.Wait()
+	}
+	if err := c.printEnvironment(withRegion(s, server.Env())); err != nil {
+		return err
+	}
+	c.say("Credentials of %s until %s. Stop with Ctrl-C.", s.AWSRoleARN, until(s.ExpiresAt))
+	if imds {
+		c.say("Every program and user of this machine can have them.")
+	}
+	return g.Wait()
+}
