@@ -16,6 +16,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/posternhq/postern/proxy/local"
 	"github.com/posternhq/postern/proxy/sigv4"
 )
 
@@ -89,5 +90,28 @@ func TestServerNameAgainstConnect(t *testing.T) {
 	conn := tls.Client(raw, &tls.Config{InsecureSkipVerify: true, ServerName: "sts.amazonaws.com"})
 	if err := conn.Handshake(); err == nil {
 		t.Error("TLS for a host that CONNECT did not name")
+	}
+}
+
+// What is signed with temporary credentials that the helper does not know is
+// passed on as it is, marked; the proxy may know them.
+func TestUnknownTemporaryKey(t *testing.T) {
+	var s seen
+	h := pair(t, func(_ http.ResponseWriter, r *http.Request) {
+		s.add(r.Header.Get("Postern-Unverified"), r.Header.Get("Postern-Session"), r.Header.Get("X-Amz-Security-Token"), r.Header.Get("Authorization")[:41])
+	})
+	c := client(t, h.Env(), false)
+	r := request(t, "GET", "https://bucket.s3.eu-central-1.amazonaws.com/key", nil)
+	r.Header.Set("X-Amz-Security-Token", "token")
+	r.Header.Set("Postern-Unverified", "") // nobody marks it but the helper
+	theirs := []local.Var{{Name: "AWS_ACCESS_KEY_ID", Value: "ASIATHEIRS"}, {Name: "AWS_SECRET_ACCESS_KEY", Value: "secret"}}
+	sign(t, r, theirs, "s3", unsigned)
+	if resp, body := do(t, c, r); resp.StatusCode != 200 {
+		t.Fatalf("%d %s", resp.StatusCode, body)
+	}
+	do(t, c, sign(t, request(t, "GET", "https://bucket.s3.eu-central-1.amazonaws.com/key", nil), h.Env(), "s3", unsigned))
+	want := "1 01K0SESSION1 token AWS4-HMAC-SHA256 Credential=ASIATHEIRS/20"
+	if got := s.take(); len(got) != 2 || got[0] != want || !strings.HasPrefix(got[1], " ") {
+		t.Errorf("%q, want %q first", got, want)
 	}
 }
