@@ -123,6 +123,10 @@ type ProxyConfig struct {
 	// RecordParameters are actions, with IAM's wildcards or as levels (iam:*,
 	// @Write), whose parameters are recorded, without their secrets; default none.
 	RecordParameters []string `yaml:"record_parameters"`
+	// Strict refuses requests when the proxy has not heard from the ACCESS stream
+	// for MaxSilence, because a lock may have been placed; default true, 10s.
+	Strict     *bool         `yaml:"strict"`
+	MaxSilence time.Duration `yaml:"max_silence"`
 }
 
 // AWSConfig is how the proxy reaches AWS.
@@ -349,6 +353,8 @@ func (c *Config) check() (key, problem string) {
 		switch {
 		case !addr(c.Proxy.Listen):
 			return "proxy.listen", "must be HOST:PORT"
+		case c.Proxy.MaxSilence < 0 || c.Proxy.MaxSilence > 0 && c.Proxy.MaxSilence < time.Second:
+			return "proxy.max_silence", "must be 1s or more"
 		case !addr(c.Proxy.AWS.Dial):
 			return "proxy.aws.dial", "must be HOST:PORT"
 		}
@@ -431,6 +437,9 @@ func (c *Config) fill() {
 		def(&c.Proxy.Listen, "127.0.0.1:3081")
 		host, _ := os.Hostname()
 		def(&c.Proxy.Name, host)
+		if c.Proxy.Strict != nil && !*c.Proxy.Strict {
+			c.Proxy.MaxSilence = -1 // for ever
+		}
 	}
 	if c.Auditor != nil {
 		def(&c.Auditor.Listen, "127.0.0.1:3082")

@@ -394,6 +394,7 @@ func (s *services) startProxy(ctx context.Context) error {
 		Journal: j,
 		AWS:     proxy.AWS{Link: link, Region: p.AWS.Region},
 
+		MaxSilence:       p.MaxSilence,
 		RecordParameters: p.RecordParameters,
 		Log:              s.log.With().Str("service", "proxy").Logger(),
 	})

@@ -20,16 +20,15 @@ const (
 	pause = 250 * time.Millisecond
 )
 
-// follow keeps grants up to date until ctx ends. Whenever it may be behind the
-// stream, grants refuses everything.
+// follow keeps grants up to date until ctx ends, and tells it when it is for
+// certain: what it was not told for too long, it refuses to decide.
 func (p *Proxy) follow(ctx context.Context) {
 	for ctx.Err() == nil {
 		err := p.followOnce(ctx)
 		if ctx.Err() != nil {
 			return
 		}
-		p.grants.Stale(fmt.Sprintf("the ACCESS stream cannot be followed: %v", err))
-		p.log.Error().Err(err).Msg("following the ACCESS stream; refusing every request until it works")
+		p.log.Error().Err(err).Dur("strict_after", p.cfg.MaxSilence).Msg("following the ACCESS stream; trying again")
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():
@@ -39,6 +38,7 @@ func (p *Proxy) follow(ctx context.Context) {
 
 // followOnce applies events until the stream fails or falls silent.
 func (p *Proxy) followOnce(ctx context.Context) error {
+	asked := p.now()
 	end, err := p.end(ctx)
 	if err != nil {
 		return err
@@ -46,7 +46,7 @@ func (p *Proxy) followOnce(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	if p.grants.Seq() >= end {
-		p.caughtUp()
+		p.caughtUp(asked)
 	}
 	go p.watch(ctx, cancel)
 	keys, err := p.journal.Keys(ctx, p.cfg.TLS.ClientCAs)
@@ -65,7 +65,7 @@ func (p *Proxy) followOnce(ctx context.Context) error {
 			p.grants.Forget(p.now())
 		}
 		if e.Seq == end || e.Seq > end && n == 1 {
-			p.caughtUp()
+			p.caughtUp(asked)
 		}
 	}
 	if err := context.Cause(ctx); err != nil {
@@ -113,20 +113,28 @@ func (p *Proxy) inOrder(e journal.Entry) error {
 	return nil
 }
 
-func (p *Proxy) caughtUp() {
-	p.grants.Fresh()
+// caughtUp says that all is here that the stream had when it was asked.
+func (p *Proxy) caughtUp(asked time.Time) {
+	p.grants.Heard(asked)
 	p.readied.Do(func() {
 		close(p.ready)
 		p.log.Info().Uint64("sequence", p.grants.Seq()).Msg("proxy is ready")
 	})
 }
 
-// watch cancels the subscription when the stream cannot be asked, or has for a
-// whole interval held more than what has arrived.
+// watch asks the stream again and again where it ends, which its leader alone
+// answers, and tells grants when all of that has arrived by the subscription.
+// It cancels the subscription when there is no answer, or when for a whole
+// interval the stream has held more than what has arrived.
 func (p *Proxy) watch(ctx context.Context, cancel context.CancelCauseFunc) {
-	t := time.NewTicker(probe)
+	every := probe
+	if p.cfg.MaxSilence > 0 {
+		every = min(every, p.cfg.MaxSilence/5)
+	}
+	t := time.NewTicker(every)
 	defer t.Stop()
 	var owed uint64
+	var since time.Time
 	for {
 		select {
 		case <-t.C:
@@ -135,15 +143,22 @@ func (p *Proxy) watch(ctx context.Context, cancel context.CancelCauseFunc) {
 		}
 		have := p.grants.Seq()
 		if have < owed {
-			cancel(fmt.Errorf("the stream was at sequence %d %v ago, and only %d has arrived", owed, probe, have))
+			cancel(fmt.Errorf("the stream was at sequence %d at %s, and only %d has arrived", owed, since.UTC().Format(time.RFC3339), have))
 			return
 		}
+		if !since.IsZero() {
+			p.grants.Heard(since)
+		}
+		asked := p.now()
 		end, err := p.end(ctx)
 		if err != nil {
 			cancel(err)
 			return
 		}
-		owed = end
+		owed, since = end, asked
+		if p.grants.Seq() >= end {
+			p.grants.Heard(asked)
+		}
 	}
 }
 

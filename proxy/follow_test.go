@@ -99,6 +99,7 @@ func TestDeafProxyRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := newRigOn(t, embeddedtest.Connect(t, server, "proxy", embedded.Proxy()), eventstest.Open(t, admin), func(c *proxy.Config, a *ststest.AWS) {
+		c.MaxSilence = time.Second
 		a.Serve = echo
 		c.Log = zerolog.Nop()
 	})

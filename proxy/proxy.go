@@ -48,6 +48,8 @@ const InternalHost = "postern.internal"
 const (
 	// grace is how long requests may go on when the proxy is stopped.
 	grace = 10 * time.Second
+	// maxSilence is the default of Config.MaxSilence.
+	maxSilence = 10 * time.Second
 	// drain is how long the journal has to take the last events.
 	drain = 15 * time.Second
 )
@@ -63,6 +65,10 @@ type Config struct {
 	TLS     *tls.Config
 	Journal *journal.Journal
 	AWS     AWS
+	// MaxSilence is how long after the proxy has last heard from the ACCESS stream
+	// it goes on deciding; 0 means 10 s, negative for ever (which a lock that is
+	// placed meanwhile does not reach).
+	MaxSilence time.Duration
 	// SpillDir takes bodies over 1 MiB that have to be hashed before they can be
 	// sent, unlinked; "" means the system's directory for temporary files.
 	SpillDir string
@@ -136,6 +142,9 @@ func New(cfg Config) (*Proxy, error) {
 	if cfg.HoldFor == 0 {
 		cfg.HoldFor = holdFor
 	}
+	if cfg.MaxSilence == 0 {
+		cfg.MaxSilence = maxSilence
+	}
 	table, err := awsreq.New()
 	if err != nil {
 		return nil, fmt.Errorf("proxy: %w", err)
@@ -160,6 +169,7 @@ func New(cfg Config) (*Proxy, error) {
 		buffers:   sync.Pool{New: func() any { b := make([]byte, 32<<10); return &b }},
 		ready:     make(chan struct{}),
 	}
+	p.grants.Strict(max(0, cfg.MaxSilence))
 	p.duplex.Protocols.SetHTTP2(true)
 	p.holder, err = sts.New(sts.Config{
 		Proxy: cfg.Name, Link: cfg.AWS.Link, Region: cfg.AWS.Region, Base: cfg.AWS.Base,

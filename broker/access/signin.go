@@ -34,7 +34,9 @@ const (
 func (s *State) applySignin(e events.Event) {
 	switch d := e.Data.(type) {
 	case *events.SigninSucceeded:
-		s.Signins[d.CertificateSerial] = &Signin{SigninSucceeded: *d, At: e.Time}
+		if s.Signins[d.CertificateSerial] == nil { // else it is a copy, and revoked may be what it copies
+			s.Signins[d.CertificateSerial] = &Signin{SigninSucceeded: *d, At: e.Time}
+		}
 	case *events.SigninRevoked:
 		x := Signin{SigninSucceeded: events.SigninSucceeded{User: d.User, CertificateSerial: d.CertificateSerial, ExpiresAt: d.ExpiresAt}}
 		if old := s.Signins[d.CertificateSerial]; old != nil {

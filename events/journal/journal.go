@@ -161,19 +161,21 @@ func (j *Journal) message(e events.Event) (*nats.Msg, string, error) {
 	if e.Time.IsZero() {
 		e.Time = j.now()
 	}
-	if e.Sequence == 0 {
+	m := nats.NewMsg(e.Data.Channel())
+	stream := events.StreamOf(m.Subject)
+	if stream == "" {
+		return nil, "", fmt.Errorf("append: no stream takes %s", m.Subject)
+	}
+	decision := stream == events.Access && j.sign != nil
+	// A decision's number is its place on its channel, which is not ours to say.
+	if e.Sequence == 0 && !decision {
 		e.Sequence = j.sequence.Add(1)
 	}
 	body, err := events.Encode(e)
 	if err != nil {
 		return nil, "", err
 	}
-	m := nats.NewMsg(e.Data.Channel())
-	stream := events.StreamOf(m.Subject)
-	if stream == "" {
-		return nil, "", fmt.Errorf("append: no stream takes %s", m.Subject)
-	}
-	if stream == events.Access && j.sign != nil {
+	if decision {
 		body = j.sign(m.Subject, body)
 	}
 	m.Data = body

@@ -30,6 +30,9 @@ func Place(e events.Event, head uint64) error {
 	return fmt.Errorf("%w: it is revision %d, and %d is the last", ErrGap, e.Sequence, head)
 }
 
-// Ordered is whether the events of a channel have places. Sign-ins have none:
-// nothing follows from them, and they are recorded without a look at the others.
-func Ordered(channel string) bool { return !strings.HasPrefix(channel, "access.signin.") }
+// Ordered is whether the events of a channel have places. Sign-ins and signs of
+// life have none: they are recorded without a look at the others, and say the
+// same however often they stand there.
+func Ordered(channel string) bool {
+	return !strings.HasPrefix(channel, "access.signin.") && !strings.HasPrefix(channel, "access.agent.")
+}

@@ -1,6 +1,7 @@
 package grants
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/posternhq/postern/events"
@@ -46,11 +47,8 @@ func (g *Grants) Check(sessionID, user string, call Call, now time.Time) Decisio
 // live decides all but permissions and rate limits, which it puts into d. The
 // caller holds g.mu.
 func (g *Grants) live(d *Decision, user, account string, now int64) (ok bool) {
-	if g.broken != "" || g.stale != "" {
-		d.cause, d.detail = CauseStale, g.broken
-		if g.broken == "" {
-			d.detail = g.stale
-		}
+	if g.broken != "" || g.heard == 0 || g.silence > 0 && now-g.heard > g.silence {
+		d.cause, d.detail = CauseStale, g.deaf()
 		return false
 	}
 	slot := g.sessions.find(g.sessions.hash(d.id))
@@ -75,6 +73,18 @@ func (g *Grants) live(d *Decision, user, account string, now int64) (ok bool) {
 		slot.clear.Store(g.epoch)
 	}
 	return ok
+}
+
+// deaf says why the projection cannot be trusted.
+func (g *Grants) deaf() string {
+	switch {
+	case g.broken != "":
+		return g.broken
+	case g.heard == 0:
+		return "it has not read the ACCESS stream yet"
+	}
+	return fmt.Sprintf("it has not heard from the ACCESS stream since %s, longer than the %s that it may: a lock may have been placed",
+		time.Unix(0, g.heard).UTC().Format(time.RFC3339), time.Duration(g.silence))
 }
 
 // examine looks at the session itself. clear says that nothing at all hangs on

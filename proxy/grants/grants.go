@@ -35,8 +35,10 @@ type Grants struct {
 	// all is what a lock on this agent, or one that this version cannot read,
 	// hangs on.
 	all target
-	// stale says why the projection may be behind the stream; empty: it is not.
-	stale string
+	// heard is when the stream is known to have held nothing more (Unix
+	// nanoseconds, 0: never), silence for how many nanoseconds from then what is
+	// known counts (0: for ever).
+	heard, silence int64
 	// broken says which event this version could not read; it stays until the
 	// proxy is started anew.
 	broken string
@@ -90,7 +92,7 @@ type lock struct {
 }
 
 // New returns an empty projection for the proxy of this name. It refuses
-// everything as stale until [Grants.Fresh] is called.
+// everything as stale until [Grants.Heard] is called.
 func New(agent string) *Grants {
 	g := &Grants{
 		agent:    agent,
@@ -102,7 +104,6 @@ func New(agent string) *Grants {
 		buckets:  map[bucketKey]*bucket{},
 		calls:    newCalls(),
 		running:  map[*Watch]struct{}{},
-		stale:    "it has not read the ACCESS stream yet",
 	}
 	g.all.index = -1
 	return g
@@ -127,20 +128,21 @@ func (g *Grants) Stats() Stats {
 	return Stats{g.sessions.count, len(g.locks), len(g.targets), len(g.running)}
 }
 
-// Stale makes everything be refused, with the reason, until Fresh. Running
-// calls go on: they hold a decision that was fresh when it was made, and a
-// broken link to the stream must not cut every transfer.
-func (g *Grants) Stale(reason string) {
+// Strict makes everything be refused that comes more than silence after the last
+// moment that [Grants.Heard] was told; 0: what is known counts for ever. Running
+// calls go on: they hold a decision that was good when it was made, and a broken
+// link to the stream must not cut every transfer.
+func (g *Grants) Strict(silence time.Duration) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.stale = reason
+	g.silence = int64(silence)
 }
 
-// Fresh says that every event of the stream up to now has been applied.
-func (g *Grants) Fresh() {
+// Heard says that every event that the stream had at a moment has been applied.
+func (g *Grants) Heard(at time.Time) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.stale = ""
+	g.heard = max(g.heard, at.UnixNano())
 }
 
 // target finds or makes a target.

@@ -146,9 +146,13 @@ func TestStaleRefuses(t *testing.T) {
 	stale(grants.CauseStale) // never caught up
 	g.Fresh()
 	stale("")
-	g.Stale("the stream is gone")
+	g.Strict(10 * time.Second)
+	g.Heard(t0.Add(-10*time.Second - 1))
 	stale(grants.CauseStale)
-	g.Fresh()
+	g.Heard(t0.Add(-10 * time.Second))
+	stale("")
+	g.Heard(t0.Add(-time.Hour)) // never backwards
+	stale("")
 	odd := errors.New("unknown event type")
 	cut := ""
 	if w, d := g.Watch("s", "alice", t0, func(d grants.Decision) { cut = d.Cause() }); w == nil {
