@@ -126,7 +126,6 @@ func (b *Broker) serve(r route, w http.ResponseWriter, req *http.Request) {
 		return
 	}
 	c := &call{Request: req, header: w.Header()}
-	c.header.Set(api.BundleHeader, b.ca.BundleSHA256())
 	req.Body = http.MaxBytesReader(w, req.Body, maxBody)
 	if !r.open {
 		who, err := b.authenticate(req)

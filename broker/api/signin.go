@@ -27,11 +27,6 @@ type Certificate struct {
 	AuditorAddr string    `json:"auditor_addr,omitempty"`
 }
 
-// BundleHeader is in every answer: the SHA-256, in hex, of the certificates to
-// trust, as GET /v1/ca gives them in PEM. Whoever trusts others learns so of a
-// rotation of the CA.
-const BundleHeader = "Postern-Ca-Sha256"
-
 // CA is what clients trust for every postern service.
 type CA struct {
 	// CA are the certificates in PEM, the signing one first.

@@ -38,9 +38,11 @@ func (a *Authority) IssueAgent(key *ecdsa.PublicKey, kind, name string, names []
 	if err != nil {
 		return Issued{}, fmt.Errorf("certificate of %s %s: %w", kind, name, err)
 	}
-	return Issued{
-		PEM: append(certPEM(der), a.public...), Serial: t.SerialNumber.Text(16), ExpiresAt: t.NotAfter.UTC().Truncate(time.Second),
-	}, nil
+	chain := certPEM(der)
+	for _, c := range a.chain() {
+		chain = append(chain, certPEM(c)...)
+	}
+	return Issued{PEM: chain, Serial: t.SerialNumber.Text(16), ExpiresAt: t.NotAfter.UTC().Truncate(time.Second)}, nil
 }
 
 func agentURI(kind, name string) *url.URL {

@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -29,6 +30,9 @@ type Authority struct {
 	cert *x509.Certificate
 	// secret is key and certificate in PEM, public the certificate alone.
 	secret, public []byte
+	// cross is this authority's certificate as the former one signed it (DER):
+	// while it goes along, who trusts the former one alone trusts this one, too.
+	cross []byte
 }
 
 // NewAuthority makes an ECDSA P-256 key and a certificate of ten years.
@@ -49,7 +53,6 @@ func NewAuthority(now time.Time) (*Authority, error) {
 		KeyUsage:              x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
 		BasicConstraintsValid: true,
 		IsCA:                  true,
-		MaxPathLenZero:        true,
 	}
 	der, err := x509.CreateCertificate(rand.Reader, t, t, key.Public(), key)
 	if err != nil {
@@ -60,6 +63,45 @@ func NewAuthority(now time.Time) (*Authority, error) {
 		return nil, err
 	}
 	return ParseAuthority(append(secret, certPEM(der)...))
+}
+
+// crossType is the PEM type of a cross certificate behind an authority's own.
+const crossType = "POSTERN CROSS CERTIFICATE"
+
+// vouchFor returns next with a certificate of a's for it.
+func (a *Authority) vouchFor(next *Authority, now time.Time) (*Authority, error) {
+	serial, err := newSerial()
+	if err != nil {
+		return nil, err
+	}
+	t := *next.cert
+	t.SerialNumber, t.NotBefore, t.MaxPathLenZero = serial, now.Add(-backdate), true
+	if t.NotAfter.After(a.cert.NotAfter) {
+		t.NotAfter = a.cert.NotAfter
+	}
+	der, err := x509.CreateCertificate(rand.Reader, &t, a.cert, next.cert.PublicKey, a.key)
+	if err != nil {
+		return nil, fmt.Errorf("cross certificate: %w", err)
+	}
+	cross := pem.EncodeToMemory(&pem.Block{Type: crossType, Bytes: der})
+	return ParseAuthority(append(bytes.Clone(next.alone().secret), cross...))
+}
+
+// alone returns the authority without a cross certificate.
+func (a *Authority) alone() *Authority {
+	own := *a
+	if i := bytes.Index(own.secret, []byte("-----BEGIN "+crossType)); i >= 0 {
+		own.secret, own.cross = own.secret[:i:i], nil
+	}
+	return &own
+}
+
+// chain is what goes along with a certificate of this authority.
+func (a *Authority) chain() [][]byte {
+	if a.cross == nil {
+		return [][]byte{a.cert.Raw}
+	}
+	return [][]byte{a.cert.Raw, a.cross}
 }
 
 // ParseAuthority reads what PEM returned.
@@ -87,6 +129,8 @@ func ParseAuthority(text []byte) (*Authority, error) {
 				return nil, fmt.Errorf("certificate: %w", err)
 			}
 			a.cert, a.public = cert, pem.EncodeToMemory(block)
+		case crossType:
+			a.cross = block.Bytes
 		}
 	}
 	switch {

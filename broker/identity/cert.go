@@ -178,7 +178,7 @@ func (a *Authority) IssueServer(names []string, now time.Time) (tls.Certificate,
 	if err != nil {
 		return tls.Certificate{}, fmt.Errorf("server certificate: %w", err)
 	}
-	return tls.Certificate{Certificate: [][]byte{der, a.cert.Raw}, PrivateKey: key, Leaf: leaf}, nil
+	return tls.Certificate{Certificate: append([][]byte{der}, a.chain()...), PrivateKey: key, Leaf: leaf}, nil
 }
 
 // IssueSigner makes a certificate, in DER, for a key that signs decisions.

@@ -71,7 +71,9 @@ func (ca *CA) Rotate(ctx context.Context, step Step, now time.Time, record func(
 	}
 	next, err := ca.trust.Load().step(step, now)
 	if err == nil && next.phase == Introduced && next.other == nil {
-		next.other, err = NewAuthority(now)
+		if next.other, err = NewAuthority(now); err == nil {
+			next.other, err = next.signing.vouchFor(next.other, now)
+		}
 	}
 	if err != nil {
 		return Status{}, err
@@ -107,7 +109,7 @@ func (t *trust) step(s Step, now time.Time) (*trust, error) {
 	case s.Back:
 		next.phase, next.signing, next.other = Introduced, t.other, t.signing
 	default:
-		next.phase, next.other = Steady, nil
+		next.phase, next.signing, next.other = Steady, t.signing.alone(), nil
 		return next, early(switchedFor, "users may hold certificates of the old CA until then; with force they have to sign in again")
 	}
 	return next, nil

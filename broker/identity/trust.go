@@ -4,10 +4,8 @@ import (
 	"bytes"
 	"context"
 	"crypto/ecdsa"
-	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -38,7 +36,6 @@ type trust struct {
 	signing  *Authority
 	other    *Authority // trusted, too; nil in Steady
 	bundle   []byte
-	sha256   string // of bundle
 	pool     *x509.CertPool
 }
 
@@ -157,8 +154,6 @@ func (ca *CA) load(ctx context.Context) error {
 	if t.signing == nil {
 		return errors.New("stored CA: nothing in it signs")
 	}
-	sum := sha256.Sum256(t.bundle)
-	t.sha256 = hex.EncodeToString(sum[:])
 	for {
 		old := ca.trust.Load()
 		if old != nil && old.revision >= revision || ca.trust.CompareAndSwap(old, t) {
@@ -192,9 +187,6 @@ func (ca *CA) Signing() *Authority { return ca.trust.Load().signing }
 
 // PEM are the certificates to trust, the signing one first.
 func (ca *CA) PEM() []byte { return ca.trust.Load().bundle }
-
-// BundleSHA256 is the SHA-256 of PEM, in hex.
-func (ca *CA) BundleSHA256() string { return ca.trust.Load().sha256 }
 
 // Pool holds the certificates to trust.
 func (ca *CA) Pool() *x509.CertPool { return ca.trust.Load().pool }

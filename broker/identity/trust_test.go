@@ -191,6 +191,23 @@ func TestRotate(t *testing.T) {
 		t.Fatalf("%+v, %v", st, err)
 	}
 	certOfNew := issue(t, two, "alice", 30*time.Hour)
+	// Who knows the old CA alone trusts servers of the new one as long as both are.
+	server, err := two.IssueServer([]string{"postern.test"}, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	former, intermediates := x509.NewCertPool(), x509.NewCertPool()
+	former.AddCert(old.cert)
+	for _, der := range server.Certificate[1:] {
+		c, err := x509.ParseCertificate(der)
+		if err != nil {
+			t.Fatal(err)
+		}
+		intermediates.AddCert(c)
+	}
+	if _, err := server.Leaf.Verify(x509.VerifyOptions{Roots: former, Intermediates: intermediates, DNSName: "postern.test", CurrentTime: now}); err != nil {
+		t.Errorf("a server of the new CA, to who knows the old one: %v", err)
+	}
 	good("of the old CA", certOfOld, true)
 	good("of the new CA", certOfNew, true)
 	if st, err = rotate(Step{Back: true}); err != nil || st.Phase != Introduced || st.Signing.SHA256() != old.SHA256() {
@@ -208,6 +225,9 @@ func TestRotate(t *testing.T) {
 		t.Fatalf("%+v, %v", st, err)
 	}
 	good("of the old CA, after it was dropped", certOfOld, false)
+	if server, err = one.IssueServer([]string{"postern.test"}, now); err != nil || len(server.Certificate) != 2 {
+		t.Errorf("after it was dropped it still vouches: %d certificates, %v", len(server.Certificate), err)
+	}
 	good("of the new CA", certOfNew, true)
 }
 
