@@ -156,9 +156,9 @@ func (w *writer) append(p events.Payload) {
 
 // startIn runs a broker with a data directory until the test ends, or stop is
 // called.
-func startIn(t *testing.T, j *journal.Journal, c *clock, dir string) (b *Broker, stop func()) {
+func startIn(t *testing.T, j *journal.Journal, c *clock, dir string, change ...func(*Config)) (b *Broker, stop func()) {
 	t.Helper()
-	b, err := New(Config{
+	cfg := Config{
 		Listen:      "127.0.0.1:0",
 		DataDir:     dir,
 		Journal:     j,
@@ -167,7 +167,11 @@ func startIn(t *testing.T, j *journal.Journal, c *clock, dir string) (b *Broker,
 		AuditorAddr: func() string { return "127.0.0.1:3082" },
 		Log:         zerolog.New(zerolog.NewTestWriter(t)).Level(zerolog.WarnLevel),
 		Clock:       c.now,
-	})
+	}
+	for _, f := range change {
+		f(&cfg)
+	}
+	b, err := New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
