@@ -143,7 +143,9 @@ func (a *AWS) bucket(ctx context.Context, name string) (*s3.Client, error) {
 		return nil, fmt.Errorf("bucket %s: %w", name, err)
 	}
 	cfg.Region = region
-	client := s3.NewFromConfig(cfg)
+	client := s3.NewFromConfig(cfg, func(o *s3.Options) {
+		o.DisableLogOutputChecksumValidationSkipped = true // CloudTrail's objects may have none
+	})
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.buckets[name] = client
