@@ -35,15 +35,23 @@ type Behalf struct{ UserID string }
 // arn:PARTITION:sts::ACCOUNT:assumed-role/ROLE/SESSION, where ROLE is the
 // role's name without its path. ok is false for every other kind of ARN.
 func (i *Identity) RoleSession() (account, role, session string, ok bool) {
-	p := strings.SplitN(i.ARN, ":", 6)
-	if len(p) != 6 || p[0] != "arn" || p[2] != "sts" {
+	service, account, resource, ok := splitARN(i.ARN)
+	kind, rest, _ := strings.Cut(resource, "/")
+	role, session, _ = strings.Cut(rest, "/")
+	if !ok || service != "sts" || kind != "assumed-role" || role == "" || session == "" {
 		return "", "", "", false
 	}
-	q := strings.SplitN(p[5], "/", 3)
-	if len(q) != 3 || q[0] != "assumed-role" || q[1] == "" || q[2] == "" {
-		return "", "", "", false
-	}
-	return p[4], q[1], q[2], true
+	return account, role, session, true
+}
+
+// splitARN reads arn:PARTITION:SERVICE:REGION:ACCOUNT:RESOURCE.
+func splitARN(arn string) (service, account, resource string, ok bool) {
+	rest, ok := strings.CutPrefix(arn, "arn:")
+	_, rest, _ = strings.Cut(rest, ":")
+	service, rest, _ = strings.Cut(rest, ":")
+	_, rest, _ = strings.Cut(rest, ":")
+	account, resource, found := strings.Cut(rest, ":")
+	return service, account, resource, ok && found
 }
 
 // RoleARN is the ARN of the IAM role behind an assumed role, with its path.
@@ -115,12 +123,10 @@ func (i *Identity) User() (name, rule string) {
 
 // afterARN returns what follows KIND/ in an ARN's resource part.
 func afterARN(arn, kind string) string {
-	p := strings.SplitN(arn, ":", 6)
-	if len(p) != 6 || p[0] != "arn" {
-		return ""
-	}
-	if k, rest, ok := strings.Cut(p[5], "/"); ok && k == kind {
-		return rest
+	if _, _, resource, ok := splitARN(arn); ok {
+		if k, rest, ok := strings.Cut(resource, "/"); ok && k == kind {
+			return rest
+		}
 	}
 	return ""
 }

@@ -81,10 +81,10 @@ func (s *scanner) record(b []byte) (*Record, error) {
 	var shared strings.Builder
 	size := 0
 	for _, at := range s.spans {
-		size += at.hi - at.lo
+		size += int(at.hi - at.lo)
 	}
 	for _, at := range s.resources {
-		size += at.hi - at.lo
+		size += int(at.hi - at.lo)
 	}
 	shared.Grow(size)
 	text := func(f field) string { return s.spans[f].text(b, &shared) }

@@ -18,7 +18,7 @@ type scanner struct {
 
 // span is where a value stands; hi is 0 for none.
 type span struct {
-	lo, hi int
+	lo, hi int32
 	// plain: a string of ASCII without escapes, that stands for itself.
 	plain bool
 }
@@ -62,7 +62,7 @@ func (s *scanner) value(i int, sh shape, f field, depth int) (int, error) {
 		return i, errSyntax
 	}
 	if f != none {
-		s.spans[f] = span{i, end, plain}
+		s.spans[f] = span{int32(i), int32(end), plain}
 	}
 	return end, err
 }

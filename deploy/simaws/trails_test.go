@@ -2,10 +2,15 @@ package simaws
 
 import (
 	"compress/gzip"
+	"context"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"github.com/rs/zerolog"
 )
 
 // TestTrailClients: what the AWS CLI makes of trails, their digests, their
@@ -76,12 +81,89 @@ func (f *fixture) trailObject(t *testing.T, bucket, key string) string {
 		t.Fatalf("no object %s", key)
 	}
 	defer b.release(o)
-	data, err := os.Open(b.dataFile(o.Segments[0].File))
+	return gunzipped(t, b.dataFile(o.Segments[0].File))
+}
+
+// TestTrailFaults: what is dropped, doubled and delayed on demand, counted.
+func TestTrailFaults(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &Sim{}
+		dir := t.TempDir()
+		var err error
+		if s.trail, err = openTrail(dir+"/trail", dir+"/tmp", time.Second, time.Now); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() { defer close(done); s.trail.run(ctx, zerolog.Nop()) }()
+		s.SetTrailFaults(TrailFaults{DropEvery: 10, DoubleEvery: 4, DelayEvery: 5, Delay: time.Minute})
+		for range 20 {
+			s.trail.take(testRecord(testAccount, "us-east-1"), false, "", true)
+		}
+		count := func() (n int) {
+			files, err := filepath.Glob(dir + "/trail/AWSLogs/*/CloudTrail/*/*/*/*/*.json.gz")
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, f := range files {
+				n += strings.Count(gunzipped(t, f), "GetObject")
+			}
+			return n
+		}
+		time.Sleep(30 * time.Second)
+		synctest.Wait()
+		// Of 20, 2 are dropped (10, 20), 2 are late (5, 15), 4 come twice (4, 8, 12, 16).
+		if n := count(); n != 20-2-2+4 {
+			t.Errorf("%d in time", n)
+		}
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if n := count(); n != 20-2+4 {
+			t.Errorf("%d in the end", n)
+		}
+		cancel()
+		<-done
+	})
+}
+
+// TestTrailHours: digests come at the full hour of CloudTrail's clock.
+func TestTrailHours(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		tr, err := openTrail(dir+"/trail", dir+"/tmp", time.Second, time.Now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var keys []string
+		tr.put = func(_, key string, _ []byte, _ map[string]string) error { keys = append(keys, key); return nil }
+		tr.state.Trails = []*trailState{{Trail: Trail{Account: testAccount, HomeRegion: "us-east-1", Name: "t", Bucket: "b", Digests: true}, Chains: map[string]*digestChain{}}}
+		tr.state.Trails[0].chain(testAccount, "us-east-1", time.Now())
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() { defer close(done); tr.run(ctx, zerolog.Nop()) }()
+		time.Sleep(3*time.Hour + time.Minute)
+		synctest.Wait()
+		cancel()
+		<-done
+		if len(keys) != 3 {
+			t.Errorf("%d digests in three hours: %q", len(keys), keys)
+		}
+		for _, k := range keys {
+			if !strings.HasSuffix(k, "0000Z.json.gz") {
+				t.Errorf("%s is not of a full hour", k)
+			}
+		}
+	})
+}
+
+func gunzipped(t *testing.T, name string) string {
+	t.Helper()
+	f, err := os.Open(name)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer data.Close()
-	z, err := gzip.NewReader(data)
+	defer f.Close()
+	z, err := gzip.NewReader(f)
 	if err != nil {
 		t.Fatal(err)
 	}
