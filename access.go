@@ -48,6 +48,7 @@ func (c *cli) access() *cobra.Command {
 		sub.Flags().StringVar(&q.AWSRole, "aws-role", "", "this IAM role only, by name or ARN")
 		cmd.AddCommand(sub)
 	}
+	cmd.AddCommand(c.whatIf())
 	return cmd
 }
 

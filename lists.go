@@ -24,7 +24,7 @@ func (c *cli) lists() *cobra.Command {
 			return c.print(all, func(w *tabwriter.Writer) {
 				fmt.Fprintln(w, "LIST\tGRANTS\tYOU ARE\tREVIEW DUE\tSTATE")
 				for _, l := range all {
-					fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", l.Name, grants(&l), partIn(&l), l.NextAuditDate.Local().Format(time.DateOnly), listState(&l))
+					fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", l.Name, listGrants(&l), partIn(&l), l.NextAuditDate.Local().Format(time.DateOnly), listState(&l))
 				}
 			})
 		}),
@@ -116,7 +116,7 @@ func member(cmd *cobra.Command, name string) api.ListMember {
 	return api.ListMember{Name: name, Kind: "user"}
 }
 
-func grants(l *api.AccessList) string {
+func listGrants(l *api.AccessList) string {
 	out := append([]string{}, l.Roles...)
 	for t := range l.Traits {
 		out = append(out, "trait "+t)
@@ -155,7 +155,7 @@ func (c *cli) printList(l *api.AccessList) error {
 		for _, o := range l.Owners {
 			fmt.Fprintf(w, "Owner:\t%s\n", listMember(o))
 		}
-		fmt.Fprintf(w, "Grants:\t%s\n", grants(l))
+		fmt.Fprintf(w, "Grants:\t%s\n", listGrants(l))
 		fmt.Fprintf(w, "State:\t%s\n", listState(l))
 		if l.ReviewedAt != nil {
 			fmt.Fprintf(w, "Reviewed:\t%s by %s\n", l.ReviewedAt.Local().Format(time.DateTime), oneLine(l.ReviewedBy))

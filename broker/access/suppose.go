@@ -17,11 +17,16 @@ type Supposition struct {
 }
 
 // Suppose begins a history with resources that stay as they are, whatever it
-// says of them.
+// says of them. An access list is supposed to be reviewed in time.
 func Suppose(resources ...events.Payload) *Supposition {
 	s := &Supposition{state: NewState(), fixed: map[string]bool{}}
 	for _, r := range resources {
 		s.fixed[r.Channel()] = true
+		if l, ok := r.(*events.AccessListCreated); ok {
+			reviewed := *l
+			reviewed.Audit.NextAuditDate = time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)
+			r = &reviewed
+		}
 		s.state.Apply(events.Event{Data: r}, 0)
 	}
 	return s
@@ -30,22 +35,22 @@ func Suppose(resources ...events.Payload) *Supposition {
 // Apply folds in the next event.
 func (s *Supposition) Apply(e events.Event) {
 	s.seq++
-	switch e.Data.(type) {
+	fixed := s.fixed[e.Data.Channel()]
+	switch d := e.Data.(type) {
 	case *events.SessionStarted, *events.SessionEnded:
 		return // only what is decided from matters
+	case *events.AccessListMemberAdded, *events.AccessListMemberRemoved:
+		fixed = false // a list's file says nothing of its members
+	case *events.AccessListReviewed:
+		if fixed {
+			for _, m := range d.Removed {
+				s.state.removeMember(d.List, m)
+			}
+		}
 	}
-	if !s.fixed[e.Data.Channel()] || isMembership(e.Data) {
+	if !fixed {
 		s.state.Apply(e, s.seq)
 	}
-}
-
-// isMembership: a list's file says nothing of its members.
-func isMembership(p events.Payload) bool {
-	switch p.(type) {
-	case *events.AccessListMemberAdded, *events.AccessListMemberRemoved:
-		return true
-	}
-	return false
 }
 
 // Session decides whether a session that was started would have been, and what
@@ -68,6 +73,3 @@ func (s *Supposition) Session(x *events.SessionStarted, now time.Time) (policy.G
 	}
 	return g, err
 }
-
-// Forget drops locks whose time was over.
-func (s *Supposition) Forget(before time.Time) { s.state.Forget(before) }
