@@ -149,9 +149,20 @@ func (o *offline) prove(b *evidence.Bundle, in verifyInput) error {
 			}
 		}
 	}
+	for _, k := range in.witnessKeys {
+		for _, c := range cs {
+			if err := c.Cosigned(k); err != nil {
+				return err
+			}
+		}
+	}
+	if n := len(in.witnessKeys); n > 0 {
+		say(&o.Proved, "%d witnesses signed every checkpoint that the proofs lead to", n)
+	}
 	switch {
+	case len(in.witnesses)+len(in.witnessKeys) == 0:
+		say(&o.Unproved, "that others saw the same logs: give --witness or --witness-key")
 	case len(in.witnesses) == 0:
-		say(&o.Unproved, "that others saw the same logs: give --witness")
 	case witnessed < len(cs):
 		say(&o.Unproved, "that others saw the same logs: the witnesses have %d of the %d checkpoints", witnessed, len(cs))
 	default:

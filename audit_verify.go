@@ -58,6 +58,7 @@ func (c *cli) auditVerify() *cobra.Command {
 	f.StringVar(&in.since, "since", "", "only what was stored since a time, or an age such as 7d")
 	f.StringVar(&in.key, "key", "", "the key that signs the logs, or a file with it; else that of an earlier run, else the auditor's own word")
 	f.StringArrayVar(&in.witnesses, "witness", nil, "file or directory with checkpoints that were kept elsewhere; may be repeated")
+	f.StringArrayVar(&in.witnessKeys, "witness-key", nil, "key of a witness that must have signed the checkpoints; may be repeated")
 	f.StringVar(&in.offline, "offline", "", "check this bundle of audit report, with nothing but --key and --witness")
 	f.BoolVar(&printSQL, "sql", false, "print the checks that need nothing but SQL")
 	return cmd
@@ -65,7 +66,8 @@ func (c *cli) auditVerify() *cobra.Command {
 
 type verifyInput struct {
 	since, key, offline string
-	witnesses           []string
+	// witnesses are paths, witnessKeys keys.
+	witnesses, witnessKeys []string
 }
 
 // settleTime is long for what stores within a second.
@@ -85,7 +87,7 @@ func (c *cli) verify(ctx context.Context, a *client.Client, in verifyInput) erro
 	if err != nil {
 		return err
 	}
-	v := client.VerifyInput{Key: key, Since: in.since, Settle: settleTime}
+	v := client.VerifyInput{Key: key, Since: in.since, WitnessKeys: in.witnessKeys, Settle: settleTime}
 	for _, path := range in.witnesses {
 		kept, err := key.Kept(path, events.Streams())
 		if err != nil {
@@ -154,7 +156,13 @@ func (c *cli) progress(s evidence.Status, seq uint64) {
 
 func printVerified(w *tabwriter.Writer, v *verified) {
 	from := map[string]string{"given": "as given", "remembered": "as an earlier run had it", "auditor": "on the auditor's own word: compare it with what its operators published"}[v.KeyFrom]
-	fmt.Fprintf(w, "key\t%s\n\t(%s)\n\n", v.Key, from)
+	fmt.Fprintf(w, "key\t%s\n\t(%s)\n", v.Key, from)
+	for _, stream := range events.Streams() {
+		if key, err := v.Key.Under(stream); err == nil {
+			fmt.Fprintf(w, "  of %s\t%s\n", stream, key)
+		}
+	}
+	fmt.Fprintln(w)
 	fmt.Fprintln(w, "STREAM\tEVENTS\tLOG SIZE\tLOG ROOT\tOLDER CHECKPOINTS\tFAULTS")
 	for _, r := range v.Streams {
 		fmt.Fprintf(w, "%s\t%d\t%d\t%s\t%d\t%d\n", r.Stream, r.To+1-r.From, r.Size, orDash(r.Root), r.Earlier, len(r.Faults))

@@ -49,6 +49,8 @@ type VerifyInput struct {
 	Since string
 	// Known are checkpoints from elsewhere than the auditor.
 	Known []tlog.Checkpoint
+	// WitnessKeys are verifier keys of those who must have signed the checkpoints.
+	WitnessKeys []string
 	// Settle is how long rows and logs may take to catch up with the streams
 	// before what they lack is called missing.
 	Settle time.Duration
@@ -81,6 +83,14 @@ func (c *Client) Verify(ctx context.Context, in VerifyInput) (*evidence.Report, 
 		r, err := evidence.Verify(ctx, in.Key, s, accounts, known, tick)
 		if err != nil {
 			return nil, err
+		}
+		for _, k := range in.WitnessKeys {
+			if r.Size == 0 {
+				continue
+			}
+			if err := r.Checkpoint.Cosigned(k); err != nil {
+				r.Faults = append(r.Faults, evidence.Fault{Stream: s.Stream, First: r.Size, Last: r.Size, Place: evidence.InLog, Kind: "witness", Detail: err.Error()})
+			}
 		}
 		report.Streams = append(report.Streams, r)
 	}

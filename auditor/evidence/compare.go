@@ -27,7 +27,7 @@ type Fault struct {
 	Place string `json:"place"`
 	// Kind is "missing", "changed", "doubled", "unexpected", "derived" (a column that disagrees
 	// with its row's event), or of a log "leaf", "tile", "checkpoint", "fork",
-	// "rollback" or "stopped".
+	// "rollback", "witness" or "stopped".
 	Kind   string `json:"kind"`
 	Detail string `json:"detail,omitempty"`
 }

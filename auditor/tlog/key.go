@@ -126,20 +126,27 @@ func (p PublicKey) Name() string {
 	return name
 }
 
-// Verifier verifies what was signed under NAME/what: a stream's checkpoints.
-func (p PublicKey) Verifier(what string) (note.Verifier, error) {
+// Under is the key of what is signed under NAME/what: a stream's checkpoints, for
+// tools and witnesses that know of one log at a time.
+func (p PublicKey) Under(what string) (PublicKey, error) {
 	if err := p.Check(); err != nil {
-		return nil, err
+		return "", err
 	}
 	key, err := base64.StdEncoding.DecodeString(strings.SplitN(string(p), "+", 3)[2])
 	if err != nil {
-		return nil, err
+		return "", err
 	}
 	v, err := note.NewEd25519VerifierKey(p.Name()+"/"+what, key[1:])
+	return PublicKey(v), err
+}
+
+// Verifier verifies what was signed under NAME/what.
+func (p PublicKey) Verifier(what string) (note.Verifier, error) {
+	under, err := p.Under(what)
 	if err != nil {
 		return nil, err
 	}
-	return note.NewVerifier(v)
+	return note.NewVerifier(string(under))
 }
 
 // Open verifies a note that was signed under NAME/what and returns its text.

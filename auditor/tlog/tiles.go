@@ -11,12 +11,14 @@ import (
 	"path/filepath"
 
 	"github.com/transparency-dev/formats/log"
+	fnote "github.com/transparency-dev/formats/note"
 	"github.com/transparency-dev/merkle/compact"
 	"github.com/transparency-dev/merkle/proof"
 	"github.com/transparency-dev/merkle/rfc6962"
 	"github.com/transparency-dev/tessera/api"
 	"github.com/transparency-dev/tessera/api/layout"
 	"github.com/transparency-dev/tessera/client"
+	"golang.org/x/mod/sumdb/note"
 )
 
 // Tiles reads a log as https://c2sp.org/tlog-tiles lays it out. Of a partial
@@ -64,6 +66,19 @@ func (p PublicKey) OpenCheckpoint(stream string, signed []byte) (Checkpoint, err
 		return Checkpoint{}, fmt.Errorf("checkpoint of %s: root hash of %d bytes", v.Name(), len(c.Hash))
 	}
 	return cp, nil
+}
+
+// Cosigned verifies that a witness has signed a checkpoint too
+// (https://c2sp.org/tlog-cosignature). key is the witness's verifier key.
+func (c Checkpoint) Cosigned(key string) error {
+	v, err := fnote.NewVerifierForCosignatureV1(key)
+	if err != nil {
+		return fmt.Errorf("witness key %.100q: %w", key, err)
+	}
+	if _, err := note.Open(c.Note, note.VerifierList(v)); err != nil {
+		return fmt.Errorf("the checkpoint of %s at size %d is not signed by the witness %s", c.Stream, c.Size, v.Name())
+	}
+	return nil
 }
 
 // Latest reads and verifies a log's newest checkpoint.
