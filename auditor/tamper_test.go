@@ -54,6 +54,12 @@ func (a *archive) up() {
 		a.t.Fatal(err)
 	}
 	a.j = eventstest.Open(a.t, a.nc)
+	a.audit()
+}
+
+// audit starts the auditor.
+func (a *archive) audit() {
+	a.t.Helper()
 	a.start(func(c *auditor.Config) {
 		c.DataDir = a.logDir
 		c.Notary = auditor.NotaryConfig{Name: "example.com/postern", PublishEvery: 50 * time.Millisecond, Dirs: []string{a.witness}}
@@ -359,5 +365,42 @@ func remove(t testing.TB, path string) {
 	t.Helper()
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// BenchmarkLog moves 60,000 audit events from JetStream into their transparency
+// log, with disk syncs, while the same auditor stores them in ClickHouse; and
+// reads them without doing anything, in the same run. Then it measures how long an
+// event takes until a signed checkpoint covers it.
+func BenchmarkLog(b *testing.B) {
+	const n = 60_000
+	for b.Loop() {
+		a := newArchive(b)
+		a.stop()
+		appendAll(b, a.j, n/2)
+		start := time.Now()
+		replayAll(b, a.j)
+		b.ReportMetric(n/time.Since(start).Seconds(), "fetch-and-decode/s")
+		logged := func() uint64 {
+			s, err := a.client.LogStatus(b.Context(), "")
+			if err != nil {
+				b.Fatal(err)
+			}
+			return s.Streams[1].Logged
+		}
+		start = time.Now()
+		a.audit()
+		a.until("all is logged", func() bool { return logged() >= n })
+		b.ReportMetric(n/time.Since(start).Seconds(), "logged/s")
+		a.settle(events.Audit)
+		b.ReportMetric(n/time.Since(start).Seconds(), "stored/s")
+		var behind time.Duration
+		for i := range 10 {
+			start := time.Now()
+			a.say(fmt.Sprint("late", i), "", &events.AWSRequestAdmitted{AWSRequest: awsRequest(fmt.Sprint("L", i), "alice", start)})
+			a.until("it is signed", func() bool { return logged() > n+uint64(i) })
+			behind = max(behind, time.Since(start))
+		}
+		b.ReportMetric(behind.Seconds(), "checkpoint-behind-s")
 	}
 }
