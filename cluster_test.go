@@ -38,7 +38,8 @@ type cluster struct {
 	nats   string // credentials that may do everything
 }
 
-func startCluster(t testing.TB, bin string) *cluster {
+// startCluster starts it. settings are more keys of the broker's section.
+func startCluster(t testing.TB, bin string, settings ...string) *cluster {
 	t.Helper()
 	lib := embeddedtest.Lib(t)
 	c := &cluster{t: t, bin: bin, dir: t.TempDir(), ports: map[string]string{}, procs: map[string]*exec.Cmd{}, output: map[string]*bytes.Buffer{}}
@@ -55,7 +56,7 @@ func startCluster(t testing.TB, bin string) *cluster {
 	}
 	c.write("aws-credentials", creds)
 	c.env = append(os.Environ(), "AWS_SHARED_CREDENTIALS_FILE="+filepath.Join(c.dir, "aws-credentials"), "AWS_CONFIG_FILE="+os.DevNull,
-		"AWS_EC2_METADATA_DISABLED=true", "POSTERN_IDENTITY="+c.admin, "POSTERN_HOME="+filepath.Join(c.dir, "home"))
+		"AWS_EC2_METADATA_DISABLED=true", "POSTERN_HOME="+filepath.Join(c.dir, "home"))
 
 	for _, name := range []string{"nats", "broker", "proxy", "auditor"} {
 		c.ports[name] = freePort(t)
@@ -64,7 +65,7 @@ func startCluster(t testing.TB, bin string) *cluster {
 		"SIMCA", c.sim.CAFile(), "SIM", c.sim.Addr(), "TRAIL", c.sim.TrailDir(), "LIB", lib)
 	c.write("core.yaml", []byte(fill.Replace(`data_dir: DIR/core
 nats: {embedded: true, listen: "NATS"}
-broker: {listen: "BROKER", proxy_addr: "PROXY", auditor_addr: "AUDITOR"}
+broker: {`+strings.Join(append(settings, `listen: "BROKER", proxy_addr: "PROXY", auditor_addr: "AUDITOR"`), ", ")+`}
 `)))
 	c.start("core")
 	nats, err := embedded.NewNATS(embedded.NATSConfig{Dir: filepath.Join(c.dir, "core", "nats"), Log: zerolog.Nop()})
@@ -239,7 +240,7 @@ func peakRSS(pid int) int {
 // postern runs the program as the admin and returns what it printed.
 func (c *cluster) postern(ctx context.Context, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, c.bin, args...)
-	cmd.Env = c.env
+	cmd.Env = append(c.env, "POSTERN_IDENTITY="+c.admin)
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	if err := cmd.Run(); err != nil {

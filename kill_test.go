@@ -72,7 +72,7 @@ func (c *cluster) client(ctx context.Context) *s3.Client {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	h, err := local.New(local.Config{ProxyAddr: c.ports["proxy"], ProxyTLS: tlsConfig, Dir: filepath.Join(c.dir, "helper"),
+	h, err := local.New(local.Config{ProxyAddr: c.ports["proxy"], ProxyTLS: tlsConfig, Dir: filepath.Join(c.dir, "helper-"+session.SessionID),
 		Sessions: []local.Session{{ID: session.SessionID, App: session.App, Region: session.Region}}, Log: zerolog.Nop()})
 	if err != nil {
 		c.t.Fatal(err)
