@@ -78,7 +78,11 @@ func (p *Proxy) followOnce(ctx context.Context) error {
 // publish to NATS can put others there: they change nothing, and halt nothing.
 func (p *Proxy) take(keys *signed.Keys, e journal.Entry, unread error) error {
 	now := p.now()
-	_, isKey := e.Data.(*events.KeyPublished)
+	isKey := false // what other events are verified by
+	switch e.Data.(type) {
+	case *events.KeyPublished, *events.CARotated:
+		isKey = true
+	}
 	if !isKey && !p.grants.Matters(e.Event, now) && (unread == nil || !grants.BearsOnAccess(e.Channel)) {
 		p.grants.Skip(e.Seq)
 		return nil
