@@ -22,6 +22,7 @@ type story struct {
 	now   time.Time
 	seq   uint64
 	ids   int
+	log   []events.Event
 }
 
 func (s *story) env(by string) Env {
@@ -38,6 +39,7 @@ func (s *story) given(ps ...events.Payload) *story {
 
 func (s *story) apply(e events.Event) {
 	s.seq++
+	s.log = append(s.log, e)
 	s.state.Apply(e, s.seq)
 }
 
