@@ -18,6 +18,8 @@ const (
 	// heldWithin is how old a held call may be to be made a request of: its client
 	// has gone by then, but an identical call may follow.
 	heldWithin = 10 * time.Minute
+	// holdPause is between two attempts to see them.
+	holdPause = 5 * time.Second
 )
 
 // followHolds makes an access request of every call that waits at a proxy.
@@ -27,7 +29,7 @@ func (b *Broker) followHolds(ctx context.Context) {
 			b.log.Warn().Err(err).Msg("lost sight of the calls that wait for their approval; trying again")
 		}
 		select {
-		case <-time.After(followPause):
+		case <-time.After(holdPause):
 		case <-ctx.Done():
 		}
 	}

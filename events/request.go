@@ -48,8 +48,8 @@ type HeldCall struct {
 	Method     string   `json:"method"`
 	Host       string   `json:"host"`
 	Path       string   `json:"path"`
-	// Parameters are what the call says, for reviewers: JSON or a form, shortened,
-	// without what looks like a secret.
+	// Parameters are what the call says, for reviewers: a JSON object without
+	// secrets (docs/privacy.md).
 	Parameters string `json:"parameters,omitempty"`
 }
 

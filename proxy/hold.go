@@ -135,7 +135,7 @@ func (c *call) await(id string, end <-chan time.Time) (grants.Verdict, []string)
 // of it.
 func (c *call) ask(roles []string, digest string) (id string, ok bool) {
 	e := c.event(&events.AWSCallHeld{
-		AWSRequest: c.about, AccessRequestID: journal.NewID(), Digest: digest, Roles: roles, Parameters: c.parameters(),
+		AWSRequest: c.about, AccessRequestID: journal.NewID(), Digest: digest, Roles: roles, Parameters: string(c.parameters()),
 	})
 	held := e.Data.(*events.AWSCallHeld)
 	if err := c.p.recorder.now(c.ctx, e); err != nil {

@@ -176,8 +176,7 @@ func (c *call) serve() {
 	}
 	c.role, c.dryRun = decision.Role(), decision.DryRun(&what)
 	if what.Among(c.p.cfg.RecordParameters) {
-		c.params = c.p.params.Of(&params.Input{Service: rec.Service, Operation: rec.Operation, RawQuery: c.query,
-			ContentType: c.r.Header.Get("Content-Type"), Body: c.body.head, Whole: c.body.whole})
+		c.params = c.parameters()
 	}
 	creds, ok := c.credentials()
 	if !ok || !c.hashBody() || !c.verify() || !c.assume(&rec) {
@@ -192,6 +191,12 @@ func (c *call) serve() {
 		return
 	}
 	c.forward(out)
+}
+
+// parameters is what the call says, without secrets.
+func (c *call) parameters() json.RawMessage {
+	return c.p.params.Of(&params.Input{Service: c.about.Service, Operation: c.about.Operation, RawQuery: c.query,
+		ContentType: c.r.Header.Get("Content-Type"), Body: c.body.head, Whole: c.body.whole})
 }
 
 // parse takes the request's head apart.

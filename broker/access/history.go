@@ -119,6 +119,12 @@ func maker(p events.Payload) (by string, ok bool) {
 	case *events.AccessListReviewed:
 		return d.By, true
 	case *events.RequestApproved:
+		switch {
+		case d.BreakGlass:
+			return d.User + " (broke the glass)", true
+		case d.Rule != "":
+			return "rule " + d.Rule, true
+		}
 		return strings.Join(d.Reviewers, ", "), true
 	case *events.RequestDropped:
 		return d.By, true
