@@ -127,6 +127,9 @@ type ProxyConfig struct {
 	// for MaxSilence, because a lock may have been placed; default true, 10s.
 	Strict     *bool         `yaml:"strict"`
 	MaxSilence time.Duration `yaml:"max_silence"`
+	// HoldFor is how long a call waits for its approval before its client gets an
+	// error to come back with; default 50s, less than AWS's clients wait.
+	HoldFor time.Duration `yaml:"hold_for"`
 }
 
 // AWSConfig is how the proxy reaches AWS.

@@ -396,6 +396,7 @@ func (s *services) startProxy(ctx context.Context) error {
 
 		MaxSilence:       p.MaxSilence,
 		RecordParameters: p.RecordParameters,
+		HoldFor:          p.HoldFor,
 		Log:              s.log.With().Str("service", "proxy").Logger(),
 	})
 	if err != nil {
