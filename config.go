@@ -141,6 +141,15 @@ type AWSConfig struct {
 	CAFile string `yaml:"ca_file"`
 	// Region where STS is called for apps that name none.
 	Region string `yaml:"region"`
+	// LockPolicy has locks reach AWS: consoles and exported credentials.
+	LockPolicy *LockPolicyConfig `yaml:"lock_policy"`
+}
+
+// LockPolicyConfig is how the proxy changes IAM roles for locks.
+type LockPolicyConfig struct {
+	// Role is the name of an IAM role in every account that the proxy assumes for
+	// it; default: the proxy's own credentials.
+	Role string `yaml:"role"`
 }
 
 // AuditorConfig is the service that keeps and compares the records.
@@ -251,6 +260,7 @@ var typeName = strings.NewReplacer(
 	"not found in type main.BrokerConfig", "in broker",
 	"not found in type main.ProxyConfig", "in proxy",
 	"not found in type main.AWSConfig", "in proxy.aws",
+	"not found in type main.LockPolicyConfig", "in proxy.aws.lock_policy",
 	"not found in type main.AuditorConfig", "in auditor",
 	"not found in type main.AuditorAWSConfig", "in auditor.aws",
 	"not found in type main.AuditLogConfig", "in auditor.log",

@@ -389,10 +389,14 @@ func (s *services) startProxy(ctx context.Context) error {
 			return fmt.Errorf("proxy.aws.ca_file: %w", err)
 		}
 	}
+	var lockPolicy *proxy.LockPolicy
+	if p.AWS.LockPolicy != nil {
+		lockPolicy = &proxy.LockPolicy{Role: p.AWS.LockPolicy.Role}
+	}
 	s.proxy, err = proxy.New(proxy.Config{
 		Listen: p.Listen, Name: p.Name, TLS: conf,
 		Journal: j,
-		AWS:     proxy.AWS{Link: link, Region: p.AWS.Region},
+		AWS:     proxy.AWS{Link: link, Region: p.AWS.Region, LockPolicy: lockPolicy},
 
 		MaxSilence:       p.MaxSilence,
 		RecordParameters: p.RecordParameters,

@@ -198,3 +198,43 @@ func (e *AWSConsoleOpened) Channel() string {
 	return channel("audit", "console", e.Account, "signin", "GetSigninToken")
 }
 func (e *AWSConsoleOpened) Thing() string { return "session/" + e.SessionID }
+
+// AWSLockApplied says that the policy by which locks reach AWS was put on an IAM
+// role. One policy carries all locks of that role.
+type AWSLockApplied struct {
+	AWSRoleARN string `json:"aws_role_arn"`
+	Account    string `json:"account"`
+	PolicyName string `json:"policy_name"`
+	// LockIDs are the locks that it carries.
+	LockIDs []string `json:"lock_ids"`
+	// Policy is its JSON, as AWS has it.
+	Policy string `json:"policy"`
+	Proxy  string `json:"proxy"`
+}
+
+// AWSLockLifted says that the policy is gone, because no lock reaches the role.
+type AWSLockLifted struct {
+	AWSRoleARN string `json:"aws_role_arn"`
+	Account    string `json:"account"`
+	PolicyName string `json:"policy_name"`
+	Proxy      string `json:"proxy"`
+}
+
+// AWSLockFailed says that locks do not reach a role as they should. It is tried
+// again until they do.
+type AWSLockFailed struct {
+	AWSRoleARN string `json:"aws_role_arn"`
+	Account    string `json:"account"`
+	PolicyName string `json:"policy_name"`
+	// LockIDs are the locks that should hold there; none where the policy should go.
+	LockIDs []string `json:"lock_ids,omitempty"`
+	Reason  string   `json:"reason"`
+	Proxy   string   `json:"proxy"`
+}
+
+func (e *AWSLockApplied) Channel() string { return channel("audit", "lock", e.Account, e.AWSRoleARN) }
+func (e *AWSLockApplied) Thing() string   { return "aws-role/" + e.AWSRoleARN }
+func (e *AWSLockLifted) Channel() string  { return channel("audit", "lock", e.Account, e.AWSRoleARN) }
+func (e *AWSLockLifted) Thing() string    { return "aws-role/" + e.AWSRoleARN }
+func (e *AWSLockFailed) Channel() string  { return channel("audit", "lock", e.Account, e.AWSRoleARN) }
+func (e *AWSLockFailed) Thing() string    { return "aws-role/" + e.AWSRoleARN }

@@ -60,6 +60,9 @@ func (*AWSRequestFailed) Type() Type    { return TypeAWSRequestFailed }
 
 func (*AWSCredentialsIssued) Type() Type { return TypeAWSCredentialsIssued }
 func (*AWSConsoleOpened) Type() Type     { return TypeAWSConsoleOpened }
+func (*AWSLockApplied) Type() Type       { return TypeAWSLockApplied }
+func (*AWSLockLifted) Type() Type        { return TypeAWSLockLifted }
+func (*AWSLockFailed) Type() Type        { return TypeAWSLockFailed }
 func (*AWSTokenIssued) Type() Type       { return TypeAWSTokenIssued }
 
 func (*CloudTrailRecordReceived) Type() Type  { return TypeCloudTrailRecordReceived }

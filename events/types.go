@@ -88,6 +88,9 @@ const (
 
 	TypeAWSCredentialsIssued Type = "io.postern.aws.credentials.issued.v1"
 	TypeAWSConsoleOpened     Type = "io.postern.aws.console.opened.v1"
+	TypeAWSLockApplied       Type = "io.postern.aws.lock.applied.v1"
+	TypeAWSLockLifted        Type = "io.postern.aws.lock.lifted.v1"
+	TypeAWSLockFailed        Type = "io.postern.aws.lock.failed.v1"
 	TypeAWSTokenIssued       Type = "io.postern.aws.token.issued.v1"
 
 	TypeAWSCallHeld     Type = "io.postern.aws.call.held.v1"
@@ -129,7 +132,7 @@ func Types() []Type {
 		TypeTokenCreated, TypeTokenUpdated, TypeTokenDeleted, TypeTokenUsed,
 		TypeAgentRenewed, TypeCARotated,
 		TypeAWSRequestAdmitted, TypeAWSRequestCompleted, TypeAWSRequestDenied, TypeAWSRequestFailed,
-		TypeAWSCredentialsIssued, TypeAWSConsoleOpened, TypeAWSTokenIssued,
+		TypeAWSCredentialsIssued, TypeAWSConsoleOpened, TypeAWSLockApplied, TypeAWSLockLifted, TypeAWSLockFailed, TypeAWSTokenIssued,
 		TypeAWSCallHeld, TypeAWSCallReleased,
 		TypeAWSTunnelOpened, TypeAWSTunnelClosed,
 		TypeCloudTrailRecordReceived, TypeCloudTrailFileRejected,
@@ -251,6 +254,12 @@ func (t Type) New() (Payload, error) {
 		return &AWSCredentialsIssued{}, nil
 	case TypeAWSConsoleOpened:
 		return &AWSConsoleOpened{}, nil
+	case TypeAWSLockApplied:
+		return &AWSLockApplied{}, nil
+	case TypeAWSLockLifted:
+		return &AWSLockLifted{}, nil
+	case TypeAWSLockFailed:
+		return &AWSLockFailed{}, nil
 	case TypeAWSTokenIssued:
 		return &AWSTokenIssued{}, nil
 	case TypeAWSCallHeld:

@@ -31,10 +31,12 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/rs/zerolog"
 
 	"github.com/posternhq/postern/events"
 	"github.com/posternhq/postern/events/journal"
+	"github.com/posternhq/postern/proxy/awslock"
 	"github.com/posternhq/postern/proxy/awsreq"
 	"github.com/posternhq/postern/proxy/grants"
 	"github.com/posternhq/postern/proxy/params"
@@ -91,6 +93,15 @@ type AWS struct {
 	// Base gives the credentials that the proxy runs with; nil means the SDK's
 	// default chain.
 	Base aws.CredentialsProvider
+	// LockPolicy, if set, has locks reach AWS, see package awslock.
+	LockPolicy *LockPolicy
+}
+
+// LockPolicy says how the inline policies of IAM roles are changed.
+type LockPolicy struct {
+	// Role is the name of an IAM role in every account, which the proxy assumes for
+	// that; "" uses the proxy's own credentials.
+	Role string
 }
 
 // Proxy is the service. Make it with New, run it with Run.
@@ -264,6 +275,9 @@ func (p *Proxy) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	wg.Go(func() { p.follow(background) })
 	wg.Go(func() { p.tidy(background) })
+	if p.cfg.AWS.LockPolicy != nil {
+		wg.Go(func() { p.keepLocks(background) })
+	}
 	served := make(chan error, 1)
 	go func() { served <- srv.ServeTLS(ln, "", "") }()
 	p.log.Info().Str("addr", ln.Addr().String()).Msg("proxy listens")
@@ -297,6 +311,25 @@ func (p *Proxy) Run(ctx context.Context) error {
 		return fmt.Errorf("proxy: serve: %w", err)
 	}
 	return nil
+}
+
+// keepLocks takes locks to AWS, once all of them are known.
+func (p *Proxy) keepLocks(ctx context.Context) {
+	select {
+	case <-p.ready:
+	case <-ctx.Done():
+		return
+	}
+	awslock.New(awslock.Config{
+		Proxy: p.cfg.Name, Grants: p.grants, Log: p.log, Now: p.now,
+		Client: func(ctx context.Context, partition, account string) (*iam.Client, error) {
+			return p.holder.IAM(ctx, partition, account, p.cfg.AWS.LockPolicy.Role)
+		},
+		Record: func(ctx context.Context, e events.Event) error {
+			_, err := p.journal.Append(ctx, e)
+			return err
+		},
+	}).Run(ctx)
 }
 
 // tidy forgets what is over.

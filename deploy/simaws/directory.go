@@ -67,7 +67,11 @@ type roleRecord struct {
 	Role
 	Account, Name, ID string
 	Created           time.Time
-	trust, policy     *policyDoc
+	// Inline are policies put by clients, by name. They count for what they deny:
+	// what a role may do is Policy's to say.
+	Inline        map[string]string `json:",omitempty"`
+	trust, policy *policyDoc
+	inline        []*policyDoc
 }
 
 var (
@@ -121,6 +125,14 @@ func (r *roleRecord) parse() (err error) {
 		if r.policy, err = parsePolicy(r.Policy); err != nil {
 			return fmt.Errorf("permission policy: %w", err)
 		}
+	}
+	r.inline = nil
+	for name, text := range r.Inline {
+		p, err := parsePolicy(text)
+		if err != nil {
+			return fmt.Errorf("inline policy %s: %w", name, err)
+		}
+		r.inline = append(r.inline, p)
 	}
 	return nil
 }
@@ -223,7 +235,7 @@ func (s *Sim) PutRole(r Role) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if old := d.state.Roles[r.ARN]; old != nil {
-		rec.ID, rec.Created = old.ID, old.Created
+		rec.ID, rec.Created, rec.Inline, rec.inline = old.ID, old.Created, old.Inline, old.inline
 	}
 	d.state.Roles[r.ARN] = rec
 	return d.save()

@@ -48,6 +48,8 @@ func (s *Sim) serveIAM(c *call) error {
 			b.WriteString("</Roles>")
 		})
 		return nil
+	case "GetRolePolicy", "PutRolePolicy", "DeleteRolePolicy":
+		return s.rolePolicy(c, action)
 	case "GetUser":
 		return s.getUser(c)
 	case "ListAccountAliases":

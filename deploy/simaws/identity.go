@@ -24,6 +24,7 @@ type identity struct {
 	issued, expires time.Time // zero for long-lived keys
 	policy          *policyDoc
 	sessionPolicy   *policyDoc
+	inline          []*policyDoc // of the role
 }
 
 func (id *identity) temporary() bool { return !id.expires.IsZero() }
@@ -88,6 +89,11 @@ func (id *identity) principalARN() string {
 // may asks the caller's own policies. A principal without one may do
 // everything: the simulation is about who, and permissions are opt-in.
 func (id *identity) may(q accessQuestion) verdict {
+	for _, p := range id.inline {
+		if p.judge(q, false) == explicitDeny {
+			return explicitDeny
+		}
+	}
 	out := allow
 	if id.policy != nil {
 		out = id.policy.judge(q, false)

@@ -127,6 +127,7 @@ func (d *directory) identityOf(s session) (*identity, error) {
 	}
 	id.partition, _, _, _, _, _ = splitARN(r.ARN)
 	id.account, id.roleARN, id.roleName, id.roleID, id.policy = r.Account, r.ARN, r.Name, r.ID, r.policy
+	id.inline = r.inline
 	id.sessionName = s.SessionName
 	return id, nil
 }

@@ -100,7 +100,12 @@ func (g *Grants) fold(seq uint64, e events.Event, now int64) cuts {
 	case *events.SessionEnded:
 		return g.ended(d)
 	case *events.LockPlaced:
-		return g.placed(d, now)
+		cuts := g.placed(d, now)
+		if l := g.locks[d.LockID]; l != nil {
+			l.at = e.Time
+			g.lockChanged()
+		}
+		return cuts
 	case *events.LockLifted:
 		if l := g.locks[d.LockID]; l != nil {
 			g.drop(l)
@@ -259,6 +264,12 @@ func (g *Grants) drop(l *lock) {
 		}
 	}
 	g.release(l.on)
+	g.lockChanged()
+}
+
+func (g *Grants) lockChanged() {
+	close(g.locksChanged)
+	g.locksChanged = make(chan struct{})
 }
 
 func (g *Grants) disable(t *target, disabled bool) cuts {

@@ -18,14 +18,15 @@ type Grants struct {
 	// that agent stops everything.
 	agent string
 
-	mu       sync.RWMutex
-	seq      uint64
-	sessions index
-	targets  map[events.LockTarget]*target
-	locks    map[string]*lock
-	policies map[string]*policy
-	buckets  map[bucketKey]*bucket
-	calls    calls
+	mu           sync.RWMutex
+	seq          uint64
+	sessions     index
+	targets      map[events.LockTarget]*target
+	locks        map[string]*lock
+	policies     map[string]*policy
+	buckets      map[bucketKey]*bucket
+	calls        calls
+	locksChanged chan struct{} // closed when they are not what they were
 	// accountLocks counts the locks on accounts.
 	accountLocks int
 	// bySession and byLock order what expires.
@@ -87,7 +88,8 @@ type target struct {
 type lock struct {
 	*events.LockPlaced
 	on      *target
-	expires int64 // Unix nanoseconds, 0: never
+	at      time.Time // when it was placed
+	expires int64     // Unix nanoseconds, 0: never
 	index   int
 }
 
@@ -99,11 +101,13 @@ func New(agent string) *Grants {
 		sessions: newIndex(),
 		targets:  map[events.LockTarget]*target{},
 		locks:    map[string]*lock{},
-		epoch:    1,
-		policies: map[string]*policy{},
-		buckets:  map[bucketKey]*bucket{},
-		calls:    newCalls(),
-		running:  map[*Watch]struct{}{},
+
+		locksChanged: make(chan struct{}),
+		epoch:        1,
+		policies:     map[string]*policy{},
+		buckets:      map[bucketKey]*bucket{},
+		calls:        newCalls(),
+		running:      map[*Watch]struct{}{},
 	}
 	g.all.index = -1
 	return g

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
 	awssts "github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/rs/zerolog"
 
@@ -72,6 +73,7 @@ type Holder struct {
 	// base is the loaded configuration, nil until it was needed.
 	base    *aws.Config
 	clients map[string]*awssts.Client // by region
+	iam     map[string]*iam.Client    // by partition and account
 	// longest is the longest session that a role was found to allow.
 	longest map[string]time.Duration
 	// chained: STS said that our own credentials are of an assumed role.
@@ -111,6 +113,7 @@ func New(cfg Config) (*Holder, error) {
 		cfg:     cfg,
 		entries: map[key]*entry{},
 		clients: map[string]*awssts.Client{},
+		iam:     map[string]*iam.Client{},
 		longest: map[string]time.Duration{},
 		self:    map[string]string{},
 	}
