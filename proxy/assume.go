@@ -2,14 +2,10 @@ package proxy
 
 import (
 	"bytes"
-	"crypto/rand"
 	"crypto/sha256"
-	"encoding/base64"
 	"encoding/hex"
-	"encoding/xml"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"slices"
@@ -156,96 +152,4 @@ func (c *call) replaceBody(text string) {
 	for _, name := range []string{"X-Amz-Content-Sha256", "Content-Md5", "Accept", "Accept-Encoding", "Expect"} {
 		delete(h, name)
 	}
-}
-
-// assumeAnswer is what STS answers.
-type assumeAnswer struct {
-	Result struct {
-		Credentials struct {
-			AccessKeyId, SecretAccessKey, SessionToken string
-			Expiration                                 time.Time
-		}
-		AssumedRoleUser struct{ AssumedRoleId, Arn string }
-		SourceIdentity  string
-	} `xml:"AssumeRoleResult"`
-}
-
-// hold takes the credentials out of AWS's answer, records them, keeps them, and
-// puts into the answer what the user gets. An error means that the user gets
-// nothing.
-func (f *flight) hold() error {
-	body, err := io.ReadAll(io.LimitReader(f.answer.Body, stsAnswer))
-	if err != nil {
-		return fmt.Errorf("read the answer of STS: %w", err)
-	}
-	var a assumeAnswer
-	if err := xml.Unmarshal(body, &a); err != nil {
-		return fmt.Errorf("read the answer of STS: %w", err)
-	}
-	given, as := a.Result.Credentials, a.Result.AssumedRoleUser
-	if given.AccessKeyId == "" || given.SecretAccessKey == "" || given.SessionToken == "" || given.Expiration.IsZero() {
-		return errors.New("STS answered AssumeRole without credentials")
-	}
-	x := &issued{
-		Credentials: sigv4.Credentials{AccessKeyID: given.AccessKeyId, SecretAccessKey: given.SecretAccessKey, SessionToken: given.SessionToken},
-		secret:      given.SecretAccessKey, session: f.id, roleARN: f.assumed, account: accountOf(as.Arn),
-		roleSessionName: f.session.RoleSessionName, sourceIdentity: a.Result.SourceIdentity, expires: given.Expiration,
-	}
-	expires := given.Expiration
-	if expires.After(f.session.ExpiresAt) {
-		expires = f.session.ExpiresAt.UTC().Truncate(time.Second)
-	}
-	if !f.handOut {
-		x.secret = loopbackSecret()
-	}
-	body, err = replaceText(body, "SecretAccessKey", x.secret)
-	if err == nil {
-		body, err = replaceText(body, "Expiration", expires.Format(time.RFC3339))
-	}
-	if err != nil {
-		return err
-	}
-	err = f.p.recorder.now(f.ctx, f.event(&events.AWSCredentialsIssued{
-		AccessKeyID: x.AccessKeyID, SessionID: f.id, User: f.user, App: f.session.App, AWSRoleARN: x.roleARN, Account: x.account,
-		RoleSessionName: x.roleSessionName, SourceIdentity: x.sourceIdentity, AssumedRoleID: as.AssumedRoleId,
-		IssuedAt: f.p.now().UTC(), ExpiresAt: given.Expiration.UTC(), Use: "assume_role", Proxy: f.p.cfg.Name,
-		HandedOut: f.handOut, RequestID: f.about.RequestID, SourceAccessKeyID: f.about.AccessKeyID, ClientAddr: f.about.ClientAddr,
-	}))
-	if err != nil {
-		return fmt.Errorf("the issue of credentials could not be recorded, so they are not handed out: %w", err)
-	}
-	f.p.issued.add(x)
-	f.answer.Body = io.NopCloser(bytes.NewReader(body))
-	f.answer.ContentLength = int64(len(body))
-	f.answer.Header.Set("Content-Length", strconv.Itoa(len(body)))
-	return nil
-}
-
-// loopbackSecret has the form of a secret access key: 40 characters of base64.
-func loopbackSecret() string {
-	var b [30]byte
-	rand.Read(b[:]) // never fails (crypto/rand, Go 1.24)
-	return base64.StdEncoding.EncodeToString(b[:])
-}
-
-// replaceText replaces the text of the only element of this name. text needs no
-// escaping.
-func replaceText(doc []byte, element, text string) ([]byte, error) {
-	open, end := []byte("<"+element+">"), []byte("</"+element+">")
-	i, j := bytes.Index(doc, open), bytes.Index(doc, end)
-	if i < 0 || j < i || bytes.Count(doc, open) != 1 || bytes.Count(doc, end) != 1 {
-		return nil, fmt.Errorf("the answer of STS has no %s, or several", element)
-	}
-	return slices.Concat(doc[:i+len(open)], []byte(text), doc[j:]), nil
-}
-
-// failAssumption answers a call whose credentials the user does not get.
-func (f *flight) failAssumption(err error) {
-	if f.ctx.Err() != nil {
-		what, detail := f.interruption(nil)
-		f.record(&events.AWSRequestCompleted{Status: f.answer.StatusCode, Interrupted: what, InterruptedDetail: detail})
-		f.refuse(what, detail)
-		return
-	}
-	f.fail("forward", "ServiceUnavailable", http.StatusServiceUnavailable, err.Error())
 }
