@@ -169,7 +169,7 @@ func (o *offline) prove(b *evidence.Bundle, in verifyInput) error {
 		say(&o.Proved, "the witnesses saw these very logs")
 	}
 	say(&o.Unproved, "that nothing else happened: postern audit verify shows that the logs are complete, and a report that a bundle is")
-	say(&o.Unproved, "that CloudTrail's records are as AWS wrote them, beyond the auditor's receipt of them")
+	say(&o.Unproved, "that CloudTrail's records are as AWS wrote them, beyond the auditor's verdicts on the digest files: those files and AWS's keys are not in the bundle")
 	return nil
 }
 
@@ -231,7 +231,10 @@ func printSummary(w *tabwriter.Writer, s *evidence.Summary) {
 	for _, x := range s.Findings {
 		fmt.Fprintf(w, "\nfinding\t%s %s: %s\n", x.Kind, x.Severity, oneLine(x.Summary))
 	}
-	fmt.Fprintf(w, "\n%d CloudTrail records; events:", len(s.Records))
+	for _, x := range s.Digests {
+		fmt.Fprintf(w, "\ndigest\t%s: %s %s\n", oneLine(x.Key), x.Verdict, oneLine(x.Reason))
+	}
+	fmt.Fprintf(w, "\n%d CloudTrail records of %d files; events:", len(s.Records), len(s.Files))
 	for _, stream := range events.Streams() {
 		fmt.Fprintf(w, " %s %d", stream, s.Events[stream])
 	}

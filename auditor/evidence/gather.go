@@ -121,7 +121,7 @@ func (g *gathering) request(id string) {
 	sessions := g.ask(`SELECT session_id FROM requests WHERE request_id IN (?) AND session_id != ''`, calls)
 	g.basis(sessions)
 	g.calls(calls)
-	g.take(`stream = 'CLOUDTRAIL' AND endsWith(thing, ?)`, "/"+id)
+	g.records(g.ask(`SELECT DISTINCT thing FROM events WHERE stream = 'CLOUDTRAIL' AND startsWith(thing, 'cloudtrail/') AND endsWith(thing, ?)`, "/"+id))
 }
 
 // user gathers about a person.
@@ -163,12 +163,30 @@ func (g *gathering) basis(ids []string) {
 // calls gathers calls with AWS's records of them, verdicts and findings.
 func (g *gathering) calls(ids []string) {
 	for part := range slices.Chunk(ids, 1000) {
-		g.take(`stream = 'AUDIT' AND correlation_id IN (?)`, part)
+		g.take(`stream = 'AUDIT' AND (correlation_id IN (?) OR thing IN (?))`, part, prefixed("aws-request/", part))
 		g.take(`stream = 'FINDINGS' AND thing IN (?)`, prefixed("aws-request/", part))
 		g.take(`stream = 'FINDINGS' AND type LIKE 'io.postern.finding.%' AND JSONExtractString(raw, 'data', 'request_id') IN (?)`, part)
 		records := g.ask(`SELECT DISTINCT concat('cloudtrail/', cloudtrail_account, '/', cloudtrail_event_id) FROM requests WHERE request_id IN (?) AND cloudtrail_event_id != ''`, part)
-		g.take(`stream = 'CLOUDTRAIL' AND thing IN (?)`, records)
+		g.records(records)
 	}
+}
+
+// records gathers CloudTrail's records with the verdicts and findings on them, and
+// with what is known of the files that they came from: their receipt, and the verdicts on the digest files that should vouch
+// for them, by account, region and the time in a file's name.
+func (g *gathering) records(things []string) {
+	g.take(`stream = 'CLOUDTRAIL' AND thing IN (?)`, things)
+	g.take(`stream = 'FINDINGS' AND (thing IN (?) OR type LIKE 'io.postern.finding.%' AND
+		concat('cloudtrail/', JSONExtractString(raw, 'data', 'recipient_account_id'), '/', JSONExtractString(raw, 'data', 'event_id')) IN (?))`, things, things)
+	files := g.ask(`SELECT DISTINCT concat('file/', JSONExtractString(raw, 'data', 'file')) FROM events WHERE stream = 'CLOUDTRAIL' AND thing IN (?)`, things)
+	g.take(`stream = 'CLOUDTRAIL' AND thing IN (?)`, files)
+	g.take(`stream = 'CLOUDTRAIL' AND type LIKE 'io.postern.cloudtrail.digest.checked.%' AND arrayExists(f ->
+			JSONExtractString(raw, 'data', 'account') = f.1 AND JSONExtractString(raw, 'data', 'region') = f.2
+			AND parseDateTimeBestEffortOrZero(JSONExtractString(raw, 'data', 'start_time')) <= f.3 + INTERVAL 1 HOUR
+			AND parseDateTimeBestEffortOrZero(JSONExtractString(raw, 'data', 'end_time')) >= f.3,
+		(SELECT groupArray((JSONExtractString(raw, 'data', 'account'), JSONExtractString(raw, 'data', 'region'),
+			parseDateTimeOrZero(extract(thing, '_([0-9]{8}T[0-9]{4}Z)_'), '%Y%m%dT%H%iZ', 'UTC'))) FROM events
+			WHERE stream = 'CLOUDTRAIL' AND type LIKE 'io.postern.cloudtrail.file.received.%' AND thing IN (?)))`, files)
 }
 
 func prefixed(prefix string, ids []string) []string {

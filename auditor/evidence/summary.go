@@ -20,7 +20,11 @@ type Summary struct {
 	Sessions       []Session       `json:"sessions"`
 	Calls          []Call          `json:"calls"`
 	// Records are CloudTrail's.
-	Records  []Record  `json:"cloudtrail"`
+	Records []Record `json:"cloudtrail"`
+	// Files are those that the records came from, Digests AWS's digest files that
+	// should vouch for them, as the auditor judged them.
+	Files    []File    `json:"cloudtrail_files"`
+	Digests  []Digest  `json:"cloudtrail_digests"`
 	Findings []Finding `json:"findings"`
 	// Others are events that tell of something else: roles, sign-ins, locks.
 	Others []Other `json:"others"`
@@ -92,6 +96,23 @@ type Record struct {
 	File               string `json:"file"`
 }
 
+// File is one of CloudTrail's log files. SHA256 is of it as it is compressed.
+type File struct {
+	File    string `json:"file"`
+	SHA256  string `json:"sha256"`
+	Records int    `json:"records"`
+}
+
+// Digest is the verdict on one of CloudTrail's digest files.
+type Digest struct {
+	Bucket  string    `json:"bucket"`
+	Key     string    `json:"key"`
+	Verdict string    `json:"verdict"`
+	Reason  string    `json:"reason,omitempty"`
+	SHA256  string    `json:"sha256,omitempty"`
+	At      time.Time `json:"checked_at"`
+}
+
 // Finding is what a person should have looked at.
 type Finding struct {
 	FindingID  string    `json:"finding_id"`
@@ -112,7 +133,7 @@ type Other struct {
 // Summary tells what the events say.
 func (b *Bundle) Summary() (*Summary, error) {
 	f := summing{
-		Summary:  &Summary{Subject: b.Subject, Events: map[string]int{}, Others: []Other{}},
+		Summary:  &Summary{Subject: b.Subject, Events: map[string]int{}, Others: []Other{}, Files: []File{}, Digests: []Digest{}},
 		requests: map[string]*AccessRequest{}, sessions: map[string]*Session{}, calls: map[string]*Call{}, records: map[string]*Record{}, findings: map[string]*Finding{},
 	}
 	items := slices.Clone(b.Items)
@@ -223,6 +244,10 @@ func (f *summing) add(e events.Event) {
 		f.call(&d.AWSRequest, "failed").Reason = d.Reason
 	case *events.CloudTrailRecordReceived:
 		f.record(d)
+	case *events.CloudTrailFileReceived:
+		f.Files = append(f.Files, File{d.File, d.SHA256, d.Records})
+	case *events.CloudTrailDigestChecked:
+		f.Digests = append(f.Digests, Digest{d.Bucket, d.Key, d.Verdict, d.Reason, d.SHA256, e.Time})
 	case *events.VerdictReached:
 		if d.RequestID != "" {
 			c := of(f.calls, d.RequestID)

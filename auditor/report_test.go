@@ -1,0 +1,107 @@
+package auditor_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/posternhq/postern/auditor/evidence"
+	"github.com/posternhq/postern/events"
+)
+
+// What a bundle holds about an access request, a call, CloudTrail's record of it
+// and a user: all of it, and nothing of others.
+func TestBundles(t *testing.T) {
+	a := newArchive(t)
+	now := time.Now().UTC()
+	file := "s3://b/AWSLogs/1/CloudTrail/" + account + "_CloudTrail_eu-central-1_20260301T1205Z_x.json.gz"
+	a.tell(now)
+	a.say("", "", &events.CloudTrailFileReceived{File: "test", Account: account, Region: "eu-central-1", Records: 4, SHA256: strings.Repeat("ab", 32)})
+	a.say("", "", &events.CloudTrailFileReceived{File: file, Account: account, Region: "eu-central-1", Records: 1, SHA256: strings.Repeat("cd", 32)})
+	r4 := awsRequest("R4", "carol", now)
+	r4.SessionID = "S4"
+	a.say("r4a", "", &events.AWSRequestAdmitted{AWSRequest: r4})
+	a.say("r4c", "r4a", &events.AWSRequestCompleted{AWSRequest: r4, Status: 200, AWSRequestID: "AWS4"})
+	record := trail("E4", "AWS4", "carol", "ASIAOURS", "ListObjects", now)
+	record.File = file
+	a.say("", "", record)
+	at := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	for i, region := range []string{"eu-central-1", "us-east-1"} {
+		for h := range 3 {
+			a.say(fmt.Sprint("d", i, h), "", &events.CloudTrailDigestChecked{Account: account, Region: region, Trail: "t", Bucket: "b", Key: fmt.Sprint(region, h),
+				StartTime: at.Add(time.Duration(h-1) * time.Hour), EndTime: at.Add(time.Duration(h) * time.Hour), Verdict: events.DigestValid})
+		}
+	}
+	a.until("all is judged", func() bool {
+		return a.count(`SELECT count() FROM requests WHERE verdict = 'matched'`) == 2 && a.count(`SELECT count() FROM findings`) == 1
+	})
+	a.settle(events.Streams()...)
+	for _, c := range []struct{ request, user, want string }{
+		{"A1", "", "requests [A1 approved by bob] sessions [S1] calls [R1 matched E1,R2,R3] records [E1] files [test] digests [] findings [] others [role.updated]"},
+		{"R1", "", "requests [A1 approved by bob] sessions [S1] calls [R1 matched E1] records [E1] files [test] digests [] findings [] others [role.updated]"},
+		{"AWS4", "", "requests [] sessions [] calls [R4 matched E4] records [E4] files [" + file + "] digests [eu-central-11,eu-central-12] findings [] others []"},
+		{"E2", "", "requests [] sessions [] calls [] records [E2] files [test] digests [] findings [bypass] others []"},
+		{"", "carol", "requests [] sessions [] calls [R4 matched E4] records [E4] files [" + file + "] digests [eu-central-11,eu-central-12] findings [] others []"},
+		{"", "alice", "requests [A1 approved by bob] sessions [S1] calls [R1 matched E1,R2,R3] records [E1] files [test] digests [] findings [bypass] others [role.updated]"},
+	} {
+		packed, err := a.client.Bundle(t.Context(), c.request, c.user, "", true)
+		if err != nil {
+			t.Errorf("%s%s: %v", c.request, c.user, err)
+			continue
+		}
+		b, err := evidence.Open(packed, a.key)
+		if err != nil {
+			t.Errorf("%s%s: %v", c.request, c.user, err)
+			continue
+		}
+		s, err := b.Summary()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := tellSummary(s); got != c.want {
+			t.Errorf("%s%s:\n%s, want\n%s", c.request, c.user, got, c.want)
+		}
+	}
+	if _, err := a.client.Bundle(t.Context(), "nothing", "", "", false); err == nil || !strings.Contains(err.Error(), "not found") {
+		t.Errorf("of nothing: %v", err)
+	}
+	// What was changed in the ledger gets no proof.
+	a.sql(`ALTER TABLE events UPDATE raw = replaceOne(raw, 'bob', 'eve') WHERE thing = 'request/A1' SETTINGS mutations_sync = 1`)
+	if _, err := a.client.Bundle(t.Context(), "A1", "", "", false); err == nil || !strings.Contains(err.Error(), "the ledger is not what was logged") {
+		t.Errorf("of a ledger that was changed: %v", err)
+	}
+}
+
+func tellSummary(s *evidence.Summary) string {
+	list := func(of []string) string { return "[" + strings.Join(of, ",") + "]" }
+	var requests, sessions, calls, records, files, digests, findings, others []string
+	for _, r := range s.AccessRequests {
+		requests = append(requests, r.RequestID+" "+r.State+" by "+r.Reviews[0].Reviewer)
+	}
+	for _, x := range s.Sessions {
+		sessions = append(sessions, x.SessionID)
+	}
+	for _, x := range s.Calls {
+		calls = append(calls, strings.TrimSpace(x.RequestID+" "+strings.TrimSpace(x.Verdict+" "+x.Record)))
+	}
+	for _, x := range s.Records {
+		records = append(records, x.EventID)
+	}
+	for _, x := range s.Files {
+		files = append(files, x.File)
+	}
+	for _, x := range s.Digests {
+		digests = append(digests, x.Key)
+	}
+	for _, x := range s.Findings {
+		findings = append(findings, x.Kind)
+	}
+	for _, x := range s.Others {
+		if x.Type != events.TypeAWSCredentialsIssued {
+			others = append(others, strings.TrimSuffix(strings.TrimPrefix(string(x.Type), "io.postern."), ".v1"))
+		}
+	}
+	return "requests " + list(requests) + " sessions " + list(sessions) + " calls " + list(calls) + " records " + list(records) +
+		" files " + list(files) + " digests " + list(digests) + " findings " + list(findings) + " others " + list(others)
+}
