@@ -227,28 +227,20 @@ func (n *notary) publish(ctx context.Context) error {
 	owed := make([]bool, len(n.keepers))
 	var newest []tlog.Checkpoint
 	for sleep(ctx, n.a.c.Notary.PublishEvery) {
-		if n.fresh.Load() {
-			cs, err := n.checkpoints(ctx)
-			switch {
-			case errors.Is(err, errBehind):
-			case err != nil:
-				log.Warn().Err(err).Msg("checkpoints can't be read")
-			default:
-				n.fresh.Store(false)
-				said := &events.LogCheckpointed{Log: public.Name()}
-				for _, c := range cs {
-					said.Checkpoints = append(said.Checkpoints, events.LogCheckpoint{Stream: c.Stream, Size: c.Size, Note: string(c.Note)})
-				}
-				if !say(said) {
-					return nil
-				}
-				newest = cs
-				for _, c := range cs {
-					n.logs[c.Stream].published.Store(&c)
-				}
-				for i := range owed {
-					owed[i] = true
-				}
+		if cs := n.due(ctx); cs != nil {
+			said := &events.LogCheckpointed{Log: public.Name()}
+			for _, c := range cs {
+				said.Checkpoints = append(said.Checkpoints, events.LogCheckpoint{Stream: c.Stream, Size: c.Size, Note: string(c.Note)})
+			}
+			if !say(said) {
+				return nil
+			}
+			for _, c := range cs {
+				n.logs[c.Stream].published.Store(&c)
+			}
+			newest = cs
+			for i := range owed {
+				owed[i] = true
 			}
 		}
 		for i, keep := range n.keepers {
@@ -263,6 +255,23 @@ func (n *notary) publish(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// due returns the checkpoints where there is something to publish and all of it
+// is signed.
+func (n *notary) due(ctx context.Context) []tlog.Checkpoint {
+	if !n.fresh.Swap(false) { // what is logged from here on is for the next time
+		return nil
+	}
+	cs, err := n.checkpoints(ctx)
+	if err != nil {
+		n.fresh.Store(true)
+		if !errors.Is(err, errBehind) {
+			n.a.c.Log.Warn().Err(err).Msg("checkpoints can't be read")
+		}
+		return nil
+	}
+	return cs
 }
 
 // published is the checkpoint that was published last, empty before.
