@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/posternhq/postern/auditor/cloudtrail"
@@ -57,25 +58,30 @@ func (a *Auditor) trailParts(part func(string, func(context.Context) error)) {
 // trailHistory is cloudtrail.History out of ClickHouse.
 type trailHistory struct{ a *Auditor }
 
+// atOnce keeps a query with names in it below ClickHouse's max_query_size,
+// 256 KiB; keys in S3 have 1,024 bytes at most.
+const atOnce = 200
+
 func (h trailHistory) Files(ctx context.Context, names []string) (map[string]cloudtrail.FileState, error) {
 	out := map[string]cloudtrail.FileState{}
-	if len(names) == 0 {
-		return out, nil
-	}
-	rows, err := h.a.store.Conn().Query(ctx, `SELECT file, etag, sha256 FROM trail_files WHERE file IN (?)`, names)
-	if err != nil {
-		return nil, fmt.Errorf("known files: %w", err)
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var name string
-		var s cloudtrail.FileState
-		if err := rows.Scan(&name, &s.ETag, &s.SHA256); err != nil {
+	for part := range slices.Chunk(names, atOnce) {
+		rows, err := h.a.store.Conn().Query(ctx, `SELECT file, etag, sha256 FROM trail_files WHERE file IN (?)`, part)
+		if err != nil {
 			return nil, fmt.Errorf("known files: %w", err)
 		}
-		out[name] = s
+		for rows.Next() {
+			var name string
+			var s cloudtrail.FileState
+			if err = rows.Scan(&name, &s.ETag, &s.SHA256); err != nil {
+				break
+			}
+			out[name] = s
+		}
+		if err := errors.Join(err, rows.Err(), rows.Close()); err != nil {
+			return nil, fmt.Errorf("known files: %w", err)
+		}
 	}
-	return out, rows.Err()
+	return out, nil
 }
 
 func (h trailHistory) LastDigest(ctx context.Context, c cloudtrail.Chain, before time.Time) (*events.CloudTrailDigestChecked, error) {
@@ -97,21 +103,25 @@ func (h trailHistory) LastDigest(ctx context.Context, c cloudtrail.Chain, before
 }
 
 func (h trailHistory) Findings(ctx context.Context, ids []string) (map[string]string, error) {
-	rows, err := h.a.store.Conn().Query(ctx, `SELECT splitByChar('@', finding_id)[1] AS base, maxIf(finding_id, state = 'open') FROM findings
-		WHERE finding_id BETWEEN 'trail_' AND 'trail~' AND base IN (?) GROUP BY base`, ids)
-	if err != nil {
-		return nil, fmt.Errorf("findings about trails: %w", err)
-	}
-	defer rows.Close()
 	out := map[string]string{}
-	for rows.Next() {
-		var base, open string
-		if err := rows.Scan(&base, &open); err != nil {
+	for part := range slices.Chunk(ids, 10*atOnce) {
+		rows, err := h.a.store.Conn().Query(ctx, `SELECT splitByChar('@', finding_id)[1] AS base, maxIf(finding_id, state = 'open') FROM findings
+			WHERE finding_id BETWEEN 'trail_' AND 'trail~' AND base IN (?) GROUP BY base`, part)
+		if err != nil {
 			return nil, fmt.Errorf("findings about trails: %w", err)
 		}
-		out[base] = open
+		for rows.Next() {
+			var base, open string
+			if err = rows.Scan(&base, &open); err != nil {
+				break
+			}
+			out[base] = open
+		}
+		if err := errors.Join(err, rows.Err(), rows.Close()); err != nil {
+			return nil, fmt.Errorf("findings about trails: %w", err)
+		}
 	}
-	return out, rows.Err()
+	return out, nil
 }
 
 // TrailQuery is what may be asked of a bucket.

@@ -89,6 +89,9 @@ func (v *Validator) Arrived(ctx context.Context, bucket, key string) error {
 		if keys, err = v.list(ctx, chain, before.key, key); err != nil {
 			return err
 		}
+		if !slices.Contains(keys, key) { // under another prefix than before
+			keys = append(keys, key)
+		}
 	}
 	links, err := v.check(ctx, chain, before, time.Time{}, keys, false, nil)
 	if err != nil || len(links) == 0 {
