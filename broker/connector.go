@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/oauth2"
@@ -184,16 +185,25 @@ func (b *Broker) signOn(ctx context.Context, asked time.Duration, c *events.Conn
 // reads the reason: it is about themselves.
 func (b *Broker) notSignedIn(ctx context.Context, kind, connector, user, addr string, reason error) error {
 	b.throttle.Failed("connector "+connector, addr, b.now())
-	e := &events.SigninFailed{User: cmp.Or(user, "(unknown)"), Method: kind, Connector: connector, ClientAddr: addr, Reason: reason.Error()}
+	e := &events.SigninFailed{User: cmp.Or(user, "(unknown)"), Method: kind, Connector: connector, ClientAddr: addr, Reason: shorten(reason.Error())}
 	if access.CheckUserName(e.User) != nil {
 		e.User = "(unknown)"
 	}
 	var known *api.Error
 	var refusal *access.Error
 	if !errors.As(reason, &known) && !errors.As(reason, &refusal) {
-		reason = &api.Error{Status: http.StatusUnauthorized, Code: api.CodeUnauthenticated, Message: "not signed in: " + reason.Error(), Next: "postern login"}
+		reason = &api.Error{Status: http.StatusUnauthorized, Code: api.CodeUnauthenticated, Message: "not signed in: " + e.Reason, Next: "postern login"}
 	}
 	return b.failed(ctx, e, reason)
+}
+
+// shorten keeps the beginning of what an identity provider may have written.
+func shorten(s string) string {
+	const most = 500 // bytes
+	if len(s) > most {
+		s = strings.ToValidUTF8(s[:most], "") + "…"
+	}
+	return s
 }
 
 // certificateWish checks what every sign-in brings.

@@ -250,7 +250,17 @@ func TestOnce(t *testing.T) {
 	if taken != 1 {
 		t.Errorf("one code signed in %d times", taken)
 	}
-	if used := find[*events.CredentialFactorUsed](history(t, j)); len(used) != 1 || used[0].Purpose != "signin" {
+	// What one broker began, another carries on, and the first one ends.
+	clk.advance(time.Minute)
+	to, finish := beginAt(t, b, "")
+	v := newVisitor(t, other)
+	v.visit(to[strings.Index(to, "/web/"):])
+	v.submit("user", "alice", "password", secret)
+	v.submit("code", mfa.Code(s, mfa.Step(clk.now())))
+	if cert, err := finish(v.code("12345")); err != nil || cert.User != "alice" {
+		t.Errorf("a sign-in at two brokers: %+v, %v", cert, err)
+	}
+	if used := find[*events.CredentialFactorUsed](history(t, j)); len(used) != 2 || used[0].Purpose != "signin" {
 		t.Errorf("used: %+v", used)
 	}
 }
