@@ -131,11 +131,10 @@ func (l *ledger) apply(e journal.Entry, unread, forged error) {
 	if forged == nil && signed.Ordered(e.Channel) {
 		forged = signed.Place(e.Event, l.state.Head(e.Channel).Revision)
 	}
-	if errors.Is(forged, signed.ErrGap) && l.state.Gone(e.Data) {
-		forged = signed.ErrRepeated
-	}
 	woken := false
 	switch {
+	case errors.Is(forged, signed.ErrGap) && l.state.Gone(e.Data):
+		// Its session is over and forgotten: nothing is left to end.
 	case errors.Is(forged, signed.ErrGap):
 		unread = forged
 		fallthrough
