@@ -178,7 +178,7 @@ func (c *call) serve() {
 	if what.Among(c.p.cfg.RecordParameters) {
 		c.params = c.parameters()
 	}
-	creds, ok := c.credentials()
+	creds, _, ok := c.credentials()
 	if !ok || !c.hashBody() || !c.verify() || !c.assume(&rec) {
 		return
 	}

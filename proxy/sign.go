@@ -96,20 +96,20 @@ func endToEnd(h http.Header) http.Header {
 	return out
 }
 
-// credentials are those to sign with: the session's, or the user's own of the
-// same session.
-func (c *call) credentials() (sigv4.Credentials, bool) {
+// credentials are those to sign with, and their end: the session's, or the user's
+// own of the same session.
+func (c *call) credentials() (creds sigv4.Credentials, expires time.Time, ok bool) {
 	if c.issued != nil {
 		c.about.AccessKeyID = c.issued.AccessKeyID
-		return c.issued.Credentials, true
+		return c.issued.Credentials, c.issued.expires, true
 	}
-	creds, err := c.p.holder.Get(c.ctx, c.session, c.cause)
+	got, err := c.p.holder.Get(c.ctx, c.session, c.cause)
 	if err != nil {
 		c.failCredentials(err)
-		return sigv4.Credentials{}, false
+		return creds, expires, false
 	}
-	c.about.AccessKeyID = creds.AccessKeyID
-	return creds.Credentials, true
+	c.about.AccessKeyID = got.AccessKeyID
+	return got.Credentials, got.Expires, true
 }
 
 // verify checks the signature of a request that the helper could not check.

@@ -65,11 +65,11 @@ func (p *Proxy) token(w http.ResponseWriter, r *http.Request, user string) {
 		return
 	}
 	c.role, c.dryRun = d.Role(), d.DryRun(&wish.call)
-	creds, end, ok := c.lasting()
+	creds, expires, ok := c.credentials()
 	if !ok {
 		return
 	}
-	out, err := c.signToken(wish, creds, end)
+	out, err := c.signToken(wish, creds, earlier(expires, c.session.ExpiresAt))
 	if err != nil {
 		c.deny(denial{cause: "signature", status: http.StatusBadRequest, reason: err.Error()})
 		return
@@ -78,22 +78,6 @@ func (p *Proxy) token(w http.ResponseWriter, r *http.Request, user string) {
 		return
 	}
 	answer(w, http.StatusOK, out)
-}
-
-// lasting returns credentials and the end of what they may sign: the session's
-// or their own.
-func (c *call) lasting() (sigv4.Credentials, time.Time, bool) {
-	if c.issued != nil {
-		c.about.AccessKeyID = c.issued.AccessKeyID
-		return c.issued.Credentials, earlier(c.issued.expires, c.session.ExpiresAt), true
-	}
-	creds, err := c.p.holder.Get(c.ctx, c.session, c.cause)
-	if err != nil {
-		c.failCredentials(err)
-		return sigv4.Credentials{}, time.Time{}, false
-	}
-	c.about.AccessKeyID = creds.AccessKeyID
-	return creds.Credentials, earlier(creds.Expires, c.session.ExpiresAt), true
 }
 
 func earlier(a, b time.Time) time.Time {
