@@ -1,6 +1,7 @@
 // Package cloudtrail takes in AWS's own account of events: log files of AWS
-// CloudTrail, each record whole, onto the CLOUDTRAIL stream. It also reads the
-// fields of a record that postern compares and lists.
+// CloudTrail, out of directories and S3, and single records, each whole, onto
+// the CLOUDTRAIL stream. It checks the files against CloudTrail's digest files,
+// and reads the fields of a record that postern compares and lists.
 //
 // Formats:
 // https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-log-file-examples.html,

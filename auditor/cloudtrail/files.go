@@ -2,7 +2,6 @@ package cloudtrail
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -16,15 +15,9 @@ import (
 // the stream.
 const filesAtOnce = 8
 
-// ErrNotLocal is wrapped by Path's error for an s3:// address.
-var ErrNotLocal = errors.New("reading from S3 is not there yet: copy the files with `aws s3 cp --recursive` and give the directory")
-
 // Path publishes a log file, or all log files of a directory tree. each hears
 // of every file that is done; it is called from one goroutine at a time.
 func (g *Ingester) Path(ctx context.Context, path string, each func(Result)) error {
-	if strings.HasPrefix(path, "s3://") {
-		return fmt.Errorf("ingest %s: %w", path, ErrNotLocal)
-	}
 	files, err := List(path)
 	if err != nil {
 		return fmt.Errorf("ingest %s: %w", path, err)

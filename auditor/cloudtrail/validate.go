@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/s3"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/posternhq/postern/events"
 )
@@ -299,87 +298,6 @@ func (v *Validator) read(ctx context.Context, chain Chain, key string) (*digest,
 	return d, l, nil
 }
 
-// logsAtOnce is how many log files of a digest are looked at side by side.
-const logsAtOnce = 16
-
-// logs compares log files with what their digest says of them.
-func (v *Validator) logs(ctx context.Context, list []digestLog, again bool) (bad []events.InvalidLog, trailing []string, err error) {
-	names := make([]string, len(list))
-	for i, l := range list {
-		names[i] = s3Name(l.Bucket, l.Key)
-	}
-	known, err := v.intake.history.Files(ctx, names)
-	if err != nil {
-		return nil, nil, err
-	}
-	reasons := make([]string, len(list))
-	tails := make([]bool, len(list))
-	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(logsAtOnce)
-	for i, l := range list {
-		g.Go(func() (err error) {
-			state, have := known[names[i]]
-			if !have { // its notification was lost, or is still on its way
-				if _, err := v.intake.Object(ctx, l.Bucket, l.Key); err != nil && !gone(err) {
-					if _, dead := errors.AsType[poison](err); !dead {
-						return err
-					}
-				}
-			}
-			reasons[i], tails[i], err = v.log(ctx, l, state, again)
-			return err
-		})
-	}
-	if err := g.Wait(); err != nil {
-		return nil, nil, err
-	}
-	for i, r := range reasons {
-		if r != "" {
-			bad = append(bad, events.InvalidLog{File: names[i], Reason: r})
-		}
-		if tails[i] {
-			trailing = append(trailing, names[i])
-		}
-	}
-	return bad, trailing, nil
-}
-
-func (v *Validator) log(ctx context.Context, l digestLog, state FileState, again bool) (reason string, trailing bool, err error) {
-	const changed = "hash value doesn't match"
-	if !again && state.ETag != "" && state.SHA256 == l.Hash {
-		etag, err := v.intake.aws.etag(ctx, l.Bucket, l.Key)
-		if gone(err) {
-			return "not found", false, nil
-		}
-		if err != nil {
-			return "", false, err
-		}
-		if etag == state.ETag { // the object is the one that was read
-			return "", false, nil
-		}
-	}
-	o, err := v.intake.aws.open(ctx, l.Bucket, l.Key)
-	if gone(err) {
-		return "not found", false, nil
-	}
-	if err != nil {
-		return "", false, err
-	}
-	defer o.Close()
-	sum, trailing, err := hashLog(o)
-	switch {
-	case err != nil && ctx.Err() != nil:
-		return "", false, err
-	case err != nil:
-		return "invalid format: " + err.Error(), false, nil
-	case sum != l.Hash:
-		return changed, trailing, nil
-	case state.SHA256 != "" && state.SHA256 != l.Hash:
-		return "was taken in with another content, of SHA-256 " + state.SHA256, trailing, nil
-	}
-	return "", trailing, nil
-}
-
 // say appends the report of a digest file; the same one, again, is no new event.
 func (v *Validator) say(ctx context.Context, d *events.CloudTrailDigestChecked) error {
 	_, err := v.intake.journal.Append(ctx, events.Event{Meta: events.Meta{ID: reportID(d)}, Data: d})
@@ -396,72 +314,4 @@ func reportID(d *events.CloudTrailDigestChecked) string {
 func shortHash(parts ...string) string {
 	sum := sha256.Sum256([]byte(strings.Join(parts, "\x00")))
 	return hex.EncodeToString(sum[:16])
-}
-
-// problem is what a finding is about: a file, or the time before one.
-type problem struct{ kind, name, reason string }
-
-func (p problem) id() string { return p.kind + "/" + shortHash(p.name) }
-
-func beforeIt(bucket, key string) string { return "before " + s3Name(bucket, key) }
-
-// findings opens what is new, and resolves what is no longer so.
-func (v *Validator) findings(ctx context.Context, chain Chain, report *events.CloudTrailDigestChecked, d *digest, about []problem) error {
-	// What this digest file could have findings about.
-	names := []string{s3Name(chain.Bucket, report.Key), beforeIt(chain.Bucket, report.Key)}
-	if d != nil && report.Verdict == events.DigestValid {
-		for _, l := range d.Logs {
-			names = append(names, s3Name(l.Bucket, l.Key))
-		}
-	}
-	var ids []string
-	for _, name := range names {
-		ids = append(ids, problem{kindTampered, name, ""}.id())
-	}
-	now := map[string]bool{}
-	for _, p := range about {
-		ids = append(ids, p.id())
-		now[p.id()] = true
-	}
-	open, err := v.intake.history.Findings(ctx, ids)
-	if err != nil {
-		return err
-	}
-	at := v.intake.now().UTC()
-	meta := events.Meta{CausationID: reportID(report)}
-	for _, p := range about {
-		id := p.id()
-		full, known := open[id]
-		if full != "" {
-			continue
-		}
-		open[id] = id
-		if known { // it was resolved, and is there again
-			id += "@" + clock(at)
-		}
-		meta.ID = "finding/" + id + "/opened"
-		severity := "critical"
-		if p.kind == kindGap {
-			severity = "high"
-		}
-		if _, err := v.intake.journal.Append(ctx, events.Event{Meta: meta, Data: &events.FindingOpened{
-			FindingID: id, Kind: p.kind, Severity: severity, Account: chain.Account, OpenedAt: at,
-			Summary: fmt.Sprintf("trail %s of %s in %s: %s: %s", chain.Trail, chain.Account, chain.Region, p.name, p.reason),
-		}}); err != nil {
-			return fmt.Errorf("finding about %s: %w", p.name, err)
-		}
-	}
-	for id, full := range open {
-		if now[id] || full == "" {
-			continue
-		}
-		kind, _, _ := strings.Cut(id, "/")
-		meta.ID = "finding/" + full + "/resolved"
-		if _, err := v.intake.journal.Append(ctx, events.Event{Meta: meta, Data: &events.FindingResolved{
-			FindingID: full, Kind: kind, Reason: "checked again: it is what CloudTrail signed", ResolvedAt: at,
-		}}); err != nil {
-			return fmt.Errorf("finding %s: %w", full, err)
-		}
-	}
-	return nil
 }

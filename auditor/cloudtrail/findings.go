@@ -1,0 +1,77 @@
+package cloudtrail
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/posternhq/postern/events"
+)
+
+// problem is what a finding is about: a file, or the time before one.
+type problem struct{ kind, name, reason string }
+
+func (p problem) id() string { return p.kind + "/" + shortHash(p.name) }
+
+func beforeIt(bucket, key string) string { return "before " + s3Name(bucket, key) }
+
+// findings opens what is new, and resolves what is no longer so.
+func (v *Validator) findings(ctx context.Context, chain Chain, report *events.CloudTrailDigestChecked, d *digest, about []problem) error {
+	// What this digest file could have findings about.
+	names := []string{s3Name(chain.Bucket, report.Key), beforeIt(chain.Bucket, report.Key)}
+	if d != nil && report.Verdict == events.DigestValid {
+		for _, l := range d.Logs {
+			names = append(names, s3Name(l.Bucket, l.Key))
+		}
+	}
+	var ids []string
+	for _, name := range names {
+		ids = append(ids, problem{kindTampered, name, ""}.id())
+	}
+	now := map[string]bool{}
+	for _, p := range about {
+		ids = append(ids, p.id())
+		now[p.id()] = true
+	}
+	open, err := v.intake.history.Findings(ctx, ids)
+	if err != nil {
+		return err
+	}
+	at := v.intake.now().UTC()
+	meta := events.Meta{CausationID: reportID(report)}
+	for _, p := range about {
+		id := p.id()
+		full, known := open[id]
+		if full != "" {
+			continue
+		}
+		open[id] = id
+		if known { // it was resolved, and is there again
+			id += "@" + clock(at)
+		}
+		meta.ID = "finding/" + id + "/opened"
+		severity := "critical"
+		if p.kind == kindGap {
+			severity = "high"
+		}
+		if _, err := v.intake.journal.Append(ctx, events.Event{Meta: meta, Data: &events.FindingOpened{
+			FindingID: id, Kind: p.kind, Severity: severity, Account: chain.Account, OpenedAt: at,
+			Summary: fmt.Sprintf("trail %s of %s in %s: %s: %s", chain.Trail, chain.Account, chain.Region, p.name, p.reason),
+		}}); err != nil {
+			return fmt.Errorf("finding about %s: %w", p.name, err)
+		}
+	}
+	for id, full := range open {
+		if now[id] || full == "" {
+			continue
+		}
+		kind, _, _ := strings.Cut(id, "/")
+		meta.ID = "finding/" + full + "/resolved"
+		if _, err := v.intake.journal.Append(ctx, events.Event{Meta: meta, Data: &events.FindingResolved{
+			FindingID: full, Kind: kind, Reason: "checked again: it is what CloudTrail signed", ResolvedAt: at,
+		}}); err != nil {
+			return fmt.Errorf("finding %s: %w", full, err)
+		}
+	}
+	return nil
+}
