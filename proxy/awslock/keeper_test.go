@@ -41,7 +41,6 @@ type world struct {
 	link    sts.Link
 	own     aws.CredentialsProvider
 	j       *journal.Journal
-	mu      sync.Mutex
 	proxies []*grants.Grants
 	seq     uint64
 }
