@@ -18,7 +18,6 @@ import (
 	"github.com/posternhq/postern/broker/access"
 	"github.com/posternhq/postern/broker/api"
 	"github.com/posternhq/postern/broker/identity"
-	"github.com/posternhq/postern/broker/identity/oidc"
 	"github.com/posternhq/postern/broker/identity/saml"
 	"github.com/posternhq/postern/events"
 )
@@ -204,111 +203,4 @@ func shorten(s string) string {
 		s = strings.ToValidUTF8(s[:most], "") + "…"
 	}
 	return s
-}
-
-// certificateWish checks what every sign-in brings.
-func certificateWish(csr, ttl string) (time.Duration, error) {
-	if _, err := identity.ParseCSR([]byte(csr)); err != nil {
-		return 0, invalid("%v", err)
-	}
-	return duration("ttl", ttl)
-}
-
-func (b *Broker) postLoginBrowser(c *call) (any, error) {
-	var in api.BrowserLogin
-	if err := decode(c, &in); err != nil {
-		return nil, err
-	}
-	ttl, err := certificateWish(in.CSR, in.TTL)
-	if err != nil {
-		return nil, err
-	}
-	if in.Auth != "" {
-		if _, err := b.connector(in.Auth); err != nil {
-			return nil, err
-		}
-	}
-	return b.begin(flow{Purpose: forSignin, Port: in.Port, Challenge: in.Challenge, Auth: in.Auth, CSR: in.CSR, TTL: ttl})
-}
-
-func (b *Broker) postLoginFinish(c *call) (any, error) {
-	var in api.FinishLogin
-	if err := decode(c, &in); err != nil {
-		return nil, err
-	}
-	p, err := b.redeem(forSignin, in.Code, in.Verifier)
-	if err != nil {
-		return nil, err
-	}
-	return b.certificateFor(c.Context(), p, c.clientAddr())
-}
-
-// device is a device flow under way.
-type device struct {
-	Flow flow   `json:"flow"`
-	Code string `json:"code"`
-}
-
-func (b *Broker) postDevice(c *call) (any, error) {
-	var in api.DeviceLogin
-	if err := decode(c, &in); err != nil {
-		return nil, err
-	}
-	ttl, err := certificateWish(in.CSR, in.TTL)
-	if err != nil {
-		return nil, err
-	}
-	conn, err := b.connector(in.Auth)
-	if err != nil {
-		return nil, err
-	}
-	if conn.OIDC == nil {
-		return nil, invalid("connector %s is of SAML, which has no device flow: sign in with a browser on this machine", conn.Name)
-	}
-	if err := b.throttled("connector "+conn.Name, c.clientAddr()); err != nil {
-		return nil, err
-	}
-	d, err := b.openID.Device(c.Context(), conn.OIDC)
-	if err != nil {
-		return nil, &api.Error{Status: http.StatusBadGateway, Code: api.CodeUnavailable, Message: err.Error()}
-	}
-	token, err := b.seed.Seal(sealDevice, d.ExpiresAt, device{flow{CSR: in.CSR, TTL: ttl, Auth: conn.Name}, d.DeviceCode})
-	return api.Device{
-		Device: token, UserCode: d.UserCode, URL: d.URL, CompleteURL: d.CompleteURL,
-		Interval: int(d.Interval / time.Second), ExpiresAt: d.ExpiresAt.UTC(),
-	}, err
-}
-
-func (b *Broker) postDeviceFinish(c *call) (any, error) {
-	var in api.FinishDevice
-	if err := decode(c, &in); err != nil {
-		return nil, err
-	}
-	var d device
-	if err := b.seed.Open(sealDevice, in.Device, b.now(), &d); err != nil {
-		return nil, invalid("device: %v", err)
-	}
-	conn, err := b.connector(d.Flow.Auth)
-	if err == nil && conn.OIDC == nil {
-		err = invalid("connector %s is not of OpenID any more", conn.Name)
-	}
-	if err != nil {
-		return nil, err
-	}
-	p, err := b.openID.Poll(c.Context(), conn.OIDC, d.Code)
-	switch {
-	case errors.Is(err, oidc.ErrPending), errors.Is(err, oidc.ErrSlowDown):
-		e := &api.Error{Status: http.StatusTooEarly, Code: api.CodePending, Message: err.Error()}
-		if errors.Is(err, oidc.ErrSlowDown) {
-			e.RetryAfter = 5 // more than before: RFC 8628, 3.5
-		}
-		return nil, e
-	case err != nil:
-		return nil, b.notSignedIn(c.Context(), conn.Kind, conn.Name, p.User, c.clientAddr(), err)
-	}
-	on := access.SignOn{User: p.User, Traits: p.Claims, ID: p.ID}
-	if err := b.signOn(c.Context(), d.Flow.TTL, conn, on, c.clientAddr()); err != nil {
-		return nil, err
-	}
-	return b.certificateFor(c.Context(), proof{Flow: d.Flow, User: p.User, Method: conn.Kind, Connector: conn.Name}, c.clientAddr())
 }

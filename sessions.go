@@ -1,0 +1,96 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/posternhq/postern/broker/api"
+	"github.com/posternhq/postern/broker/client"
+)
+
+// session is a sign-in, or the use of an AWS role, as `sessions ls` shows it.
+type sessionRow struct {
+	ID        string `json:"id"`
+	Kind      string `json:"kind"`
+	User      string `json:"user"`
+	What      string `json:"what"`
+	Addr      string `json:"client_addr,omitempty"`
+	Since     string `json:"since"`
+	ExpiresAt string `json:"expires_at"`
+	Current   bool   `json:"current,omitempty"`
+}
+
+func (c *cli) sessions() *cobra.Command {
+	cmd := &cobra.Command{Use: "sessions", Short: "Sign-ins and sessions on AWS apps: list, end", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
+	var user string
+	var all bool
+	list := &cobra.Command{
+		Use: "ls", Short: "List what runs: your own, or that of others", Args: cobra.NoArgs,
+		RunE: c.withBroker(func(cmd *cobra.Command, b *client.Client, _ []string) error {
+			if all {
+				user = "*"
+			}
+			rows, err := sessionRows(cmd.Context(), b, user)
+			if err != nil {
+				return err
+			}
+			return c.print(rows, func(w *tabwriter.Writer) {
+				fmt.Fprintln(w, "ID\tKIND\tUSER\tWHAT\tFROM\tSINCE\tUNTIL")
+				for _, r := range rows {
+					if r.Current {
+						r.What += " (this one)"
+					}
+					fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", r.ID, r.Kind, r.User, r.What, orDash(r.Addr), r.Since, r.ExpiresAt)
+				}
+			})
+		}),
+	}
+	list.Flags().StringVar(&user, "user", "", "of this user")
+	list.Flags().BoolVar(&all, "all", false, "of everybody")
+	rm := &cobra.Command{
+		Use: "rm ID", Short: "End a session, or a sign-in with every session started by it", Args: cobra.ExactArgs(1),
+		RunE: c.withBroker(func(cmd *cobra.Command, b *client.Client, args []string) error {
+			err := b.EndSession(cmd.Context(), args[0])
+			var unknown *api.Error
+			if errors.As(err, &unknown) && unknown.Code == api.CodeNotFound {
+				err = b.RevokeSignin(cmd.Context(), args[0])
+			}
+			if err != nil {
+				return err
+			}
+			c.say("Ended %s.", args[0])
+			return nil
+		}),
+	}
+	cmd.AddCommand(list, rm)
+	return cmd
+}
+
+func sessionRows(ctx context.Context, b *client.Client, user string) ([]sessionRow, error) {
+	const form = "2006-01-02T15:04:05Z07:00"
+	signins, err := b.Signins(ctx, user)
+	if err != nil {
+		return nil, err
+	}
+	rows := []sessionRow{}
+	for _, s := range signins {
+		what := s.Method
+		if s.Connector != "" {
+			what += " " + s.Connector
+		}
+		rows = append(rows, sessionRow{s.Serial, "signin", s.User, what, s.ClientAddr, s.SignedInAt.Format(form), s.ExpiresAt.Format(form), s.Current})
+	}
+	running, err := b.Sessions(ctx, user, "")
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range running {
+		rows = append(rows, sessionRow{s.ID, "app", s.User, s.App + " as " + s.AWSRoleARN, "", s.StartedAt.Format(form), s.ExpiresAt.Format(form), false})
+	}
+	return rows, nil
+}
