@@ -127,7 +127,7 @@ func (p *profile) start(ctx context.Context, app, role, request string) (*appSes
 	if err != nil {
 		return nil, err
 	}
-	a := &appSession{SessionID: s.ID, App: s.App, AWSRoleARN: s.AWSRoleARN, Account: s.Account, Region: s.Region, ExpiresAt: s.ExpiresAt, RealCredentials: s.RealCredentials}
+	a := &appSession{SessionID: s.ID, App: s.App, AWSRoleARN: s.AWSRoleARN, Account: s.Account, Region: s.Region, ExpiresAt: s.ExpiresAt, RealCredentials: s.RealCredentials, Proxies: s.ProxyAddrs}
 	return a, p.saveApp(a)
 }
 

@@ -7,15 +7,44 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
+	"slices"
 	"time"
+
+	"github.com/posternhq/postern/proxy/local"
 )
 
 // proxyHost is the Host by which the proxy's own endpoints are told from AWS's.
 const proxyHost = "postern.internal"
 
-// askProxy calls an endpoint of the proxy's own, as the user.
-func (p *profile) askProxy(ctx context.Context, path string, in, out any) error {
+// proxiesOf are the proxies that serve all of some sessions: the one that the
+// broker names, where it does not know of several.
+func proxiesOf(named string, sessions ...*appSession) ([]string, error) {
+	var out []string
+	some := false
+	for _, s := range sessions {
+		switch {
+		case len(s.Proxies) == 0:
+		case !some:
+			out, some = s.Proxies, true
+		default:
+			out = slices.DeleteFunc(slices.Clone(out), func(addr string) bool { return !slices.Contains(s.Proxies, addr) })
+		}
+	}
+	switch {
+	case some && len(out) == 0:
+		return nil, errors.New("no proxy serves all of these apps: use them one by one")
+	case some:
+		return out, nil
+	case named == "":
+		return nil, errNoProxy
+	}
+	return []string{named}, nil
+}
+
+// askProxy calls an endpoint of the proxy's own, as the user, about a session.
+func (p *profile) askProxy(ctx context.Context, session, path string, in, out any) error {
 	b, err := p.broker()
 	if err != nil {
 		return err
@@ -24,8 +53,13 @@ func (p *profile) askProxy(ctx context.Context, path string, in, out any) error 
 	if err != nil {
 		return err
 	}
-	if status.ProxyAddr == "" {
-		return errNoProxy
+	sessions, err := p.sessions()
+	if err != nil {
+		return err
+	}
+	proxies, err := proxiesOf(status.ProxyAddr, slices.DeleteFunc(sessions, func(s *appSession) bool { return s.SessionID != session })...)
+	if err != nil {
+		return err
 	}
 	tlsConfig, err := p.TLSConfig()
 	if err != nil {
@@ -35,13 +69,17 @@ func (p *profile) askProxy(ctx context.Context, path string, in, out any) error 
 	if err != nil {
 		return err
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "https://"+status.ProxyAddr+path, bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "https://"+proxies[0]+path, bytes.NewReader(body))
 	if err != nil {
 		return err
 	}
 	req.Host = proxyHost
 	req.Header.Set("Content-Type", "application/json")
-	hc := &http.Client{Transport: &http.Transport{TLSClientConfig: tlsConfig, DisableKeepAlives: true}, Timeout: time.Minute}
+	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
+		c, _, err := local.DialProxy(ctx, &net.Dialer{}, proxies, tlsConfig)
+		return c, err
+	}
+	hc := &http.Client{Transport: &http.Transport{DialTLSContext: dial, DisableKeepAlives: true}, Timeout: time.Minute}
 	resp, err := hc.Do(req)
 	if err != nil {
 		return err

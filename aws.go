@@ -155,8 +155,9 @@ func (c *cli) withHelper(ctx context.Context, apps []string, port int, use func(
 	if err != nil {
 		return err
 	}
-	if status.ProxyAddr == "" {
-		return errNoProxy
+	proxies, err := proxiesOf(status.ProxyAddr, sessions...)
+	if err != nil {
+		return err
 	}
 	tlsConfig, err := p.TLSConfig()
 	if err != nil {
@@ -166,13 +167,13 @@ func (c *cli) withHelper(ctx context.Context, apps []string, port int, use func(
 	defer os.RemoveAll(dir)
 	cfg := local.Config{
 		Listen:    fmt.Sprintf("127.0.0.1:%d", port),
-		ProxyAddr: status.ProxyAddr,
-		ProxyTLS:  tlsConfig,
-		Sessions:  configured,
-		KeySeed:   p.KeyPEM,
-		CABundle:  os.Getenv("AWS_CA_BUNDLE"),
-		Dir:       dir,
-		Log:       zerolog.New(zerolog.ConsoleWriter{Out: c.stderr, NoColor: !isTerminal(c.stderr)}).Level(zerolog.WarnLevel),
+		ProxyAddr: proxies[0], OtherProxies: proxies[1:],
+		ProxyTLS: tlsConfig,
+		Sessions: configured,
+		KeySeed:  p.KeyPEM,
+		CABundle: os.Getenv("AWS_CA_BUNDLE"),
+		Dir:      dir,
+		Log:      zerolog.New(zerolog.ConsoleWriter{Out: c.stderr, NoColor: !isTerminal(c.stderr)}).Level(zerolog.WarnLevel),
 	}
 	for _, f := range change {
 		f(&cfg)

@@ -80,9 +80,14 @@ type BrokerConfig struct {
 	PublicNames []string `yaml:"public_names"`
 	// PublicAddr, ProxyAddr and AuditorAddr (HOST:PORT) are what users are told;
 	// default: where the services of this process listen.
-	PublicAddr  string `yaml:"public_addr"`
-	ProxyAddr   string `yaml:"proxy_addr"`
-	AuditorAddr string `yaml:"auditor_addr"`
+	PublicAddr string `yaml:"public_addr"`
+	ProxyAddr  string `yaml:"proxy_addr"`
+	// Proxies are those that users may choose from where there are several; they
+	// try those that serve an app in this order. Default: ProxyAddr serves all.
+	Proxies []ProxyPlace `yaml:"proxies"`
+	// Apps are made, or made so again, when the broker starts.
+	Apps        []AppConfig `yaml:"apps"`
+	AuditorAddr string      `yaml:"auditor_addr"`
 	// SealKeyFile holds the key of what all brokers share, 32 random bytes in
 	// base64; the variable POSTERN_SEAL_KEY goes before it. Default:
 	// DataDir/broker/seal.key, which a first broker makes.
@@ -120,6 +125,8 @@ type ProxyConfig struct {
 	// Join is in place of TLS and NATS credentials where the broker runs elsewhere.
 	Join *JoinConfig `yaml:"join"`
 	AWS  AWSConfig   `yaml:"aws"`
+	// Apps are those that this proxy serves; default: all.
+	Apps ProxyApps `yaml:"apps"`
 	// RecordParameters are actions, with IAM's wildcards or as levels (iam:*,
 	// @Write), whose parameters are recorded, without their secrets; default none.
 	RecordParameters []string `yaml:"record_parameters"`
@@ -261,6 +268,11 @@ var typeName = strings.NewReplacer(
 	"not found in type main.ProxyConfig", "in proxy",
 	"not found in type main.AWSConfig", "in proxy.aws",
 	"not found in type main.LockPolicyConfig", "in proxy.aws.lock_policy",
+	"not found in type main.ProxyApps", "in proxy.apps",
+	"not found in type main.AppSelector", "in proxy.apps.resources",
+	"not found in type main.ProxyPlace", "in broker.proxies",
+	"not found in type main.AppConfig", "in broker.apps",
+	"not found in type main.AppAWS", "in broker.apps.aws",
 	"not found in type main.AuditorConfig", "in auditor",
 	"not found in type main.AuditorAWSConfig", "in auditor.aws",
 	"not found in type main.AuditLogConfig", "in auditor.log",
@@ -329,6 +341,9 @@ func (c *Config) check() (key, problem string) {
 	}
 	if p := readable(c.NATS.CAFile); p != "" {
 		return "nats.ca_file", p
+	}
+	if key, problem := c.checkApps(); problem != "" {
+		return key, problem
 	}
 	if c.Auditor != nil {
 		switch {

@@ -65,7 +65,7 @@ func (c *cli) console() *cobra.Command {
 // consoleLink asks the proxy, which holds the AWS credentials, for a sign-in link.
 func (p *profile) consoleLink(ctx context.Context, session, destination string) (*consoleLink, error) {
 	link := new(consoleLink)
-	return link, p.askProxy(ctx, "/v1/console", map[string]string{"session_id": session, "destination": destination}, link)
+	return link, p.askProxy(ctx, session, "/v1/console", map[string]string{"session_id": session, "destination": destination}, link)
 }
 
 // openBrowser sends the desktop's browser to url. The link is a credential, and

@@ -73,7 +73,7 @@ func (p *profile) exported(ctx context.Context, s *appSession) (local.Exported, 
 		SessionToken    string    `json:"session_token"`
 		ExpiresAt       time.Time `json:"expires_at"`
 	}
-	err := p.askProxy(ctx, "/v1/credentials", map[string]string{"session_id": s.SessionID}, &got)
+	err := p.askProxy(ctx, s.SessionID, "/v1/credentials", map[string]string{"session_id": s.SessionID}, &got)
 	return local.Exported{AccessKeyID: got.AccessKeyID, SecretAccessKey: got.SecretAccessKey, SessionToken: got.SessionToken, Expires: got.ExpiresAt}, err
 }
 

@@ -145,6 +145,8 @@ type appSession struct {
 	ExpiresAt  time.Time `json:"expires_at"`
 	// RealCredentials are the kinds that the session's roles let postern hand out.
 	RealCredentials []string `json:"real_credentials,omitempty"`
+	// Proxies serve the app, the first to try first; none where there is one only.
+	Proxies []string `json:"proxies,omitempty"`
 }
 
 func (p *profile) appFile(app string) string {

@@ -37,7 +37,7 @@ type tokenGift struct {
 
 func (p *profile) token(ctx context.Context, wish tokenWish) (tokenGift, error) {
 	var gift tokenGift
-	return gift, p.askProxy(ctx, "/v1/tokens", wish, &gift)
+	return gift, p.askProxy(ctx, wish.SessionID, "/v1/tokens", wish, &gift)
 }
 
 // runAWS runs the AWS CLI for a session.

@@ -175,7 +175,12 @@ func (s *services) start(ctx context.Context) error {
 		if b.PublicAddr != "" {
 			publicURL = "https://" + b.PublicAddr
 		}
+		places, err := b.places()
+		if err != nil {
+			return err
+		}
 		s.broker, err = broker.New(broker.Config{
+			Proxies:     places,
 			PublicURL:   publicURL,
 			Listen:      b.Listen,
 			DataDir:     filepath.Join(s.cfg.DataDir, "broker"),
@@ -194,6 +199,13 @@ func (s *services) start(ctx context.Context) error {
 		s.natsShows.Store(&show)
 		if err := s.stack.start(ctx, "broker", s.broker); err != nil {
 			return err
+		}
+		if apps, err := b.resources(); err != nil {
+			return err
+		} else if apps != nil {
+			if _, err := s.broker.Apply(ctx, "postern.yaml", apps); err != nil {
+				return fmt.Errorf("broker.apps: %w", err)
+			}
 		}
 	}
 	if s.cfg.Auditor != nil {
@@ -393,7 +405,12 @@ func (s *services) startProxy(ctx context.Context) error {
 	if p.AWS.LockPolicy != nil {
 		lockPolicy = &proxy.LockPolicy{Role: p.AWS.LockPolicy.Role}
 	}
+	serves, err := p.Apps.serves()
+	if err != nil {
+		return err
+	}
 	s.proxy, err = proxy.New(proxy.Config{
+		Serves: serves,
 		Listen: p.Listen, Name: p.Name, TLS: conf,
 		Journal: j,
 		AWS:     proxy.AWS{Link: link, Region: p.AWS.Region, LockPolicy: lockPolicy},

@@ -46,6 +46,9 @@ type Config struct {
 	// ProxyAddr and AuditorAddr give what clients are told: HOST:PORT, or "" while
 	// it is not known. nil means never known.
 	ProxyAddr, AuditorAddr func() string
+	// Proxies are those that clients may choose from, in this order, where there
+	// are several.
+	Proxies []ProxyPlace
 	// PublicNames are the DNS names and IP addresses under which clients reach
 	// the API, beside localhost and what Listen names.
 	PublicNames []string
@@ -56,6 +59,13 @@ type Config struct {
 	Log       zerolog.Logger
 	// Clock gives the time; nil means time.Now.
 	Clock func() time.Time
+}
+
+// ProxyPlace is where a proxy listens, and whether it serves an app with some
+// labels.
+type ProxyPlace struct {
+	Addr   string
+	Serves func(appLabels map[string]string) bool
 }
 
 // Broker is the service.

@@ -135,3 +135,16 @@ func waitSession(t *testing.T, b *Broker, id, state string) api.Session {
 	}
 	return s
 }
+
+// Who starts a session is told which proxies serve the app, in order.
+func TestProxiesOfApp(t *testing.T) {
+	b, _, _ := demoBroker(t)
+	in := func(env string) func(map[string]string) bool {
+		return func(labels map[string]string) bool { return labels["env"] == env }
+	}
+	b.cfg.Proxies = []ProxyPlace{{"p1:3081", in("prod")}, {"p2:3081", in("dev")}, {"p3:3081", in("dev")}}
+	s, err := as(t, b, "alice").StartSession(t.Context(), api.StartSession{App: "awsconsole"})
+	if d := cmp.Diff([]string{"p2:3081", "p3:3081"}, s.ProxyAddrs); err != nil || d != "" {
+		t.Errorf("%v (-want +got):\n%s", err, d)
+	}
+}

@@ -67,7 +67,13 @@ func (b *Broker) postSession(c *call) (any, error) {
 	if !ok {
 		return nil, fmt.Errorf("start of a session gave %T", es[0].Data)
 	}
-	return created{view.Session(&access.Session{SessionStarted: *started}, b.now())}, nil
+	out := view.Session(&access.Session{SessionStarted: *started}, b.now())
+	for _, p := range b.cfg.Proxies {
+		if p.Serves(started.AppLabels) {
+			out.ProxyAddrs = append(out.ProxyAddrs, p.Addr)
+		}
+	}
+	return created{out}, nil
 }
 
 // sessionFactor checks the second factor that came with the wish for a session.

@@ -67,6 +67,8 @@ type Config struct {
 	TLS     *tls.Config
 	Journal *journal.Journal
 	AWS     AWS
+	// Serves says by an app's labels whether this proxy serves it; nil means all.
+	Serves func(appLabels map[string]string) bool
 	// MaxSilence is how long after the proxy has last heard from the ACCESS stream
 	// it goes on deciding; 0 means 10 s, negative for ever (which a lock that is
 	// placed meanwhile does not reach).
@@ -180,6 +182,7 @@ func New(cfg Config) (*Proxy, error) {
 		buffers:   sync.Pool{New: func() any { b := make([]byte, 32<<10); return &b }},
 		ready:     make(chan struct{}),
 	}
+	p.grants.Serve(cfg.Serves)
 	p.grants.Strict(max(0, cfg.MaxSilence))
 	p.duplex.Protocols.SetHTTP2(true)
 	p.holder, err = sts.New(sts.Config{

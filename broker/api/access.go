@@ -73,6 +73,9 @@ type Session struct {
 
 	StartedAt time.Time `json:"started_at"`
 	ExpiresAt time.Time `json:"expires_at"`
+	// ProxyAddrs are the proxies that serve the app, the first to try first, where
+	// the broker knows of several; told when the session starts.
+	ProxyAddrs []string `json:"proxy_addrs,omitempty"`
 	// State is "running", "ended" or "expired".
 	State     string `json:"state"`
 	EndedBy   string `json:"ended_by,omitempty"`

@@ -145,7 +145,7 @@ func (g *Grants) fold(seq uint64, e events.Event, now int64) cuts {
 
 func (g *Grants) started(seq uint64, eventID string, d *events.SessionStarted, now int64) {
 	expires := d.ExpiresAt.UnixNano()
-	if expires+int64(grace) <= now {
+	if expires+int64(grace) <= now || g.selected != nil && !g.selected(d.AppLabels) {
 		return
 	}
 	if s := g.sessions.session(d.SessionID); s != nil {

@@ -48,6 +48,8 @@ type Grants struct {
 	// their targets, so that freedom from locks is worked out once a session
 	// and epoch.
 	epoch uint64
+	// selected tells the apps that are served by their labels; nil means all.
+	selected func(appLabels map[string]string) bool
 
 	runningMu sync.Mutex
 	running   map[*Watch]struct{}
@@ -112,6 +114,10 @@ func New(agent string) *Grants {
 	g.all.index = -1
 	return g
 }
+
+// Serve leaves out the sessions on apps whose labels are not selected: other
+// proxies serve these. Call it before the first Apply.
+func (g *Grants) Serve(selected func(appLabels map[string]string) bool) { g.selected = selected }
 
 // Seq is the stream sequence of the last event that was applied.
 func (g *Grants) Seq() uint64 {

@@ -16,11 +16,9 @@ const copyBuffer = 64 << 10
 
 func (h *Helper) newTransports() {
 	h.upstream = &http.Transport{
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return h.dialer.DialContext(ctx, "tcp", h.cfg.ProxyAddr)
+		DialTLSContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return h.dialProxy(ctx, h.cfg.ProxyTLS)
 		},
-		TLSClientConfig:     h.cfg.ProxyTLS,
-		TLSHandshakeTimeout: 10 * time.Second,
 		MaxIdleConnsPerHost: 256,
 		IdleConnTimeout:     90 * time.Second,
 		DisableCompression:  true, // what AWS compressed stays so
@@ -31,7 +29,9 @@ func (h *Helper) newTransports() {
 		ExpectContinueTimeout: time.Minute,
 	}
 	h.duplex = h.upstream.Clone()
-	h.duplex.TLSClientConfig.NextProtos = nil
+	two := h.cfg.ProxyTLS.Clone()
+	two.NextProtos = []string{"h2"}
+	h.duplex.DialTLSContext = func(ctx context.Context, _, _ string) (net.Conn, error) { return h.dialProxy(ctx, two) }
 	h.duplex.Protocols = new(http.Protocols)
 	h.duplex.Protocols.SetHTTP2(true)
 	h.direct = &http.Transport{

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -28,11 +29,13 @@ type Config struct {
 	// AllowRemote permits a Listen address other than loopback and clients
 	// from other machines, such as containers.
 	AllowRemote bool
-	// ProxyAddr is postern's proxy, "host:port".
-	ProxyAddr string
+	// ProxyAddr is postern's proxy, "host:port"; OtherProxies take over in turn
+	// where it does not answer.
+	ProxyAddr    string
+	OtherProxies []string
 	// ProxyTLS holds the user's certificate and the roots for the proxy's.
 	// TLS 1.3 is demanded whatever MinVersion says; ServerName is the host of
-	// ProxyAddr where empty.
+	// each proxy's address where empty.
 	ProxyTLS *tls.Config
 	// Sessions to serve from the start; see AddSession.
 	Sessions []Session
@@ -71,6 +74,8 @@ type Helper struct {
 	toProxy  *httputil.ReverseProxy // over upstream or duplex
 	toHost   *httputil.ReverseProxy // over direct
 	dialer   net.Dialer
+	proxies  []string     // ProxyAddr and the others
+	good     atomic.Int32 // the one of them that answered last
 
 	intercepted *connListener // TLS connections to AWS hosts
 	tunnels     sync.WaitGroup
@@ -91,9 +96,11 @@ func New(c Config) (*Helper, error) {
 	if err := checkListen(c.Listen); err != nil && !c.AllowRemote {
 		return nil, err
 	}
-	host, _, err := net.SplitHostPort(c.ProxyAddr)
-	if err != nil {
-		return nil, fmt.Errorf("address of the postern proxy: %w", err)
+	proxies := append([]string{c.ProxyAddr}, c.OtherProxies...)
+	for _, addr := range proxies {
+		if _, _, err := net.SplitHostPort(addr); err != nil {
+			return nil, fmt.Errorf("address of the postern proxy: %w", err)
+		}
 	}
 	if c.ProxyTLS == nil {
 		return nil, errors.New("local proxy: no TLS configuration with the user's certificate; sign in first: postern login")
@@ -104,10 +111,8 @@ func New(c Config) (*Helper, error) {
 	c.ProxyTLS = c.ProxyTLS.Clone()
 	c.ProxyTLS.MinVersion = tls.VersionTLS13
 	c.ProxyTLS.NextProtos = []string{"http/1.1"}
-	if c.ProxyTLS.ServerName == "" {
-		c.ProxyTLS.ServerName = host
-	}
 	if c.Table == nil {
+		var err error
 		if c.Table, err = awsreq.New(); err != nil {
 			return nil, fmt.Errorf("local proxy: %w", err)
 		}
@@ -116,7 +121,7 @@ func New(c Config) (*Helper, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &Helper{cfg: c, log: c.Log, ca: ca, ready: make(chan struct{}), intercepted: newConnListener()}
+	h := &Helper{cfg: c, proxies: proxies, log: c.Log, ca: ca, ready: make(chan struct{}), intercepted: newConnListener()}
 	h.dialer.Timeout = 30 * time.Second
 	h.newTransports()
 	for _, s := range c.Sessions {

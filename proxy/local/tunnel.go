@@ -83,7 +83,7 @@ func (h *Helper) askTunnel(ctx context.Context, target, session, agent string) (
 	unreachable := func(err error) (*tunnelConn, int, error) {
 		return nil, http.StatusBadGateway, fmt.Errorf("postern: no answer from the postern proxy at %s: %w; is it running, and are you signed in (postern login)?", h.cfg.ProxyAddr, err)
 	}
-	raw, err := (&tls.Dialer{NetDialer: &h.dialer, Config: h.cfg.ProxyTLS}).DialContext(ctx, "tcp", h.cfg.ProxyAddr)
+	raw, err := h.dialProxy(ctx, h.cfg.ProxyTLS)
 	if err != nil {
 		return unreachable(err)
 	}
