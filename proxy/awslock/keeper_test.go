@@ -67,13 +67,22 @@ func newWorld(t *testing.T, proxies int) *world {
 	roots.AppendCertsFromPEM(pem)
 	w := &world{t: t, sim: sim, link: sts.Link{Dial: sim.Addr(), RootCAs: roots}, own: credentials.NewStaticCredentialsProvider(key.ID, key.Secret, ""), j: eventstest.Journal(t)}
 	for i := range proxies {
-		w.run("proxy-"+string(rune('a'+i)), "")
+		name := "proxy-" + string(rune('a'+i))
+		w.run(w.know(name), name, "")
 	}
 	return w
 }
 
+// know makes a proxy's grants.
+func (w *world) know(name string) *grants.Grants {
+	g := grants.New(name)
+	g.Heard(time.Now())
+	w.proxies = append(w.proxies, g)
+	return g
+}
+
 // run starts a proxy's keeper; lockRole is the role that it assumes to work.
-func (w *world) run(name, lockRole string) (stop func()) {
+func (w *world) run(g *grants.Grants, name, lockRole string) (stop func()) {
 	w.t.Helper()
 	record := func(ctx context.Context, e events.Event) error {
 		_, err := w.j.Append(ctx, e)
@@ -83,9 +92,6 @@ func (w *world) run(name, lockRole string) (stop func()) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	g := grants.New(name)
-	g.Heard(time.Now())
-	w.proxies = append(w.proxies, g)
 	k := awslock.New(awslock.Config{Proxy: name, Grants: g, Log: zerolog.Nop(), Now: time.Now, Record: record,
 		Client: func(ctx context.Context, partition, account string) (*iam.Client, error) {
 			return h.IAM(ctx, partition, account, lockRole)
@@ -223,7 +229,7 @@ func TestLockReachesAWS(t *testing.T) {
 // What cannot be done is recorded once, tried again, and done when it can be.
 func TestLockIsTriedAgain(t *testing.T) {
 	w := newWorld(t, 0)
-	w.run("proxy-a", "Locker") // which is not there yet
+	w.run(w.know("proxy-a"), "proxy-a", "Locker") // which is not there yet
 	w.session("alice", "")
 	alice := w.handedOut("alice", "")
 	w.tell(&events.LockPlaced{LockID: "L1", Target: events.LockTarget{Kind: "user", Name: "alice"}, By: "admin"})
@@ -258,15 +264,10 @@ func TestLockLeftOver(t *testing.T) {
 	if !denied(alice()) {
 		t.Fatal("the policy does nothing")
 	}
-	w.proxies = []*grants.Grants{grants.New("x")} // known before the keeper starts
-	w.run("proxy-a", "")
-	w.proxies = w.proxies[1:]
+	g := w.know("proxy-a")
 	w.session("alice", "")
 	w.session("bob", "")
-	for _, user := range []string{"alice", "bob"} {
-		w.tell(&events.LockPlaced{LockID: "L" + user, Target: events.LockTarget{Kind: "user", Name: user}, By: "admin"})
-		w.tell(&events.LockLifted{LockID: "L" + user, By: "admin"})
-	}
+	w.run(g, "proxy-a", "")
 	w.eventually("the left-over is gone", func() bool { return alice() == nil && bob() == nil })
 	w.tell(&events.LockPlaced{LockID: "Lrole", Target: events.LockTarget{Kind: "aws_role", Name: role}, By: "admin"})
 	w.eventually("all are cut", func() bool { return denied(alice()) && denied(bob()) })
