@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -105,7 +106,7 @@ const (
 )
 
 // join takes up a membership: it goes on with what an earlier start was given,
-// or joins, again and again until ctx ends.
+// or joins as soon as the broker is there.
 func (m *membership) join(ctx context.Context) error {
 	m.ready = make(chan struct{})
 	close(m.ready)
@@ -127,8 +128,10 @@ func (m *membership) join(ctx context.Context) error {
 	}
 	for {
 		err := m.first(ctx)
+		// What time may mend: a broker that is not there yet, or has enough for now.
 		var no *api.Error
-		if err == nil || errors.As(err, &no) && no.Code != api.CodeUnavailable && no.Code != api.CodeThrottled {
+		passing := errors.As(err, new(*net.OpError)) || errors.As(err, &no) && (no.Code == api.CodeUnavailable || no.Code == api.CodeThrottled)
+		if !passing {
 			return err
 		}
 		m.log.Warn().Err(err).Msg("cannot join yet; trying again")

@@ -30,8 +30,15 @@ func (m *membership) prove(ctx context.Context, b *client.Client, in *api.Join) 
 	case "kubernetes":
 		in.JWT, err = secretText(m.cfg.TokenFile)
 	default:
-		var text string
-		if text, err = secretText(m.cfg.TokenFile); err != nil {
+		info, err := os.Stat(m.cfg.TokenFile)
+		if err != nil {
+			return err
+		}
+		if info.Mode().Perm()&0o077 != 0 {
+			return fmt.Errorf("%s can be read by others (mode %04o): chmod 600 it", m.cfg.TokenFile, info.Mode().Perm())
+		}
+		text, err := secretText(m.cfg.TokenFile)
+		if err != nil {
 			return err
 		}
 		i := strings.LastIndex(text, ".")

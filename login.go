@@ -44,7 +44,7 @@ func (c *cli) login() *cobra.Command {
 	f.StringVar(&in.auth, "auth", envOr("POSTERN_AUTH", authLocal), "how to sign in: local, browser or a connector's name")
 	f.BoolVar(&in.device, "device", false, "sign in at the identity provider with a browser on another machine")
 	f.StringVar(&in.ca, "ca-file", envOr("POSTERN_CA_FILE", ""), "PEM file of postern's CA")
-	f.StringVar(&in.pin, "ca-pin", "", "SHA-256 fingerprint of postern's CA, in hex")
+	f.StringVar(&in.pin, "ca-pin", "", "pin or fingerprint of postern's CA, sha256:HEX, as postern ca show prints them")
 	f.StringVar(&in.ttl, "ttl", "", "shorter life of the certificate, such as 1h")
 	return cmd
 }

@@ -43,7 +43,7 @@ func Pinned(pins ...string) (*tls.Config, error) {
 			}
 			_, err := cs.PeerCertificates[0].Verify(x509.VerifyOptions{Roots: roots, DNSName: cs.ServerName})
 			if err != nil {
-				return fmt.Errorf("the CA of %s does not have the pin given (it shows %s): %w", cs.ServerName, found, err)
+				return fmt.Errorf("the broker's CA does not have the pin given (it shows %s): %w", found, err)
 			}
 			return nil
 		},
