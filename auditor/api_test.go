@@ -213,8 +213,8 @@ func TestWatch(t *testing.T) {
 	})
 	w.settle("CLOUDTRAIL")
 	w.exact("CLOUDTRAIL")
-	if n := w.count(`SELECT count() FROM events WHERE stream = 'CLOUDTRAIL'`); n != 11 {
-		t.Errorf("%d events after another start, want 10 records and a rejection", n)
+	if n := w.count(`SELECT count() FROM events WHERE stream = 'CLOUDTRAIL'`); n != 13 {
+		t.Errorf("%d events after another start, want 10 records, 2 files and a rejection", n)
 	}
 }
 
