@@ -119,19 +119,18 @@ func (n *notary) keepOnce(ctx context.Context, stream string) error {
 	l := n.logs[stream]
 	l.size.Store(log.Size())
 	n.fresh.Store(true)
+	ours := new(events.LogCheckpointed).Channel()
 	var fatal error
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	err = n.a.c.Journal.Batches(ctx, journal.BatchConfig{
-		Stream: stream, Durable: notaryNameStart + stream, After: log.Size(), MaxEntries: tlog.MaxBatch, MaxWait: batchWait,
+		Stream: stream, Durable: notaryNameStart + stream, After: log.Size(), MaxEntries: tlog.MaxBatch, MaxWait: batchWait, Undecoded: true,
 	}, func(ctx context.Context, entries []journal.Entry) error {
 		leaves := make([]tlog.Leaf, len(entries))
 		worth := false
 		for i := range entries {
 			leaves[i] = leafOf(&entries[i])
-			if _, ours := entries[i].Data.(*events.LogCheckpointed); !ours {
-				worth = true
-			}
+			worth = worth || entries[i].Channel != ours
 		}
 		if leaves[0].Seq != log.Size()+1 {
 			fatal = fmt.Errorf("%w: it goes on with sequence %d after %d", errDisputed, leaves[0].Seq, log.Size())

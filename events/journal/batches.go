@@ -21,6 +21,8 @@ type BatchConfig struct {
 	MaxEntries int
 	// MaxWait ends a batch that has at least one entry; 0 means 250 ms.
 	MaxWait time.Duration
+	// Undecoded entries have their Raw bytes alone.
+	Undecoded bool
 }
 
 // Batches hands consecutive entries to handle, batch by batch, until ctx ends.
@@ -120,7 +122,11 @@ func arrivals(ctx context.Context, consumer jetstream.Consumer, c BatchConfig, t
 		a := arrival{msg: m, err: err}
 		if err == nil {
 			var undecodable error
-			a.entry, _, undecodable = entry(m)
+			if c.Undecoded {
+				a.entry, _, undecodable = undecoded(m)
+			} else {
+				a.entry, _, undecodable = entry(m)
+			}
 			switch seq := a.entry.Seq; {
 			case seq == 0:
 				a.err = undecodable

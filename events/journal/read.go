@@ -165,22 +165,30 @@ func untilGone(ctx context.Context, c *conn) (context.Context, context.CancelFun
 // entry decodes a message; position is its place in the consumer's delivery.
 // The error of a message that is not ours to read comes with Seq set.
 func entry(m jetstream.Msg) (e Entry, position uint64, err error) {
-	meta, err := m.Metadata()
+	e, position, err = undecoded(m)
 	if err != nil {
-		return Entry{}, 0, err
-	}
-	e = Entry{
-		Stream:   meta.Stream,
-		Channel:  m.Subject(),
-		Seq:      meta.Sequence.Stream,
-		StoredAt: meta.Timestamp,
-		Raw:      m.Data(),
+		return e, position, err
 	}
 	e.Event, err = events.Decode(e.Raw)
 	if err != nil {
 		err = fmt.Errorf("%s sequence %d: %w", e.Stream, e.Seq, err)
 	}
-	return e, meta.Sequence.Consumer, err
+	return e, position, err
+}
+
+// undecoded is entry for who wants the bytes alone.
+func undecoded(m jetstream.Msg) (e Entry, position uint64, err error) {
+	meta, err := m.Metadata()
+	if err != nil {
+		return Entry{}, 0, err
+	}
+	return Entry{
+		Stream:   meta.Stream,
+		Channel:  m.Subject(),
+		Seq:      meta.Sequence.Stream,
+		StoredAt: meta.Timestamp,
+		Raw:      m.Data(),
+	}, meta.Sequence.Consumer, nil
 }
 
 // Before returns the sequence of the last event that a stream took before t,
