@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -160,9 +161,27 @@ func (s stream) fold(t *testing.T) *access.State {
 	return state
 }
 
+// quietly keeps what several ledgers say.
+type quietly struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (q *quietly) Write(b []byte) (int, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.text.Write(b)
+}
+
+func (q *quietly) String() string {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.text.String()
+}
+
 // follower runs a ledger on a stream until the test ends and returns it when it
 // has caught up; log takes its warnings.
-func follower(t *testing.T, s stream, file string, now time.Time, log *strings.Builder) *ledger {
+func follower(t *testing.T, s stream, file string, now time.Time, log *quietly) *ledger {
 	t.Helper()
 	l := newLedger(s.Journal, s.roots, file, func() time.Time { return now }, zerolog.New(log))
 	ctx, cancel := context.WithCancel(t.Context())
@@ -185,7 +204,7 @@ func TestSnapshotAgainstFold(t *testing.T) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			s, file := newStream(t), filepath.Join(t.TempDir(), "snapshot")
 			es := wildHistory(seed, 1500, time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC))
-			var log strings.Builder
+			var log quietly
 			for part := range 3 {
 				some := es[part*500 : (part+1)*500]
 				now := some[len(some)-1].Time
@@ -196,7 +215,9 @@ func TestSnapshotAgainstFold(t *testing.T) {
 				if (l.snapshot.Seq > 0) != (part > 0) {
 					t.Errorf("part %d began with the snapshot %+v", part, l.snapshot)
 				}
+				l.mu.Lock()
 				l.state.Forget(now.Add(-remember))
+				l.mu.Unlock()
 				if err := l.writeSnapshot(t.Context()); err != nil {
 					t.Fatal(err)
 				}
@@ -204,7 +225,9 @@ func TestSnapshotAgainstFold(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
+				l.mu.Lock()
 				l.snapshot = snapshot.End{}
+				l.mu.Unlock()
 				if err := l.writeSnapshot(t.Context()); err != nil {
 					t.Fatal(err)
 				}
@@ -242,7 +265,7 @@ func TestBadSnapshot(t *testing.T) {
 	whole := newStream(t)
 	whole.append(t, es)
 	good := filepath.Join(t.TempDir(), "snapshot")
-	var quiet strings.Builder
+	var quiet quietly
 	l := follower(t, whole, good, now, &quiet)
 	if err := l.writeSnapshot(t.Context()); err != nil {
 		t.Fatal(err)
@@ -275,7 +298,7 @@ func TestBadSnapshot(t *testing.T) {
 			if err := os.WriteFile(path, c.change(bytes.Clone(file)), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			var log strings.Builder
+			var log quietly
 			l := follower(t, c.stream, path, now, &log)
 			if !strings.Contains(log.String(), c.says) {
 				t.Errorf("it says %q, want %q", log.String(), c.says)
