@@ -75,7 +75,7 @@ func (a *Asker) Why(ctx context.Context, id string) (*Chain, error) {
 	var started struct {
 		RequestIDs  []string `json:"request_ids"`
 		AccessLists []string `json:"access_lists"`
-		Roles      []struct {
+		Roles       []struct {
 			Name     string `json:"name"`
 			Revision uint64 `json:"revision"`
 		} `json:"roles"`
