@@ -49,6 +49,8 @@ type NATSConfig struct {
 	// SealedCredsFile reaches the account that holds the brokers' sealed values;
 	// default: CredsFile.
 	SealedCredsFile string `yaml:"sealed_creds_file"`
+	// ConsumersCredsFile makes and ends outside consumers; default: CredsFile.
+	ConsumersCredsFile string `yaml:"consumers_creds_file"`
 	// PublicURL is where those who join find the server; default: URL, or where
 	// the embedded one listens.
 	PublicURL string `yaml:"public_url"`
@@ -338,6 +340,9 @@ func (c *Config) check() (key, problem string) {
 	}
 	if p := readable(c.NATS.SealedCredsFile); p != "" {
 		return "nats.sealed_creds_file", p
+	}
+	if p := readable(c.NATS.ConsumersCredsFile); p != "" {
+		return "nats.consumers_creds_file", p
 	}
 	if p := readable(c.NATS.CAFile); p != "" {
 		return "nats.ca_file", p

@@ -100,7 +100,7 @@ func (c *cli) root() *cobra.Command {
 		}
 	}
 	group("user", c.login(), c.logout(), c.status(), c.apps(), c.aws(), c.exec(), c.proxy(), c.console(), c.creds(), c.request(), c.mfa(), c.sessions())
-	group("operator", c.create(), c.get(), c.edit(), c.rm(), c.users(), c.passwd(), c.lists(), c.lock(), c.tokens(), c.ca())
+	group("operator", c.create(), c.get(), c.edit(), c.rm(), c.users(), c.passwd(), c.lists(), c.lock(), c.tokens(), c.consumers(), c.ca())
 	group("security", c.access(), c.audit(), c.events())
 	group("run", c.dev(), c.demo(), c.serve(), c.config())
 	c.noteBegin(root)

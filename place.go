@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -201,29 +202,58 @@ func (s *services) joining() (broker.Joining, error) {
 		out.EC2.Certificates = append(out.EC2.Certificates, certs...)
 	}
 	var mint func(name string, perms embedded.Permissions, ttl time.Duration) ([]byte, error)
-	url := s.cfg.NATS.PublicURL
+	url := s.publicNATS()
 	switch file := s.cfg.NATS.AccountSeedFile; {
 	case s.authority != nil:
 		mint = s.authority.Mint
-		host, _, _ := net.SplitHostPort(s.cfg.NATS.Listen)
-		if ip := net.ParseIP(host); url == "" && host != "" && (ip == nil || !ip.IsUnspecified()) {
-			url = s.natsURL
-		}
 	case file != "":
 		m, err := embedded.ReadMinter(file, s.cfg.NATS.Account)
 		if err != nil {
 			return out, fmt.Errorf("nats.account_seed_file: %w", err)
 		}
 		mint = m.Mint
-		if url == "" {
-			url = s.cfg.NATS.URL
-		}
 	default:
 		return out, nil
 	}
 	out.NATS = func(kind, name string, ttl time.Duration) (api.NATSAccess, error) {
 		creds, err := mint(name, agentPermissions[kind], ttl)
 		return api.NATSAccess{URL: url, Creds: string(creds)}, err
+	}
+	return out, nil
+}
+
+// publicNATS is where others reach NATS, "" where that is not known.
+func (s *services) publicNATS() string {
+	url := s.cfg.NATS.PublicURL
+	if url != "" || s.authority == nil {
+		return cmp.Or(url, s.cfg.NATS.URL)
+	}
+	host, _, _ := net.SplitHostPort(s.cfg.NATS.Listen)
+	if ip := net.ParseIP(host); host != "" && (ip == nil || !ip.IsUnspecified()) {
+		url = s.natsURL
+	}
+	return url
+}
+
+// consumers is how the broker lets others read the streams. Only of an embedded
+// server do we hold the key of the account in which their credentials live.
+func (s *services) consumers() (broker.Consumers, error) {
+	nc, err := s.connectAs("consumers", embedded.Consumers(), cmp.Or(s.cfg.NATS.ConsumersCredsFile, s.cfg.NATS.CredsFile))
+	if err != nil {
+		return broker.Consumers{}, err
+	}
+	j, err := journal.New(nc, "/postern/consumers")
+	if err != nil {
+		return broker.Consumers{}, err
+	}
+	out := broker.Consumers{Journal: j, Allowed: func(name, stream string) (publish, subscribe []string) {
+		return embedded.Consumer(name, stream).Pub, []string{embedded.InboxPrefix(name) + ".>"}
+	}}
+	if s.authority != nil {
+		out.Mint = func(name, stream string) (api.NATSAccess, error) {
+			creds, err := s.authority.Mint(name, embedded.Consumer(name, stream), 0)
+			return api.NATSAccess{URL: s.publicNATS(), Creds: string(creds)}, err
+		}
 	}
 	return out, nil
 }

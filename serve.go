@@ -169,6 +169,10 @@ func (s *services) start(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		consumers, err := s.consumers()
+		if err != nil {
+			return err
+		}
 		b := s.cfg.Broker
 		s.proxyAt.configured, s.auditorAt.configured = b.ProxyAddr, b.AuditorAddr
 		publicURL := ""
@@ -187,6 +191,7 @@ func (s *services) start(ctx context.Context) error {
 			Journal:     j,
 			Secrets:     secrets,
 			Joining:     joining,
+			Consumers:   consumers,
 			PublicNames: append([]string{}, b.PublicNames...),
 			ProxyAddr:   s.proxyAt.addr,
 			AuditorAddr: s.auditorAt.addr,

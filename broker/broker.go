@@ -56,6 +56,7 @@ type Config struct {
 	// "https://postern.example.com:3080"; "" is localhost and the API's port.
 	PublicURL string
 	Joining   Joining
+	Consumers Consumers
 	Log       zerolog.Logger
 	// Clock gives the time; nil means time.Now.
 	Clock func() time.Time
@@ -115,6 +116,9 @@ func New(cfg Config) (*Broker, error) {
 	b := &Broker{cfg: cfg, log: cfg.Log, now: cfg.Clock, throttle: identity.NewThrottle(), replays: make(chan struct{}, maxReplays), ready: make(chan struct{})}
 	if b.now == nil {
 		b.now = time.Now
+	}
+	if b.cfg.Consumers.Journal == nil {
+		b.cfg.Consumers.Journal = cfg.Journal
 	}
 	for _, addr := range []*func() string{&b.cfg.ProxyAddr, &b.cfg.AuditorAddr} {
 		if *addr == nil {

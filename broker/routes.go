@@ -79,6 +79,9 @@ func (b *Broker) table() []route {
 		{"DELETE", "/v1/locks/{id}", false, b.deleteLock},
 		{"POST", "/v1/tokens", false, b.postToken},
 		{"GET", "/v1/tokens", false, b.getTokens},
+		{"POST", "/v1/consumers", false, b.postConsumer},
+		{"GET", "/v1/consumers", false, b.getConsumers},
+		{"DELETE", "/v1/consumers/{name}", false, b.deleteConsumer},
 		{"POST", "/v1/join/challenge", true, b.postJoinChallenge},
 		{"POST", "/v1/join", true, b.postJoin},
 		{"POST", "/v1/join/renew", true, b.postRenew}, // with a service's certificate

@@ -81,6 +81,9 @@ const (
 	TypeAgentRenewed Type = "io.postern.agent.renewed.v1"
 	TypeCARotated    Type = "io.postern.ca.rotated.v1"
 
+	TypeConsumerCreated Type = "io.postern.consumer.created.v1"
+	TypeConsumerDeleted Type = "io.postern.consumer.deleted.v1"
+
 	TypeAWSRequestAdmitted  Type = "io.postern.aws.request.admitted.v1"
 	TypeAWSRequestCompleted Type = "io.postern.aws.request.completed.v1"
 	TypeAWSRequestDenied    Type = "io.postern.aws.request.denied.v1"
@@ -131,6 +134,7 @@ func Types() []Type {
 		TypeLockPlaced, TypeLockLifted, TypeKeyPublished,
 		TypeTokenCreated, TypeTokenUpdated, TypeTokenDeleted, TypeTokenUsed,
 		TypeAgentRenewed, TypeCARotated,
+		TypeConsumerCreated, TypeConsumerDeleted,
 		TypeAWSRequestAdmitted, TypeAWSRequestCompleted, TypeAWSRequestDenied, TypeAWSRequestFailed,
 		TypeAWSCredentialsIssued, TypeAWSConsoleOpened, TypeAWSLockApplied, TypeAWSLockLifted, TypeAWSLockFailed, TypeAWSTokenIssued,
 		TypeAWSCallHeld, TypeAWSCallReleased,
@@ -234,6 +238,10 @@ func (t Type) New() (Payload, error) {
 		return &TokenUpdated{}, nil
 	case TypeTokenDeleted:
 		return &TokenDeleted{}, nil
+	case TypeConsumerCreated:
+		return &ConsumerCreated{}, nil
+	case TypeConsumerDeleted:
+		return &ConsumerDeleted{}, nil
 	case TypeTokenUsed:
 		return &TokenUsed{}, nil
 	case TypeAgentRenewed:

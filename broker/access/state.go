@@ -23,6 +23,8 @@ type State struct {
 	Locks map[string]*Lock
 	// Tokens are ways for services to join.
 	Tokens map[string]*Token
+	// Consumers are those who read the streams from outside; names that are gone are kept, as nil.
+	Consumers map[string]*Consumer
 	// Credentials are by user, Signins by the serial of the certificate.
 	Credentials map[string]*Credential
 	Connectors  map[string]*Connector
@@ -90,6 +92,7 @@ func NewState() *State {
 		Sessions:    map[string]*Session{},
 		Locks:       map[string]*Lock{},
 		Tokens:      map[string]*Token{},
+		Consumers:   map[string]*Consumer{},
 		heads:       map[string]Head{},
 		pending:     map[string]*Request{},
 		granted:     map[string]map[string]*Request{},
@@ -184,6 +187,10 @@ func (s *State) Apply(e events.Event, seq uint64) {
 		s.dropLock(d.LockID)
 	case *events.TokenCreated, *events.TokenUpdated, *events.TokenDeleted, *events.TokenUsed:
 		s.applyToken(e, h)
+	case *events.ConsumerCreated:
+		s.Consumers[d.Name] = &Consumer{ConsumerCreated: *d, CreatedAt: e.Time}
+	case *events.ConsumerDeleted:
+		s.Consumers[d.Name] = nil
 	default:
 		s.applyRequest(e)
 		s.applySession(e)

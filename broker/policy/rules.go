@@ -8,7 +8,7 @@ import (
 
 // Resources and verbs of rules. "*" stands for all of them.
 var (
-	ruleResources = []string{"role", "user", "app", "access_list", "lock", "request", "session", "audit", "token", "ca", "oidc", "saml", "cluster_settings"}
+	ruleResources = []string{"role", "user", "app", "access_list", "lock", "request", "session", "audit", "token", "consumer", "ca", "oidc", "saml", "cluster_settings"}
 	ruleVerbs     = []string{"list", "read", "create", "update", "delete"}
 )
 

@@ -45,9 +45,22 @@ func Auditor() Permissions {
 		read("ACCESS"), read("AUDIT"), read("CLOUDTRAIL"), read("FINDINGS"))}
 }
 
+// Consumers may make and end durable consumers of all streams, and see how far
+// they are.
+func Consumers() Permissions {
+	var p Permissions
+	for _, stream := range []string{"ACCESS", "AUDIT", "CLOUDTRAIL", "FINDINGS"} {
+		p.Pub = append(p.Pub, "$JS.API.CONSUMER.CREATE."+stream+".>", "$JS.API.CONSUMER.INFO."+stream+".*", "$JS.API.CONSUMER.DELETE."+stream+".*")
+	}
+	return p
+}
+
 // Consumer may read one stream through the durable pull consumer called name,
-// and nothing else. An administrator makes that consumer, with the filter, and
-// ends the access by deleting it: the holder can do neither.
+// and nothing else. The broker makes that consumer, with the filter, and ends
+// the access by deleting it: the holder can do neither.
+//
+// STREAM.INFO is withheld because it lists the subjects of the whole stream, and
+// with them users, accounts and operations that the filter leaves out.
 //
 // The name is pinned because MSG.NEXT on another's consumer would read past the
 // filter and take that consumer's messages away. Making consumers is withheld
@@ -57,7 +70,6 @@ func Consumer(name, stream string) Permissions {
 		"$JS.API.INFO",
 		"$JS.API.CONSUMER.INFO." + stream + "." + name,
 		"$JS.API.CONSUMER.MSG.NEXT." + stream + "." + name,
-		"$JS.API.STREAM.INFO." + stream,
 		"$JS.ACK." + stream + "." + name + ".>",
 	}}
 }

@@ -66,15 +66,20 @@ func TestPermissionMatrix(t *testing.T) {
 			"siem", embedded.Consumer("siem", "AUDIT"),
 			[]string{
 				"$JS.API.CONSUMER.INFO.AUDIT.siem", "$JS.API.CONSUMER.MSG.NEXT.AUDIT.siem",
-				"$JS.ACK.AUDIT.siem.1", "$JS.API.STREAM.INFO.AUDIT", "$JS.API.INFO",
+				"$JS.ACK.AUDIT.siem.1", "$JS.API.INFO",
 			},
 			[]string{
 				"access.user.1", "audit.request.1", "cloudtrail.a", "findings.a",
 				"$JS.API.CONSUMER.CREATE.AUDIT.siem", "$JS.API.CONSUMER.CREATE.AUDIT.siem.audit.request.>", "$JS.API.CONSUMER.CREATE.AUDIT",
 				"$JS.API.CONSUMER.MSG.NEXT.AUDIT.auditor", "$JS.ACK.AUDIT.auditor.1", "$JS.API.CONSUMER.DELETE.AUDIT.siem",
 				"$JS.API.STREAM.MSG.GET.AUDIT", "$JS.API.DIRECT.GET.AUDIT", "$JS.API.DIRECT.GET.AUDIT.audit.seed",
-				"$JS.API.STREAM.INFO.ACCESS", "$JS.API.CONSUMER.MSG.NEXT.ACCESS.siem", "$JS.API.CONSUMER.LIST.AUDIT", "$JS.API.CONSUMER.NAMES.AUDIT",
+				"$JS.API.STREAM.INFO.AUDIT", "$JS.API.STREAM.INFO.ACCESS", "$JS.API.CONSUMER.MSG.NEXT.ACCESS.siem", "$JS.API.CONSUMER.LIST.AUDIT", "$JS.API.CONSUMER.NAMES.AUDIT",
 			},
+		},
+		{
+			"consumers", embedded.Consumers(),
+			[]string{"$JS.API.CONSUMER.CREATE.AUDIT.siem.audit.denied.>", "$JS.API.CONSUMER.DELETE.FINDINGS.siem", "$JS.API.CONSUMER.INFO.ACCESS.siem"},
+			[]string{"access.user.1", "audit.a", "$JS.API.CONSUMER.MSG.NEXT.AUDIT.siem", "$JS.API.STREAM.MSG.GET.AUDIT", "$JS.API.CONSUMER.CREATE.KV_postern_sealed.x"},
 		},
 		{"nobody", embedded.Permissions{}, nil, []string{"access.user.1", "$JS.API.INFO"}},
 	} {
@@ -189,11 +194,7 @@ func TestConsumerReadsItsPartOnly(t *testing.T) {
 	if _, err := js.AccountInfo(t.Context()); err != nil { // some client libraries begin with this
 		t.Error(err)
 	}
-	s, err := js.Stream(t.Context(), "AUDIT")
-	if err != nil {
-		t.Fatal(err)
-	}
-	cons, err := s.Consumer(t.Context(), "siem")
+	cons, err := js.Consumer(t.Context(), "AUDIT", "siem")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -221,7 +222,7 @@ func TestConsumerReadsItsPartOnly(t *testing.T) {
 	if err := admin.DeleteConsumer(t.Context(), "AUDIT", "siem"); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Consumer(t.Context(), "siem"); !errors.Is(err, jetstream.ErrConsumerNotFound) {
+	if _, err := js.Consumer(t.Context(), "AUDIT", "siem"); !errors.Is(err, jetstream.ErrConsumerNotFound) {
 		t.Errorf("after it was deleted: %v", err)
 	}
 }
@@ -236,7 +237,7 @@ func TestConsumerCannotWriteByReply(t *testing.T) {
 		t.Fatal(err)
 	}
 	nc := embeddedtest.Connect(t, n, "siem", embedded.Consumer("siem", "AUDIT"), quiet)
-	for _, ask := range []string{"$JS.API.INFO", "$JS.API.STREAM.INFO.AUDIT", "$JS.API.CONSUMER.INFO.AUDIT.siem", "$JS.API.CONSUMER.MSG.NEXT.AUDIT.siem"} {
+	for _, ask := range []string{"$JS.API.INFO", "$JS.API.CONSUMER.INFO.AUDIT.siem", "$JS.API.CONSUMER.MSG.NEXT.AUDIT.siem"} {
 		for _, reply := range []string{"access.x", "audit.x", "cloudtrail.x", "findings.x"} {
 			if err := nc.PublishRequest(ask, reply, nil); err != nil {
 				t.Fatal(err)
@@ -244,7 +245,7 @@ func TestConsumerCannotWriteByReply(t *testing.T) {
 		}
 	}
 	// Answered after the ones before it: the API serves a connection's requests in order.
-	if _, err := stream(t, nc).Stream(t.Context(), "AUDIT"); err != nil {
+	if _, err := stream(t, nc).Consumer(t.Context(), "AUDIT", "siem"); err != nil {
 		t.Fatal(err)
 	}
 	for _, name := range []string{"ACCESS", "AUDIT", "CLOUDTRAIL", "FINDINGS"} {

@@ -1,0 +1,125 @@
+package broker
+
+import (
+	"maps"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/posternhq/postern/broker/access"
+	"github.com/posternhq/postern/broker/api"
+	"github.com/posternhq/postern/events"
+	"github.com/posternhq/postern/events/journal"
+)
+
+// Consumers is how others are let read the streams.
+type Consumers struct {
+	// Journal makes and ends durable consumers; nil is the broker's own, which may
+	// do so on ACCESS alone.
+	Journal *journal.Journal
+	// Allowed are the subjects to publish and to subscribe to that credentials of a
+	// name need; nil says nothing of them.
+	Allowed func(name, stream string) (publish, subscribe []string)
+	// Mint makes them; nil where somebody else does.
+	Mint func(name, stream string) (api.NATSAccess, error)
+}
+
+// postConsumer makes the durable first: without credentials it is of no use to
+// anybody, and a second try finds it.
+func (b *Broker) postConsumer(c *call) (any, error) {
+	var in api.NewConsumer
+	if err := decode(c, &in); err != nil {
+		return nil, err
+	}
+	made := b.cfg.Consumers
+	decide := func(s *access.State, env access.Env) ([]events.Event, error) {
+		if err := mustMay(s, env.Now, c.who.User, "create", "consumer"); err != nil {
+			return nil, err
+		}
+		return access.CreateConsumer(s, env, in.Name, in.Filter, in.FromNow)
+	}
+	var could []events.Event
+	var err error
+	b.ledger.read(func(s *access.State, now time.Time) {
+		could, err = decide(s, access.Env{Now: now, By: c.who.User, NewID: journal.NewID})
+	})
+	if err != nil {
+		return nil, err
+	}
+	consumer := could[0].Data.(*events.ConsumerCreated)
+	if err := made.Journal.CreateConsumer(c.Context(), *consumer); err != nil {
+		return nil, unreachable(err)
+	}
+	if err := b.do(c.Context(), c.who, decide); err != nil {
+		return nil, err
+	}
+	out := api.ConsumerMade{Name: consumer.Name, Stream: consumer.Stream, Filter: consumer.Filter}
+	if made.Allowed != nil {
+		out.Publish, out.Subscribe = made.Allowed(consumer.Name, consumer.Stream)
+	}
+	if made.Mint != nil {
+		nats, err := made.Mint(consumer.Name, consumer.Stream)
+		if err != nil {
+			return nil, err
+		}
+		out.NATS = &nats
+	}
+	return created{out}, nil
+}
+
+func (b *Broker) getConsumers(c *call) (any, error) {
+	if err := b.require(c.who, "list", "consumer"); err != nil {
+		return nil, err
+	}
+	out := api.Consumers{Consumers: []api.Consumer{}}
+	b.ledger.read(func(s *access.State, _ time.Time) {
+		for _, name := range slices.Sorted(maps.Keys(s.Consumers)) {
+			if k := s.Consumers[name]; k != nil {
+				out.Consumers = append(out.Consumers, api.Consumer{Name: name, Stream: k.Stream, Filter: k.Filter, CreatedAt: k.CreatedAt, By: k.By})
+			}
+		}
+	})
+	for i := range out.Consumers {
+		k := &out.Consumers[i]
+		p, err := b.cfg.Consumers.Journal.PlaceOf(c.Context(), k.Stream, k.Name)
+		if err != nil {
+			k.Fault = err.Error()
+			continue
+		}
+		k.Pending, k.Unacknowledged, k.AckedTo = p.Pending, p.Unacknowledged, p.AckedTo
+		if !p.LastAck.IsZero() {
+			k.LastAck = &p.LastAck
+		}
+	}
+	return out, nil
+}
+
+// deleteConsumer ends the durable first: what is recorded as over is over.
+func (b *Broker) deleteConsumer(c *call) (any, error) {
+	name := c.PathValue("name")
+	if err := b.require(c.who, "delete", "consumer"); err != nil {
+		return nil, err
+	}
+	var stream string
+	b.ledger.read(func(s *access.State, _ time.Time) {
+		if k := s.Consumers[name]; k != nil {
+			stream = k.Stream
+		}
+	})
+	if stream != "" {
+		if err := b.cfg.Consumers.Journal.DeleteConsumer(c.Context(), stream, name); err != nil {
+			return nil, unreachable(err)
+		}
+	}
+	return nil, b.do(c.Context(), c.who, func(s *access.State, env access.Env) ([]events.Event, error) {
+		if err := mustMay(s, env.Now, c.who.User, "delete", "consumer"); err != nil {
+			return nil, err
+		}
+		return access.DeleteConsumer(s, env, name)
+	})
+}
+
+func unreachable(err error) error {
+	return &api.Error{Status: http.StatusServiceUnavailable, Code: api.CodeUnavailable,
+		Message: err.Error(), Next: "postern consumers ls, once NATS is there and lets the broker manage consumers (docs/nats.md)"}
+}

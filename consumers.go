@@ -1,0 +1,97 @@
+package main
+
+import (
+	"fmt"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/posternhq/postern/broker/api"
+	"github.com/posternhq/postern/broker/client"
+)
+
+func (c *cli) consumers() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "consumers", Short: "Who outside reads which part of the event streams", Args: cobra.NoArgs,
+		Long: "Who outside, such as a SIEM, reads which part of the event streams over NATS, by a\n" +
+			"durable pull consumer and credentials of its own.",
+	}
+	cmd.AddCommand(c.consumersAdd(), &cobra.Command{
+		Use: "ls", Short: "Consumers and how far behind each is", Args: cobra.NoArgs,
+		RunE: c.withBroker(func(cmd *cobra.Command, b *client.Client, _ []string) error {
+			list, err := b.Consumers(cmd.Context())
+			if err != nil {
+				return err
+			}
+			return c.print(list, func(w *tabwriter.Writer) {
+				fmt.Fprintln(w, "NAME\tFILTER\tPENDING\tUNACKNOWLEDGED\tACKNOWLEDGED TO\tLAST ACK")
+				for _, k := range list {
+					last := k.Fault
+					if k.LastAck != nil {
+						last = k.LastAck.Local().Format("2006-01-02 15:04:05")
+					}
+					fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%s %d\t%s\n", k.Name, k.Filter, k.Pending, k.Unacknowledged, k.Stream, k.AckedTo, orDash(last))
+				}
+			})
+		}),
+	}, &cobra.Command{
+		Use: "rm NAME", Short: "End a consumer and what its credentials can do", Args: cobra.ExactArgs(1),
+		RunE: c.withBroker(func(cmd *cobra.Command, b *client.Client, args []string) error {
+			if err := b.DeleteConsumer(cmd.Context(), args[0]); err != nil {
+				return err
+			}
+			c.say("Consumer %s is gone; its credentials can do nothing any more.", args[0])
+			return nil
+		}),
+	})
+	return cmd
+}
+
+func (c *cli) consumersAdd() *cobra.Command {
+	var in api.NewConsumer
+	var out string
+	add := &cobra.Command{
+		Use: "add NAME --filter SUBJECT [--out FILE]", Short: "Let somebody read what fits a filter, and nothing else", Args: cobra.ExactArgs(1),
+		Long: "Let somebody read what fits a filter, and nothing else. Their NATS credentials are\n" +
+			"printed now, or written to a file of mode 0600, and never again. A name counts\n" +
+			"once: take another one for new credentials.",
+		RunE: c.withBroker(func(cmd *cobra.Command, b *client.Client, args []string) error {
+			in.Name = args[0]
+			made, err := b.NewConsumer(cmd.Context(), in)
+			if err != nil {
+				return err
+			}
+			if made.NATS == nil {
+				c.say("Postern holds no key of your NATS account. Make a user called %s in an account that reaches\n"+
+					"the streams by services alone (docs/consumers.md), with these permissions and no others.", made.Name)
+			} else if out != "" {
+				if err := writePrivateBytes(out, []byte(made.NATS.Creds)); err != nil {
+					return fmt.Errorf("%w; the consumer is made: postern consumers rm %s, and add another", err, made.Name)
+				}
+				made.NATS.Creds = ""
+				c.say("Credentials of %s are in %s.", made.Name, out)
+			}
+			if made.NATS != nil {
+				c.say("Read consumer %s of stream %s at %s, inbox prefix _INBOX_%s.", made.Name, made.Stream, orDash(made.NATS.URL), made.Name)
+			}
+			return c.print(made, func(w *tabwriter.Writer) {
+				if made.NATS != nil {
+					fmt.Fprint(w, made.NATS.Creds)
+					return
+				}
+				for _, s := range made.Publish {
+					fmt.Fprintf(w, "publish\t%s\n", s)
+				}
+				for _, s := range made.Subscribe {
+					fmt.Fprintf(w, "subscribe\t%s\n", s)
+				}
+			})
+		}),
+	}
+	f := add.Flags()
+	f.StringVar(&in.Filter, "filter", "", "NATS subject with wildcards, such as 'audit.denied.>'")
+	f.BoolVar(&in.FromNow, "from-now", false, "leave out what the stream holds already")
+	f.StringVar(&out, "out", "", "write the credentials to this file")
+	_ = add.MarkFlagRequired("filter")
+	return add
+}
