@@ -81,6 +81,9 @@ type AgentRenewed struct {
 	ExpiresAt         time.Time `json:"expires_at"`
 }
 
+// CASteady is the phase in which one CA is trusted alone.
+const CASteady = "steady"
+
 // CARotated says that the CA goes into a phase of its rotation.
 type CARotated struct {
 	// Phase is "introduced" (a second CA is trusted), "switched" (it signs) or

@@ -34,9 +34,17 @@ type Key struct {
 // Keys are those that readers believe. Make them with [NewKeys]. They are safe
 // for concurrent use.
 type Keys struct {
-	mu    sync.RWMutex
-	roots *x509.CertPool
-	known map[string]Key
+	mu        sync.RWMutex
+	roots     *x509.CertPool
+	rotations []rotation // by time
+	known     map[string]Key
+}
+
+// rotation is a phase of a rotation of the CA.
+type rotation struct {
+	at    time.Time // by the clock of the stream
+	alone bool      // others vouch for no key from then on
+	certs []byte    // PEM
 }
 
 // NewKeys returns no keys yet. roots are the broker's CA.
@@ -47,7 +55,8 @@ func NewKeys(roots *x509.CertPool) *Keys {
 // Verify says what is wrong with an event as it stands on a channel since
 // storedAt, by the stream's clock. It learns from what it verifies: a key that
 // is published with a certificate of the CA, by itself or by a key that is
-// believed, and what the CA changes to.
+// believed, and what the CA changes to. A CA that a rotation has dropped vouches
+// for no key that is published later; what it vouched for before stays.
 //
 // The order of events is not looked at: see [Place].
 func (k *Keys) Verify(channel string, storedAt time.Time, e events.Event, raw []byte) error {
@@ -57,16 +66,19 @@ func (k *Keys) Verify(channel string, storedAt time.Time, e events.Event, raw []
 	}
 	k.mu.RLock()
 	by, known := k.known[id]
-	roots := k.roots
-	k.mu.RUnlock()
 	var published Key
 	if p, ok := e.Data.(*events.KeyPublished); ok {
-		if published, err = read(p, roots, storedAt); err != nil {
-			return fmt.Errorf("key %s: %w", p.KeyID, err)
+		published, err = read(p, k.rootsAt(storedAt), storedAt)
+		if _, again := k.known[p.KeyID]; again {
+			err = nil // a key that is believed may be known by a CA of later only
 		}
 		if !known && id == p.KeyID {
 			by, known = published, true
 		}
+	}
+	k.mu.RUnlock()
+	if err != nil {
+		return fmt.Errorf("key %s: %w", e.Data.(*events.KeyPublished).KeyID, err)
 	}
 	switch {
 	case !known:
@@ -83,10 +95,27 @@ func (k *Keys) Verify(channel string, storedAt time.Time, e events.Event, raw []
 		k.known[published.ID] = published
 	}
 	if r, ok := e.Data.(*events.CARotated); ok {
-		k.roots = k.roots.Clone()
-		k.roots.AppendCertsFromPEM([]byte(r.Certificates))
+		at, again := slices.BinarySearchFunc(k.rotations, storedAt, func(r rotation, t time.Time) int { return r.at.Compare(t) })
+		if !again {
+			k.rotations = slices.Insert(k.rotations, at, rotation{storedAt, r.Phase == events.CASteady, []byte(r.Certificates)})
+		}
 	}
 	return nil
+}
+
+// rootsAt are the CAs that could vouch for a key at a time. The caller holds k.mu.
+func (k *Keys) rootsAt(t time.Time) *x509.CertPool {
+	roots := k.roots.Clone()
+	for _, r := range k.rotations {
+		if r.at.After(t) {
+			break
+		}
+		if r.alone {
+			roots = x509.NewCertPool()
+		}
+		roots.AppendCertsFromPEM(r.certs)
+	}
+	return roots
 }
 
 // All returns the keys that are believed, by id.

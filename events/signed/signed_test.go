@@ -144,18 +144,13 @@ func TestRotatedCA(t *testing.T) {
 	oldRoots, oldCertify, _ := authorityPEM(t)
 	newRoots, newCertify, newPEM := authorityPEM(t)
 	old, next := signer(t), signer(t)
-	type stood struct {
-		events.Event
-		raw []byte
-	}
-	put := func(s *Signer, p events.Payload) stood { e, raw := stand(t, s, p); return stood{e, raw} }
 	history := []stood{
-		put(old, published(old, oldCertify(old))),
-		put(old, &events.LockPlaced{LockID: "L", By: "admin"}),
-		put(old, &events.CARotated{Phase: "switched", Certificates: newPEM}),
-		put(next, published(next, newCertify(next))),
-		put(next, published(old, newCertify(old))),
-		put(next, &events.LockLifted{LockID: "L", By: "admin"}),
+		put(t, old, published(old, oldCertify(old))),
+		put(t, old, &events.LockPlaced{LockID: "L", By: "admin"}),
+		put(t, old, &events.CARotated{Phase: "switched", Certificates: newPEM}),
+		put(t, next, published(next, newCertify(next))),
+		put(t, next, published(old, newCertify(old))),
+		put(t, next, &events.LockLifted{LockID: "L", By: "admin"}),
 	}
 	for name, roots := range map[string]*x509.CertPool{"who knew the old CA": oldRoots, "who knows the new one": newRoots} {
 		keys := NewKeys(roots)
@@ -163,11 +158,62 @@ func TestRotatedCA(t *testing.T) {
 			_ = keys.Verify(e.Data.Channel(), t0, e.Event, e.raw) // as journal.Keys does
 		}
 		for i, e := range history {
-			if err := keys.Verify(e.Data.Channel(), t0, e.Event, e.raw); err != nil && (name == "who knew the old CA" || i != 0) {
-				t.Errorf("%s: %s: %v", name, e.Data.Type(), err)
+			if err := keys.Verify(e.Data.Channel(), t0, e.Event, e.raw); err != nil {
+				t.Errorf("%s: %d: %s: %v", name, i, e.Data.Type(), err)
 			}
 		}
 	}
+}
+
+// A CA that was dropped, and whoever has its key, vouches for no more keys, also
+// where readers still pin it. What it vouched for before stays good.
+func TestDroppedCA(t *testing.T) {
+	oldRoots, oldCertify, oldPEM := authorityPEM(t)
+	_, newCertify, newPEM := authorityPEM(t)
+	old, next, thief := signer(t), signer(t), signer(t)
+	stolen := published(thief, oldCertify(thief))
+	history := []struct {
+		stood
+		good bool
+	}{
+		{put(t, old, published(old, oldCertify(old))), true},
+		{put(t, old, &events.LockPlaced{LockID: "L", By: "admin"}), true},
+		{put(t, old, &events.CARotated{Phase: "switched", Certificates: newPEM + oldPEM}), true},
+		{put(t, next, published(next, newCertify(next))), true},
+		{put(t, next, published(old, newCertify(old))), true},
+		{put(t, next, &events.CARotated{Phase: events.CASteady, Certificates: newPEM}), true},
+		{put(t, thief, stolen), false},
+		{put(t, thief, &events.LockLifted{LockID: "L", By: "admin"}), false},
+		{put(t, old, &events.LockPlaced{LockID: "M", By: "admin"}), true},
+	}
+	keys := NewKeys(oldRoots)
+	for _, pass := range []string{"as journal.Keys reads it", "as it is followed"} {
+		for i, e := range history {
+			err := keys.Verify(e.Data.Channel(), t0.Add(time.Duration(i)*time.Second), e.Event, e.raw)
+			if (err == nil) != e.good {
+				t.Errorf("%s: %d: %s: %v", pass, i, e.Data.Type(), err)
+			}
+		}
+	}
+	// Before the rotation's end the same was good.
+	keys = NewKeys(oldRoots)
+	for i, e := range append(history[:5:5], history[6]) {
+		if err := keys.Verify(e.Data.Channel(), t0.Add(time.Duration(i)*time.Second), e.Event, e.raw); err != nil {
+			t.Errorf("without the end: %d: %s: %v", i, e.Data.Type(), err)
+		}
+	}
+}
+
+// stood is a signed event and its bytes.
+type stood struct {
+	events.Event
+	raw []byte
+}
+
+func put(t testing.TB, s *Signer, p events.Payload) stood {
+	t.Helper()
+	e, raw := stand(t, s, p)
+	return stood{e, raw}
 }
 
 func TestPlace(t *testing.T) {
