@@ -23,6 +23,7 @@ import (
 	"github.com/posternhq/postern/deploy/embedded"
 	"github.com/posternhq/postern/events/journal"
 	"github.com/posternhq/postern/proxy"
+	"github.com/posternhq/postern/proxy/awsreq"
 	"github.com/posternhq/postern/proxy/sts"
 )
 
@@ -446,7 +447,12 @@ func (s *services) startAuditor(ctx context.Context) error {
 	if s.clickhouse != nil {
 		owner, reader = s.clickhouse.DSN(embedded.Owner), s.clickhouse.DSN(embedded.Reader)
 	}
+	actions, err := awsreq.New()
+	if err != nil {
+		return err
+	}
 	s.auditor, err = auditor.New(auditor.Config{
+		Actions:       actions.Actions,
 		Listen:        a.Listen,
 		TLS:           conf,
 		Journal:       j,

@@ -59,6 +59,13 @@ func (a *Auditor) serve(ctx context.Context) error {
 	question("GET /v1/audit/coverage", func(r *http.Request) (any, error) {
 		return a.asker.Coverage(r.Context(), r.URL.Query().Get("since"))
 	})
+	question("GET /v1/audit/policy", func(r *http.Request) (any, error) {
+		var f query.PolicyFilter
+		if err := fill(r.URL.Query(), &f); err != nil {
+			return nil, err
+		}
+		return a.asker.Policy(r.Context(), f, a.c.Actions)
+	})
 	question("GET /v1/audit/findings", func(r *http.Request) (any, error) {
 		var f query.FindingFilter
 		if err := fill(r.URL.Query(), &f); err != nil {

@@ -49,6 +49,9 @@ type Config struct {
 	// TrailDelay is how late a CloudTrail record may be before its request is
 	// called missing; 0 means 20 minutes.
 	TrailDelay time.Duration
+	// Actions tells which IAM actions operations take, for least policies; nil
+	// takes what was recorded.
+	Actions query.Actions
 	// Skew is how far the proxy's clock and AWS's may be apart; 0 means 60 s.
 	Skew time.Duration
 	Log  zerolog.Logger
@@ -85,6 +88,9 @@ func New(c Config) (*Auditor, error) {
 	}
 	if c.DataDir == "" && len(c.TrailDirs) > 0 {
 		return nil, errors.New("auditor: watching directories needs a data directory")
+	}
+	if c.Actions == nil {
+		c.Actions = func(string, string) ([]string, int) { return nil, 0 }
 	}
 	s, err := store.New(store.Config{DSN: c.ClickHouseDSN, Cluster: c.Cluster, Log: c.Log})
 	if err != nil {

@@ -70,6 +70,12 @@ func (c *Client) Coverage(ctx context.Context, since string) (*query.Coverage, e
 	return &cov, c.get(ctx, "coverage", q, &cov)
 }
 
+// Policy gives the least IAM policy that allows what was used of an IAM role.
+func (c *Client) Policy(ctx context.Context, f query.PolicyFilter) (*query.LeastPolicy, error) {
+	var p query.LeastPolicy
+	return &p, c.get(ctx, "policy", parameters(f), &p)
+}
+
 // Findings lists findings, newest first.
 func (c *Client) Findings(ctx context.Context, f query.FindingFilter) ([]query.Finding, error) {
 	var out struct {

@@ -1,0 +1,175 @@
+package query
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// PolicyFilter says whose use a policy is made from.
+type PolicyFilter struct {
+	AWSRole string `json:"aws_role,omitempty"` // an ARN, or a role's name
+	Since   string `json:"since,omitempty"`
+}
+
+// Actions tells which IAM actions an operation takes, the first being its own,
+// and how many types of resources they are granted on.
+type Actions func(service, operation string) (actions []string, types int)
+
+// LeastPolicy is what was used of an IAM role, as policies that grant no more.
+type LeastPolicy struct {
+	AWSRoles []string  `json:"aws_roles"`
+	Since    time.Time `json:"since,omitzero"`
+	Until    time.Time `json:"until"`
+	// Policies are as many documents as IAM's limit on the size of one asks for.
+	Policies []Document `json:"policies"`
+	Used     []Use      `json:"used"`
+	// Unrecognised are calls of which postern doesn't know the IAM action.
+	Unrecognised []Call `json:"unrecognised,omitempty"`
+	// Elsewhere are the role's calls around postern's proxy, such as those of
+	// consoles: the policies don't cover them.
+	Elsewhere []Call `json:"elsewhere,omitempty"`
+}
+
+// Use of one IAM action.
+type Use struct {
+	Action   string    `json:"action"`
+	Calls    uint64    `json:"calls"`
+	LastUsed time.Time `json:"last_used"`
+	Regions  []string  `json:"regions,omitempty"`
+}
+
+// Call is an operation that a policy does not cover, and why not.
+type Call struct {
+	Service   string `ch:"service" json:"service"`
+	Operation string `ch:"operation" json:"operation"`
+	Verdict   string `ch:"verdict" json:"verdict,omitempty"`
+	Calls     uint64 `ch:"calls" json:"calls"`
+}
+
+// mostNames is how many ARNs of one operation are looked at one by one.
+const mostNames = 500
+
+type usage struct {
+	Service   string    `ch:"service"`
+	Operation string    `ch:"operation"`
+	Action    string    `ch:"action"`
+	Region    string    `ch:"region"`
+	Source    bool      `ch:"source"` // what is copied, not what is written
+	Roles     []string  `ch:"roles"`
+	Calls     uint64    `ch:"calls"`
+	Last      time.Time `ch:"last"`
+	Bare      uint64    `ch:"bare"` // calls that name no resource
+	// Names are the resources, Parents and Tops what they lie in; each is whole
+	// if it has no more than mostNames.
+	Names   []string `ch:"names"`
+	Parents []string `ch:"parents"`
+	Tops    []string `ch:"tops"`
+}
+
+// usages counts only what AWS did: a call that it denied was not granted.
+const usages = `SELECT service, operation, action, region, copied AND i > 1 AS source, groupUniqArray(100)(aws_role_arn) AS roles,
+	uniqExact(request_id) AS calls, max(received_at) AS last, countIf(r = '') AS bare,
+	groupUniqArrayIf(501)(r, r != '') AS names,
+	groupUniqArrayIf(501)(replaceRegexpOne(r, '^(([^:]*:){5}.*[/:]).*$', '\\1'), r != '') AS parents,
+	groupUniqArrayIf(501)(replaceRegexpOne(r, '^(([^:]*:){5}[^/:]*[/:]).*$', '\\1'), r != '') AS tops
+FROM (SELECT *, operation IN ('CopyObject', 'UploadPartCopy') AS copied FROM requests WHERE %s)
+ARRAY JOIN if(empty(resources), [''], resources) AS r, arrayEnumerate(if(empty(resources), [''], resources)) AS i
+GROUP BY service, operation, action, region, source ORDER BY ALL`
+
+// Policy writes the least IAM policy that allows what was done under a role.
+func (a *Asker) Policy(ctx context.Context, f PolicyFilter, actions Actions) (*LeastPolicy, error) {
+	if f.AWSRole == "" {
+		return nil, &BadInput{"aws_role", "is empty: give the IAM role's name or ARN"}
+	}
+	now := a.now()
+	since, err := Time("since", f.Since, now)
+	if err != nil {
+		return nil, err
+	}
+	p := &LeastPolicy{Since: since, Until: now.UTC(), AWSRoles: []string{}}
+	done, around := &where{}, &where{}
+	matchRole(done, "aws_role_arn", f.AWSRole)
+	matchRole(around, "issuer_arn", f.AWSRole)
+	if !since.IsZero() {
+		done.add("received_at >= " + timestamp(since))
+		around.add("event_time >= " + timestamp(since))
+	}
+	done.add(`outcome = 'completed' AND status != 403 AND NOT match(error_code, 'AccessDenied|Unauthorized|NotAuthorized')`)
+	around.add(`verdict IN ('console', 'bypass', '') AND NOT match(error_code, 'AccessDenied|Unauthorized|NotAuthorized')`)
+	var rows []usage
+	if err := a.conn.Select(ctx, &rows, fmt.Sprintf(usages, done), done.args...); err != nil {
+		return nil, fmt.Errorf("ask for the use of %s: %w", f.AWSRole, err)
+	}
+	err = a.conn.Select(ctx, &p.Elsewhere, `SELECT event_source AS service, event_name AS operation, verdict, count() AS calls FROM cloudtrail
+		WHERE `+around.String()+` GROUP BY ALL ORDER BY calls DESC, service, operation LIMIT 100`, around.args...)
+	if err != nil {
+		return nil, fmt.Errorf("ask for calls of %s around postern: %w", f.AWSRole, err)
+	}
+	p.fill(rows, actions)
+	return p, nil
+}
+
+func (p *LeastPolicy) fill(rows []usage, actions Actions) {
+	grants := map[string]*grant{}
+	used := map[string]*Use{}
+	for i := range rows {
+		u := &rows[i]
+		p.AWSRoles = append(p.AWSRoles, u.Roles...)
+		if u.Action == "" {
+			p.Unrecognised = append(p.Unrecognised, Call{Service: u.Service, Operation: u.Operation, Calls: u.Calls})
+			continue
+		}
+		names, types := actions(u.Service, u.Operation)
+		switch {
+		case len(names) == 0 || names[0] != u.Action: // another version of postern recorded it
+			names = []string{u.Action}
+		case u.Source:
+			names = names[1:]
+		case slices.Contains([]string{"CopyObject", "UploadPartCopy"}, u.Operation):
+			names = names[:1]
+		}
+		for _, name := range names {
+			if grants[name] == nil {
+				grants[name], used[name] = &grant{regions: map[string]bool{}, resources: map[string]bool{}}, &Use{Action: name}
+			}
+			grants[name].take(u, types)
+			used[name].Calls += u.Calls
+			if u.Last.After(used[name].LastUsed) {
+				used[name].LastUsed = u.Last.UTC()
+			}
+		}
+	}
+	for name, g := range grants {
+		used[name].Regions = sorted(g.regions)
+		p.Used = append(p.Used, *used[name])
+	}
+	slices.SortFunc(p.Used, func(x, y Use) int { return strings.Compare(x.Action, y.Action) })
+	slices.Sort(p.AWSRoles)
+	p.AWSRoles = slices.Compact(p.AWSRoles)
+	p.Policies = documents(grants)
+}
+
+// manyTypes is from how many types of resources on an action is taken to need
+// several at once, of which a request names only some: ec2:RunInstances.
+const manyTypes = 4
+
+func (g *grant) take(u *usage, types int) {
+	g.regions[u.Region] = true
+	if u.Bare > 0 || types >= manyTypes {
+		g.resources["*"] = true
+		return
+	}
+	for _, list := range [][]string{u.Names, u.Parents, u.Tops} {
+		if len(list) > mostNames {
+			continue
+		}
+		for _, arn := range list {
+			g.resources[literal(arn)] = true
+		}
+		return
+	}
+	g.resources["*"] = true
+}

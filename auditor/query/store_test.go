@@ -1,0 +1,89 @@
+package query_test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ClickHouse/clickhouse-go/v2"
+	"github.com/google/go-cmp/cmp"
+	"github.com/rs/zerolog"
+
+	"github.com/posternhq/postern/auditor/query"
+	"github.com/posternhq/postern/auditor/store"
+	"github.com/posternhq/postern/deploy/embedded/embeddedtest"
+)
+
+// tables are the auditor's, empty, with the owner's connection and address.
+func tables(t *testing.T) (clickhouse.Conn, string) {
+	t.Helper()
+	dsn := embeddedtest.ClickHouse(t)
+	s, err := store.New(store.Config{DSN: dsn, Log: zerolog.Nop()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	if err := s.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return s.Conn(), dsn
+}
+
+func exec(t *testing.T, c clickhouse.Conn, q string, args ...any) {
+	t.Helper()
+	if err := c.Exec(t.Context(), q, args...); err != nil {
+		t.Fatalf("%s: %v", q, err)
+	}
+}
+
+// The least policy out of the store: what AWS denied, other roles, and what is
+// too old are left out; many objects become their folder.
+func TestPolicy(t *testing.T) {
+	c, dsn := tables(t)
+	now := time.Now().UTC()
+	exec(t, c, `INSERT INTO request_rows (received_at, request_id, outcome, aws_role_arn, account, region, service, operation, action, resources, status, error_code)
+		SELECT now64(6) - 60, concat('k', toString(number)), 'completed', 'arn:aws:iam::1:role/x/Ops', '1', 'eu-central-1', 's3', 'GetObject', 's3:GetObject', [concat('arn:aws:s3:::b/d', toString(number % 3), '/f', toString(number))], 200, '' FROM numbers(2000)`)
+	row := func(id, role, age, operation, action, resources, status, code string) {
+		exec(t, c, fmt.Sprintf(`INSERT INTO request_rows (received_at, request_id, outcome, aws_role_arn, account, region, service, operation, action, resources, status, error_code)
+			SELECT now64(6) - %s, '%s', 'completed', '%s', '1', 'us-east-1', 'dynamodb', '%s', '%s', %s, %s, '%s'`, age, id, role, operation, action, resources, status, code))
+	}
+	const ops = "arn:aws:iam::1:role/x/Ops"
+	row("q", ops, "60", "Query", "dynamodb:Query", "['arn:aws:dynamodb:us-east-1:1:table/T']", "200", "")
+	row("fails", ops, "60", "GetItem", "dynamodb:GetItem", "['arn:aws:dynamodb:us-east-1:1:table/T']", "400", "ValidationException")
+	row("denied", ops, "60", "PutItem", "dynamodb:PutItem", "['arn:aws:dynamodb:us-east-1:1:table/T']", "400", "AccessDeniedException")
+	row("forbidden", ops, "60", "PutItem", "dynamodb:PutItem", "[]", "403", "")
+	row("other", "arn:aws:iam::1:role/Other", "60", "Scan", "dynamodb:Scan", "[]", "200", "")
+	row("old", ops, "864000", "ListTables", "dynamodb:ListTables", "[]", "200", "")
+	exec(t, c, `INSERT INTO cloudtrail_rows (event_time, recipient_account_id, event_id, event_source, event_name, issuer_arn, present, verdict)
+		VALUES (now64(6) - 60, '1', 'E', 'iam.amazonaws.com', 'ListUsers', ?, 1, 'console')`, ops)
+	a := query.New(embeddedtest.Open(t, embeddedtest.ReaderDSN(t, dsn)), func() time.Time { return now })
+	none := func(string, string) ([]string, int) { return nil, 0 }
+	for _, role := range []string{"Ops", ops} {
+		p, err := a.Policy(t.Context(), query.PolicyFilter{AWSRole: role, Since: "1d"}, none)
+		if err != nil {
+			t.Fatal(err)
+		}
+		in := func(region string) *query.Condition {
+			return &query.Condition{StringEquals: map[string][]string{"aws:RequestedRegion": {region}}}
+		}
+		table := []string{"arn:aws:dynamodb:us-east-1:1:table/T"}
+		want := []query.Document{{Version: "2012-10-17", Statement: []query.Statement{
+			{Effect: "Allow", Action: []string{"dynamodb:GetItem", "dynamodb:Query"}, Resource: table, Condition: in("us-east-1")},
+			{Effect: "Allow", Action: []string{"s3:GetObject"}, Resource: []string{"arn:aws:s3:::b/d0/*", "arn:aws:s3:::b/d1/*", "arn:aws:s3:::b/d2/*"}, Condition: in("eu-central-1")},
+		}}}
+		if diff := cmp.Diff(want, p.Policies); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", role, diff)
+		}
+		if len(p.Elsewhere) != 1 || p.Elsewhere[0].Operation != "ListUsers" || !slices.Equal(p.AWSRoles, []string{ops}) {
+			t.Errorf("%s: elsewhere %+v, roles %v", role, p.Elsewhere, p.AWSRoles)
+		}
+	}
+	if p, err := a.Policy(t.Context(), query.PolicyFilter{AWSRole: "Ops"}, none); err != nil || len(p.Used) != 4 {
+		t.Errorf("ever: %+v, %v", p, err)
+	}
+	if _, err := a.Policy(t.Context(), query.PolicyFilter{}, none); err == nil || !strings.Contains(err.Error(), "aws_role") {
+		t.Errorf("of no role: %v", err)
+	}
+}
