@@ -244,7 +244,7 @@ func printCoverage(w *tabwriter.Writer, c *query.Coverage) {
 	for _, v := range []struct {
 		name  string
 		count query.Count
-	}{{"matched", c.Matched}, {"awaiting CloudTrail", c.Awaiting}, {"missing in CloudTrail", c.Missing}, {"mismatched", c.Mismatched}, {"bypass", c.Bypass}} {
+	}{{"matched", c.Matched}, {"awaiting CloudTrail", c.Awaiting}, {"missing in CloudTrail", c.Missing}, {"mismatched", c.Mismatched}, {"bypass", c.Bypass}, {"logged by no trail", c.NotLogged}} {
 		fmt.Fprintf(w, "%s\t%d\t%.1f %%\n", v.name, v.count.Count, 100*v.count.Share)
 	}
 	fmt.Fprintf(w, "\ndenied by postern\t%d\t\nfailed before AWS\t%d\t\n", c.Denied, c.Failed)

@@ -2,6 +2,7 @@ package auditor
 
 import (
 	"context"
+	"strings"
 	"sync"
 	"time"
 
@@ -123,11 +124,22 @@ func (j *judge) feed(p portion, now time.Time) []correlate.Judgement {
 		switch d := p.entries[i].Data.(type) {
 		case *events.SessionStarted:
 			j.state.AddIdentity(identity(d.AWSRoleARN, d.RoleSessionName), d.SourceIdentity)
+			j.state.AddSession(session(d))
+		case *events.SessionEnded:
+			out = append(out, j.state.EndSession(d.SessionID, p.entries[i].Time)...)
+		case *events.LockPlaced:
+			out = append(out, j.state.AddLock(lock(d, p.entries[i].Time))...)
+		case *events.LockLifted:
+			j.state.LiftLock(d.LockID, p.entries[i].Time)
+		case *events.CloudTrailTrailObserved:
+			j.addTrail(d)
 		case *events.AWSCredentialsIssued:
 			j.state.AddCredential(credential(d))
 		case *events.AWSConsoleOpened:
-			j.state.AddCredential(correlate.Credential{AccessKeyID: d.AccessKeyID, Console: true, User: d.User, Account: d.Account,
+			j.state.AddCredential(correlate.Credential{AccessKeyID: d.AccessKeyID, Console: true, SessionID: d.SessionID, User: d.User, Account: d.Account,
 				RoleARN: d.AWSRoleARN, SessionName: d.RoleSessionName, IssuedAt: p.entries[i].Time, ExpiresAt: d.ExpiresAt})
+		case *events.AWSTokenIssued:
+			j.state.AddToken(token(d))
 		case *events.AWSRequestAdmitted:
 			out = append(out, j.state.AddRequest(request(&d.AWSRequest, correlate.InFlight, ""), now)...)
 		case *events.AWSRequestCompleted:
@@ -153,12 +165,16 @@ func (j *judge) advance(ctx context.Context) error {
 		return nil
 	}
 	now := time.Now()
-	for _, stream := range []string{events.Audit, events.CloudTrail} {
+	for _, stream := range []string{events.Access, events.Audit, events.CloudTrail} {
 		if err := j.watermark(ctx, stream, now); err != nil {
 			return err
 		}
 	}
-	out, err := j.state.Advance(correlate.Clock{Now: now, Requests: j.known[events.Audit], Records: j.known[events.CloudTrail]},
+	requests := j.known[events.Audit]
+	if sessions := j.known[events.Access]; sessions.Before(requests) {
+		requests = sessions // whose sessions, and locks, are known too
+	}
+	out, err := j.state.Advance(correlate.Clock{Now: now, Requests: requests, Records: j.known[events.CloudTrail]},
 		func(d correlate.Doubt) (correlate.Found, error) { return recall(ctx, j.a.store.Conn(), d) })
 	if !j.say(ctx, out) {
 		return nil
@@ -210,14 +226,17 @@ func (j *judge) mark(ctx context.Context) error {
 func (j *judge) say(ctx context.Context, out []correlate.Judgement) bool {
 	var all []events.Event
 	for i := range out {
-		v := &out[i].Verdict
-		meta := events.Meta{ID: correlate.VerdictID(v), CorrelationID: v.RequestID, Time: v.At}
-		if v.EventID != "" {
-			meta.CausationID = v.RecipientAccountID + "/" + v.EventID
+		var meta events.Meta
+		if v := out[i].Verdict; v != nil {
+			meta = events.Meta{ID: correlate.VerdictID(v), CorrelationID: v.RequestID, Time: v.At}
+			if v.EventID != "" {
+				meta.CausationID = v.RecipientAccountID + "/" + v.EventID
+			}
+			all = append(all, events.Event{Meta: meta, Data: v})
+			meta.CausationID = meta.ID
 		}
-		all = append(all, events.Event{Meta: meta, Data: v})
-		meta.CausationID = meta.ID
-		if f := out[i].Opened; f != nil {
+		for k := range out[i].Opened {
+			f := &out[i].Opened[k]
 			meta.ID = "finding/" + f.FindingID + "/opened"
 			all = append(all, events.Event{Meta: meta, Data: f})
 		}
@@ -263,15 +282,71 @@ func request(r *events.AWSRequest, o correlate.Outcome, awsRequestID string) cor
 	return correlate.Request{
 		ID: r.RequestID, ReceivedAt: r.ReceivedAt, Outcome: o, User: r.User, Account: r.Account, RoleARN: r.AWSRoleARN,
 		SessionName: r.RoleSessionName, SourceIdentity: r.SourceIdentity, AccessKeyID: r.AccessKeyID, Service: r.Service,
-		SigningName: r.SigningName, Operation: r.Operation, AWSRequestID: awsRequestID,
+		SigningName: r.SigningName, Operation: r.Operation, AWSRequestID: awsRequestID, Region: r.Region, SessionID: r.SessionID,
+		ReadOnly: readOnly(r.AccessLevel), Resources: r.Resources,
 	}
 }
 
 func credential(d *events.AWSCredentialsIssued) correlate.Credential {
 	return correlate.Credential{
-		AccessKeyID: d.AccessKeyID, Console: d.Use == "console", User: d.User, Account: d.Account, RoleARN: d.AWSRoleARN,
+		AccessKeyID: d.AccessKeyID, Console: d.Use == "console", HandedOut: d.HandedOut || d.Use == "export", SessionID: d.SessionID, User: d.User, Account: d.Account, RoleARN: d.AWSRoleARN,
 		SessionName: d.RoleSessionName, SourceIdentity: d.SourceIdentity, IssuedAt: d.IssuedAt, ExpiresAt: d.ExpiresAt,
 	}
+}
+
+func session(d *events.SessionStarted) correlate.Session {
+	s := correlate.Session{ID: d.SessionID, User: d.User, App: d.App, RoleARN: d.AWSRoleARN, Account: d.Account, AccessRequests: d.RequestIDs, EndsAt: d.ExpiresAt}
+	for _, r := range d.Roles {
+		s.Roles = append(s.Roles, r.Name)
+	}
+	return s
+}
+
+func lock(d *events.LockPlaced, at time.Time) correlate.Lock {
+	l := correlate.Lock{ID: d.LockID, Kind: d.Target.Kind, Name: d.Target.Name, PlacedAt: at}
+	if d.ExpiresAt != nil {
+		l.Until = *d.ExpiresAt
+	}
+	return l
+}
+
+func token(d *events.AWSTokenIssued) correlate.Token {
+	return correlate.Token{
+		AccessKeyID: d.AccessKeyID, RequestID: d.RequestID, Kind: d.Kind, User: d.User, SessionID: d.SessionID, Service: d.Service,
+		SigningName: d.SigningName, Operation: d.Operation, Resources: d.Resources, IssuedAt: d.ReceivedAt, ExpiresAt: d.ExpiresAt,
+	}
+}
+
+func (j *judge) addTrail(d *events.CloudTrailTrailObserved) {
+	selectors, err := correlate.ParseSelectors(d.EventSelectors, d.AdvancedEventSelectors)
+	if err != nil { // then its requests are missing rather than not logged
+		j.a.c.Log.Warn().Err(err).Str("trail", d.TrailARN).Msg("a trail's selectors can't be read")
+		selectors = nil
+	}
+	j.state.AddTrail(correlate.Trail{ARN: d.TrailARN, Account: d.Account, HomeRegion: d.HomeRegion, MultiRegion: d.MultiRegion, Organization: d.Organization, Selectors: selectors})
+}
+
+// readOnly says what CloudTrail's readOnly is, of an IAM access level.
+func readOnly(level string) bool { return level == "Read" || level == "List" }
+
+// refused says that AWS did not let the caller, by a record's errorCode.
+func refused(code string) bool {
+	for _, s := range []string{"AccessDenied", "UnauthorizedOperation", "NotAuthorized", "Unauthorized", "Forbidden", "ExpiredToken", "InvalidClientTokenId", "UnrecognizedClient"} {
+		if strings.Contains(code, s) {
+			return true
+		}
+	}
+	return false
+}
+
+// byService names the AWS service that acted for an identity: some records say
+// so by their source address only
+// (https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-event-reference-record-contents.html).
+func byService(invokedBy, sourceIP string) string {
+	if invokedBy == "" && strings.HasSuffix(sourceIP, ".amazonaws.com") {
+		return sourceIP
+	}
+	return invokedBy
 }
 
 func identity(roleARN, session string) correlate.Identity {
@@ -293,7 +368,8 @@ func record(d *events.CloudTrailRecordReceived, seq uint64) (correlate.Record, b
 		Account: d.RecipientAccountID, EventID: d.EventID, SharedEventID: string(r.SharedEventID), RequestID: string(r.RequestID),
 		EventTime: r.EventTime, EventSource: string(r.EventSource), EventName: string(r.EventName), IdentityAccount: account,
 		RoleARN: r.Identity.RoleARN(), RoleName: role, SessionName: session, SourceIdentity: string(r.Identity.Session.SourceIdentity),
-		AccessKeyID: string(r.Identity.AccessKeyID), User: user, InvokedBy: string(r.Identity.InvokedBy), FromConsole: bool(r.FromConsole),
+		AccessKeyID: string(r.Identity.AccessKeyID), User: user, InvokedBy: byService(r.Identity.InvokedBy, r.SourceIPAddress), FromConsole: bool(r.FromConsole),
+		Refused: refused(r.ErrorCode), Resources: r.Resources,
 		IssuedAccessKeyID: r.Response.IssuedAccessKeyID, Seq: seq,
 	}, true
 }

@@ -22,11 +22,11 @@ const (
 	recallSpan = 24 * time.Hour
 )
 
-const requestFields = `request_id, received_at, outcome, user, account, aws_role_arn, role_session_name, source_identity, access_key_id, service, signing_name, operation, aws_request_id, verdict, cloudtrail_account, cloudtrail_event_id`
+const requestFields = `request_id, received_at, outcome, user, account, aws_role_arn, role_session_name, source_identity, access_key_id, service, signing_name, operation, aws_request_id, region, session_id, access_level, resources, verdict, cloudtrail_account, cloudtrail_event_id`
 
-const recordFields = `recipient_account_id, event_id, shared_event_id, request_id, event_time, event_source, event_name, identity_account_id, identity_arn, issuer_arn, role_session_name, source_identity, access_key_id, federated_user, invoked_by, from_console, issued_access_key_id, verdict`
+const recordFields = `recipient_account_id, event_id, shared_event_id, request_id, event_time, event_source, event_name, identity_account_id, identity_arn, issuer_arn, role_session_name, source_identity, access_key_id, federated_user, invoked_by, from_console, issued_access_key_id, source_ip_address, error_code, resources, verdict, verdict_rule`
 
-const credentialFields = `access_key_id, use, user, account, aws_role_arn, role_session_name, source_identity, issued_at, expires_at`
+const credentialFields = `access_key_id, session_id, use, handed_out, user, account, aws_role_arn, role_session_name, source_identity, issued_at, expires_at`
 
 // recall looks in the store for the other side of what is in doubt.
 func recall(ctx context.Context, conn driver.Conn, d correlate.Doubt) (correlate.Found, error) {
@@ -47,6 +47,9 @@ func recall(ctx context.Context, conn driver.Conn, d correlate.Doubt) (correlate
 			return f, fmt.Errorf("recall credentials: %w", err)
 		}
 		f.Credentials = append(f.Credentials, found...)
+		if err := recallSessions(ctx, conn, found, &f); err != nil {
+			return f, fmt.Errorf("recall sessions: %w", err)
+		}
 	}
 	return f, nil
 }
@@ -92,6 +95,13 @@ func recallRequests(ctx context.Context, conn driver.Conn, records []correlate.R
 			return err
 		}
 		f.Requests = append(f.Requests, found...)
+	}
+	if len(keys) > 0 {
+		found, err := tokens(ctx, conn, `access_key_id IN (?) AND issued_at <= `+stamp(to.Add(10*time.Minute))+` AND expires_at >= `+stamp(from.Add(-10*time.Minute)), keys)
+		if err != nil {
+			return err
+		}
+		f.Tokens = append(f.Tokens, found...)
 	}
 	return recallCopies(ctx, conn, ids, span, f)
 }
@@ -155,12 +165,14 @@ func recallRecords(ctx context.Context, conn driver.Conn, requests []correlate.R
 	defer rows.Close()
 	for rows.Next() {
 		var r correlate.Record
-		var arn string
+		var arn, from, code string
 		err := rows.Scan(&r.Account, &r.EventID, &r.SharedEventID, &r.RequestID, &r.EventTime, &r.EventSource, &r.EventName, &r.IdentityAccount,
-			&arn, &r.RoleARN, &r.SessionName, &r.SourceIdentity, &r.AccessKeyID, &r.User, &r.InvokedBy, &r.FromConsole, &r.IssuedAccessKeyID, &r.Verdict)
+			&arn, &r.RoleARN, &r.SessionName, &r.SourceIdentity, &r.AccessKeyID, &r.User, &r.InvokedBy, &r.FromConsole, &r.IssuedAccessKeyID,
+			&from, &code, &r.Resources, &r.Verdict, &r.Rule)
 		if err != nil {
 			return err
 		}
+		r.InvokedBy, r.Refused = byService(r.InvokedBy, from), refused(code)
 		if p := strings.SplitN(arn, "/", 3); len(p) == 3 {
 			r.RoleName = p[1]
 		}
@@ -178,12 +190,13 @@ func requests(ctx context.Context, conn driver.Conn, condition string, args ...a
 	var out []correlate.Request
 	for rows.Next() {
 		var r correlate.Request
-		var outcome string
+		var outcome, level string
 		err := rows.Scan(&r.ID, &r.ReceivedAt, &outcome, &r.User, &r.Account, &r.RoleARN, &r.SessionName, &r.SourceIdentity, &r.AccessKeyID,
-			&r.Service, &r.SigningName, &r.Operation, &r.AWSRequestID, &r.Verdict, &r.PairAccount, &r.PairEvent)
+			&r.Service, &r.SigningName, &r.Operation, &r.AWSRequestID, &r.Region, &r.SessionID, &level, &r.Resources, &r.Verdict, &r.PairAccount, &r.PairEvent)
 		if err != nil {
 			return nil, err
 		}
+		r.ReadOnly = readOnly(level)
 		switch outcome {
 		case "completed":
 			r.Outcome = correlate.Completed
@@ -210,7 +223,7 @@ func credentials(ctx context.Context, conn driver.Conn, condition string, args .
 	for rows.Next() {
 		var c correlate.Credential
 		var use string
-		if err := rows.Scan(&c.AccessKeyID, &use, &c.User, &c.Account, &c.RoleARN, &c.SessionName, &c.SourceIdentity, &c.IssuedAt, &c.ExpiresAt); err != nil {
+		if err := rows.Scan(&c.AccessKeyID, &c.SessionID, &use, &c.HandedOut, &c.User, &c.Account, &c.RoleARN, &c.SessionName, &c.SourceIdentity, &c.IssuedAt, &c.ExpiresAt); err != nil {
 			return nil, err
 		}
 		c.Console = use == "console" || use == "console_opened"
@@ -318,7 +331,7 @@ func (j *judge) restoreScope(ctx context.Context, conn driver.Conn) error {
 	for _, c := range live {
 		j.state.AddCredential(c)
 	}
-	return nil
+	return j.restoreSessions(ctx, conn)
 }
 
 // restoreRecords reads the records that were stored and not judged.

@@ -57,6 +57,7 @@ const (
 	Matched    = "matched"    // a request and its CloudTrail record
 	Awaiting   = "awaiting"   // a request whose record is not due yet: the state before any verdict, so never an event
 	Missing    = "missing"    // a request whose record is overdue
+	NotLogged  = "not_logged" // a request that no trail selects, so no record is due
 	Mismatched = "mismatched" // a pair that disagrees
 	Bypass     = "bypass"     // a record under a brokered identity that no request made
 	// The rest are about records that need no request of their own.
@@ -64,6 +65,8 @@ const (
 	Console     = "console"     // a record of a console session that postern opened
 	Forwarded   = "forwarded"   // an AWS service acting for a brokered identity
 	Credentials = "credentials" // an AssumeRole of postern's own
+	Exported    = "exported"    // a call with credentials that postern handed to the user
+	ByToken     = "token"       // a call with a URL or token that postern signed for the user
 )
 
 // VerdictReached says how a request and CloudTrail's account of it compare. A

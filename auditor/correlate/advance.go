@@ -19,7 +19,8 @@ type Clock struct{ Now, Requests, Records time.Time }
 type Doubt struct {
 	Requests []Request
 	Records  []Record
-	// Keys given out by AssumeRole calls that may be postern's own.
+	// Keys that are not known: of the records, and given out by AssumeRole calls
+	// that may be postern's own.
 	Keys []string
 }
 
@@ -33,7 +34,12 @@ type Found struct {
 	// Judged are verdicts of the doubted records themselves.
 	Judged      map[RecordID]string
 	Credentials []Credential
+	Sessions    []Session
+	Tokens      []Token
 }
+
+// rememberSessions is how long a session that ended is remembered.
+const rememberSessions = 24 * time.Hour
 
 // Advance judges what can be judged by now. recall asks a store before anything
 // is called missing or bypass; nil means that there is nothing but this state.
@@ -65,7 +71,7 @@ func (s *State) Advance(c Clock, recall func(Doubt) (Found, error)) ([]Judgement
 	}
 	for _, r := range doubtful {
 		if r.verdict == "" {
-			s.bypass(r)
+			s.unexplained(r)
 		}
 	}
 	for _, r := range overdue {
@@ -81,6 +87,11 @@ func (s *State) Advance(c Clock, recall func(Doubt) (Found, error)) ([]Judgement
 	s.forget()
 	// A key can turn up in a record until the record of its last moment is due.
 	s.scope.forget(c.Now.Add(-2*s.c.TrailDelay - time.Hour))
+	for id, x := range s.sessions {
+		if x.EndsAt.Before(c.Now.Add(-rememberSessions)) {
+			delete(s.sessions, id)
+		}
+	}
 	return s.take(), nil
 }
 
@@ -241,8 +252,10 @@ func (s *State) doubt(overdue []*request, doubtful []*record) Doubt {
 	}
 	for _, r := range doubtful {
 		d.Records = append(d.Records, r.Record)
-		if _, ok := s.scope.keys[r.IssuedAccessKeyID]; !ok && r.IssuedAccessKeyID != "" {
-			d.Keys = append(d.Keys, r.IssuedAccessKeyID)
+		for _, key := range []string{r.AccessKeyID, r.IssuedAccessKeyID} {
+			if _, ok := s.scope.keys[key]; !ok && key != "" {
+				d.Keys = append(d.Keys, key)
+			}
 		}
 	}
 	return d
@@ -252,6 +265,12 @@ func (s *State) doubt(overdue []*request, doubtful []*record) Doubt {
 func (s *State) learn(f Found) {
 	for _, c := range f.Credentials {
 		s.AddCredential(c)
+	}
+	for _, x := range f.Sessions {
+		s.AddSession(x)
+	}
+	for _, t := range f.Tokens {
+		s.AddToken(t)
 	}
 	for id, verdict := range f.Judged {
 		if rec := s.records[id]; rec != nil && rec.verdict == "" && verdict != "" {

@@ -19,15 +19,16 @@ func (s *State) join(req *request, rec *record, rule string) {
 	j := Judgement{}
 	if len(wrong) > 0 {
 		v.Verdict, v.Detail = events.Mismatched, strings.Join(wrong, "; ")
-		j.Opened = s.finding("mismatch", "high", req, rec, fmt.Sprintf("CloudTrail and postern disagree about a %s call of %s: %s", label(req), req.User, v.Detail))
+		j.Opened = append(j.Opened, *s.finding("mismatch", "high", req, rec, fmt.Sprintf("CloudTrail and postern disagree about a %s call of %s: %s", label(req), req.User, v.Detail)))
 	}
 	if req.verdict == events.Missing {
 		j.Resolved = append(j.Resolved, s.resolved("missing", req, rec, "its CloudTrail record came late"))
 	}
 	if rec.verdict == events.Bypass {
-		j.Resolved = append(j.Resolved, s.resolved("bypass", req, rec, "the request that made it came late"))
+		j.Resolved = append(j.Resolved, s.resolved(rec.bypassKind(), req, rec, "the request that made it came late"))
 	}
 	j.Verdict = v
+	j.Opened = append(j.Opened, s.lateRequest(req, rec)...)
 	s.out = append(s.out, j)
 	s.unindex(req)
 	remove(s.byReq, rec.RequestID, rec)
@@ -85,21 +86,35 @@ func (s *State) missing(req *request) {
 	if v.Detail != "" {
 		summary += " (" + v.Detail + ")"
 	}
-	s.out = append(s.out, Judgement{Verdict: v, Opened: s.finding("missing", severity, req, nil, summary)})
-	req.verdict = events.Missing
+	j := Judgement{Verdict: v, Opened: []events.FindingOpened{*s.finding("missing", severity, req, nil, summary)}}
+	if s.unlogged(&req.Request) {
+		v.Verdict, v.Rule, v.Detail = events.NotLogged, "selectors", "no trail of the account selects it"
+		j.Opened = nil
+	}
+	j.Opened = append(j.Opened, s.lateRequest(req, nil)...)
+	s.out = append(s.out, j)
+	req.verdict = v.Verdict
 	s.settledRequests = append(s.settledRequests, req) // can still be paired until it is forgotten
 }
 
 func (s *State) bypass(rec *record) {
 	v := s.verdict(nil, rec, events.Bypass, "no_request")
+	if !s.scope.lent(&rec.Record) {
+		v.Rule = ruleUnknown
+	}
+	rec.Rule = v.Rule
 	who := rec.User
 	if who == "" {
 		who = rec.SessionName
 	}
 	v.Detail = fmt.Sprintf("%s of %s as %s, not through postern", rec.EventName, rec.EventSource, who)
-	s.out = append(s.out, Judgement{Verdict: v, Opened: s.finding("bypass", "critical", nil, rec,
-		fmt.Sprintf("%s called %s of %s around postern, as %s/%s", who, rec.EventName, rec.EventSource, rec.RoleName, rec.SessionName))})
 	rec.verdict = events.Bypass
+	summary := fmt.Sprintf("%s called %s of %s around postern, as %s/%s", who, rec.EventName, rec.EventSource, rec.RoleName, rec.SessionName)
+	if rec.Rule == ruleUnknown {
+		summary += ", whom postern doesn't know, under a role that it lends"
+	}
+	opened := []events.FindingOpened{*s.finding(rec.bypassKind(), "critical", nil, rec, summary)}
+	s.out = append(s.out, Judgement{Verdict: v, Opened: append(opened, s.lateRecord(rec)...)})
 	s.settledRecords = append(s.settledRecords, rec)
 }
 
@@ -110,13 +125,42 @@ func (s *State) judgeRecord(rec *record, verdict, rule, detail string, req *requ
 	v.Detail, v.Previous = detail, rec.verdict
 	j := Judgement{Verdict: v}
 	if rec.verdict == events.Bypass {
-		j.Resolved = append(j.Resolved, s.resolved("bypass", req, rec, detail))
+		j.Resolved = append(j.Resolved, s.resolved(rec.bypassKind(), req, rec, detail))
 	} else {
 		s.settledRecords = append(s.settledRecords, rec)
 	}
-	s.out = append(s.out, j)
 	rec.verdict = verdict
+	j.Opened = s.lateRecord(rec)
+	s.out = append(s.out, j)
 	remove(s.byReq, rec.RequestID, rec)
+}
+
+// unexplained settles a record under an identity of ours that no request made.
+func (s *State) unexplained(rec *record) {
+	if t, ok := s.scope.tokenOf(&rec.Record); ok {
+		s.judgeRecord(rec, events.ByToken, t.Kind, "made with what postern signed for "+t.User+" as "+t.RequestID, nil)
+		return
+	}
+	if c, ok := s.scope.keys[rec.AccessKeyID]; ok && c.HandedOut && rec.AccessKeyID != "" {
+		s.judgeRecord(rec, events.Exported, "key_handed_out", "credentials that "+c.User+" was given", nil)
+		return
+	}
+	s.bypass(rec)
+}
+
+// Kinds of findings about a bypass, and the rule of its verdict by which they
+// are told apart.
+const (
+	bypassFinding  = "bypass"
+	unknownFinding = "unknown_identity"
+	ruleUnknown    = "unknown_identity"
+)
+
+func (r *record) bypassKind() string {
+	if r.Rule == ruleUnknown {
+		return unknownFinding
+	}
+	return bypassFinding
 }
 
 // drop forgets a record that is none of ours.
@@ -125,8 +169,8 @@ func (s *State) drop(rec *record) {
 	delete(s.records, rec.ID())
 }
 
-func (s *State) verdict(req *request, rec *record, verdict, rule string) events.VerdictReached {
-	v := events.VerdictReached{Verdict: verdict, Rule: rule, At: s.now}
+func (s *State) verdict(req *request, rec *record, verdict, rule string) *events.VerdictReached {
+	v := &events.VerdictReached{Verdict: verdict, Rule: rule, At: s.now}
 	if req != nil {
 		v.RequestID, v.RequestAt, v.User, v.Account = req.ID, req.ReceivedAt, req.User, req.Account
 	}

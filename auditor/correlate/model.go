@@ -35,6 +35,10 @@ type Request struct {
 	SigningName    string
 	Operation      string
 	AWSRequestID   string
+	Region         string
+	SessionID      string
+	ReadOnly       bool
+	Resources      []string
 	// Verdict, PairAccount and PairEvent are what a store remembers; empty for
 	// requests that come from the stream.
 	Verdict     string
@@ -62,18 +66,25 @@ type Record struct {
 	User            string
 	InvokedBy       string
 	FromConsole     bool
+	// Refused: AWS did not let the caller.
+	Refused   bool
+	Resources []string
 	// IssuedAccessKeyID is the key that an AssumeRole gave out.
 	IssuedAccessKeyID string
 	// Seq is its place in the CLOUDTRAIL stream, 0 if unknown.
 	Seq uint64
-	// Verdict is what a store remembers.
+	// Verdict, and the rule that it follows from, are what a store remembers.
 	Verdict string
+	Rule    string
 }
 
 // Credential is what STS gave postern.
 type Credential struct {
-	AccessKeyID    string
-	Console        bool
+	AccessKeyID string
+	Console     bool
+	// HandedOut: the user has the secret too.
+	HandedOut      bool
+	SessionID      string
 	User           string
 	Account        string
 	RoleARN        string
@@ -81,6 +92,22 @@ type Credential struct {
 	SourceIdentity string
 	IssuedAt       time.Time
 	ExpiresAt      time.Time
+}
+
+// Token is a signature that postern gave to a user, for use without it.
+type Token struct {
+	AccessKeyID string
+	RequestID   string
+	// Kind is one of the Credential constants of events.
+	Kind        string
+	User        string
+	SessionID   string
+	Service     string
+	SigningName string
+	Operation   string
+	Resources   []string
+	IssuedAt    time.Time
+	ExpiresAt   time.Time
 }
 
 // RecordID names a record among all.
@@ -113,8 +140,9 @@ func roleAccount(arn string) string {
 // Judgement is a verdict with what it does to findings; the ids of all of it
 // follow from what it is about, so that saying it again is no news.
 type Judgement struct {
-	Verdict events.VerdictReached
-	Opened  *events.FindingOpened
+	// Verdict is nil where only findings change.
+	Verdict *events.VerdictReached
+	Opened  []events.FindingOpened
 	// Resolved are findings that the verdict makes moot.
 	Resolved []events.FindingResolved
 }
@@ -126,7 +154,7 @@ func VerdictID(v *events.VerdictReached) string {
 
 // FindingID is the id of the finding of a kind about a request or a record.
 func FindingID(kind, requestID string, record RecordID) string {
-	if kind == "bypass" {
+	if requestID == "" || kind == bypassFinding || kind == unknownFinding {
 		return kind + ":" + record.Account + "/" + record.EventID
 	}
 	return kind + ":" + requestID

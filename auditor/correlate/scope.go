@@ -1,13 +1,20 @@
 package correlate
 
-import "time"
+import (
+	"slices"
+	"time"
+
+	"github.com/posternhq/postern/events"
+)
 
 // scope knows what postern lends: under which identities, with which keys.
 type scope struct {
 	skew       time.Duration
 	identities map[Identity]struct{}
 	sources    map[string]struct{}
+	roles      map[Identity]struct{} // without a session
 	keys       map[string]Credential
+	tokens     map[string][]Token // by access key
 	consoles   map[Identity][]Credential
 }
 
@@ -16,7 +23,9 @@ func newScope(skew time.Duration) scope {
 		skew:       skew,
 		identities: map[Identity]struct{}{},
 		sources:    map[string]struct{}{},
+		roles:      map[Identity]struct{}{},
 		keys:       map[string]Credential{},
+		tokens:     map[string][]Token{},
 		consoles:   map[Identity][]Credential{},
 	}
 }
@@ -24,6 +33,7 @@ func newScope(skew time.Duration) scope {
 func (s *scope) identity(i Identity, sourceIdentity string) {
 	if i.Role != "" && i.Session != "" {
 		s.identities[i] = struct{}{}
+		s.roles[Identity{Account: i.Account, Role: i.Role}] = struct{}{}
 	}
 	if sourceIdentity != "" {
 		s.sources[sourceIdentity] = struct{}{}
@@ -34,8 +44,9 @@ func (s *scope) credential(c Credential) {
 	i := Identity{roleAccount(c.RoleARN), roleName(c.RoleARN), c.SessionName}
 	s.identity(i, c.SourceIdentity)
 	if c.AccessKeyID != "" {
-		if old, ok := s.keys[c.AccessKeyID]; ok && old.Console {
-			c.Console = true
+		if old, ok := s.keys[c.AccessKeyID]; ok {
+			c.Console = c.Console || old.Console
+			c.HandedOut = c.HandedOut || old.HandedOut
 		}
 		s.keys[c.AccessKeyID] = c
 	}
@@ -50,8 +61,48 @@ func (s *scope) credential(c Credential) {
 	s.consoles[i] = append(s.consoles[i], c)
 }
 
-// knows says whether a record is about an identity of ours, by whole names only.
+// token adds a signature, once.
+func (s *scope) token(t Token) {
+	for _, have := range s.tokens[t.AccessKeyID] {
+		if have.RequestID == t.RequestID {
+			return
+		}
+	}
+	s.tokens[t.AccessKeyID] = append(s.tokens[t.AccessKeyID], t)
+}
+
+// tokenOf finds the signature that a record's call was made with.
+func (s *scope) tokenOf(r *Record) (Token, bool) {
+	for _, t := range s.tokens[r.AccessKeyID] {
+		if !r.EventTime.Before(t.IssuedAt.Add(-s.skew)) && !r.EventTime.After(t.ExpiresAt.Add(s.skew)) && t.allows(r) {
+			return t, true
+		}
+	}
+	return Token{}, false
+}
+
+// allows says whether a call is what was signed. Records of S3 always name the
+// resource, others need not. RDS keeps no record of sign-ins by IAM.
+func (t *Token) allows(r *Record) bool {
+	switch t.Kind {
+	case events.CredentialEKS:
+		return r.EventSource == "sts.amazonaws.com" && r.EventName == "GetCallerIdentity"
+	case events.CredentialCodeCommit:
+		return r.EventSource == "codecommit.amazonaws.com" && (r.EventName == "GitPull" || r.EventName == "GitPush")
+	}
+	return SameService(t.Service, t.SigningName, r.EventSource) && SameName(t.Operation, r.EventSource, r.EventName) &&
+		(len(t.Resources) == 0 || len(r.Resources) == 0 && t.Service != "s3" || slices.ContainsFunc(t.Resources, func(arn string) bool { return slices.Contains(r.Resources, arn) }))
+}
+
+// knows says whether a record is about a role, an identity, a source identity or
+// a key of ours, by whole names only.
 func (s *scope) knows(r *Record) bool {
+	_, role := s.roles[Identity{Account: r.IdentityAccount, Role: r.RoleName}]
+	return role || s.lent(r)
+}
+
+// lent is knows without those that nobody but their role makes ours.
+func (s *scope) lent(r *Record) bool {
 	if r.SourceIdentity != "" {
 		if _, ok := s.sources[r.SourceIdentity]; ok {
 			return true
@@ -87,6 +138,13 @@ func (s *scope) forget(t time.Time) {
 	for k, c := range s.keys {
 		if c.ExpiresAt.Before(t) {
 			delete(s.keys, k)
+		}
+	}
+	for k, list := range s.tokens {
+		if list = slices.DeleteFunc(list, func(x Token) bool { return x.ExpiresAt.Before(t) }); len(list) == 0 {
+			delete(s.tokens, k)
+		} else {
+			s.tokens[k] = list
 		}
 	}
 	for i, list := range s.consoles {

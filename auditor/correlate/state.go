@@ -14,6 +14,10 @@ type Config struct {
 	TrailDelay time.Duration
 	// Skew is how far the proxy's clock and AWS's may be apart; 0 means 60 s.
 	Skew time.Duration
+	// Grace is how long after a lock or a session's end a call is not held
+	// against it; 0 means 5 s. It covers how far clocks are apart and the time a
+	// call takes to its record.
+	Grace time.Duration
 	// Remember is how many settled requests and records stay in memory, for
 	// copies and late deliveries; older ones are recalled. 0 means 50,000.
 	Remember int
@@ -29,6 +33,10 @@ type State struct {
 	byCall map[call]map[*request]struct{}   // unpaired, for key_name_time
 	inFly  map[string]map[*request]struct{} // in flight, by access key
 	due    dueHeap
+
+	sessions map[string]Session
+	locks    map[string]Lock
+	trails   map[string]Trail
 
 	records map[RecordID]*record
 	byReq   map[string]map[*record]struct{} // unpaired, by AWS request id
@@ -50,11 +58,13 @@ type request struct {
 	pair    RecordID
 	shared  string // the pair's SharedEventID
 	place   int    // in the due heap; -1: not in it
+	late    late
 }
 
 type record struct {
 	Record
 	verdict string
+	late    late
 	arrived time.Time
 	// doubted: the store was asked and knows nothing more.
 	doubted bool
@@ -68,16 +78,24 @@ func New(c Config) *State {
 	if c.Skew == 0 {
 		c.Skew = time.Minute
 	}
+	if c.Grace == 0 {
+		c.Grace = 5 * time.Second
+	}
 	if c.Remember == 0 {
 		c.Remember = 50_000
 	}
 	return &State{
-		c:       c,
-		scope:   newScope(c.Skew),
-		byID:    map[string]*request{},
-		byAWS:   map[string]*request{},
-		byCall:  map[call]map[*request]struct{}{},
-		inFly:   map[string]map[*request]struct{}{},
+		c:      c,
+		scope:  newScope(c.Skew),
+		byID:   map[string]*request{},
+		byAWS:  map[string]*request{},
+		byCall: map[call]map[*request]struct{}{},
+		inFly:  map[string]map[*request]struct{}{},
+
+		sessions: map[string]Session{},
+		locks:    map[string]Lock{},
+		trails:   map[string]Trail{},
+
 		records: map[RecordID]*record{},
 		byReq:   map[string]map[*record]struct{}{},
 	}
@@ -91,6 +109,9 @@ func (s *State) AddCredential(c Credential) {
 	s.scope.credential(c)
 }
 
+// AddToken tells of a signature that a user was given.
+func (s *State) AddToken(t Token) { s.scope.token(t) }
+
 // AddIdentity tells of an identity that postern may lend.
 func (s *State) AddIdentity(i Identity, sourceIdentity string) { s.scope.identity(i, sourceIdentity) }
 
@@ -103,6 +124,7 @@ func (s *State) AddRequest(r Request, at time.Time) []Judgement {
 		s.byID[r.ID] = known
 		s.scope.identity(Identity{roleAccount(r.RoleARN), roleName(r.RoleARN), r.SessionName}, r.SourceIdentity)
 		if known.verdict != "" {
+			known.late = late{true, true} // looked at when it was judged
 			s.settledRequests = append(s.settledRequests, known)
 		} else {
 			heap.Push(&s.due, known)
@@ -137,6 +159,9 @@ func (s *State) AddRecord(r Record, at time.Time) []Judgement {
 		return nil
 	}
 	rec := &record{Record: r, verdict: r.Verdict, arrived: at}
+	if r.Verdict != "" {
+		rec.late = late{true, true}
+	}
 	s.records[r.ID()] = rec
 	if settled(rec.verdict) {
 		s.settledRecords = append(s.settledRecords, rec)

@@ -25,6 +25,8 @@ type Coverage struct {
 	Missing    Count  `json:"missing"`
 	Mismatched Count  `json:"mismatched"`
 	Bypass     Count  `json:"bypass"`
+	// NotLogged requests are those that no trail selects, so no record is due.
+	NotLogged Count `json:"not_logged"`
 	// Denied and Failed requests never reached AWS, as far as is known.
 	Denied uint64 `json:"denied"`
 	Failed uint64 `json:"failed"`
@@ -35,6 +37,8 @@ type Coverage struct {
 	Console     uint64 `json:"cloudtrail_console"`
 	Forwarded   uint64 `json:"cloudtrail_forwarded"`
 	Credentials uint64 `json:"cloudtrail_credentials"`
+	Exported    uint64 `json:"cloudtrail_exported"`
+	Token       uint64 `json:"cloudtrail_token"`
 	Unrelated   uint64 `json:"cloudtrail_unrelated"`
 	// Offenders have most of what should not be, worst first.
 	Offenders []Offender `json:"worst_offenders"`
@@ -62,19 +66,19 @@ func (a *Asker) Coverage(ctx context.Context, sinceText string) (*Coverage, erro
 		from = timestamp(time.Unix(0, 0))
 	}
 	err = a.conn.QueryRow(ctx, `SELECT countIf(verdict = 'matched'), countIf(verdict = 'awaiting'), countIf(verdict = 'missing'),
-		countIf(verdict = 'mismatched'), countIf(outcome = 'denied'), countIf(outcome = 'failed') FROM requests WHERE received_at >= `+from).
-		Scan(&c.Matched.Count, &c.Awaiting.Count, &c.Missing.Count, &c.Mismatched.Count, &c.Denied, &c.Failed)
+		countIf(verdict = 'mismatched'), countIf(verdict = 'not_logged'), countIf(outcome = 'denied'), countIf(outcome = 'failed') FROM requests WHERE received_at >= `+from).
+		Scan(&c.Matched.Count, &c.Awaiting.Count, &c.Missing.Count, &c.Mismatched.Count, &c.NotLogged.Count, &c.Denied, &c.Failed)
 	if err != nil {
 		return nil, fmt.Errorf("count requests: %w", err)
 	}
 	err = a.conn.QueryRow(ctx, `SELECT count(), countIf(verdict = 'bypass'), countIf(verdict = 'matched' OR verdict = 'mismatched' OR verdict = 'proxied'),
-		countIf(verdict = 'console'), countIf(verdict = 'forwarded'), countIf(verdict = 'credentials'), countIf(verdict = '')
+		countIf(verdict = 'console'), countIf(verdict = 'forwarded'), countIf(verdict = 'credentials'), countIf(verdict = 'exported'), countIf(verdict = 'token'), countIf(verdict = '')
 		FROM cloudtrail WHERE event_time >= `+from).
-		Scan(&c.Records, &c.Bypass.Count, &c.Proxied, &c.Console, &c.Forwarded, &c.Credentials, &c.Unrelated)
+		Scan(&c.Records, &c.Bypass.Count, &c.Proxied, &c.Console, &c.Forwarded, &c.Credentials, &c.Exported, &c.Token, &c.Unrelated)
 	if err != nil {
 		return nil, fmt.Errorf("count cloudtrail records: %w", err)
 	}
-	parts := []*Count{&c.Matched, &c.Awaiting, &c.Missing, &c.Mismatched, &c.Bypass}
+	parts := []*Count{&c.Matched, &c.Awaiting, &c.Missing, &c.Mismatched, &c.Bypass, &c.NotLogged}
 	for _, p := range parts {
 		c.Calls += p.Count
 	}

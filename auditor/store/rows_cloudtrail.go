@@ -39,7 +39,7 @@ func rank(verdict string) int {
 	switch verdict {
 	case events.Missing, events.Bypass:
 		return 1
-	case events.Proxied:
+	case events.Proxied, events.NotLogged:
 		return 2
 	case events.Console:
 		return 3
@@ -47,6 +47,10 @@ func rank(verdict string) int {
 		return 4
 	case events.Credentials:
 		return 5
+	case events.Exported:
+		return 6
+	case events.ByToken:
+		return 7
 	case events.Mismatched:
 		return 8
 	case events.Matched:
@@ -64,7 +68,7 @@ func addVerdict(d *events.VerdictReached, add func(string, ...any) error) error 
 	}
 	judged := fmt.Sprintf("%d\t%s\t%s", n, field(d.Rule), field(d.Detail))
 	pair := d.Verdict == events.Matched || d.Verdict == events.Mismatched
-	if d.RequestID != "" && (pair || d.Verdict == events.Missing) {
+	if d.RequestID != "" && (pair || d.Verdict == events.Missing || d.Verdict == events.NotLogged) {
 		err := add(insertRequestVerdict, micros(d.RequestAt), d.RequestID, d.Verdict, judged, micros(d.At),
 			d.RecipientAccountID, d.EventID, micros(d.EventTime))
 		if err != nil {

@@ -1,0 +1,178 @@
+package correlate
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Trail is a trail and what it selects.
+type Trail struct {
+	ARN          string
+	Account      string
+	HomeRegion   string
+	MultiRegion  bool
+	Organization bool
+	Selectors    []Selector
+}
+
+// Selector is a basic event selector or an advanced one, as CloudTrail's API has
+// them (https://docs.aws.amazon.com/awscloudtrail/latest/APIReference/API_EventSelector.html,
+// API_AdvancedEventSelector.html).
+type Selector struct {
+	ReadWriteType                 string
+	IncludeManagementEvents       *bool
+	ExcludeManagementEventSources []string
+	DataResources                 []struct {
+		Type   string
+		Values []string
+	}
+	FieldSelectors []FieldSelector
+}
+
+// FieldSelector is a condition of an advanced selector; all conditions must hold.
+type FieldSelector struct {
+	Field                                                               string
+	Equals, NotEquals, StartsWith, NotStartsWith, EndsWith, NotEndsWith []string
+}
+
+// ParseSelectors reads what GetEventSelectors answers; either may be empty. A
+// trail without selectors takes all management events.
+func ParseSelectors(basic, advanced string) ([]Selector, error) {
+	var out []Selector
+	for _, text := range []string{basic, advanced} {
+		if text == "" {
+			continue
+		}
+		var some []Selector
+		if err := json.Unmarshal([]byte(text), &some); err != nil {
+			return nil, fmt.Errorf("event selectors: %w", err)
+		}
+		out = append(out, some...)
+	}
+	if len(out) == 0 {
+		out = []Selector{{}}
+	}
+	return out, nil
+}
+
+// AddTrail tells of a trail, or how it is now.
+func (s *State) AddTrail(t Trail) { s.trails[t.ARN] = t }
+
+// unlogged says that trails are known which see the account and region of a
+// request, and that none selects it. What is not certain counts as selected, and
+// so does a trail that was stopped: then the record is missing.
+func (s *State) unlogged(r *Request) bool {
+	covered := false
+	for _, t := range s.trails {
+		if t.Account != r.Account && !t.Organization || !t.MultiRegion && t.HomeRegion != r.Region && r.Region != "" {
+			continue
+		}
+		covered = true
+		if slices.ContainsFunc(t.Selectors, func(x Selector) bool { return x.selects(r) }) {
+			return false
+		}
+	}
+	return covered
+}
+
+func (x *Selector) selects(r *Request) bool {
+	data := DataEvent(r.Service, r.Operation)
+	if len(x.FieldSelectors) > 0 {
+		return !slices.ContainsFunc(x.FieldSelectors, func(f FieldSelector) bool { return !f.holds(r, data) })
+	}
+	if x.ReadWriteType == "ReadOnly" && !r.ReadOnly || x.ReadWriteType == "WriteOnly" && r.ReadOnly {
+		return false
+	}
+	if !data {
+		return (x.IncludeManagementEvents == nil || *x.IncludeManagementEvents) &&
+			!slices.ContainsFunc(x.ExcludeManagementEventSources, func(source string) bool { return SameService(r.Service, r.SigningName, source) })
+	}
+	typ := resourceType(r.Service)
+	for _, d := range x.DataResources {
+		if typ != "" && d.Type != typ {
+			continue
+		}
+		arns := dataARNs(r)
+		if typ == "" || len(arns) == 0 {
+			return true
+		}
+		for _, v := range d.Values {
+			if strings.Count(v, ":") == 2 || slices.ContainsFunc(arns, func(arn string) bool { return strings.HasPrefix(arn, v) }) {
+				return true // "arn:aws:s3" is all of S3
+			}
+		}
+	}
+	return false
+}
+
+func (f *FieldSelector) holds(r *Request, data bool) bool {
+	var values []string
+	same := func(a, b string) bool { return a == b }
+	switch f.Field {
+	case "eventCategory":
+		values = []string{"Management"}
+		if data {
+			values = []string{"Data"}
+		}
+	case "readOnly":
+		values = []string{strconv.FormatBool(r.ReadOnly)}
+	case "resources.type":
+		if t := resourceType(r.Service); t != "" {
+			values = []string{t}
+		}
+	case "resources.ARN":
+		values = dataARNs(r)
+	case "eventSource":
+		values = []string{r.Service}
+		same = func(_, source string) bool { return SameService(r.Service, r.SigningName, source) }
+	case "eventName":
+		values = []string{canonical(r.Service, r.Operation)}
+		same = func(a, b string) bool { return a == canonical(r.Service, b) }
+	}
+	if len(values) == 0 {
+		return true // not known, so not excluded
+	}
+	return slices.ContainsFunc(values, func(v string) bool {
+		any := func(list []string, fits func(string, string) bool) bool {
+			return slices.ContainsFunc(list, func(x string) bool { return fits(v, x) })
+		}
+		positive := len(f.Equals)+len(f.StartsWith)+len(f.EndsWith) == 0 ||
+			any(f.Equals, same) || any(f.StartsWith, strings.HasPrefix) || any(f.EndsWith, strings.HasSuffix)
+		return positive && !any(f.NotEquals, same) && !any(f.NotStartsWith, strings.HasPrefix) && !any(f.NotEndsWith, strings.HasSuffix)
+	})
+}
+
+// resourceType is the type that selectors name for a service's data events
+// (https://docs.aws.amazon.com/awscloudtrail/latest/userguide/logging-data-events-with-cloudtrail.html);
+// empty where there are several.
+func resourceType(service string) string {
+	switch service {
+	case "s3":
+		return "AWS::S3::Object"
+	case "lambda":
+		return "AWS::Lambda::Function"
+	case "dynamodb":
+		return "AWS::DynamoDB::Table"
+	case "sqs":
+		return "AWS::SQS::Queue"
+	case "sns":
+		return "AWS::SNS::Topic"
+	}
+	return ""
+}
+
+// dataARNs are a request's resources as selectors write them: a bucket ends in
+// a slash.
+func dataARNs(r *Request) []string {
+	var out []string
+	for _, arn := range r.Resources {
+		if r.Service == "s3" && !strings.Contains(arn, "/") {
+			arn += "/"
+		}
+		out = append(out, arn)
+	}
+	return out
+}
