@@ -2,7 +2,9 @@ package broker
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -15,6 +17,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/posternhq/postern/broker/access"
+	"github.com/posternhq/postern/broker/snapshot"
 	"github.com/posternhq/postern/deploy/embedded"
 	"github.com/posternhq/postern/deploy/embedded/embeddedtest"
 	"github.com/posternhq/postern/events"
@@ -25,47 +28,46 @@ import (
 // coldEvents is how many events a cold start meets; a tenth of it with -short.
 const coldEvents = 1_000_000
 
-// fill publishes the events from one number to another, of n, of people at work,
-// spread evenly over a time that ends now: of 20 events 8 begin a session, 8 end one, 2 are sign-ins, and 2
-// are of a request and its approval.
+// atWork is event i of people at work: of 20 events 8 begin a session, 8 end one, 2
+// are sign-ins, and 2 are of a request and its approval.
+func atWork(i int, at time.Time) events.Event {
+	var p events.Payload
+	revision := uint64(1)
+	id, user := fmt.Sprintf("S%09d", i/20*8+i%20%8), fmt.Sprintf("user%d@example.com", i%500)
+	switch k := i % 20; {
+	case k < 8:
+		p = &events.SessionStarted{SessionID: id, User: user, Roles: []events.RoleRef{{Name: "aws-engineer", Revision: 3}}, App: "awsconsole",
+			AppLabels: map[string]string{"env": "prod", "team": "payments"}, AWSRoleARN: adminARN, Account: "123456789012", Partition: "aws", Region: "us-east-1",
+			RoleSessionName: user, SourceIdentity: user, ExternalID: "postern-1", Permissions: []events.Permission{{Role: "aws-engineer", Effect: "Allow", Actions: []string{"s3:*", "@Read"}}},
+			Requestable: []string{"aws-admin"}, StartedAt: at, ExpiresAt: at.Add(8 * time.Hour), ClientAddr: "192.0.2.10"}
+	case k < 16:
+		p, revision = &events.SessionEnded{SessionID: id, User: user, By: user, Reason: "ended by " + user}, 2
+	case k < 18:
+		p = &events.SigninSucceeded{User: user, Method: "password", ClientAddr: "192.0.2.10", CertificateSerial: id, ExpiresAt: at.Add(12 * time.Hour)}
+	case k == 18:
+		p = &events.RequestCreated{RequestID: "Q" + id, User: user, Roles: []string{"aws-engineer"}, Reason: "incident", TTL: 3600, ExpiresAt: at.Add(time.Hour),
+			Thresholds: []events.Threshold{{Approve: 1, Deny: 1}}}
+	default:
+		p, revision = &events.RequestApproved{RequestID: "Q" + fmt.Sprintf("S%09d", (i-1)/20*8+(i-1)%20%8), User: user, Roles: []string{"aws-engineer"}, AccessExpiresAt: at.Add(time.Hour), Reviewers: []string{"bob"}}, 2
+	}
+	return events.Event{Meta: events.Meta{ID: journal.NewID(), Source: "/postern/broker/bench", Time: at, CorrelationID: "bench", Sequence: revision}, Data: p}
+}
+
+// fill publishes the events from one number to another, of n, spread evenly over a
+// time that ends now.
 func fill(b *testing.B, s stream, from, to, n int, over time.Duration, now time.Time) {
 	js, err := jetstream.New(s.nc, jetstream.WithPublishAsyncMaxPending(4096))
 	if err != nil {
 		b.Fatal(err)
 	}
-	put := func(p events.Payload, at time.Time) {
-		revision := uint64(1)
-		switch p.(type) {
-		case *events.SessionEnded, *events.RequestApproved:
-			revision = 2
-		}
-		e := events.Event{Meta: events.Meta{ID: journal.NewID(), Source: "/postern/broker/bench", Time: at, CorrelationID: "bench", Sequence: revision}, Data: p}
+	for i := from; i < to; i++ {
+		e := atWork(i, now.Add(-over+time.Duration(float64(over)*float64(i)/float64(n))).UTC())
 		body, err := events.Encode(e)
 		if err == nil {
-			_, err = js.PublishAsync(p.Channel(), s.sign(p.Channel(), body), jetstream.WithStallWait(time.Minute))
+			_, err = js.PublishAsync(e.Data.Channel(), s.sign(e.Data.Channel(), body), jetstream.WithStallWait(time.Minute))
 		}
 		if err != nil {
 			b.Fatal(err)
-		}
-	}
-	for i := from; i < to; i++ {
-		at := now.Add(-over + time.Duration(float64(over)*float64(i)/float64(n))).UTC()
-		id, user := fmt.Sprintf("S%09d", i/20*8+i%20%8), fmt.Sprintf("user%d@example.com", i%500)
-		switch k := i % 20; {
-		case k < 8:
-			put(&events.SessionStarted{SessionID: id, User: user, Roles: []events.RoleRef{{Name: "aws-engineer", Revision: 3}}, App: "awsconsole",
-				AppLabels: map[string]string{"env": "prod", "team": "payments"}, AWSRoleARN: adminARN, Account: "123456789012", Partition: "aws", Region: "us-east-1",
-				RoleSessionName: user, SourceIdentity: user, ExternalID: "postern-1", Permissions: []events.Permission{{Role: "aws-engineer", Effect: "Allow", Actions: []string{"s3:*", "@Read"}}},
-				Requestable: []string{"aws-admin"}, StartedAt: at, ExpiresAt: at.Add(8 * time.Hour), ClientAddr: "192.0.2.10"}, at)
-		case k < 16:
-			put(&events.SessionEnded{SessionID: id, User: user, By: user, Reason: "ended by " + user}, at)
-		case k < 18:
-			put(&events.SigninSucceeded{User: user, Method: "password", ClientAddr: "192.0.2.10", CertificateSerial: id, ExpiresAt: at.Add(12 * time.Hour)}, at)
-		case k == 18:
-			put(&events.RequestCreated{RequestID: "Q" + id, User: user, Roles: []string{"aws-engineer"}, Reason: "incident", TTL: 3600, ExpiresAt: at.Add(time.Hour),
-				Thresholds: []events.Threshold{{Approve: 1, Deny: 1}}}, at)
-		default:
-			put(&events.RequestApproved{RequestID: "Q" + fmt.Sprintf("S%09d", (i-1)/20*8+(i-1)%20%8), User: user, Roles: []string{"aws-engineer"}, AccessExpiresAt: at.Add(time.Hour), Reviewers: []string{"bob"}}, at)
 		}
 	}
 	select {
@@ -73,6 +75,44 @@ func fill(b *testing.B, s stream, from, to, n int, over time.Duration, now time.
 	case <-b.Context().Done():
 		b.Fatal(b.Context().Err())
 	}
+}
+
+// BenchmarkRestore measures the part of a cold start that is the snapshot: the worst
+// case, in which all 1,000,000 events are recent and kept.
+func BenchmarkRestore(b *testing.B) {
+	total := coldEvents
+	if testing.Short() {
+		total /= 10
+	}
+	now, file := time.Now().UTC(), filepath.Join(b.TempDir(), "snapshot")
+	program, err := programDigest()
+	if err != nil {
+		b.Fatal(err)
+	}
+	f, err := os.Create(file)
+	if err != nil {
+		b.Fatal(err)
+	}
+	w, err := snapshot.NewWriter(f, program)
+	if err != nil {
+		b.Fatal(err)
+	}
+	for i := range total {
+		e := atWork(i, now)
+		if err := w.Add(journal.Entry{Event: e, Channel: e.Data.Channel(), Seq: uint64(i) + 1}); err != nil {
+			b.Fatal(err)
+		}
+	}
+	if err := errors.Join(w.Close(uint64(total)+1, []byte("x")), f.Close()); err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		l := newLedger(nil, nil, file, func() time.Time { return now }, zerolog.Nop())
+		if l.restore(uint64(total) + 1); l.seq != uint64(total) {
+			b.Fatalf("restored up to %d", l.seq)
+		}
+	}
+	b.ReportMetric(float64(total*b.N)/b.Elapsed().Seconds(), "events/s")
 }
 
 // BenchmarkColdStart measures how long a broker's ledger takes to catch up with

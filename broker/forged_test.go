@@ -1,6 +1,8 @@
 package broker
 
 import (
+	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -12,6 +14,7 @@ import (
 	"github.com/posternhq/postern/events"
 	"github.com/posternhq/postern/events/eventstest"
 	"github.com/posternhq/postern/events/journal"
+	"github.com/posternhq/postern/events/signed"
 )
 
 // Who may publish to ACCESS, and no more, changes nothing of what brokers
@@ -80,6 +83,30 @@ func TestForgedEvents(t *testing.T) {
 	for _, name := range []string{"alice", "dave", "mallory"} {
 		if _, err := admin.Apply(ctx, "users.yaml", []byte("kind: user\nmetadata: {name: "+name+"}\nspec: {roles: [reviewer]}\n"), true); err != nil {
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// Entries are verified side by side, and still come in the stream's order, each
+// with its own verdict; none is judged before the key that stands before it.
+func TestVerifiedInOrder(t *testing.T) {
+	s := newStream(t)
+	for i := range 300 {
+		lock := &events.LockPlaced{LockID: fmt.Sprint("k", i), Target: events.LockTarget{Kind: "user", Name: "alice"}, By: "x"}
+		if i%7 == 0 {
+			s.forge(t, lock)
+		} else if _, err := s.Append(t.Context(), events.Event{Meta: events.Meta{Source: "/test", Sequence: 1}, Data: lock}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	next := uint64(1)
+	for e := range s.FollowVerified(t.Context(), events.Access, 0, signed.NewKeys(s.roots)) {
+		forged := strings.HasPrefix(e.Source, "/forged")
+		if e.Seq != next || (e.Forged != nil) != forged || forged && !errors.Is(e.Forged, signed.ErrUnsigned) {
+			t.Fatalf("in place of %d came %d of %s: %v, %v", next, e.Seq, e.Source, e.Unread, e.Forged)
+		}
+		if next++; next == 302 { // the key, and the locks
+			break // while it waits for more
 		}
 	}
 }

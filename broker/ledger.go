@@ -101,15 +101,15 @@ func (l *ledger) follow(ctx context.Context) error {
 		close(l.ready)
 	}
 	for {
-		for e, err := range l.journal.Follow(ctx, events.Access, l.seq) {
+		for e := range l.journal.FollowVerified(ctx, events.Access, l.seq, keys) {
 			if e.Seq == 0 {
-				l.log.Warn().Err(err).Uint64("seq", l.seq).Msg("lost the access stream; following again")
+				l.log.Warn().Err(e.Unread).Uint64("seq", l.seq).Msg("lost the access stream; following again")
 				break
 			}
 			if l.foreign(e.Seq, e.Raw) {
 				break
 			}
-			l.apply(e, err, keys.Verify(e.Channel, e.StoredAt, e.Event, e.Raw))
+			l.apply(e)
 			if !caughtUp && e.Seq >= last {
 				caughtUp = true
 				close(l.ready)
@@ -123,11 +123,11 @@ func (l *ledger) follow(ctx context.Context) error {
 	}
 }
 
-// apply folds an entry in. unread is why its data is not understood, forged why
-// no broker decided it.
-func (l *ledger) apply(e journal.Entry, unread, forged error) {
+// apply folds an entry in.
+func (l *ledger) apply(e journal.Verified) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	unread, forged := e.Unread, e.Forged
 	if forged == nil && signed.Ordered(e.Channel) {
 		forged = signed.Place(e.Event, l.state.Head(e.Channel).Revision)
 	}

@@ -22,7 +22,7 @@ const (
 	// what it holds, have come since: starts stay short, and what is written
 	// stays in proportion to what comes.
 	snapshotMin  = 5_000
-	snapshotPart = 20
+	snapshotPart = 100
 	// snapshotEvery is how often that is looked at.
 	snapshotEvery = time.Minute
 )
