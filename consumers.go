@@ -16,7 +16,7 @@ func (c *cli) consumers() *cobra.Command {
 		Long: "Who outside, such as a SIEM, reads which part of the event streams over NATS, by a\n" +
 			"durable pull consumer and credentials of its own.",
 	}
-	cmd.AddCommand(c.consumersAdd(), &cobra.Command{
+	cmd.AddCommand(c.consumersAdd(), c.consumersRead(), &cobra.Command{
 		Use: "ls", Short: "Consumers and how far behind each is", Args: cobra.NoArgs,
 		RunE: c.withBroker(func(cmd *cobra.Command, b *client.Client, _ []string) error {
 			list, err := b.Consumers(cmd.Context())

@@ -47,6 +47,6 @@ func (c *cli) events() *cobra.Command {
 	f.StringVar(&subject, "subject", "audit.>", "NATS subject with wildcards, such as 'access.lock.>' or 'audit.denied.>'")
 	f.StringVar(&since, "since", "", "begin at a time (RFC 3339) or an age such as 2h; without it only new events")
 	f.BoolVar(&once, "no-follow", false, "end after the last event there is")
-	cmd.AddCommand(tail)
+	cmd.AddCommand(tail, c.eventsVerify())
 	return cmd
 }

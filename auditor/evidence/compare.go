@@ -23,7 +23,7 @@ type Fault struct {
 	// First and Last are the sequences; a log's checkpoint has its size as both.
 	First uint64 `json:"first_sequence"`
 	Last  uint64 `json:"last_sequence"`
-	// Place is "stream", "clickhouse" or "log".
+	// Place is "stream", "clickhouse", "log" or "delivery", which a consumer got.
 	Place string `json:"place"`
 	// Kind is "missing", "changed", "doubled", "unexpected", "derived" (a column that disagrees
 	// with its row's event), or of a log "leaf", "tile", "checkpoint", "fork",

@@ -150,7 +150,7 @@ var ErrFork = errors.New("the log was another one: it does not lead to this chec
 func Walk(ctx context.Context, t Tiles, after uint64, to Checkpoint, earlier []Checkpoint) iter.Seq2[Leaf, error] {
 	return func(yield func(Leaf, error) bool) {
 		fail := func(seq uint64, err error) bool { return yield(Leaf{Stream: to.Stream, Seq: seq}, err) }
-		tree, err := treeOf(ctx, t, after)
+		tree, err := treeOf(ctx, t, after, to.Size)
 		if err != nil {
 			fail(after+1, err)
 			return
@@ -221,13 +221,16 @@ func Walk(ctx context.Context, t Tiles, after uint64, to Checkpoint, earlier []C
 	}
 }
 
-// treeOf is the tree over the first leaves of a log.
-func treeOf(ctx context.Context, t Tiles, size uint64) (*compact.Range, error) {
+// treeOf is the tree over the first leaves of a log that has grown to whole: of
+// partial tiles, those of earlier sizes may be gone.
+func treeOf(ctx context.Context, t Tiles, size, whole uint64) (*compact.Range, error) {
 	f := compact.RangeFactory{Hash: rfc6962.DefaultHasher.HashChildren}
 	if size == 0 {
 		return f.NewEmptyRange(0), nil
 	}
-	nodes, err := client.FetchRangeNodes(ctx, size, t.ReadTile)
+	nodes, err := client.FetchRangeNodes(ctx, size, func(ctx context.Context, level, index uint64, _ uint8) ([]byte, error) {
+		return t.ReadTile(ctx, level, index, layout.PartialTileSize(level, index, whole))
+	})
 	if err != nil {
 		return nil, fmt.Errorf("the log's tree at size %d: %w", size, err)
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"time"
 
 	"github.com/nats-io/jwt/v2"
@@ -187,4 +188,24 @@ func ClientOptions(creds []byte) ([]nats.Option, error) {
 		nats.CustomInboxPrefix(InboxPrefix(claims.Name)),
 		nats.Name(claims.Name),
 	}, nil
+}
+
+// ReadsBy tells from credentials of a [Consumer] its name and its stream.
+func ReadsBy(creds []byte) (name, stream string, err error) {
+	token, err := jwt.ParseDecoratedJWT(creds)
+	if err != nil {
+		return "", "", fmt.Errorf("read nats credentials: %w", err)
+	}
+	claims, err := jwt.DecodeUserClaims(token)
+	if err != nil {
+		return "", "", fmt.Errorf("read nats credentials: %w", err)
+	}
+	for _, subject := range claims.Pub.Allow {
+		if rest, ok := strings.CutPrefix(subject, "$JS.API.CONSUMER.MSG.NEXT."); ok {
+			if stream, name, ok = strings.Cut(rest, "."); ok && credName.MatchString(name) {
+				return name, stream, nil
+			}
+		}
+	}
+	return "", "", errors.New("these nats credentials are not those of a consumer: postern consumers add makes some")
 }

@@ -60,3 +60,64 @@ func (j *Journal) PlaceOf(ctx context.Context, stream, name string) (Place, erro
 	}
 	return p, nil
 }
+
+// fetchMost is how many events a reader has in hand.
+const fetchMost = 100
+
+// fetchWait is how long one question for more stays open.
+const fetchWait = 2 * time.Second
+
+// Read hands what a durable consumer made by CreateConsumer gets to handle, one
+// by one, and acknowledges what handle returned nil for; an error of handle ends
+// it. It goes on until ctx ends (which is not an error) or, unless follow, until
+// there is nothing more. Whatever a reader before had in hand when it died comes
+// again, later and once more. An entry that could not be decoded has no Data but Raw.
+func (j *Journal) Read(ctx context.Context, stream, durable string, follow bool, handle func(context.Context, Entry) error) error {
+	fail := func(err error) error { return fmt.Errorf("read consumer %s of %s: %w", durable, stream, err) }
+	c := j.conn.Load()
+	defer c.nc.FlushTimeout(commitTimeout) // acknowledgements
+	consumer, err := c.js.Consumer(ctx, stream, durable)
+	if err != nil {
+		return fail(err)
+	}
+	for ctx.Err() == nil {
+		batch, err := fetch(ctx, consumer, follow)
+		if err != nil {
+			return fail(err)
+		}
+		n := 0
+		for m := range batch.Messages() {
+			n++
+			e, _, err := entry(m)
+			if err != nil && e.Seq == 0 {
+				return fail(err)
+			}
+			if err := handle(ctx, e); err != nil {
+				return err
+			}
+			if err := m.Ack(); err != nil {
+				return fail(err)
+			}
+		}
+		switch err := batch.Error(); {
+		case ctx.Err() != nil:
+			return nil
+		case err != nil:
+			return fail(err)
+		case n == 0 && !follow:
+			return nil
+		}
+	}
+	return nil
+}
+
+// fetch takes what there is; where there is nothing, following waits for one.
+func fetch(ctx context.Context, c jetstream.Consumer, follow bool) (jetstream.MessageBatch, error) {
+	if info, err := c.Info(ctx); err != nil || follow && info.NumPending == 0 {
+		if err != nil {
+			return nil, err
+		}
+		return c.Fetch(1, jetstream.FetchMaxWait(fetchWait))
+	}
+	return c.FetchNoWait(fetchMost)
+}

@@ -1,0 +1,143 @@
+package evidence
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"time"
+
+	"github.com/posternhq/postern/auditor/tlog"
+)
+
+// Delivered is an event as a consumer got it: what `postern consumers read
+// --format=record` prints a line of, with all that the log's leaf is made of.
+type Delivered struct {
+	Stream   string    `json:"stream"`
+	Seq      uint64    `json:"sequence"`
+	Subject  string    `json:"subject"`
+	StoredAt time.Time `json:"stored_at"`
+	// Event is the message byte for byte, if it is JSON on one line; else it is in Raw.
+	Event json.RawMessage `json:"event,omitempty"`
+	Raw   []byte          `json:"raw,omitempty"`
+}
+
+// Line is the event as one line of text, without changing a byte of its body.
+func (d Delivered) Line() ([]byte, error) {
+	body := d.Event
+	d.Event = nil
+	if !json.Valid(body) || bytes.ContainsAny(body, "\r\n") || len(bytes.TrimSpace(body)) != len(body) {
+		d.Raw, body = body, nil
+	}
+	head, err := json.Marshal(d)
+	if err != nil || body == nil {
+		return append(head, '\n'), err
+	}
+	line := append(head[:len(head)-1], `,"event":`...)
+	return append(append(line, body...), "}\n"...), nil
+}
+
+// hash is what the log's leaf holds of it.
+func (d Delivered) hash() tlog.Hash {
+	body := []byte(d.Event)
+	if d.Event == nil {
+		body = d.Raw
+	}
+	return tlog.HashOf(d.Subject, d.StoredAt, body)
+}
+
+// Delivery is what a consumer got of one stream. The zero value is empty.
+type Delivery struct {
+	Stream      string
+	First, Last uint64
+	// FirstAt is when the first was stored.
+	FirstAt time.Time
+	hashes  map[uint64]tlog.Hash
+	ids     map[string]uint64
+}
+
+// ReadDelivery reads lines of Delivered, in any order; what came more than once
+// must have come alike.
+func ReadDelivery(r io.Reader) (*Delivery, error) {
+	out := &Delivery{hashes: map[uint64]tlog.Hash{}, ids: map[string]uint64{}}
+	in := bufio.NewReader(r)
+	for n := 1; ; n++ {
+		line, err := in.ReadBytes('\n')
+		if err == io.EOF && len(line) == 0 {
+			break
+		} else if err != nil && err != io.EOF {
+			return nil, err
+		}
+		var d Delivered
+		if err := json.Unmarshal(line, &d); err != nil {
+			return nil, fmt.Errorf("line %d: %w", n, err)
+		}
+		if err := out.add(d); err != nil {
+			return nil, fmt.Errorf("line %d: %w", n, err)
+		}
+	}
+	if len(out.hashes) == 0 {
+		return nil, errors.New("there is no event in it")
+	}
+	return out, nil
+}
+
+func (o *Delivery) add(d Delivered) error {
+	switch {
+	case d.Seq == 0 || d.Stream == "":
+		return errors.New("no stream and sequence: postern consumers read --format=record prints them")
+	case o.Stream != "" && d.Stream != o.Stream:
+		return fmt.Errorf("event of %s among those of %s", d.Stream, o.Stream)
+	}
+	o.Stream = d.Stream
+	h := d.hash()
+	if had, again := o.hashes[d.Seq]; again && had != h {
+		return fmt.Errorf("sequence %d came twice, with different content", d.Seq)
+	}
+	o.hashes[d.Seq] = h
+	var event struct{ ID string }
+	if json.Unmarshal(d.Event, &event) == nil && event.ID != "" {
+		o.ids[event.ID] = d.Seq
+	}
+	if o.First == 0 || d.Seq < o.First {
+		o.First, o.FirstAt = d.Seq, d.StoredAt
+	}
+	o.Last = max(o.Last, d.Seq)
+	return nil
+}
+
+// Events is how many there are.
+func (o *Delivery) Events() int { return len(o.hashes) }
+
+// Has tells whether an event of an id is there.
+func (o *Delivery) Has(id string) bool { _, ok := o.ids[id]; return ok }
+
+// Compare holds what was delivered against the leaves of the stream's log, as
+// [tlog.Walk] yields them from the sequence to begin with. Changed and forged
+// events are faults; so are missing ones where all of the stream was to come.
+// The error is of the log itself.
+func (o *Delivery) Compare(leaves iter.Seq2[tlog.Leaf, error], all bool) (faults []Fault, err error) {
+	for leaf, err := range leaves {
+		if err != nil {
+			return faults, err
+		}
+		var kind string
+		switch got, there := o.hashes[leaf.Seq]; {
+		case leaf.Seq > o.Last || !there && !all || there && got == leaf.Hash:
+			continue // the walk goes on to the checkpoint, which makes the leaves true
+		case there:
+			kind = "changed"
+		default:
+			kind = "missing"
+		}
+		if n := len(faults) - 1; n >= 0 && faults[n].Kind == kind && faults[n].Last == leaf.Seq-1 {
+			faults[n].Last = leaf.Seq
+			continue
+		}
+		faults = append(faults, Fault{Stream: leaf.Stream, First: leaf.Seq, Last: leaf.Seq, Place: "delivery", Kind: kind})
+	}
+	return faults, nil
+}

@@ -1,0 +1,116 @@
+package evidence_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"iter"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/posternhq/postern/auditor/evidence"
+	"github.com/posternhq/postern/auditor/tlog"
+)
+
+var storedAt = time.Date(2026, 1, 2, 3, 4, 5, 678901234, time.UTC)
+
+// bodies are messages that a stream can hold, not all of them JSON.
+var bodies = []string{`{"id":"a","x":"<&>\u003c"}`, `{"id" : "b"}`, "no JSON\xff", "{\"id\":\n\"c\"}", `{"id":"d","n":1.50}`}
+
+func delivered(i int) evidence.Delivered {
+	return evidence.Delivered{Stream: "AUDIT", Seq: uint64(i + 1), Subject: "audit.x", StoredAt: storedAt, Event: json.RawMessage(bodies[i])}
+}
+
+// logged is what the log says of bodies.
+func logged(yield func(tlog.Leaf, error) bool) {
+	for i, b := range bodies {
+		if !yield(tlog.Leaf{Stream: "AUDIT", Seq: uint64(i + 1), Hash: tlog.HashOf("audit.x", storedAt, []byte(b))}, nil) {
+			return
+		}
+	}
+}
+
+func TestDelivery(t *testing.T) {
+	fault := func(kind string, first, last uint64) evidence.Fault {
+		return evidence.Fault{Stream: "AUDIT", First: first, Last: last, Place: "delivery", Kind: kind}
+	}
+	changed := delivered(2)
+	changed.Subject = "audit.y"
+	for _, c := range []struct {
+		name string
+		got  []evidence.Delivered
+		all  bool
+		want []evidence.Fault
+	}{
+		{"everything", []evidence.Delivered{delivered(0), delivered(1), delivered(2), delivered(3), delivered(4)}, true, nil},
+		{"out of order and again", []evidence.Delivered{delivered(4), delivered(2), delivered(1), delivered(3), delivered(0), delivered(2)}, true, nil},
+		{"not yet the last", []evidence.Delivered{delivered(0), delivered(1)}, true, nil},
+		{"one dropped", []evidence.Delivered{delivered(0), delivered(2)}, true, []evidence.Fault{fault("missing", 2, 2)}},
+		{"the first dropped", []evidence.Delivered{delivered(2)}, true, []evidence.Fault{fault("missing", 1, 2)}},
+		{"a part was to come", []evidence.Delivered{delivered(0), delivered(2)}, false, nil},
+		{"another subject", []evidence.Delivered{delivered(0), delivered(1), changed}, true, []evidence.Fault{fault("changed", 3, 3)}},
+		{"another subject of a part", []evidence.Delivered{delivered(0), changed}, false, []evidence.Fault{fault("changed", 3, 3)}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var file bytes.Buffer
+			for _, d := range c.got {
+				line, err := d.Line()
+				if err != nil {
+					t.Fatal(err)
+				}
+				file.Write(line)
+			}
+			got, err := evidence.ReadDelivery(&file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			faults, err := got.Compare(iter.Seq2[tlog.Leaf, error](logged), c.all)
+			if d := cmp.Diff(c.want, faults); d != "" || err != nil {
+				t.Errorf("faults (-want +got), %v:\n%s", err, d)
+			}
+		})
+	}
+}
+
+func TestDeliveryRefused(t *testing.T) {
+	for name, file := range map[string]string{
+		"empty":          "",
+		"no JSON":        "x\n",
+		"events alone":   `{"specversion":"1.0","id":"a"}` + "\n",
+		"two streams":    `{"stream":"AUDIT","sequence":1}` + "\n" + `{"stream":"ACCESS","sequence":2}` + "\n",
+		"two contents":   `{"stream":"AUDIT","sequence":1,"subject":"a"}` + "\n" + `{"stream":"AUDIT","sequence":1,"subject":"b"}` + "\n",
+		"broken in line": `{"stream":"AUDIT","sequence":1`,
+	} {
+		if _, err := evidence.ReadDelivery(bytes.NewReader([]byte(file))); err == nil {
+			t.Errorf("%s: taken", name)
+		}
+	}
+}
+
+// Whatever a stream holds comes back from its line as the log knows it.
+func FuzzDeliveredLine(f *testing.F) {
+	for _, b := range bodies {
+		f.Add("audit.x", []byte(b))
+	}
+	f.Fuzz(func(t *testing.T, subject string, body []byte) {
+		if !utf8.ValidString(subject) { // a subject is text
+			t.Skip()
+		}
+		line, err := evidence.Delivered{Stream: "AUDIT", Seq: 1, Subject: subject, StoredAt: storedAt, Event: body}.Line()
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := evidence.ReadDelivery(bytes.NewReader(line))
+		if err != nil {
+			t.Fatalf("%q: %v", line, err)
+		}
+		leaf := func(yield func(tlog.Leaf, error) bool) {
+			yield(tlog.Leaf{Stream: "AUDIT", Seq: 1, Hash: tlog.HashOf(subject, storedAt, body)}, nil)
+		}
+		if faults, err := got.Compare(leaf, true); err != nil || len(faults) > 0 {
+			t.Errorf("%q: %v, %v", line, faults, err)
+		}
+	})
+}

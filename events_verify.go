@@ -1,0 +1,173 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/posternhq/postern/auditor/client"
+	"github.com/posternhq/postern/auditor/evidence"
+	"github.com/posternhq/postern/auditor/tlog"
+	"github.com/posternhq/postern/events"
+)
+
+// deliveryVerified is what `postern events verify` reports.
+type deliveryVerified struct {
+	OK      bool          `json:"ok"`
+	Stream  string        `json:"stream"`
+	Filter  string        `json:"filter"`
+	From    uint64        `json:"from_sequence"`
+	To      uint64        `json:"to_sequence"`
+	Events  int           `json:"events"`
+	LogSize uint64        `json:"log_size"`
+	Key     string        `json:"key"`
+	KeyFrom string        `json:"key_from"`
+	Proof   deliveryProof `json:"proof"`
+	// MissingIDs are of events that the filter fits and that did not come.
+	MissingIDs []string         `json:"missing_ids,omitempty"`
+	Faults     []evidence.Fault `json:"faults,omitempty"`
+}
+
+// deliveryProof says on whose word nothing is missing.
+type deliveryProof string
+
+const (
+	byLog     deliveryProof = "log"     // the signed log alone
+	byAuditor deliveryProof = "auditor" // what came is in the signed log; what fits the filter, the auditor says
+)
+
+func (c *cli) eventsVerify() *cobra.Command {
+	var filter, given string
+	var from uint64
+	cmd := &cobra.Command{
+		Use: "verify FILE", Short: "Whether a consumer got everything, unchanged", Args: cobra.ExactArgs(1),
+		Long: "Whether FILE, which postern consumers read --format=record wrote, holds every\n" +
+			"event from its first to its last, as the stream's transparency log has them.\n" +
+			"For all of a stream the log's signed checkpoint proves it; with --filter, what\n" +
+			"came is proved so, and the auditor says what else the filter fits.\n" +
+			"Exit codes: 0 nothing is missing, 3 something is missing or changed, 1 it could\n" +
+			"not be found out.",
+		RunE: c.withAuditor(func(cmd *cobra.Command, a *client.Client, args []string) error {
+			f, err := os.Open(args[0])
+			if err != nil {
+				return err
+			}
+			defer f.Close()
+			got, err := evidence.ReadDelivery(f)
+			if err != nil {
+				return fmt.Errorf("%s: %w", args[0], err)
+			}
+			out := &deliveryVerified{Stream: got.Stream, Filter: filter, From: got.First, To: got.Last, Events: got.Events(), Proof: byAuditor}
+			if from != 0 {
+				out.From = from
+			}
+			if all := events.StreamSubjects(got.Stream); filter == "" || filter == all {
+				out.Filter, out.Proof = all, byLog
+			}
+			if err := c.verifyDelivery(cmd.Context(), a, given, got, out); err != nil {
+				return err
+			}
+			out.OK = len(out.Faults) == 0 && len(out.MissingIDs) == 0
+			if err := c.print(out, func(w *tabwriter.Writer) { printDelivery(w, out) }); err != nil || out.OK {
+				return err
+			}
+			return exitTampered
+		}),
+	}
+	fl := cmd.Flags()
+	fl.StringVar(&filter, "filter", "", "the consumer's filter (default: all of the stream)")
+	fl.StringVar(&given, "key", "", "the key that signs the logs, or a file with it; as in postern audit verify")
+	fl.Uint64Var(&from, "from", 0, "the sequence in the stream to begin with (default: the first in FILE)")
+	return cmd
+}
+
+func (c *cli) verifyDelivery(ctx context.Context, a *client.Client, given string, got *evidence.Delivery, out *deliveryVerified) error {
+	switch {
+	case out.From > got.First:
+		return usageError{fmt.Errorf("--from %d: FILE begins with %d", out.From, got.First)}
+	case out.From < got.First && out.Proof == byAuditor:
+		return usageError{errors.New("--from is for all of a stream: with --filter, the first event in FILE is the first")}
+	}
+	p, err := c.profile()
+	if err != nil {
+		return err
+	}
+	status, err := a.LogStatus(ctx, "")
+	if err != nil {
+		return err
+	}
+	key, from, err := logKey(given, filepath.Join(p.dir, "log"), status.Key)
+	if err != nil {
+		return err
+	}
+	accounts, err := a.Accounts(got.Stream)
+	if err != nil {
+		return err
+	}
+	at, err := c.covers(ctx, key, got, accounts.Tiles)
+	if err != nil {
+		return err
+	}
+	out.Key, out.KeyFrom, out.LogSize = string(key), from, at.Size
+	out.Faults, err = got.Compare(tlog.Walk(ctx, accounts.Tiles, out.From-1, at, nil), out.Proof == byLog)
+	if err != nil || out.Proof == byLog {
+		return err
+	}
+	var newer []string // than the last that came, unless it still follows
+	return a.Events(ctx, out.Filter, got.FirstAt.Format(time.RFC3339Nano), false, func(raw json.RawMessage) error {
+		var e struct{ ID string }
+		if err := json.Unmarshal(raw, &e); err != nil {
+			return err
+		}
+		if !got.Has(e.ID) {
+			newer = append(newer, e.ID)
+			return nil
+		}
+		out.MissingIDs, newer = append(out.MissingIDs, newer...), nil
+		return nil
+	})
+}
+
+// covers waits for a checkpoint that reaches to the last event.
+func (c *cli) covers(ctx context.Context, key tlog.PublicKey, got *evidence.Delivery, tiles tlog.Tiles) (tlog.Checkpoint, error) {
+	for deadline := time.Now().Add(settleTime); ; {
+		at, err := key.Latest(ctx, got.Stream, tiles)
+		if err != nil || at.Size >= got.Last {
+			return at, err
+		}
+		if time.Now().After(deadline) {
+			return at, fmt.Errorf("the log of %s has %d events and its last one here is %d: it is behind, or these events are not of this stream", got.Stream, at.Size, got.Last)
+		}
+		select {
+		case <-ctx.Done():
+			return at, ctx.Err()
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
+}
+
+func printDelivery(w *tabwriter.Writer, v *deliveryVerified) {
+	for _, f := range v.Faults {
+		fmt.Fprintln(w, f)
+	}
+	for _, id := range v.MissingIDs {
+		fmt.Fprintf(w, "missing in the delivery: event %s, which fits %s\n", id, v.Filter)
+	}
+	if !v.OK {
+		fmt.Fprintln(w, "NOT WHOLE")
+		return
+	}
+	on := "the signed log alone"
+	if v.Proof == byAuditor {
+		on = "the signed log for what came, the auditor's word for what else fits the filter"
+	}
+	fmt.Fprintf(w, "whole: %d events of %s, sequences %d to %d, nothing missing or changed\n", v.Events, v.Filter, v.From, v.To)
+	fmt.Fprintf(w, "on %s; checkpoint at %d\nkey %s (%s)\n", on, v.LogSize, v.Key, v.KeyFrom)
+}
