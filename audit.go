@@ -47,16 +47,25 @@ func (c *cli) audit() *cobra.Command {
 	cmd := &cobra.Command{Use: "audit", Short: "What happened, and whether AWS agrees"}
 
 	var f query.Filter
+	var all bool
 	search := &cobra.Command{
 		Use: "search", Short: "Requests and CloudTrail's records side by side, newest first", Args: cobra.NoArgs,
 		Long: "Requests and CloudTrail's records side by side, newest first. Filters combine;\n" +
-			"text may hold * for any characters. Times are RFC 3339 or an age such as 2h or 7d.",
+			"text may hold * for any characters. Times are RFC 3339 or an age such as 2h or 7d.\n" +
+			"--format is table (as text), json, yaml, csv or parquet.",
 		RunE: c.withAuditor(func(cmd *cobra.Command, a *client.Client, _ []string) error {
 			page, err := a.Search(cmd.Context(), f)
+			for all && err == nil && page.Next != "" {
+				f.Cursor = page.Next
+				var next *query.Page
+				if next, err = a.Search(cmd.Context(), f); err == nil {
+					page.Entries, page.Next = append(page.Entries, next.Entries...), next.Next
+				}
+			}
 			if err != nil {
 				return err
 			}
-			return c.print(page, func(w *tabwriter.Writer) { printPage(w, page) })
+			return c.printRows(page, func() *query.Table { return query.Flat(page.Entries) }, page.Next, func(w *tabwriter.Writer) { printPage(w, page) })
 		}),
 	}
 	s := search.Flags()
@@ -75,6 +84,7 @@ func (c *cli) audit() *cobra.Command {
 	s.StringVar(&f.SessionID, "session", "", "session id")
 	s.IntVar(&f.Limit, "limit", 100, "entries at most, up to 10000")
 	s.StringVar(&f.Cursor, "cursor", "", "go on where a page ended")
+	s.BoolVar(&all, "all", false, "page after page, to the end; --limit is a page's")
 
 	show := &cobra.Command{
 		Use: "show ID", Short: "One call, both sides next to each other", Args: cobra.ExactArgs(1),
@@ -123,10 +133,13 @@ func (c *cli) audit() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return c.print(fs, func(w *tabwriter.Writer) {
+			return c.printRows(fs, func() *query.Table { return query.Flat(fs.Findings) }, fs.Next, func(w *tabwriter.Writer) {
 				fmt.Fprintln(w, "OPENED\tKIND\tSEVERITY\tSTATE\tUSER\tSUMMARY")
-				for _, x := range fs {
+				for _, x := range fs.Findings {
 					fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", x.OpenedAt.Local().Format(time.DateTime), x.Kind, x.Severity, x.State, orDash(oneLine(x.User)), oneLine(x.Summary))
+				}
+				if fs.Next != "" {
+					fmt.Fprintf(w, "more: --cursor %s\n", fs.Next)
 				}
 			})
 		}),
@@ -135,10 +148,12 @@ func (c *cli) audit() *cobra.Command {
 	findings.Flags().StringVar(&ff.State, "state", "", "open or resolved")
 	findings.Flags().StringVar(&ff.User, "user", "", "user")
 	findings.Flags().StringVar(&ff.Since, "since", "", "opened from this time on")
+	findings.Flags().IntVar(&ff.Limit, "limit", 1000, "findings at most, up to 100000")
+	findings.Flags().StringVar(&ff.Cursor, "cursor", "", "go on where a page ended")
 
 	sql := &cobra.Command{
 		Use: "sql 'SELECT …'", Short: "Read-only SQL; tables requests, tunnels, cloudtrail, sessions, findings, access_requests, locks, trails, trail_files, trail_digests, dead_letters", Args: cobra.ExactArgs(1),
-		Long: "Read-only SQL. --format=json prints one object a row.",
+		Long: "Read-only SQL. --format=json prints one object a row; csv and parquet are known, too.",
 		RunE: c.withAuditor(func(cmd *cobra.Command, a *client.Client, args []string) error {
 			t, err := a.SQL(cmd.Context(), args[0])
 			if err != nil {
@@ -274,7 +289,7 @@ func (c *cli) printTable(t *query.Table) error {
 		}
 		return nil
 	}
-	return c.print(t, func(w *tabwriter.Writer) {
+	return c.printRows(t, func() *query.Table { return t }, "", func(w *tabwriter.Writer) {
 		names := make([]string, len(t.Columns))
 		for i, col := range t.Columns {
 			names[i] = col.Name
@@ -288,6 +303,26 @@ func (c *cli) printTable(t *query.Table) error {
 			fmt.Fprintln(w, strings.Join(cells, "\t"))
 		}
 	})
+}
+
+// printRows is print, with the formats for rows besides; more is the cursor of
+// what comes next, which files have no place for.
+func (c *cli) printRows(v any, table func() *query.Table, more string, text func(w *tabwriter.Writer)) error {
+	write := (*query.Table).WriteCSV
+	switch c.format {
+	default:
+		return c.print(v, text)
+	case "csv":
+	case "parquet":
+		if isTerminal(c.stdout) {
+			return usageError{errors.New("--format=parquet: a terminal can't show it: > FILE")}
+		}
+		write = (*query.Table).WriteParquet
+	}
+	if more != "" {
+		c.say("more: --cursor %s", more)
+	}
+	return write(table(), c.stdout)
 }
 
 func cell(v any) string {

@@ -13,7 +13,7 @@ import (
 // print writes v as the --format flag asks. text writes it for people.
 func (c *cli) print(v any, text func(w *tabwriter.Writer)) error {
 	switch c.format {
-	case "text", "":
+	case "text", "table", "":
 		w := tabwriter.NewWriter(c.stdout, 0, 0, 2, ' ', 0)
 		text(w)
 		return w.Flush()

@@ -43,7 +43,20 @@ func (a *Auditor) serve(ctx context.Context) error {
 		mux.Handle(pattern, a.readersOnly(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			ctx, cancel := context.WithTimeout(r.Context(), questionTime)
 			defer cancel()
-			v, err := answer(r.WithContext(ctx))
+			r = r.WithContext(ctx)
+			q := r.URL.Query()
+			format := q.Get("format")
+			if err := checkFormat(format, pattern); err != nil {
+				a.reply(w, nil, err)
+				return
+			}
+			q.Del("format")
+			r.URL.RawQuery = q.Encode()
+			v, err := answer(r)
+			if err == nil && format != "" && format != "json" {
+				a.export(w, format, v)
+				return
+			}
 			a.reply(w, v, err)
 		})))
 	}
@@ -71,8 +84,7 @@ func (a *Auditor) serve(ctx context.Context) error {
 		if err := fill(r.URL.Query(), &f); err != nil {
 			return nil, err
 		}
-		found, err := a.asker.Findings(r.Context(), f)
-		return map[string]any{"findings": found}, err
+		return a.asker.Findings(r.Context(), f)
 	})
 	question("POST /v1/audit/sql", func(r *http.Request) (any, error) {
 		var q struct {

@@ -9,6 +9,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/csv"
 	"encoding/json"
 	"errors"
 	"io"
@@ -17,6 +18,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -79,8 +81,12 @@ func (ca *authority) pool() *x509.CertPool {
 }
 
 func (ca *authority) client(w *world, name string, roles ...string) *client.Client {
-	return client.New("https://"+w.a.Addr(), &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{
-		RootCAs: ca.pool(), Certificates: []tls.Certificate{ca.issue(name, roles...)}, MinVersion: tls.VersionTLS13}}})
+	return client.New("https://"+w.a.Addr(), ca.http(name, roles...))
+}
+
+func (ca *authority) http(name string, roles ...string) *http.Client {
+	return &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{
+		RootCAs: ca.pool(), Certificates: []tls.Certificate{ca.issue(name, roles...)}, MinVersion: tls.VersionTLS13}}}
 }
 
 func apiWorld(t testing.TB) (*world, *authority) {
@@ -159,11 +165,61 @@ func TestAPI(t *testing.T) {
 	if _, err := c.Why(ctx, "a/b c?"); !errors.As(err, &refused) || refused.Status != http.StatusNotFound {
 		t.Errorf("why: %v", err)
 	}
-	if f, err := c.Findings(ctx, query.FindingFilter{}); err != nil || f == nil || len(f) != 0 {
+	if f, err := c.Findings(ctx, query.FindingFilter{}); err != nil || f.Findings == nil || len(f.Findings) != 0 {
 		t.Errorf("findings: %+v, %v", f, err)
 	}
 	if cov, err := c.Coverage(ctx, "1h"); err != nil || cov.Offenders == nil {
 		t.Errorf("coverage: %+v, %v", cov, err)
+	}
+}
+
+// Rows as files, page after page until there are no more.
+func TestAPIFormats(t *testing.T) {
+	w, ca := apiWorld(t)
+	c := ca.client(w, "ann", "auditor")
+	if _, err := c.Ingest(t.Context(), "x.json.gz", bytes.NewReader(gzipped(t, 25)), nil); err != nil {
+		t.Fatal(err)
+	}
+	hc := ca.http("ann", "auditor")
+	ask := func(path string) (*http.Response, string) {
+		t.Helper()
+		resp, err := hc.Get("https://" + w.a.Addr() + "/v1/audit/" + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		b, err := io.ReadAll(resp.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return resp, string(b)
+	}
+	seen := map[string]bool{}
+	for cursor, pages := "", 0; pages == 0 || cursor != ""; pages++ {
+		resp, body := ask("search?format=csv&limit=7&federated_user=alice&cursor=" + cursor)
+		rows, err := csv.NewReader(strings.NewReader(body)).ReadAll()
+		if err != nil || resp.StatusCode != http.StatusOK || pages > 3 {
+			t.Fatalf("page %d: %s, %v", pages, resp.Status, err)
+		}
+		id := slices.Index(rows[0], "cloudtrail_event_id")
+		for _, row := range rows[1:] {
+			if seen[row[id]] {
+				t.Errorf("%s came twice", row[id])
+			}
+			seen[row[id]] = true
+		}
+		cursor = resp.Header.Get("Postern-Next")
+	}
+	if len(seen) != 25 {
+		t.Errorf("%d records on all pages, want 25", len(seen))
+	}
+	if _, body := ask("findings?format=parquet"); !strings.HasPrefix(body, "PAR1") || !strings.HasSuffix(body, "PAR1") {
+		t.Errorf("findings: %q is no Parquet", body)
+	}
+	for _, bad := range []string{"search?format=xml", "coverage?format=csv"} {
+		if resp, body := ask(bad); resp.StatusCode != http.StatusBadRequest || !strings.Contains(body, "format: must be json") {
+			t.Errorf("%s: %s %s", bad, resp.Status, body)
+		}
 	}
 }
 

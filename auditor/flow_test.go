@@ -105,7 +105,7 @@ func TestStory(t *testing.T) {
 		t.Errorf("coverage: %+v", cov)
 	}
 	f, err := a.Findings(t.Context(), query.FindingFilter{Kind: "bypass", State: "open"})
-	if err != nil || len(f) != 1 || f[0].FindingID != "bypass:"+account+"/E2" || f[0].User != "alice" {
+	if err != nil || len(f.Findings) != 1 || f.Findings[0].FindingID != "bypass:"+account+"/E2" || f.Findings[0].User != "alice" {
 		t.Errorf("findings: %+v, %v", f, err)
 	}
 	if n := w.count(`SELECT count() FROM locks WHERE state = 'active' AND target_name = 'alice' AND placed_by = 'admin'`); n != 1 {

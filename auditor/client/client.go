@@ -77,12 +77,9 @@ func (c *Client) Policy(ctx context.Context, f query.PolicyFilter) (*query.Least
 }
 
 // Findings lists findings, newest first.
-func (c *Client) Findings(ctx context.Context, f query.FindingFilter) ([]query.Finding, error) {
-	var out struct {
-		Findings []query.Finding `json:"findings"`
-	}
-	err := c.get(ctx, "findings", parameters(f), &out)
-	return out.Findings, err
+func (c *Client) Findings(ctx context.Context, f query.FindingFilter) (*query.Found, error) {
+	var out query.Found
+	return &out, c.get(ctx, "findings", parameters(f), &out)
 }
 
 // SQL runs one read-only statement.

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -225,12 +226,9 @@ func parseCursor(s string) (time.Time, string, error) {
 		return time.Time{}, "", nil
 	}
 	b, err := base64.RawURLEncoding.DecodeString(s)
-	var micros int64
-	var id string
-	if err == nil {
-		_, err = fmt.Sscanf(string(b), "%d %s", &micros, &id)
-	}
-	if err != nil {
+	number, id, ok := strings.Cut(string(b), " ") // an id may be anything
+	micros, numberErr := strconv.ParseInt(number, 10, 64)
+	if err != nil || !ok || numberErr != nil {
 		return time.Time{}, "", &BadInput{"cursor", "is not one that a page gave"}
 	}
 	return time.UnixMicro(micros).UTC(), id, nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"time"
 )
 
 // Detail is one call with everything about it.
@@ -164,10 +165,19 @@ type FindingFilter struct {
 	User  string `json:"user,omitempty"`
 	Since string `json:"since,omitempty"`
 	Limit int    `json:"limit,omitempty"` // 0 means 1000
+	// Cursor is Found.Next of the page before.
+	Cursor string `json:"cursor,omitempty"`
+}
+
+// Found is a page of findings, newest first.
+type Found struct {
+	Findings []Finding `json:"findings"`
+	// Next is the cursor of the next page; empty at the end.
+	Next string `json:"next,omitempty"`
 }
 
 // Findings lists findings, newest first.
-func (a *Asker) Findings(ctx context.Context, f FindingFilter) ([]Finding, error) {
+func (a *Asker) Findings(ctx context.Context, f FindingFilter) (*Found, error) {
 	since, err := Time("since", f.Since, a.now())
 	if err != nil {
 		return nil, err
@@ -182,8 +192,20 @@ func (a *Asker) Findings(ctx context.Context, f FindingFilter) ([]Finding, error
 	w.match("kind", f.Kind)
 	w.match("state", f.State)
 	w.match("user", f.User)
-	if !since.IsZero() {
-		w.add("opened_at >= " + timestamp(since))
+	at, id, err := parseCursor(f.Cursor)
+	if err != nil {
+		return nil, err
 	}
-	return a.findings(ctx, w, fmt.Sprintf("ORDER BY opened_at DESC, finding_id LIMIT %d", f.Limit))
+	bound(w, "opened_at", "finding_id", since, time.Time{}, at, id)
+	rows, err := a.findings(ctx, w, fmt.Sprintf("ORDER BY opened_at DESC, finding_id DESC LIMIT %d", f.Limit+1))
+	if err != nil {
+		return nil, err
+	}
+	found := &Found{Findings: rows}
+	if len(rows) > f.Limit {
+		found.Findings = rows[:f.Limit]
+		last := rows[f.Limit-1]
+		found.Next = cursor(last.OpenedAt, last.FindingID)
+	}
+	return found, nil
 }
