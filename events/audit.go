@@ -152,8 +152,11 @@ type AWSCredentialsIssued struct {
 	// HandedOut: the user has the secret too, so use that postern never saw may be
 	// the user's.
 	HandedOut bool `json:"handed_out,omitempty"`
-	// RequestID is the AssumeRole request that they answer, and
-	// SourceAccessKeyID the key that signed it; where Use is "assume_role".
+	// Bucket is the directory bucket that they are for, if they are of
+	// s3express:CreateSession; Use is "proxy" then.
+	Bucket string `json:"bucket,omitempty"`
+	// RequestID is the user's request that they answer, AssumeRole or
+	// CreateSession, and SourceAccessKeyID the key that signed it.
 	RequestID         string `json:"request_id,omitempty"`
 	SourceAccessKeyID string `json:"source_access_key_id,omitempty"`
 	ClientAddr        string `json:"client_addr,omitempty"`

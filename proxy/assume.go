@@ -31,7 +31,17 @@ const (
 // assume prepares a call of STS that hands out credentials. AssumeRole is bound
 // to the user and to the session's end. All other calls that hand some out are
 // refused: nothing would tie their credentials to the user.
+// What S3 Express gives for a directory bucket works through this proxy alone.
 func (c *call) assume(rec *awsreq.Request) bool {
+	if rec.Operation == "CreateSession" && rec.Service == "s3" {
+		if c.host.S3 != awsreq.S3Express {
+			c.deny(denial{cause: "credentials", reason: "only directory buckets, at the hosts of their zones, have sessions"})
+			return false
+		}
+		c.gives, c.assumed, c.bucket = true, c.about.AWSRoleARN, c.host.Bucket
+		delete(c.r.Header, "Accept-Encoding") // the answer is to be read here
+		return true
+	}
 	if rec.Service != "sts" {
 		return true
 	}
@@ -54,7 +64,8 @@ func (c *call) assume(rec *awsreq.Request) bool {
 	if !c.unlocked(form.Get("RoleArn")) {
 		return false
 	}
-	c.assumed, c.handOut = form.Get("RoleArn"), c.mayHave(events.CredentialAssumeRole) && c.rest() >= shortest
+	c.gives, c.assumed = true, form.Get("RoleArn")
+	c.handOut = c.mayHave(events.CredentialAssumeRole) && c.rest() >= shortest
 	c.replaceBody(form.Encode())
 	return true
 }

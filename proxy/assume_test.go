@@ -31,7 +31,7 @@ type asHelper struct {
 func (h asHelper) RoundTrip(r *http.Request) (*http.Response, error) {
 	r = r.Clone(r.Context())
 	r.Header.Set("Postern-Session", h.session)
-	if r.Header.Get("X-Amz-Security-Token") != "" {
+	if r.Header.Get("X-Amz-Security-Token") != "" || r.Header.Get("X-Amz-S3session-Token") != "" {
 		r.Header.Set("Postern-Unverified", "1")
 	}
 	return h.RoundTripper.RoundTrip(r)

@@ -18,33 +18,39 @@ import (
 	"github.com/posternhq/postern/proxy/sigv4"
 )
 
-// assumeAnswer is what STS answers.
-type assumeAnswer struct {
-	Result struct {
-		Credentials struct {
-			AccessKeyId, SecretAccessKey, SessionToken string
-			Expiration                                 time.Time
-		}
-		AssumedRoleUser struct{ AssumedRoleId, Arn string }
-		SourceIdentity  string
-	} `xml:"AssumeRoleResult"`
+// given is what AWS answers where it gives credentials: AssumeRoleResult of STS,
+// CreateSessionResult of S3 Express.
+type given struct {
+	Credentials struct {
+		AccessKeyId, SecretAccessKey, SessionToken string
+		Expiration                                 time.Time
+	}
+	AssumedRoleUser struct{ AssumedRoleId, Arn string }
+	SourceIdentity  string
 }
 
-// readAssumed reads an answer of AssumeRole.
-func readAssumed(body []byte) (*assumeAnswer, error) {
-	a := new(assumeAnswer)
-	if err := xml.Unmarshal(body, a); err != nil {
-		return nil, fmt.Errorf("read the answer of STS: %w", err)
+// readGiven reads an answer of AssumeRole or CreateSession.
+func readGiven(body []byte) (*given, error) {
+	var doc struct {
+		given
+		Result *given `xml:"AssumeRoleResult"`
 	}
-	if c := a.Result.Credentials; c.AccessKeyId == "" || c.SecretAccessKey == "" || c.SessionToken == "" || c.Expiration.IsZero() {
-		return nil, errors.New("STS answered AssumeRole without credentials")
+	if err := xml.Unmarshal(body, &doc); err != nil {
+		return nil, fmt.Errorf("read AWS's answer: %w", err)
+	}
+	a := &doc.given
+	if doc.Result != nil {
+		a = doc.Result
+	}
+	if c := a.Credentials; c.AccessKeyId == "" || c.SecretAccessKey == "" || c.SessionToken == "" || c.Expiration.IsZero() {
+		return nil, errors.New("AWS's answer has no credentials")
 	}
 	return a, nil
 }
 
-// rewriteAssumed is an answer of AssumeRole with another secret and another end;
+// rewriteGiven is such an answer with another secret and another end;
 // "" leaves the secret. Where the old secret would still be in it, there is none.
-func rewriteAssumed(body []byte, a *assumeAnswer, secret string, expires time.Time) ([]byte, error) {
+func rewriteGiven(body []byte, a *given, secret string, expires time.Time) ([]byte, error) {
 	out, err := replaceText(body, "Expiration", expires.UTC().Format(time.RFC3339))
 	if err != nil || secret == "" {
 		return out, err
@@ -52,9 +58,9 @@ func rewriteAssumed(body []byte, a *assumeAnswer, secret string, expires time.Ti
 	if out, err = replaceText(out, "SecretAccessKey", secret); err != nil {
 		return nil, err
 	}
-	again, err := readAssumed(out)
-	if err != nil || again.Result.Credentials.SecretAccessKey != secret || bytes.Contains(out, []byte(a.Result.Credentials.SecretAccessKey)) {
-		return nil, errors.New("the answer of STS holds its secret in more places than one")
+	again, err := readGiven(out)
+	if err != nil || again.Credentials.SecretAccessKey != secret || bytes.Contains(out, []byte(a.Credentials.SecretAccessKey)) {
+		return nil, errors.New("AWS's answer holds its secret in more places than one")
 	}
 	return out, nil
 }
@@ -65,7 +71,7 @@ func replaceText(doc []byte, element, text string) ([]byte, error) {
 	open, end := []byte("<"+element+">"), []byte("</"+element+">")
 	i, j := bytes.Index(doc, open), bytes.Index(doc, end)
 	if i < 0 || j < i || bytes.Count(doc, open) != 1 || bytes.Count(doc, end) != 1 {
-		return nil, fmt.Errorf("the answer of STS has no %s, or several", element)
+		return nil, fmt.Errorf("AWS's answer has no %s, or several", element)
 	}
 	return slices.Concat(doc[:i+len(open)], []byte(text), doc[j:]), nil
 }
@@ -76,31 +82,37 @@ func replaceText(doc []byte, element, text string) ([]byte, error) {
 func (f *flight) hold() error {
 	body, err := io.ReadAll(io.LimitReader(f.answer.Body, stsAnswer))
 	if err != nil {
-		return fmt.Errorf("read the answer of STS: %w", err)
+		return fmt.Errorf("read AWS's answer: %w", err)
 	}
-	a, err := readAssumed(body)
+	a, err := readGiven(body)
 	if err != nil {
 		return err
 	}
-	given, as := a.Result.Credentials, a.Result.AssumedRoleUser
 	secret := "" // AWS's
 	if !f.handOut {
 		secret = loopbackSecret()
 	}
-	body, err = rewriteAssumed(body, a, secret, earlier(given.Expiration, f.session.ExpiresAt))
+	keys := a.Credentials
+	body, err = rewriteGiven(body, a, secret, earlier(keys.Expiration, f.session.ExpiresAt))
 	if err != nil {
 		return err
 	}
 	x := &issued{
-		Credentials: sigv4.Credentials{AccessKeyID: given.AccessKeyId, SecretAccessKey: given.SecretAccessKey, SessionToken: given.SessionToken},
-		secret:      cmp.Or(secret, given.SecretAccessKey), session: f.id, roleARN: f.assumed, account: accountOf(as.Arn),
-		roleSessionName: f.session.RoleSessionName, sourceIdentity: a.Result.SourceIdentity, expires: given.Expiration,
+		Credentials: sigv4.Credentials{AccessKeyID: keys.AccessKeyId, SecretAccessKey: keys.SecretAccessKey, SessionToken: keys.SessionToken, S3Session: f.bucket != ""},
+		secret:      cmp.Or(secret, keys.SecretAccessKey), session: f.id, roleARN: f.assumed, expires: keys.Expiration,
+	}
+	use := "assume_role"
+	if f.bucket != "" { // the role stays, whichever it is
+		use = "proxy"
+		x.account, x.roleSessionName, x.sourceIdentity = f.about.Account, f.about.RoleSessionName, f.about.SourceIdentity
+	} else {
+		x.account, x.roleSessionName, x.sourceIdentity = accountOf(a.AssumedRoleUser.Arn), f.session.RoleSessionName, a.SourceIdentity
 	}
 	err = f.p.recorder.now(f.ctx, f.event(&events.AWSCredentialsIssued{
 		AccessKeyID: x.AccessKeyID, SessionID: f.id, User: f.user, App: f.session.App, AWSRoleARN: x.roleARN, Account: x.account,
-		RoleSessionName: x.roleSessionName, SourceIdentity: x.sourceIdentity, AssumedRoleID: as.AssumedRoleId,
-		IssuedAt: f.p.now().UTC(), ExpiresAt: given.Expiration.UTC(), Use: "assume_role", Proxy: f.p.cfg.Name,
-		HandedOut: f.handOut, RequestID: f.about.RequestID, SourceAccessKeyID: f.about.AccessKeyID, ClientAddr: f.about.ClientAddr,
+		RoleSessionName: x.roleSessionName, SourceIdentity: x.sourceIdentity, AssumedRoleID: a.AssumedRoleUser.AssumedRoleId,
+		IssuedAt: f.p.now().UTC(), ExpiresAt: keys.Expiration.UTC(), Use: use, Proxy: f.p.cfg.Name,
+		HandedOut: f.handOut, Bucket: f.bucket, RequestID: f.about.RequestID, SourceAccessKeyID: f.about.AccessKeyID, ClientAddr: f.about.ClientAddr,
 	}))
 	if err != nil {
 		return fmt.Errorf("the issue of credentials could not be recorded, so they are not handed out: %w", err)

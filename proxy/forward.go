@@ -54,7 +54,7 @@ func (c *call) forward(out *http.Request) {
 	defer answer.Body.Close()
 	f.answer, f.headed, f.failed = answer, c.p.now(), mayFail(answer.StatusCode, c.about.Operation)
 	c.begins(answer.StatusCode)
-	if c.assumed != "" && answer.StatusCode == http.StatusOK {
+	if c.gives && answer.StatusCode == http.StatusOK {
 		if err := f.hold(); err != nil {
 			unhook()
 			f.failAssumption(err)

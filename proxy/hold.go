@@ -187,7 +187,7 @@ func (c *call) bodyHash() (string, bool) {
 // signing are the parts of a presigned query and the headers that change with
 // every signature, and say nothing about the call.
 var signing = []string{
-	"X-Amz-Algorithm", "X-Amz-Credential", "X-Amz-Date", "X-Amz-Expires", "X-Amz-Signedheaders", "X-Amz-Signature", "X-Amz-Security-Token",
+	"X-Amz-Algorithm", "X-Amz-Credential", "X-Amz-Date", "X-Amz-Expires", "X-Amz-Signedheaders", "X-Amz-Signature", "X-Amz-Security-Token", "X-Amz-S3session-Token",
 	"X-Amz-Content-Sha256", "X-Amz-User-Agent",
 }
 

@@ -68,11 +68,12 @@ type call struct {
 	// unverified: the signature is to be verified here, with the secret of issued.
 	unverified bool
 	issued     *issued
-	// assumed is the role of the user's own AssumeRole, and handOut says that the
-	// user gets its credentials as they are, rather than ones that work through
-	// this proxy alone.
-	assumed string
-	handOut bool
+	// gives tells a call whose answer has credentials in it, and handOut says that
+	// the user gets them as they are, rather than ones that work through this proxy
+	// alone. Credentials are of the role assumed, or of the directory bucket named.
+	gives           bool
+	assumed, bucket string
+	handOut         bool
 }
 
 // ServeHTTP handles one request of the helper, or one to the proxy itself.

@@ -130,6 +130,9 @@ func (c *call) understandURL(w *wish) error {
 	if rec.Ambiguous || !rec.ActionKnown {
 		return errors.New("postern cannot tell what the URL does")
 	}
+	if rec.Operation == "CreateSession" {
+		return errors.New("the URL would hand out credentials")
+	}
 	c.host, c.about.Operation = host, rec.Operation
 	w.call = grants.Call{Action: rec.Action, Also: rec.Also, AccessLevel: string(rec.AccessLevel), Resources: rec.Resources, Region: rec.Region, Account: rec.Account}
 	return nil

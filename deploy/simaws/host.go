@@ -27,6 +27,11 @@ type endpoint struct {
 	control   bool   // s3-control, whose API is not S3's
 }
 
+// objects tells S3's own API, most of which S3 Express has too.
+func (ep *endpoint) objects() bool {
+	return (ep.service == "s3" || ep.service == "s3express") && !ep.control
+}
+
 // suffixes are AWS's API domains, longest first, with their partition.
 var suffixes = []struct{ suffix, partition string }{
 	{".api.amazonwebservices.com.cn", "aws-cn"},
@@ -140,6 +145,11 @@ func parseAPIHost(labels []string, partition string) endpoint {
 	// s3-us-west-2.amazonaws.com, from the time before dots.
 	if r, ok := strings.CutPrefix(service, "s3-"); ok && regionLabel.MatchString(r) {
 		service, ep.region = "s3", r
+	}
+	// BUCKET.s3express-ZONE.REGION
+	if strings.HasPrefix(service, "s3express-") && service != "s3express-control" {
+		ep.service, ep.bucket = "s3express", strings.Join(labels[:len(labels)-1], ".")
+		return ep
 	}
 	switch service {
 	case "s3", "s3-accelerate", "s3-accesspoint":

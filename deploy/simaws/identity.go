@@ -21,6 +21,10 @@ type identity struct {
 	transitive                []string
 	chained                   bool
 
+	// S3 Express: the bucket that the credentials are good for.
+	bucket   string
+	readOnly bool
+
 	issued, expires time.Time // zero for long-lived keys
 	policy          *policyDoc
 	sessionPolicy   *policyDoc

@@ -81,7 +81,7 @@ func listBuckets(c *s3Call) error {
 }
 
 func createBucket(c *s3Call) error {
-	if !bucketName.MatchString(c.bucketName) {
+	if !bucketName.MatchString(c.bucketName) || directoryBucket.MatchString(c.bucketName) != c.express() {
 		return failure(http.StatusBadRequest, "InvalidBucketName", "The specified bucket is not valid.", field{"BucketName", c.bucketName})
 	}
 	var conf struct {
@@ -94,7 +94,9 @@ func createBucket(c *s3Call) error {
 		}
 	}
 	region := conf.LocationConstraint
-	if region == "" {
+	if c.express() {
+		region = c.ep.region
+	} else if region == "" {
 		region = globalRegion["aws"]
 	} else if region == "EU" {
 		region = "eu-west-1"

@@ -12,6 +12,7 @@ type s3Call struct {
 	bucket          *bucket
 	store           *objectStore
 	created         func(*bucket, *object)
+	iam             *directory
 }
 
 // s3Op is one operation: its name in CloudTrail, the IAM action it needs and
@@ -51,7 +52,7 @@ func (c *s3Call) s3Operation() (s3Op, bool) {
 	switch {
 	case c.bucketName == "":
 		op := s3Op{event: "ListBuckets", action: "s3:ListAllMyBuckets", do: listBuckets}
-		return op, method == http.MethodGet
+		return op, method == http.MethodGet && !c.express()
 	case c.key == "":
 		sub := firstSub(c.call, bucketSubs)
 		if op, ok := bucketOperation(method, sub); ok {
@@ -80,6 +81,8 @@ func bucketOperation(method, sub string) (s3Op, bool) {
 		return s3Op{"CreateBucket", "s3:CreateBucket", false, false, createBucket}, true
 	case "DELETE ":
 		return s3Op{"DeleteBucket", "s3:DeleteBucket", false, false, deleteBucket}, true
+	case "GET session":
+		return s3Op{"CreateSession", "", true, false, createSession}, true
 	case "POST delete":
 		return s3Op{"DeleteObjects", "", true, false, deleteObjects}, true
 	}
@@ -128,8 +131,8 @@ func objectOperation(method, sub string, copying bool) (s3Op, bool) {
 
 // serveS3: https://docs.aws.amazon.com/AmazonS3/latest/API/
 func (s *Sim) serveS3(c *call) error {
-	sc := &s3Call{call: c, store: s.s3, created: s.created}
-	c.event.source = "s3.amazonaws.com"
+	sc := &s3Call{call: c, store: s.s3, created: s.created, iam: s.iam}
+	c.event.source = c.ep.service + ".amazonaws.com"
 	if err := sc.target(); err != nil {
 		return err
 	}
@@ -210,6 +213,9 @@ func (c *s3Call) describe() {
 // arn of the bucket, or of an object in it.
 func (c *s3Call) arn(key string) string {
 	arn := "arn:" + c.ep.partition + ":s3:::" + c.bucketName
+	if c.express() {
+		arn = "arn:" + c.ep.partition + ":s3express:" + c.ep.region + ":" + c.owner() + ":bucket/" + c.bucketName
+	}
 	if key != "" {
 		arn += "/" + key
 	}
@@ -223,6 +229,9 @@ func (c *s3Call) admit(op s3Op) error {
 		return c.authorize(op.action, "*")
 	}
 	if op.event == "CreateBucket" {
+		if c.express() {
+			op.action = "s3express:CreateBucket"
+		}
 		return c.authorize(op.action, c.arn(""))
 	}
 	if c.bucket == nil {
@@ -239,6 +248,9 @@ func (c *s3Call) admit(op s3Op) error {
 	if want := c.r.Header.Get("X-Amz-Expected-Bucket-Owner"); want != "" && want != c.bucket.meta.Account {
 		return failure(http.StatusForbidden, "AccessDenied", "Access Denied")
 	}
+	if c.express() {
+		return c.admitExpress(op)
+	}
 	if op.action == "" {
 		return nil // asked for each key
 	}
@@ -254,6 +266,9 @@ func (c *s3Call) admit(op s3Op) error {
 // allowed combines the caller's policies with the bucket's: in its own account
 // either may allow, across accounts both must; a deny in either is final.
 func (c *s3Call) allowed(b *bucket, action, arn string, extra ...field) error {
+	if c.who.bucket != "" && c.who.bucket == b.meta.Name {
+		return nil // was asked by CreateSession
+	}
 	q := c.question(action, arn, extra...)
 	own := c.who.may(q)
 	byBucket := implicitDeny

@@ -117,7 +117,7 @@ func (s *Sim) serveAPI(c *call) {
 			s.record(c)
 		}
 	}()
-	if c.ep.service != "s3" || c.ep.control {
+	if !c.ep.objects() {
 		if err := c.readSmallBody(); err != nil {
 			c.fail(err)
 			return
@@ -151,8 +151,11 @@ func (c *call) recognise() {
 			}
 		}
 	}
+	if c.ep.service == "s3express" && !strings.HasPrefix(c.path, "/v20180820/") {
+		c.ep.control = false // buckets, in the path
+	}
 	switch {
-	case c.ep.service == "s3" && !c.ep.control:
+	case c.ep.objects():
 		c.proto = protoS3
 	case c.ep.service == "ec2":
 		c.proto = protoEC2
@@ -216,7 +219,7 @@ func (c *call) fail(err error) {
 
 func (s *Sim) dispatch(c *call) error {
 	switch c.ep.service {
-	case "s3":
+	case "s3", "s3express":
 		if c.ep.control {
 			break
 		}

@@ -59,7 +59,7 @@ func (s *Sim) getSigninToken(c *call) error {
 	if err := json.Unmarshal([]byte(c.r.Form.Get("Session")), &creds); err != nil {
 		return errors.New("the parameter Session is not a JSON object of sessionId, sessionKey and sessionToken")
 	}
-	who, err := s.iam.session(creds.ID, creds.Token, c.at)
+	who, err := s.iam.session(ordinarySession, creds.ID, creds.Token, c.at)
 	if err != nil {
 		return fmt.Errorf("the session's credentials: %w", err)
 	}

@@ -30,6 +30,7 @@ type signature struct {
 	presigned                        bool
 	expires                          time.Duration // presigned only; 0 when not said
 	token                            string
+	bucketToken                      string // of S3 Express
 	payload                          string // declared payload hash; "" when not declared
 
 	key          []byte // derived signing key, for chunks
@@ -106,7 +107,7 @@ func parseAuthorization(p protocol, r *http.Request, value string) (*signature, 
 		return bad(why)
 	}
 	for name, to := range map[string]*string{
-		"X-Amz-Date": &sig.stamp, "X-Amz-Security-Token": &sig.token, "X-Amz-Content-Sha256": &sig.payload,
+		"X-Amz-Date": &sig.stamp, "X-Amz-Security-Token": &sig.token, "X-Amz-S3session-Token": &sig.bucketToken, "X-Amz-Content-Sha256": &sig.payload,
 	} {
 		if v := r.Header.Values(name); len(v) > 1 {
 			return bad(name + " was sent more than once.")
@@ -151,7 +152,7 @@ func parsePresigned(p protocol, params []param) (*signature, *apiError) {
 		return bad("X-Amz-Algorithm only supports \"" + algorithm + "\"")
 	}
 	sig := &signature{presigned: true, provided: got["X-Amz-Signature"], stamp: got["X-Amz-Date"],
-		token: got["X-Amz-Security-Token"], payload: got["X-Amz-Content-Sha256"]}
+		token: got["X-Amz-Security-Token"], bucketToken: got["X-Amz-S3session-Token"], payload: got["X-Amz-Content-Sha256"]}
 	if !hex64.MatchString(sig.provided) {
 		return bad("X-Amz-Signature must be 64 hex digits")
 	}

@@ -1,6 +1,7 @@
 package simaws
 
 import (
+	"cmp"
 	"crypto/aes"
 	"crypto/cipher"
 	"encoding/base64"
@@ -19,10 +20,16 @@ var (
 	errTokenExpired = errors.New("token has expired")
 )
 
+// The kinds of temporary credentials.
+const (
+	ordinarySession = "session"
+	bucketSession   = "s3session" // S3 Express's, good for one bucket
+)
+
 // session is what a session token carries, sealed with the directory's key:
 // as with AWS, the token is the state.
 type session struct {
-	Kind           string // "session" or "signin"
+	Kind           string // one of the kinds, or "signin"
 	AccessKey      string
 	Secret         string
 	RoleARN        string            `json:",omitempty"`
@@ -34,6 +41,8 @@ type session struct {
 	Transitive     []string          `json:",omitempty"`
 	Chained        bool              `json:",omitempty"`
 	Policy         string            `json:",omitempty"`
+	Bucket         string            `json:",omitempty"`
+	ReadOnly       bool              `json:",omitempty"`
 	Issued         time.Time
 	Expires        time.Time
 	// Console sign-in only: when the token stops being exchangeable.
@@ -82,8 +91,8 @@ func (d *directory) open(kind, token string) (session, error) {
 }
 
 // session resolves temporary credentials. The key must be the token's own.
-func (d *directory) session(accessKey, token string, now time.Time) (*identity, error) {
-	s, err := d.open("session", token)
+func (d *directory) session(kind, accessKey, token string, now time.Time) (*identity, error) {
+	s, err := d.open(kind, token)
 	if err != nil {
 		return nil, err
 	}
@@ -103,6 +112,7 @@ func (d *directory) session(accessKey, token string, now time.Time) (*identity, 
 func (d *directory) identityOf(s session) (*identity, error) {
 	id := &identity{accessKey: s.AccessKey, secret: s.Secret,
 		issued: s.Issued, expires: s.Expires,
+		bucket: s.Bucket, readOnly: s.ReadOnly,
 		sourceIdentity: s.SourceIdentity, tags: s.Tags, transitive: s.Transitive, chained: s.Chained}
 	if s.Policy != "" {
 		p, err := parsePolicy(s.Policy)
@@ -134,7 +144,7 @@ func (d *directory) identityOf(s session) (*identity, error) {
 
 // issue makes fresh temporary credentials out of a session's description.
 func (d *directory) issue(s session) (session, string, error) {
-	s.Kind = "session"
+	s.Kind = cmp.Or(s.Kind, ordinarySession)
 	s.AccessKey, s.Secret = accessKeyID("ASIA"), secretKey()
 	token, err := d.seal(s)
 	return s, token, err

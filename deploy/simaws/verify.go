@@ -125,9 +125,13 @@ func (s *Sim) resolve(c *call, sig *signature) (*identity, *apiError) {
 	}
 	var who *identity
 	switch {
-	case sig.token != "":
+	case sig.token != "" || sig.bucketToken != "":
+		kind, token := ordinarySession, sig.token
+		if c.ep.service == "s3express" && token == "" {
+			kind, token = bucketSession, sig.bucketToken
+		}
 		var err error
-		who, err = s.iam.session(sig.accessKey, sig.token, time.Time{})
+		who, err = s.iam.session(kind, sig.accessKey, token, time.Time{})
 		if errors.Is(err, errTokenInvalid) {
 			return nil, invalid(faultBadToken)
 		} else if err != nil {
@@ -205,7 +209,7 @@ func (c *call) mismatch(why string) *apiError {
 // payloadHash is the last line of the canonical request.
 func (c *call) payloadHash() (string, *apiError) {
 	sig := c.sig
-	if c.ep.service != "s3" {
+	if c.ep.service != "s3" && c.ep.service != "s3express" {
 		return c.smallPayloadHash()
 	}
 	if sig.presigned && sig.payload == "" {

@@ -131,6 +131,13 @@ func (a *AWS) Violations() []string {
 // DropConnections closes the connections that are open.
 func (a *AWS) DropConnections() { a.srv.CloseClientConnections() }
 
+// Know adds a credential.
+func (a *AWS) Know(k Key) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.keys[k.ID] = k
+}
+
 func (a *AWS) key(id string) Key {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -248,7 +255,7 @@ func (a *AWS) certificate(t testing.TB) tls.Certificate {
 	for _, d := range []string{"amazonaws.com", "amazonaws.com.cn", "aws.amazon.com", "amazonaws-us-gov.com", "amazonaws.cn"} {
 		leaf.DNSNames = append(leaf.DNSNames, d, "*."+d)
 	}
-	for _, r := range []string{"us-east-1", "eu-west-1", "us-gov-west-1", "s3.us-east-1"} {
+	for _, r := range []string{"us-east-1", "eu-west-1", "us-gov-west-1", "s3.us-east-1", "s3express-use1-az4.us-east-1"} {
 		leaf.DNSNames = append(leaf.DNSNames, "*."+r+".amazonaws.com")
 	}
 	leaf.DNSNames = append(leaf.DNSNames, "*.cn-north-1.amazonaws.com.cn")

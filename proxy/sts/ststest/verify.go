@@ -61,7 +61,7 @@ func (a *AWS) verify(r *http.Request) (Key, error) {
 		}
 	}
 	again := &http.Request{Method: r.Method, Host: r.Host, Header: http.Header{}}
-	s3 := scope[3] == "s3"
+	s3 := scope[3] == "s3" || scope[3] == "s3express"
 	path, query, _ := strings.Cut(r.RequestURI, "?")
 	if s3 {
 		// S3 encodes anew what it has decoded.
