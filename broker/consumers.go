@@ -68,19 +68,25 @@ func (b *Broker) postConsumer(c *call) (any, error) {
 }
 
 func (b *Broker) getConsumers(c *call) (any, error) {
+	consumers, err := b.consumers(c)
+	return api.Consumers{Consumers: consumers}, err
+}
+
+// consumers are all of them, if the caller may see them.
+func (b *Broker) consumers(c *call) ([]api.Consumer, error) {
 	if err := b.require(c.who, "list", "consumer"); err != nil {
 		return nil, err
 	}
-	out := api.Consumers{Consumers: []api.Consumer{}}
+	out := []api.Consumer{}
 	b.ledger.read(func(s *access.State, _ time.Time) {
 		for _, name := range slices.Sorted(maps.Keys(s.Consumers)) {
 			if k := s.Consumers[name]; k != nil {
-				out.Consumers = append(out.Consumers, api.Consumer{Name: name, Stream: k.Stream, Filter: k.Filter, CreatedAt: k.CreatedAt, By: k.By})
+				out = append(out, api.Consumer{Name: name, Stream: k.Stream, Filter: k.Filter, CreatedAt: k.CreatedAt, By: k.By})
 			}
 		}
 	})
-	for i := range out.Consumers {
-		k := &out.Consumers[i]
+	for i := range out {
+		k := &out[i]
 		p, err := b.cfg.Consumers.Journal.PlaceOf(c.Context(), k.Stream, k.Name)
 		if err != nil {
 			k.Fault = err.Error()

@@ -79,6 +79,7 @@ func (b *Broker) table() []route {
 		{"DELETE", "/v1/locks/{id}", false, b.deleteLock},
 		{"POST", "/v1/tokens", false, b.postToken},
 		{"GET", "/v1/tokens", false, b.getTokens},
+		{"GET", "/v1/metrics", false, b.getMetrics},
 		{"POST", "/v1/consumers", false, b.postConsumer},
 		{"GET", "/v1/consumers", false, b.getConsumers},
 		{"DELETE", "/v1/consumers/{name}", false, b.deleteConsumer},
