@@ -356,10 +356,13 @@ func (c *call) denyDecision(d *grants.Decision) {
 			n.next += " " + s.App
 		}
 	case grants.CauseRule:
+		// Without a role that is known to help, the way to ask is shown all the same.
+		role, hint := "ROLE", " (postern apps ls lists roles to ask for)"
 		if len(c.offer) > 0 {
-			n.offer = c.offer[0]
-			n.next = fmt.Sprintf(`postern request create --roles %s --reason "…"`, n.offer)
+			role, hint = c.offer[0], ""
+			n.offer = role
 		}
+		n.next = fmt.Sprintf(`postern request create --roles %s --reason "…"%s`, role, hint)
 	case grants.CauseRate:
 		n.code, n.status = awserr.Throttled(c.r)
 	case grants.CauseStale:
