@@ -16,22 +16,35 @@ import (
 // internal serves the proxy's own endpoints.
 func (p *Proxy) internal(w http.ResponseWriter, r *http.Request, user string, unknown error) {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /healthz", p.health)
-	for path, serve := range map[string]func(http.ResponseWriter, *http.Request, string){
-		"POST /v1/console": p.console, "POST /v1/tokens": p.token, "POST /v1/credentials": p.export,
-	} {
+	for path, e := range p.endpoints() {
 		mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
-			if unknown != nil {
+			if unknown != nil && !e.open {
 				problem(w, http.StatusUnauthorized, unknown.Error()+". Run: postern login")
 				return
 			}
-			serve(w, r, user)
+			e.serve(w, r, user)
 		})
 	}
 	mux.ServeHTTP(w, r)
 }
 
-func (p *Proxy) health(w http.ResponseWriter, r *http.Request) {
+// endpoint is one of the proxy's own; openapi.yaml describes every one of them.
+type endpoint struct {
+	open  bool // to who has no valid sign-in
+	serve func(w http.ResponseWriter, r *http.Request, user string)
+}
+
+func (p *Proxy) endpoints() map[string]endpoint {
+	return map[string]endpoint{
+		"GET /healthz":         {true, p.health},
+		"GET /v1/openapi.json": {true, p.describe},
+		"POST /v1/console":     {false, p.console},
+		"POST /v1/tokens":      {false, p.token},
+		"POST /v1/credentials": {false, p.export},
+	}
+}
+
+func (p *Proxy) health(w http.ResponseWriter, _ *http.Request, _ string) {
 	select {
 	case <-p.ready:
 		answer(w, http.StatusOK, map[string]string{"status": "ready"})

@@ -115,6 +115,7 @@ type Proxy struct {
 	grants   *grants.Grants
 	table    *awsreq.Table
 	params   *params.Table
+	openAPI  []byte
 	holder   *sts.Holder
 	signer   sigv4.Signer
 	verifier sigv4.Verifier
@@ -166,6 +167,10 @@ func New(cfg Config) (*Proxy, error) {
 	if err != nil {
 		return nil, fmt.Errorf("proxy: %w", err)
 	}
+	described, err := openAPI()
+	if err != nil {
+		return nil, fmt.Errorf("proxy: %w", err)
+	}
 	p := &Proxy{
 		cfg:       cfg,
 		log:       cfg.Log,
@@ -174,6 +179,7 @@ func New(cfg Config) (*Proxy, error) {
 		grants:    grants.New(cfg.Name),
 		table:     table,
 		params:    secrets,
+		openAPI:   described,
 		upstream:  newUpstream(cfg.AWS.Link),
 		duplex:    newUpstream(cfg.AWS.Link),
 		recorder:  newRecorder(cfg.Journal, cfg.Log),
