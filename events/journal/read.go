@@ -30,6 +30,11 @@ type Entry struct {
 // readAhead is how many messages a reader asks for at once.
 const readAhead = 1000
 
+// heartbeat is how often the server tells a reader for whom it has nothing that it
+// is still there. After two that are missing, Follow asks again and Replay fails:
+// a pull request can be lost with the node that took it.
+const heartbeat = 3 * time.Second
+
 // Replay yields what a stream holds at the time of the call, in order, and
 // ends. Filters are NATS subjects with wildcards; none means all.
 //
@@ -62,7 +67,7 @@ func (j *Journal) ReplayAfter(ctx context.Context, stream string, after uint64, 
 		if left == 0 {
 			return
 		}
-		it, err := consumer.Messages(jetstream.PullMaxMessages(readAhead))
+		it, err := consumer.Messages(jetstream.PullMaxMessages(readAhead), jetstream.PullHeartbeat(heartbeat))
 		if err != nil {
 			fail(err)
 			return
@@ -118,11 +123,14 @@ func (j *Journal) follow(ctx context.Context, c *conn, stream string, after *uin
 		FilterSubjects: filters,
 		DeliverPolicy:  jetstream.DeliverByStartSequencePolicy,
 		OptStartSeq:    *after + 1,
+		// Stopping leaves it to the server, which takes 1,000 for a stream unless told
+		// otherwise: readers that flap must not fill that up.
+		InactiveThreshold: 30 * time.Second,
 	})
 	if err != nil {
 		return err
 	}
-	it, err := consumer.Messages(jetstream.PullMaxMessages(readAhead))
+	it, err := consumer.Messages(jetstream.PullMaxMessages(readAhead), jetstream.PullHeartbeat(heartbeat))
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,167 @@
+package clustertest
+
+import (
+	"context"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/posternhq/postern/events"
+	"github.com/posternhq/postern/events/journal"
+	"github.com/posternhq/postern/proxy/grants"
+)
+
+const (
+	// maxSilence is what proxies are told here: without word from the stream for
+	// longer, they refuse.
+	maxSilence = 3 * time.Second
+	// deposed is how long a node that is reached may still answer for a stream that
+	// has another leader by now: two heartbeats of JetStream's raft.
+	deposed = 2 * time.Second
+)
+
+// gate does what a proxy does with a request: it decides by its own fold of
+// ACCESS, and lets the request through once AUDIT has it.
+type gate struct {
+	name    string
+	links   []*link
+	journal *journal.Journal
+	grants  *grants.Grants
+	model   *model
+
+	mu       sync.Mutex
+	admitted []admission
+}
+
+// admission is a request that went through.
+type admission struct {
+	id, user, session string
+	decided           time.Time
+}
+
+func startGate(t testing.TB, w *world, m *model, name string) *gate {
+	t.Helper()
+	g := &gate{name: name, grants: grants.New(name), model: m}
+	g.grants.Strict(maxSilence)
+	var addrs []string
+	g.links, addrs = w.linksFrom(t)
+	var err error
+	if g.journal, err = journal.New(w.connect(t, "postern", addrs), "/postern/"+name); err != nil {
+		t.Fatal(err)
+	}
+	return g
+}
+
+func (g *gate) run(ctx context.Context, rng *rand.Rand) {
+	go func() {
+		for ctx.Err() == nil {
+			g.follow(ctx)
+			time.Sleep(250 * time.Millisecond)
+		}
+	}()
+	for ctx.Err() == nil {
+		session, user := g.model.anySession(rng)
+		now := time.Now()
+		if d := g.grants.Check(session, user, grants.Call{Action: "s3:ListBucket"}, now); !d.Allowed {
+			time.Sleep(20 * time.Millisecond)
+			continue
+		}
+		id := journal.NewID()
+		record, cancel := context.WithTimeout(ctx, 5*time.Second)
+		_, err := g.journal.Append(record, events.Event{Meta: events.Meta{CorrelationID: id}, Data: &events.AWSRequestAdmitted{AWSRequest: events.AWSRequest{
+			RequestID: id, ReceivedAt: now, User: user, SessionID: session, Account: "123456789012", Service: "s3", Operation: "ListObjectsV2", Proxy: g.name}}})
+		cancel()
+		if err == nil {
+			g.mu.Lock()
+			g.admitted = append(g.admitted, admission{id, user, session, now})
+			g.mu.Unlock()
+		}
+	}
+}
+
+// follow folds ACCESS in until the stream is lost or falls silent, as the proxy's
+// own follower does.
+func (g *gate) follow(ctx context.Context) {
+	asked := time.Now()
+	owed, err := g.end(ctx)
+	if err != nil {
+		return
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		defer cancel()
+		for {
+			if g.grants.Seq() >= owed {
+				g.grants.Heard(asked)
+			}
+			select {
+			case <-time.After(maxSilence / 5):
+			case <-ctx.Done():
+				return
+			}
+			if g.grants.Seq() < owed {
+				return
+			}
+			g.grants.Heard(asked)
+			asked = time.Now()
+			if owed, err = g.end(ctx); err != nil {
+				return
+			}
+		}
+	}()
+	for e, err := range g.journal.Follow(ctx, events.Access, g.grants.Seq()) {
+		if err != nil {
+			return
+		}
+		if now := time.Now(); !g.grants.Matters(e.Event, now) {
+			g.grants.Skip(e.Seq)
+		} else if err := g.grants.Apply(e.Seq, e.Event, now); err != nil {
+			return
+		}
+	}
+}
+
+// end asks where ACCESS ends.
+func (g *gate) end(ctx context.Context) (uint64, error) {
+	ctx, cancel := context.WithTimeout(ctx, maxSilence/2)
+	defer cancel()
+	return g.journal.Last(ctx, events.Access)
+}
+
+// judge compares what went through with the locks that were acknowledged, and
+// with AUDIT. It returns how long after a lock the last request went through.
+func (g *gate) judge(t *testing.T, locks []*lock) (worst time.Duration) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, a := range g.admitted {
+		i := slices.IndexFunc(locks, func(l *lock) bool {
+			return l.user == a.user && a.decided.After(l.placed) && (l.lifting.IsZero() || a.decided.Before(l.lifting))
+		})
+		if i < 0 {
+			continue
+		}
+		over := a.decided.Sub(locks[i].placed)
+		if worst = max(worst, over); over > maxSilence+deposed {
+			t.Errorf("%s let a request of %s's session %s through %s after lock %s was acknowledged", g.name, a.user, a.session, over, locks[i].id)
+		}
+	}
+	audit := map[string]int{}
+	for e, err := range g.journal.Replay(t.Context(), events.Audit) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		audit[e.CorrelationID]++
+	}
+	for _, a := range g.admitted {
+		if audit[a.id] != 1 {
+			t.Errorf("%s let request %s through, and AUDIT has it %d times", g.name, a.id, audit[a.id])
+		}
+	}
+	if len(g.admitted) == 0 {
+		t.Errorf("%s let nothing through: the test shows little", g.name)
+	}
+	return worst
+}
