@@ -23,6 +23,9 @@ const (
 	// maxTries bounds how often a command is decided again because others were
 	// faster. In every round at least one of them succeeds.
 	maxTries = 64
+	// conflictPause is the wait while the stream refuses a command for another that
+	// nobody can read yet: several nodes have still to agree on it.
+	conflictPause = 100 * time.Millisecond
 	// commandTimeout bounds one command from its decision to its effect here.
 	commandTimeout = 15 * time.Second
 	// followPause is the wait before following again after the stream was lost.
@@ -229,6 +232,7 @@ func (l *ledger) do(ctx context.Context, by string, decide decision) ([]events.E
 	// Once decided it is carried through, whether or not the asker still waits.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commandTimeout)
 	defer cancel()
+	var former access.Head
 	for range maxTries {
 		es, head, err := l.decide(by, decide)
 		if err != nil || len(es) == 0 {
@@ -245,6 +249,13 @@ func (l *ledger) do(ctx context.Context, by string, decide decision) ([]events.E
 			if err != nil {
 				return nil, fmt.Errorf("catch up: %w", err)
 			}
+			if head == former { // what was first is not committed yet
+				select {
+				case <-time.After(conflictPause):
+				case <-ctx.Done():
+				}
+			}
+			former = head
 			continue
 		}
 		if err != nil {

@@ -39,7 +39,7 @@ func asAPI(err error) *api.Error {
 // through later than the bound after a lock on its user was acknowledged, and in
 // the end each broker serves what the history folds to.
 //
-//	go test ./broker/clustertest -for 10m -seed 7 -timeout 15m
+//	go test ./broker/clustertest -v -for 10m -seed 7 -timeout 15m
 func TestCluster(t *testing.T) {
 	if testing.Short() {
 		t.Skip("-short: kills brokers and NATS nodes for half a minute")
@@ -109,12 +109,14 @@ func TestCluster(t *testing.T) {
 // serves compares what a broker answers with what a state says.
 func serves(ctx context.Context, c *client.Client, s *access.State) error {
 	now := time.Now()
-	var want, got struct {
+	type served struct {
 		Sessions []api.Session
 		Requests []api.Request
 		Locks    []api.Lock
 		Lists    []api.AccessList
 	}
+	want := served{[]api.Session{}, []api.Request{}, []api.Lock{}, []api.AccessList{}}
+	got := served{Lists: []api.AccessList{}}
 	for _, id := range slices.Sorted(maps.Keys(s.Sessions)) {
 		want.Sessions = append(want.Sessions, view.Session(s.Sessions[id], now))
 	}
@@ -138,11 +140,11 @@ func serves(ctx context.Context, c *client.Client, s *access.State) error {
 		return err
 	}
 	for _, l := range want.Lists {
-		served, err := c.AccessList(ctx, l.Name)
+		list, err := c.AccessList(ctx, l.Name)
 		if err != nil {
 			return err
 		}
-		got.Lists = append(got.Lists, served)
+		got.Lists = append(got.Lists, list)
 	}
 	if d := cmp.Diff(asJSON(want), asJSON(got)); d != "" {
 		return fmt.Errorf("(-history +served):\n%s", d)
