@@ -146,6 +146,17 @@ func TestAPI(t *testing.T) {
 		{"SELECT * FROM file('/etc/passwd', 'LineAsString')", "", 0, 0},
 		{"SELECT * FROM url('http://127.0.0.1:1/', 'LineAsString')", "", 0, 0},
 		{"SELECT 1 SETTINGS readonly = 0", "", 0, 0},
+		{"SELECT 1 SETTINGS max_memory_usage = 0", "", 0, 0},
+		{"SELECT dictGet('d', 'a', 1)", "", 0, 0},
+		{"SELECT * FROM dictionary('d')", "", 0, 0},
+		{"SELECT * FROM remote('127.0.0.1', system.one)", "", 0, 0},
+		{"SELECT * FROM cluster('default', system.one)", "", 0, 0},
+		{"SELECT * FROM s3('http://127.0.0.1:1/b/k', 'LineAsString')", "", 0, 0},
+		{"SELECT * FROM mysql('127.0.0.1:1', 'd', 't', 'u', 'p')", "", 0, 0},
+		{"SELECT * FROM merge('system', 'users')", "", 0, 0},
+		{"SELECT * FROM system.query_log", "", 0, 0},
+		{"SHOW CREATE USER reader", "", 0, 0},
+		{"ALTER TABLE request_rows DELETE WHERE 1", "", 0, 0},
 	} {
 		_, err := c.SQL(ctx, x.statement)
 		var e *client.Error
