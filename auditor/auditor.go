@@ -12,6 +12,7 @@ import (
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/rs/zerolog"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/posternhq/postern/auditor/cloudtrail"
 	"github.com/posternhq/postern/auditor/query"
@@ -66,10 +67,10 @@ type Auditor struct {
 	sql      *query.SQL // nil without a reader
 	ingester *cloudtrail.Ingester
 	intake   *cloudtrail.Intake // nil where AWS is not read from
-	judge    *judge
-	notary   *notary // nil without a data directory
+	notary   *notary            // nil without a data directory
 
 	floors   map[string]*atomic.Uint64
+	writing  atomic.Bool
 	listener net.Listener
 	ready    chan struct{}
 }
@@ -107,7 +108,6 @@ func New(c Config) (*Auditor, error) {
 	for _, stream := range events.Streams() {
 		a.floors[stream] = &atomic.Uint64{}
 	}
-	a.judge = newJudge(a)
 	if err := a.newIntake(); err != nil {
 		return nil, fmt.Errorf("auditor: %w", err)
 	}
@@ -155,16 +155,10 @@ func (a *Auditor) Run(ctx context.Context) error {
 			}
 		})
 	}
-	for _, stream := range events.Streams() {
-		part(stream, func(ctx context.Context) error { return a.sink(ctx, stream) })
-	}
-	part("judge", a.judge.run)
-	if a.notary != nil {
-		for _, stream := range events.Streams() {
-			part("log of "+stream, func(ctx context.Context) error { return a.notary.keep(ctx, stream) })
-		}
-		part("log", a.notary.publish)
-	}
+	part("work", func(ctx context.Context) error {
+		return a.c.Journal.Lease(ctx, events.Findings, consumerNameStart+"lease", a.write)
+	})
+	part("floors", a.follow)
 	if len(a.c.TrailDirs) > 0 {
 		part("watcher", cloudtrail.NewWatcher(a.ingester, a.c.TrailDirs, a.c.DataDir).Run)
 	}
@@ -205,10 +199,53 @@ func (a *Auditor) migrate(ctx context.Context) error {
 	}
 }
 
+// write stores and judges, and logs: what one auditor does at a time, while the
+// others answer questions and read CloudTrail. held as in journal.Lease.
+func (a *Auditor) write(ctx context.Context, held func() bool) error {
+	a.writing.Store(true)
+	defer a.writing.Store(false)
+	j := newJudge(a, held)
+	g, ctx := errgroup.WithContext(ctx)
+	part := func(name string, run func(context.Context) error) {
+		g.Go(func() error {
+			if err := run(ctx); err != nil && ctx.Err() == nil {
+				return fmt.Errorf("%s: %w", name, err)
+			}
+			return nil
+		})
+	}
+	for _, stream := range events.Streams() {
+		part(stream, func(ctx context.Context) error { return a.sink(ctx, stream, j) })
+	}
+	part("judge", j.run)
+	if a.notary != nil {
+		for _, stream := range events.Streams() {
+			part("log of "+stream, func(ctx context.Context) error { return a.notary.keep(ctx, stream) })
+		}
+		part("log", a.notary.publish)
+	}
+	return g.Wait()
+}
+
+// follow keeps the floors of an auditor that does not write itself.
+func (a *Auditor) follow(ctx context.Context) error {
+	for sleep(ctx, followEvery) {
+		for _, stream := range events.Streams() {
+			if a.writing.Load() {
+				break
+			}
+			if sink, err := a.store.Sink(ctx, stream); err == nil && !a.writing.Load() {
+				a.floors[stream].Store(sink.Floor())
+			}
+		}
+	}
+	return nil
+}
+
 // sink takes one stream into the store, from where the store has it.
-func (a *Auditor) sink(ctx context.Context, stream string) error {
+func (a *Auditor) sink(ctx context.Context, stream string, j *judge) error {
 	for pause := 100 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
-		err := a.sinkOnce(ctx, stream)
+		err := a.sinkOnce(ctx, stream, j)
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -226,9 +263,10 @@ const (
 	batchRecords      = 2_000
 	batchWait         = 250 * time.Millisecond
 	consumerNameStart = "auditor-"
+	followEvery       = time.Second
 )
 
-func (a *Auditor) sinkOnce(ctx context.Context, stream string) error {
+func (a *Auditor) sinkOnce(ctx context.Context, stream string, j *judge) error {
 	sink, err := a.store.Sink(ctx, stream)
 	if err != nil {
 		return err
@@ -247,7 +285,7 @@ func (a *Auditor) sinkOnce(ctx context.Context, stream string) error {
 			return err
 		}
 		a.floors[stream].Store(sink.Floor())
-		return a.judge.take(ctx, stream, fresh, sink.Floor())
+		return j.take(ctx, stream, fresh, sink.Floor())
 	})
 }
 

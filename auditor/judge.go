@@ -16,6 +16,7 @@ import (
 // comes of it. Its memory is only a shortcut: all of it is in ClickHouse.
 type judge struct {
 	a     *Auditor
+	held  func() bool // whether it is still this one's to judge
 	state *correlate.State
 	in    chan portion
 
@@ -53,9 +54,10 @@ const (
 	sayAhead = 20_000
 )
 
-func newJudge(a *Auditor) *judge {
+func newJudge(a *Auditor, held func() bool) *judge {
 	return &judge{
 		a:       a,
+		held:    held,
 		state:   correlate.New(correlate.Config{TrailDelay: a.c.TrailDelay, Skew: a.c.Skew}),
 		in:      make(chan portion, 1),
 		done:    map[string]uint64{},
@@ -264,6 +266,10 @@ func (j *judge) say(ctx context.Context, out []correlate.Judgement) bool {
 
 func (j *judge) sayOne(ctx context.Context, e events.Event) uint64 {
 	for pause := 100 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
+		if !j.held() {
+			<-ctx.Done()
+			return 0
+		}
 		seq, err := j.a.c.Journal.Append(ctx, e)
 		if err == nil {
 			return seq

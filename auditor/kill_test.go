@@ -70,7 +70,14 @@ func childAuditor() error {
 // tenth's CloudTrail record twice.
 func publish(t testing.TB, j *journal.Journal, n int) {
 	t.Helper()
+	publishFrom(t, j, 0, n)
+}
+
+// publishFrom is publish without the first of them.
+func publishFrom(t testing.TB, j *journal.Journal, from, n int) {
+	t.Helper()
 	var next atomic.Int64
+	next.Store(int64(from))
 	var wg sync.WaitGroup
 	now := time.Now().UTC()
 	for range 128 {
