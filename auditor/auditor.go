@@ -159,6 +159,12 @@ func (a *Auditor) Run(ctx context.Context) error {
 		return a.c.Journal.Lease(ctx, events.Findings, consumerNameStart+"lease", a.write)
 	})
 	part("floors", a.follow)
+	if a.notary != nil {
+		for _, stream := range events.Streams() {
+			part("log of "+stream, func(ctx context.Context) error { return a.notary.keep(ctx, stream) })
+		}
+		part("log", a.notary.publish)
+	}
 	if len(a.c.TrailDirs) > 0 {
 		part("watcher", cloudtrail.NewWatcher(a.ingester, a.c.TrailDirs, a.c.DataDir).Run)
 	}
@@ -199,8 +205,8 @@ func (a *Auditor) migrate(ctx context.Context) error {
 	}
 }
 
-// write stores and judges, and logs: what one auditor does at a time, while the
-// others answer questions and read CloudTrail. held as in journal.Lease.
+// write stores and judges: what one auditor does at a time, while the others
+// answer questions, read CloudTrail and keep their logs. held as in journal.Lease.
 func (a *Auditor) write(ctx context.Context, held func() bool) error {
 	a.writing.Store(true)
 	defer a.writing.Store(false)
@@ -218,12 +224,6 @@ func (a *Auditor) write(ctx context.Context, held func() bool) error {
 		part(stream, func(ctx context.Context) error { return a.sink(ctx, stream, j) })
 	}
 	part("judge", j.run)
-	if a.notary != nil {
-		for _, stream := range events.Streams() {
-			part("log of "+stream, func(ctx context.Context) error { return a.notary.keep(ctx, stream) })
-		}
-		part("log", a.notary.publish)
-	}
 	return g.Wait()
 }
 

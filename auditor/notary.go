@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -105,6 +106,14 @@ func (n *notary) keep(ctx context.Context, stream string) error {
 	}
 }
 
+// consumer is the name of the reader of a stream: of this log alone, for every
+// auditor keeps its own.
+func (n *notary) consumer(stream string) string {
+	_, rest, _ := strings.Cut(string(n.key.Public()), "+")
+	hash, _, _ := strings.Cut(rest, "+")
+	return notaryNameStart + stream + "-" + hash
+}
+
 func (n *notary) keepOnce(ctx context.Context, stream string) error {
 	// What was handed to the log is waited for, so the log ends after its reader.
 	open, end := context.WithCancel(context.WithoutCancel(ctx))
@@ -124,7 +133,7 @@ func (n *notary) keepOnce(ctx context.Context, stream string) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	err = n.a.c.Journal.Batches(ctx, journal.BatchConfig{
-		Stream: stream, Durable: notaryNameStart + stream, After: log.Size(), MaxEntries: tlog.MaxBatch, MaxWait: batchWait, Undecoded: true,
+		Stream: stream, Durable: n.consumer(stream), After: log.Size(), MaxEntries: tlog.MaxBatch, MaxWait: batchWait, Undecoded: true,
 	}, func(ctx context.Context, entries []journal.Entry) error {
 		leaves := make([]tlog.Leaf, len(entries))
 		worth := false
