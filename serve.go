@@ -455,6 +455,7 @@ func (s *services) startAuditor(ctx context.Context) error {
 		Actions:       actions.Actions,
 		Listen:        a.Listen,
 		TLS:           conf,
+		BrokerCA:      conf.ClientCAs,
 		Journal:       j,
 		ClickHouseDSN: owner, ReaderDSN: reader,
 		DataDir:     filepath.Join(s.cfg.DataDir, "auditor"),

@@ -3,6 +3,7 @@ package auditor
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -44,6 +45,9 @@ type Config struct {
 	// TLS is the server's side, which asks for client certificates and verifies
 	// them against the broker's CA.
 	TLS *tls.Config
+	// BrokerCA is the broker's CA, by which the signatures of decisions are
+	// verified; nil for not.
+	BrokerCA *x509.CertPool
 	// ReaderRoles are the roles whose holders may ask: their certificate's
 	// Organization must have one. Empty means admin and auditor.
 	ReaderRoles []string
@@ -272,12 +276,23 @@ func (a *Auditor) sinkOnce(ctx context.Context, stream string, j *judge) error {
 		return err
 	}
 	a.floors[stream].Store(sink.Floor())
+	v, err := a.verifier(ctx, stream)
+	if err != nil {
+		return err
+	}
 	bc := journal.BatchConfig{Stream: stream, Durable: consumerNameStart + stream, After: sink.Floor(), MaxEntries: batchEntries, MaxWait: batchWait}
 	if stream == events.CloudTrail {
 		bc.MaxEntries = batchRecords
 	}
 	return a.c.Journal.Batches(ctx, bc, func(ctx context.Context, entries []journal.Entry) error {
-		fresh, err := sink.Write(ctx, entries)
+		signatures, heads, err := v.verify(ctx, entries)
+		if err == nil { // first the findings: what is stored is not looked at again
+			err = a.report(ctx, entries, signatures)
+		}
+		var fresh []journal.Entry
+		if err == nil {
+			fresh, err = sink.Write(ctx, entries, signatures)
+		}
 		if err != nil {
 			if ctx.Err() == nil {
 				a.c.Log.Warn().Err(err).Str("stream", stream).Msg("batch is not stored; trying again")
@@ -285,7 +300,8 @@ func (a *Auditor) sinkOnce(ctx context.Context, stream string, j *judge) error {
 			return err
 		}
 		a.floors[stream].Store(sink.Floor())
-		return j.take(ctx, stream, fresh, sink.Floor())
+		v.accept(heads)
+		return j.take(ctx, stream, signatures.Genuine(fresh), sink.Floor())
 	})
 }
 

@@ -102,7 +102,7 @@ func (e *VerdictReached) Thing() string {
 type FindingOpened struct {
 	FindingID string `json:"finding_id"`
 	// Kind is "bypass", "missing", "mismatch", "after_lock", "after_expiry",
-	// "trail_gap", "trail_tampered" or "unknown_identity".
+	// "trail_gap", "trail_tampered", "unknown_identity" or "forged_decision".
 	Kind string `json:"kind"`
 	// Severity is "low", "medium", "high" or "critical".
 	Severity           string    `json:"severity"`

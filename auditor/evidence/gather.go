@@ -112,9 +112,9 @@ func (g *gathering) take(condition string, args ...any) {
 
 // request gathers about a request of either kind.
 func (g *gathering) request(id string) {
-	if len(g.ask(`SELECT 'x' FROM events WHERE stream = 'ACCESS' AND thing = ? LIMIT 1`, "request/"+id)) > 0 {
-		g.sessions(g.ask(`SELECT JSONExtractString(raw, 'data', 'session_id') FROM events WHERE stream = 'ACCESS' AND type LIKE 'io.postern.session.started.%' AND has(JSONExtract(raw, 'data', 'request_ids', 'Array(String)'), ?)`, id))
-		g.take(`stream = 'ACCESS' AND thing = ?`, "request/"+id)
+	if len(g.ask(`SELECT 'x' FROM events WHERE stream = 'ACCESS' AND signature IN ('', 'valid') AND thing = ? LIMIT 1`, "request/"+id)) > 0 {
+		g.sessions(g.ask(`SELECT JSONExtractString(raw, 'data', 'session_id') FROM events WHERE stream = 'ACCESS' AND signature IN ('', 'valid') AND type LIKE 'io.postern.session.started.%' AND has(JSONExtract(raw, 'data', 'request_ids', 'Array(String)'), ?)`, id))
+		g.take(`stream = 'ACCESS' AND signature IN ('', 'valid') AND thing = ?`, "request/"+id)
 		return
 	}
 	calls := g.ask(`SELECT request_id FROM requests WHERE request_id = ? OR aws_request_id = ? OR cloudtrail_event_id = ? LIMIT 1`, id, id, id)
@@ -132,11 +132,11 @@ func (g *gathering) user(name string, since time.Time) {
 	at := clickhouse.DateNamed("since", since, clickhouse.NanoSeconds)
 	who := clickhouse.Named("user", name)
 	mine := ` AND stored_at >= @since AND JSONExtractString(raw, 'data', 'user') = @user`
-	g.sessions(g.ask(`SELECT JSONExtractString(raw, 'data', 'session_id') FROM events WHERE stream = 'ACCESS' AND type LIKE 'io.postern.session.started.%'`+mine, at, who))
-	for _, id := range g.ask(`SELECT JSONExtractString(raw, 'data', 'request_id') FROM events WHERE stream = 'ACCESS' AND type LIKE 'io.postern.request.created.%'`+mine, at, who) {
-		g.take(`stream = 'ACCESS' AND thing = ?`, "request/"+id)
+	g.sessions(g.ask(`SELECT JSONExtractString(raw, 'data', 'session_id') FROM events WHERE stream = 'ACCESS' AND signature IN ('', 'valid') AND type LIKE 'io.postern.session.started.%'`+mine, at, who))
+	for _, id := range g.ask(`SELECT JSONExtractString(raw, 'data', 'request_id') FROM events WHERE stream = 'ACCESS' AND signature IN ('', 'valid') AND type LIKE 'io.postern.request.created.%'`+mine, at, who) {
+		g.take(`stream = 'ACCESS' AND signature IN ('', 'valid') AND thing = ?`, "request/"+id)
 	}
-	g.take(`stream = 'ACCESS' AND stored_at >= @since AND thing = concat('user/', @user)`, at, who)
+	g.take(`stream = 'ACCESS' AND signature IN ('', 'valid') AND stored_at >= @since AND thing = concat('user/', @user)`, at, who)
 	g.calls(g.ask(`SELECT DISTINCT request_id FROM requests WHERE received_at >= @since AND user = @user`, at, who))
 	g.take(`stream = 'FINDINGS' AND type LIKE 'io.postern.finding.%'`+mine, at, who)
 }
@@ -151,13 +151,13 @@ func (g *gathering) sessions(ids []string) {
 // basis gathers sessions with what they rest on: access requests, roles, the app
 // and the user.
 func (g *gathering) basis(ids []string) {
-	started := `FROM events WHERE stream = 'ACCESS' AND type LIKE 'io.postern.session.started.%' AND thing IN (?)`
+	started := `FROM events WHERE stream = 'ACCESS' AND signature IN ('', 'valid') AND type LIKE 'io.postern.session.started.%' AND thing IN (?)`
 	things := prefixed("session/", ids)
-	g.take(`stream = 'ACCESS' AND thing IN (?)`, things)
+	g.take(`stream = 'ACCESS' AND signature IN ('', 'valid') AND thing IN (?)`, things)
 	requests := g.ask(`SELECT DISTINCT arrayJoin(JSONExtract(raw, 'data', 'request_ids', 'Array(String)')) `+started, things)
-	g.take(`stream = 'ACCESS' AND thing IN (?)`, prefixed("request/", requests))
+	g.take(`stream = 'ACCESS' AND signature IN ('', 'valid') AND thing IN (?)`, prefixed("request/", requests))
 	roles := g.ask(`SELECT DISTINCT concat('role/', JSONExtractString(role, 'name'), ' ', JSONExtractRaw(role, 'revision')) FROM (SELECT arrayJoin(JSONExtractArrayRaw(raw, 'data', 'roles')) AS role `+started+`)`, things)
-	g.take(`stream = 'ACCESS' AND thing LIKE 'role/%' AND concat(thing, ' ', toString(sequence)) IN (?)`, roles)
+	g.take(`stream = 'ACCESS' AND signature IN ('', 'valid') AND thing LIKE 'role/%' AND concat(thing, ' ', toString(sequence)) IN (?)`, roles)
 }
 
 // calls gathers calls with AWS's records of them, verdicts and findings.

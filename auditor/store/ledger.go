@@ -102,10 +102,10 @@ func (s *Store) writeFloor(ctx context.Context, stream string, known, floor uint
 	return nil
 }
 
-const insertEvents = `INSERT INTO events (stream, seq, stored_at, event_id, type, source, channel, thing, event_time, correlation_id, causation_id, sequence, problem, raw)`
+const insertEvents = `INSERT INTO events (stream, seq, stored_at, event_id, type, source, channel, thing, event_time, correlation_id, causation_id, sequence, problem, raw, signature, signature_reason)`
 
 // insertLedger writes entries of one stream and one partition as one block.
-func (s *Store) insertLedger(ctx context.Context, token string, entries []journal.Entry) error {
+func (s *Store) insertLedger(ctx context.Context, token string, entries []journal.Entry, signatures Signatures) error {
 	b, err := s.conn.PrepareBatch(inserting(ctx, token), insertEvents)
 	if err != nil {
 		return fmt.Errorf("ledger: %w", err)
@@ -114,8 +114,9 @@ func (s *Store) insertLedger(ctx context.Context, token string, entries []journa
 	for i := range entries {
 		e := &entries[i]
 		h := head(e)
+		sig := signatures[e.Seq]
 		err := b.Append(e.Stream, e.Seq, e.StoredAt.UTC(), h.id, h.typ, h.source, e.Channel, h.thing,
-			h.time.UTC(), e.CorrelationID, e.CausationID, e.Sequence, h.problem, string(e.Raw))
+			h.time.UTC(), e.CorrelationID, e.CausationID, e.Sequence, h.problem, string(e.Raw), sig.State, sig.Reason)
 		if err != nil {
 			return fmt.Errorf("ledger: %s %d: %w", e.Stream, e.Seq, err)
 		}

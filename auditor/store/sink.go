@@ -37,8 +37,9 @@ func (s *Store) Sink(ctx context.Context, stream string) (*Sink, error) {
 func (k *Sink) Floor() uint64 { return k.stored.floor }
 
 // Write stores entries, of which some may be stored already, and returns those
-// that were not. After an error the same entries can be given again.
-func (k *Sink) Write(ctx context.Context, entries []journal.Entry) ([]journal.Entry, error) {
+// that were not. After an error the same entries can be given again. Entries that
+// signatures say are forged are in the ledger alone.
+func (k *Sink) Write(ctx context.Context, entries []journal.Entry, signatures Signatures) ([]journal.Entry, error) {
 	if k.doubt && len(entries) > 0 {
 		if err := k.lookBack(ctx, entries[0].Seq, entries[len(entries)-1].Seq); err != nil {
 			return nil, err
@@ -56,13 +57,13 @@ func (k *Sink) Write(ctx context.Context, entries []journal.Entry) ([]journal.En
 	if k.stored.floor == 0 && len(k.stored.above) == 0 {
 		k.stored.floor = fresh[0].Seq - 1 // what came before is gone from the stream
 	}
-	if err := k.store.insertRows(ctx, fresh); err != nil {
+	if err := k.store.insertRows(ctx, signatures.Genuine(fresh)); err != nil {
 		return nil, err
 	}
 	inDoubt := k.doubt
 	k.doubt = true
 	for _, part := range byMonth(fresh) {
-		if err := k.insert(ctx, part, inDoubt); err != nil {
+		if err := k.insert(ctx, part, signatures, inDoubt); err != nil {
 			return nil, err
 		}
 	}
@@ -81,10 +82,10 @@ func (k *Sink) Write(ctx context.Context, entries []journal.Entry) ([]journal.En
 
 // insert writes one block, and where an earlier try is in doubt makes sure that
 // the server didn't take it for a double of something it then lost.
-func (k *Sink) insert(ctx context.Context, part []journal.Entry, inDoubt bool) error {
+func (k *Sink) insert(ctx context.Context, part []journal.Entry, signatures Signatures, inDoubt bool) error {
 	first, last := part[0].Seq, part[len(part)-1].Seq
 	token := fmt.Sprintf("%s:%d-%d", k.stream, first, last)
-	if err := k.store.insertLedger(ctx, token, part); err != nil || !inDoubt {
+	if err := k.store.insertLedger(ctx, token, part, signatures); err != nil || !inDoubt {
 		return err
 	}
 	for try := 1; ; try++ {
@@ -110,7 +111,7 @@ func (k *Sink) insert(ctx context.Context, part []journal.Entry, inDoubt bool) e
 			continue
 		}
 		again := fmt.Sprintf("%s#%d", token, time.Now().UnixNano())
-		if err := k.store.insertLedger(ctx, again, lost); err != nil {
+		if err := k.store.insertLedger(ctx, again, lost, signatures); err != nil {
 			return err
 		}
 	}

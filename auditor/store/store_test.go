@@ -99,7 +99,7 @@ func TestSinkContinues(t *testing.T) {
 	at := time.Date(2026, 1, 31, 23, 59, 59, 0, time.UTC)
 	write := func(k *store.Sink, want int, es []journal.Entry) {
 		t.Helper()
-		fresh, err := k.Write(t.Context(), es)
+		fresh, err := k.Write(t.Context(), es, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -149,7 +149,7 @@ func TestSinkTwiceAtOnce(t *testing.T) {
 			t.Fatal(err)
 		}
 		go func() {
-			_, err := k.Write(t.Context(), es)
+			_, err := k.Write(t.Context(), es, nil)
 			errs <- err
 		}()
 	}
@@ -181,7 +181,7 @@ func TestRequestRows(t *testing.T) {
 	}
 	for i, d := range append(say, say...) {
 		e := journal.Entry{Event: events.Event{Meta: events.Meta{ID: "admitted", Source: "/s", Time: at}, Data: d}, Stream: events.Audit, Channel: d.Channel(), Seq: uint64(i + 1), StoredAt: at, Raw: []byte("{}")}
-		if _, err := k.Write(t.Context(), []journal.Entry{e}); err != nil {
+		if _, err := k.Write(t.Context(), []journal.Entry{e}, nil); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -31,7 +31,7 @@ func TestTrailRows(t *testing.T) {
 	} {
 		e := journal.Entry{Event: events.Event{Meta: events.Meta{ID: fmt.Sprint("id", i), Source: "/s", Time: at.Add(time.Duration(i) * time.Second)}, Data: d},
 			Stream: events.CloudTrail, Channel: d.Channel(), Seq: uint64(i + 1), StoredAt: at, Raw: []byte("{}")}
-		if _, err := k.Write(t.Context(), []journal.Entry{e}); err != nil {
+		if _, err := k.Write(t.Context(), []journal.Entry{e}, nil); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -30,7 +30,7 @@ func TestTunnelRows(t *testing.T) {
 	}
 	for i, d := range []events.Payload{closed, opened, running, closed} {
 		e := journal.Entry{Event: events.Event{Meta: events.Meta{ID: fmt.Sprint("id", i), Source: "/s", Time: at}, Data: d}, Stream: events.Audit, Channel: d.Channel(), Seq: uint64(i + 1), StoredAt: at, Raw: []byte("{}")}
-		if _, err := k.Write(t.Context(), []journal.Entry{e}); err != nil {
+		if _, err := k.Write(t.Context(), []journal.Entry{e}, nil); err != nil {
 			t.Fatal(err)
 		}
 	}

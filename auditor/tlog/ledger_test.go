@@ -40,7 +40,7 @@ func TestLedgerAgrees(t *testing.T) {
 		}
 		entries = append(entries, e)
 	}
-	if _, err := sink.Write(t.Context(), entries); err != nil {
+	if _, err := sink.Write(t.Context(), entries, nil); err != nil {
 		t.Fatal(err)
 	}
 	for _, e := range entries {
