@@ -93,7 +93,7 @@ func BenchmarkLargeObject(b *testing.B) {
 func (c *cluster) helper(t testing.TB) (pid int, env map[string]string) {
 	t.Helper()
 	cmd := exec.Command(c.bin, "proxy", "aws", "--app", "load", "--format=json")
-	cmd.Env, cmd.Stderr = c.env, os.Stderr
+	cmd.Env, cmd.Stderr = append(c.env, "POSTERN_IDENTITY="+c.admin), os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
