@@ -50,7 +50,7 @@ func (c *cli) dev() *cobra.Command {
 	f.StringVar(&in.lib, "clickhouse-lib", "", "the ClickHouse library, libchdb.so")
 	f.StringArrayVar(&in.trails, "cloudtrail", nil, "with --aws=live: directory where CloudTrail's files arrive")
 	f.DurationVar(&in.trailDelay, "trail-delay", 0, "later than this, a request is missing in CloudTrail (default 20m)")
-	f.BoolVar(&in.ephemeral, "ephemeral", false, "keep nothing: a new directory, removed at the end")
+	f.BoolVar(&in.ephemeral, "ephemeral", false, "keep nothing: all state goes into a new directory, in DATA-DIR where given, removed at the end")
 	f.StringVar(&in.logLevel, "log-level", "warn", "debug, info, warn or error")
 	return cmd
 }
@@ -89,36 +89,38 @@ func (c *cli) runDev(ctx context.Context, in devInput) error {
 	if _, err := embedded.FindLib(in.lib); err != nil {
 		return err
 	}
-	if in.ephemeral {
-		parent := in.dir
-		if parent != "" {
-			if err := os.MkdirAll(parent, 0o700); err != nil {
-				return err
-			}
-		}
-		dir, err := os.MkdirTemp(parent, "postern-dev-*")
-		if err != nil {
-			return err
-		}
-		defer os.RemoveAll(dir)
-		in.dir = dir
-	} else if in.dir == "" {
+	if in.dir == "" && !in.ephemeral {
 		h, err := c.home()
 		if err != nil {
 			return err
 		}
 		in.dir = filepath.Join(h.dir, "dev")
 	}
-	dir, err := filepath.Abs(in.dir)
+	if in.dir == "" {
+		tmp, err := os.MkdirTemp("", "postern-dev-*")
+		if err != nil {
+			return err
+		}
+		defer os.RemoveAll(tmp)
+		in.dir = tmp
+	}
+	home, err := filepath.Abs(in.dir)
 	if err != nil {
 		return err
 	}
-	lock, err := embedded.LockDir(dir)
+	lock, err := embedded.LockDir(home)
 	if err != nil {
 		return err
 	}
 	defer lock.Close()
-	readyFile := filepath.Join(dir, "ready.json")
+	dir := home
+	if in.ephemeral { // in a directory that others may keep things in: only what is made here goes
+		if dir, err = os.MkdirTemp(home, "ephemeral-*"); err != nil {
+			return err
+		}
+		defer os.RemoveAll(dir)
+	}
+	readyFile := filepath.Join(home, "ready.json")
 	if err := removeIfThere(readyFile); err != nil { // of one that was killed
 		return err
 	}

@@ -121,8 +121,13 @@ func TestSignIn(t *testing.T) {
 	list := func() string {
 		t.Helper()
 		out := output(t, postern("", "sessions", "ls", "--format=json"))
-		if err := json.Unmarshal([]byte(out), &rows); err != nil {
-			t.Fatal(err)
+		rows = nil
+		for d := json.NewDecoder(strings.NewReader(out)); d.More(); {
+			var row sessionRow
+			if err := d.Decode(&row); err != nil {
+				t.Fatal(err)
+			}
+			rows = append(rows, row)
 		}
 		return out
 	}

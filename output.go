@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
+	"reflect"
 	"text/tabwriter"
 	"time"
 
@@ -18,7 +20,7 @@ func (c *cli) print(v any, text func(w *tabwriter.Writer)) error {
 		text(w)
 		return w.Flush()
 	case "json":
-		return json.NewEncoder(c.stdout).Encode(v)
+		return writeJSON(c.stdout, v)
 	case "yaml":
 		b, err := asYAML(v)
 		if err != nil {
@@ -28,6 +30,21 @@ func (c *cli) print(v any, text func(w *tabwriter.Writer)) error {
 		return err
 	}
 	return usageError{fmt.Errorf("--format=%s: this command knows text, json and yaml", c.format)}
+}
+
+// writeJSON writes v as one object, and a list as NDJSON: an object a line.
+func writeJSON(w io.Writer, v any) error {
+	e := json.NewEncoder(w)
+	list := reflect.ValueOf(v)
+	if list.Kind() != reflect.Slice {
+		return e.Encode(v)
+	}
+	for i := range list.Len() {
+		if err := e.Encode(list.Index(i).Interface()); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // asYAML writes v with the names and the order of its JSON form, so that both

@@ -1,0 +1,23 @@
+package main
+
+import (
+	"bytes"
+	"testing"
+)
+
+// TestJSONIsOneObjectOrNDJSON: what prints a list prints an object a line, none for none.
+func TestJSONIsOneObjectOrNDJSON(t *testing.T) {
+	type row struct {
+		A int `json:"a"`
+	}
+	for want, v := range map[string]any{
+		"{\"a\":1}\n":            row{1},
+		"{\"a\":1}\n{\"a\":2}\n": []row{{1}, {2}},
+		"":                       []*row{},
+	} {
+		var out bytes.Buffer
+		if err := (&cli{stdout: &out, format: "json"}).print(v, nil); err != nil || out.String() != want {
+			t.Errorf("%+v: got %q, %v; want %q", v, out.String(), err, want)
+		}
+	}
+}
