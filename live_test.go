@@ -111,11 +111,12 @@ func TestDevSaysWhatIsMissing(t *testing.T) {
 	}
 }
 
-// TestSecondDevLeavesTheFirstAlone: one directory, one postern.
+// TestSecondDevLeavesTheFirstAlone: one directory, one postern, even where its
+// state goes into a directory of its own.
 func TestSecondDevLeavesTheFirstAlone(t *testing.T) {
 	embeddedtest.Lib(t)
-	dev := startDevWith(t, plainBinary(t), nil, nil)
-	dir := filepath.Dir(dev.CAFile)
+	dev := startDevWith(t, plainBinary(t), []string{"--ephemeral"}, nil)
+	dir := filepath.Dir(filepath.Dir(dev.CAFile))
 	out, err := exec.Command(dev.bin, "dev", "--data-dir", dir, "--listen", "127.0.0.1:0").CombinedOutput()
 	if err == nil || !strings.Contains(string(out), "another postern uses this directory") {
 		t.Errorf("%v: %s", err, out)
