@@ -23,6 +23,7 @@ import (
 	"github.com/posternhq/postern/auditor"
 	"github.com/posternhq/postern/auditor/client"
 	"github.com/posternhq/postern/auditor/cloudtrail"
+	"github.com/posternhq/postern/deploy/aws/awstest"
 	"github.com/posternhq/postern/deploy/embedded/embeddedtest"
 	"github.com/posternhq/postern/deploy/simaws"
 	"github.com/posternhq/postern/events"
@@ -102,13 +103,19 @@ func TestTrailFromAWS(t *testing.T) {
 	if err := c.Notify(trailBucket, queue, "s3"); err != nil {
 		t.Fatal(err)
 	}
+	template := awstest.Load(t, "trail", map[string]string{"AWS::AccountId": trailAccount, "Bucket.Arn": "arn:aws:s3:::" + trailBucket,
+		"Queue.Arn": "arn:aws:sqs:us-east-1:" + trailAccount + ":trail", "AuditorPrincipalArn": "arn:aws:iam::" + trailAccount + ":user/auditor"})
+	role := template.Role("Auditor")
+	if err := c.PutRole(role); err != nil {
+		t.Fatal(err)
+	}
 	dir := t.TempDir()
 	ca := newAuthority(t)
 	reads := func(a *auditor.Config) {
 		a.DataDir = dir
 		a.Listen = "127.0.0.1:0"
 		a.TLS = &tls.Config{MinVersion: tls.VersionTLS13, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: ca.pool(), Certificates: []tls.Certificate{ca.issue("auditor")}}
-		a.Trail = &auditor.TrailConfig{AWS: cloudtrail.AWSConfig{Region: "us-east-1", Dial: c.Addr(), CAFile: c.CAFile()}, Queues: []string{queue}}
+		a.Trail = &auditor.TrailConfig{AWS: cloudtrail.AWSConfig{Region: "us-east-1", Dial: c.Addr(), CAFile: c.CAFile(), RoleARN: role.ARN}, Queues: []string{queue}}
 	}
 	w := newWorld(t, reads)
 	empty := func() {

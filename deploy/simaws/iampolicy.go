@@ -20,7 +20,11 @@ func (s *Sim) rolePolicy(c *call, action string) error {
 	if doc != "" {
 		c.event.request = map[string]any{"roleName": role, "policyName": name, "policyDocument": doc}
 	}
-	if err := c.authorize("iam:"+action, "arn:"+c.who.partition+":iam::"+c.who.account+":role/"+role); err != nil {
+	r, arn := s.iam.roleByName(c.who.account, role), "arn:"+c.who.partition+":iam::"+c.who.account+":role/"+role
+	if r != nil {
+		arn = r.ARN // with its path
+	}
+	if err := c.authorize("iam:"+action, arn); err != nil {
 		return err
 	}
 	none := func(what string) error {
@@ -28,7 +32,6 @@ func (s *Sim) rolePolicy(c *call, action string) error {
 		e.trailCode = "NoSuchEntityException"
 		return e
 	}
-	r := s.iam.roleByName(c.who.account, role)
 	if r == nil {
 		return none("The role with name " + role)
 	}

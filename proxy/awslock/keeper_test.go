@@ -19,6 +19,7 @@ import (
 	"github.com/aws/smithy-go"
 	"github.com/rs/zerolog"
 
+	"github.com/posternhq/postern/deploy/aws/awstest"
 	"github.com/posternhq/postern/deploy/embedded/embeddedtest"
 	"github.com/posternhq/postern/deploy/simaws"
 	"github.com/posternhq/postern/events"
@@ -31,7 +32,7 @@ import (
 
 const (
 	account = "111122223333"
-	role    = "arn:aws:iam::111122223333:role/team/Dev"
+	role    = "arn:aws:iam::111122223333:role/postern/Dev"
 )
 
 // world is a simulated AWS with a role, and proxies that know the same.
@@ -226,10 +227,15 @@ func TestLockReachesAWS(t *testing.T) {
 	}
 }
 
-// What cannot be done is recorded once, tried again, and done when it can be.
+// What cannot be done is recorded once, tried again, and done when it can be: with
+// what deploy/aws gives a proxy and the role that it works by.
 func TestLockIsTriedAgain(t *testing.T) {
 	w := newWorld(t, 0)
-	w.run(w.know("proxy-a"), "proxy-a", "Locker") // which is not there yet
+	proxy := awstest.Load(t, "proxy", map[string]string{"AWS::AccountId": account}).Role("Proxy")
+	if err := w.sim.PutUser(simaws.User{Account: account, Name: "postern-proxy", Policy: proxy.Policy}); err != nil {
+		t.Fatal(err)
+	}
+	w.run(w.know("proxy-a"), "proxy-a", "postern/PosternLocks") // which is not there yet
 	w.session("alice", "")
 	alice := w.handedOut("alice", "")
 	w.tell(&events.LockPlaced{LockID: "L1", Target: events.LockTarget{Kind: "user", Name: "alice"}, By: "admin"})
@@ -237,14 +243,13 @@ func TestLockIsTriedAgain(t *testing.T) {
 	if err := alice(); err != nil {
 		t.Errorf("the test shows nothing: %v", err)
 	}
-	err := w.sim.PutRole(simaws.Role{ARN: "arn:aws:iam::" + account + ":role/Locker",
-		TrustPolicy: `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::` + account + `:root"},"Action":"sts:AssumeRole"}]}`,
-		Policy:      `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["iam:GetRolePolicy","iam:PutRolePolicy","iam:DeleteRolePolicy"],"Resource":"*"}]}`})
+	template := awstest.Load(t, "account", map[string]string{"AWS::AccountId": account, "ExternalId": "postern", "ProxyRoleArn": "arn:aws:iam::" + account + ":user/postern-proxy"})
+	err := w.sim.PutRole(template.Role("Locks"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	w.eventually("alice's credentials are cut", func() bool { return denied(alice()) })
-	if f := recorded[*events.AWSLockFailed](w); len(f) != 1 || f[0].LockIDs[0] != "L1" || !strings.Contains(f[0].Reason, "Locker") {
+	if f := recorded[*events.AWSLockFailed](w); len(f) != 1 || f[0].LockIDs[0] != "L1" || !strings.Contains(f[0].Reason, "PosternLocks") {
 		t.Errorf("%+v", f)
 	}
 }
