@@ -90,14 +90,14 @@ func untilOutput(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// field puts a field of the JSON object on stdout into a variable:
+// field puts a field of the first JSON object on stdout into a variable:
 // field VAR NAME[.NAME…]; a number picks from a list.
 func field(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 {
 		ts.Fatalf("usage: field VAR NAME")
 	}
 	var v any
-	ts.Check(json.Unmarshal([]byte(ts.ReadFile("stdout")), &v))
+	ts.Check(json.NewDecoder(strings.NewReader(ts.ReadFile("stdout"))).Decode(&v))
 	for _, name := range strings.Split(args[1], ".") {
 		switch x := v.(type) {
 		case map[string]any:
