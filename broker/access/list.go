@@ -83,7 +83,10 @@ func (s *State) applyList(e events.Event) {
 		if d.ExpiresAt != nil {
 			m.ExpiresAt = *d.ExpiresAt
 		}
-		s.addMember(d.List, d.Member, m)
+		// A promotion may cross the end of its user, too.
+		if q := s.Requests[d.RequestID]; q == nil || s.still(q.User, q.Seq) {
+			s.addMember(d.List, d.Member, m)
+		}
 		delete(s.promoted, d.RequestID)
 	case *events.AccessListMemberRemoved:
 		s.removeMember(d.List, d.Member)

@@ -40,7 +40,7 @@ func DecidePromotion(s *State, env Env, c Promote) ([]events.Event, error) {
 			return nil, refuse(Conflict, "access list %s does not grant role %s, which request %s asks for", c.List, r, c.RequestID)
 		}
 	}
-	if u := s.Users[q.User]; u == nil || u.CreatedSeq > q.Seq || u.Disabled {
+	if !s.still(q.User, q.Seq) || s.Users[q.User].Disabled {
 		return nil, refuse(Conflict, "%s, who asked, has left or is disabled", q.User)
 	}
 	member := events.ListMember{Name: q.User, Kind: events.KindUser}

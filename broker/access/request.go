@@ -27,7 +27,8 @@ type Request struct {
 // Review is one person's verdict.
 type Review struct {
 	events.RequestReviewed
-	At time.Time
+	At  time.Time
+	Seq uint64 // zero while it is being decided
 }
 
 // The states of a request.
@@ -116,7 +117,9 @@ func (s *State) applyRequest(e events.Event) {
 		id = d.RequestID
 	case *events.RequestPromoted:
 		id = d.RequestID
-		s.promoted[id] = d
+		if q := s.Requests[id]; q != nil && s.still(q.User, q.Seq) {
+			s.promoted[id] = d
+		}
 	default:
 		return
 	}
@@ -128,7 +131,7 @@ func (s *State) applyRequest(e events.Event) {
 	switch d := e.Data.(type) {
 	case *events.RequestReviewed:
 		q.Reviews = append(slices.DeleteFunc(slices.Clone(q.Reviews), func(r Review) bool { return r.Reviewer == d.Reviewer }),
-			Review{RequestReviewed: *d, At: e.Time})
+			Review{RequestReviewed: *d, At: e.Time, Seq: s.Head(d.Channel()).Seq})
 	case *events.RequestApproved:
 		q.status, q.Approval, q.DecisionID = Approved, d, e.ID
 	case *events.RequestDenied:
@@ -154,6 +157,9 @@ func (s *State) applyRequest(e events.Event) {
 	case Pending:
 		s.pending[id] = &q
 	case Approved:
+		if !s.still(q.User, q.Seq) {
+			break // a review that was owed, or an approval that crossed the user's end, gives a later one of the name nothing
+		}
 		if s.granted[q.User] == nil {
 			s.granted[q.User] = map[string]*Request{}
 		}

@@ -53,7 +53,9 @@ func Decide(s *State, env Env, c SubmitReview) ([]events.Event, error) {
 	if err := MayReview(s, env, c.Reviewer, q); err != nil {
 		return nil, err
 	}
-	if slices.ContainsFunc(q.Reviews, func(r Review) bool { return r.Reviewer == c.Reviewer && r.Verdict == c.Verdict }) {
+	if slices.ContainsFunc(q.Reviews, func(r Review) bool {
+		return r.Reviewer == c.Reviewer && r.Verdict == c.Verdict && s.still(r.Reviewer, r.Seq)
+	}) {
 		return nil, refuse(Conflict, "%s has reviewed request %s already (%s)", c.Reviewer, q.RequestID, c.Verdict)
 	}
 	if c.Verdict == approves {
@@ -72,7 +74,7 @@ func Decide(s *State, env Env, c SubmitReview) ([]events.Event, error) {
 
 // approvable says why a request can't be approved any more, or nil.
 func (s *State) approvable(q *Request, now time.Time) error {
-	if u := s.Users[q.User]; u == nil || u.CreatedSeq > q.Seq || u.Disabled {
+	if !s.still(q.User, q.Seq) || s.Users[q.User].Disabled {
 		return refuse(Conflict, "%s, who asked, has left or is disabled", q.User)
 	}
 	if s.stranded(q, now) && !q.Owed() {
@@ -87,8 +89,10 @@ func (s *State) resolve(env Env, q *Request, review events.Event) []events.Event
 	reviewed, _ := review.Data.(*events.RequestReviewed)
 	after.Reviews = append(slices.DeleteFunc(slices.Clone(q.Reviews), func(r Review) bool { return r.Reviewer == reviewed.Reviewer }),
 		Review{RequestReviewed: *reviewed})
-	// An approval counts as long as its author could give it.
-	able := func(r Review) bool { return MayReview(s, env, r.Reviewer, q) == nil }
+	// An approval counts as long as its author, and no later one of the name, could give it.
+	able := func(r Review) bool {
+		return (r.Seq == 0 || s.still(r.Reviewer, r.Seq)) && MayReview(s, env, r.Reviewer, q) == nil
+	}
 	event := func(p events.Payload) []events.Event {
 		return []events.Event{env.event(q.RequestID, review.ID, p)}
 	}

@@ -66,6 +66,13 @@ type User struct {
 // Expired reports whether what a connector said of the user holds no more.
 func (u *User) Expired(now time.Time) bool { return u.ExpiresAt != nil && !now.Before(*u.ExpiresAt) }
 
+// still reports whether the user of a name is the one who had it at a place in
+// the stream: what an earlier one was given, or gave, is not theirs.
+func (s *State) still(user string, seq uint64) bool {
+	u := s.Users[user]
+	return u != nil && u.CreatedSeq <= seq
+}
+
 // App is an app.
 type App struct {
 	events.App
@@ -167,6 +174,7 @@ func (s *State) Apply(e events.Event, seq uint64) {
 	case *events.UserDeleted:
 		delete(s.Users, d.Name)
 		delete(s.granted, d.Name)
+		maps.DeleteFunc(s.promoted, func(_ string, p *events.RequestPromoted) bool { return p.User == d.Name })
 		delete(s.Credentials, d.Name)
 	case *events.RoleCreated:
 		s.Roles[d.Name], _ = policy.Compile(d.Role, h.Revision)

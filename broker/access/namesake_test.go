@@ -1,0 +1,59 @@
+package access
+
+import (
+	"testing"
+	"time"
+
+	"github.com/posternhq/postern/events"
+)
+
+// Nothing that an earlier user of a name was given, or gave, is a later one's:
+// in whatever order the events of the request and of the user come, because
+// nothing but the request's own history is a condition of its events.
+func TestNamesake(t *testing.T) {
+	approved := &events.RequestApproved{RequestID: "R1", User: "alice", Roles: []string{"engineer"}, AccessExpiresAt: at.Add(time.Hour)}
+	broken := &events.RequestApproved{RequestID: "R1", User: "alice", Roles: []string{"engineer"}, AccessExpiresAt: at.Add(time.Hour), BreakGlass: true}
+	promoted := &events.RequestPromoted{RequestID: "R1", User: "alice", List: "oncall", By: "owner"}
+	joined := &events.AccessListMemberAdded{List: "oncall", Member: events.ListMember{Name: "alice", Kind: events.KindUser}, RequestID: "R1", By: "owner"}
+	again := []events.Payload{&events.UserDeleted{Name: "alice"}, user("alice", "reader")}
+	for name, given := range map[string][][]events.Payload{
+		"approved before":                   {{approved}, again},
+		"approved across the end":           {again, {approved}},
+		"the glass was broken and reviewed": {{broken}, again, {review("bob", approves, 0)}},
+		"a denial that is not enough":       {{broken}, again, {review("bob", denies, 0)}},
+		"promoted before":                   {{promoted}, again},
+		"promoted, told across the end":     {{promoted}, again, {joined}},
+		"promoted across the end":           {again, {promoted}},
+		"a member before":                   {{promoted, joined}, again},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := company(t).given(
+				&events.AccessListCreated{AccessList: events.AccessList{Name: "oncall", Owners: []events.ListOwner{{Name: "bob", Kind: events.KindUser}},
+					Grants: events.ListGrants{Roles: []string{"engineer"}}, Audit: events.ListAudit{NextAuditDate: at.Add(90 * 24 * time.Hour)}}},
+				asked("R1", twoEyes))
+			for _, g := range given {
+				s.given(g...)
+			}
+			for due, _ := s.state.ListsDue(at.Add(time.Second)); len(due) > 0; due, _ = s.state.ListsDue(at.Add(time.Second)) {
+				s.when(TellList(s.state, s.env("postern"), due[0]))
+			}
+			if got := s.state.Subject(s.state.Users["alice"], at).Roles; len(got) != 1 {
+				t.Errorf("she has %d roles, and was given one", len(got))
+			}
+			_, err := Start(s.state, s.env("alice"), StartSession{User: "alice", App: "prod", AWSRole: adminARN, NotAfter: at.Add(time.Hour)})
+			if err == nil {
+				t.Error("she has a session on what an earlier alice was allowed")
+			}
+		})
+	}
+
+	t.Run("a reviewer", func(t *testing.T) {
+		s := company(t).given(asked("R1", twoEyes), review("bob", approves, 0), &events.UserDeleted{Name: "bob"}, user("bob", "reviewer"))
+		if got := s.when(Decide(s.state, s.env("carol"), SubmitReview{RequestID: "R1", Reviewer: "carol", Verdict: approves})); len(got) != 1 {
+			t.Fatalf("an earlier bob's approval counts: %+v", got)
+		}
+		if got := s.when(Decide(s.state, s.env("bob"), SubmitReview{RequestID: "R1", Reviewer: "bob", Verdict: approves})); len(got) != 2 {
+			t.Errorf("bob may not approve for himself: %+v", got)
+		}
+	})
+}
