@@ -133,7 +133,8 @@ type ProxyConfig struct {
 	// @Write), whose parameters are recorded, without their secrets; default none.
 	RecordParameters []string `yaml:"record_parameters"`
 	// Strict refuses requests when the proxy has not heard from the ACCESS stream
-	// for MaxSilence, because a lock may have been placed; default true, 10s.
+	// for MaxSilence, because a lock may have been placed; default true, 10s. It is
+	// for sessions whose roles do not say themselves, by options.lock.
 	Strict     *bool         `yaml:"strict"`
 	MaxSilence time.Duration `yaml:"max_silence"`
 	// HoldFor is how long a call waits for its approval before its client gets an
@@ -470,9 +471,6 @@ func (c *Config) fill() {
 		def(&c.Proxy.Listen, "127.0.0.1:3081")
 		host, _ := os.Hostname()
 		def(&c.Proxy.Name, host)
-		if c.Proxy.Strict != nil && !*c.Proxy.Strict {
-			c.Proxy.MaxSilence = -1 // for ever
-		}
 	}
 	if c.Auditor != nil {
 		def(&c.Auditor.Listen, "127.0.0.1:3082")

@@ -61,6 +61,7 @@ func readIdentity(path string) (*identity, error) {
 // home is the directory of a user's state:
 //
 //	current                          name of the profile that login made last
+//	device.pem                       by which this machine is told from others
 //	profiles/HOST_PORT,USER/
 //	    identity.pem                from login
 //	    apps/APP.json                running sessions
@@ -196,22 +197,30 @@ func writePrivate(path string, v any) error {
 }
 
 func writePrivateBytes(path string, b []byte) error {
-	dir := filepath.Dir(path)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
-	}
-	f, err := os.CreateTemp(dir, ".new-*") // made with mode 0600
+	fresh, err := writePrivateTemp(filepath.Dir(path), b)
 	if err != nil {
 		return err
 	}
-	defer os.Remove(f.Name())
-	if _, err := f.Write(b); err != nil {
-		return errors.Join(err, f.Close())
+	defer os.Remove(fresh)
+	return os.Rename(fresh, path)
+}
+
+// writePrivateTemp writes a new file for the user's eyes only in a directory.
+func writePrivateTemp(dir string, b []byte) (path string, err error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", err
 	}
-	if err := errors.Join(f.Sync(), f.Close()); err != nil {
-		return err
+	f, err := os.CreateTemp(dir, ".new-*") // made with mode 0600
+	if err != nil {
+		return "", err
 	}
-	return os.Rename(f.Name(), path)
+	if _, err = f.Write(b); err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return "", errors.Join(err, os.Remove(f.Name()))
+	}
+	return f.Name(), nil
 }
 
 // withPort adds the default port where there is none.

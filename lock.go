@@ -21,12 +21,13 @@ var lockKinds = []struct{ flag, kind, help string }{
 	{"account", "account", "an AWS account, by id"},
 	{"request", "request", "what an access request allowed, by id"},
 	{"agent", "agent", "a proxy, by name"},
+	{"device", "device", "a machine, by its id in postern sessions ls --all"},
 }
 
 func (c *cli) lock() *cobra.Command {
 	var in api.CreateLock
 	cmd := &cobra.Command{
-		Use: "lock --user|--role|--session|--app|--aws-role|--account|--request|--agent X", Short: "Identity locks: stop at once, running requests included", Args: cobra.NoArgs,
+		Use: "lock --user|--role|--session|--app|--aws-role|--account|--request|--agent|--device X", Short: "Identity locks: stop at once, running requests included", Args: cobra.NoArgs,
 		RunE: c.withBroker(func(cmd *cobra.Command, b *client.Client, _ []string) error {
 			for _, k := range lockKinds {
 				if f := cmd.Flags().Lookup(k.flag); f.Changed {
@@ -34,7 +35,7 @@ func (c *cli) lock() *cobra.Command {
 				}
 			}
 			if in.Target.Name == "" {
-				return usageError{errors.New("what to lock? give --user, --role, --session, --app, --aws-role, --account, --request or --agent")}
+				return usageError{errors.New("what to lock? give --user, --role, --session, --app, --aws-role, --account, --request, --agent or --device")}
 			}
 			l, err := b.PlaceLock(cmd.Context(), in)
 			if err != nil {

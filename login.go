@@ -95,7 +95,11 @@ func (c *cli) runLogin(ctx context.Context, in loginInput) error {
 		return err
 	}
 	csr := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: der}))
-	cert, err := c.certificate(ctx, b, in, csr)
+	machine, err := h.prove(csr)
+	if err != nil {
+		return err
+	}
+	cert, err := c.certificate(ctx, b, in, csr, machine)
 	if err != nil {
 		return err
 	}
@@ -117,20 +121,20 @@ func (c *cli) runLogin(ctx context.Context, in loginInput) error {
 }
 
 // certificate signs in.
-func (c *cli) certificate(ctx context.Context, b *client.Client, in loginInput, csr string) (api.Certificate, error) {
+func (c *cli) certificate(ctx context.Context, b *client.Client, in loginInput, csr string, machine *api.DeviceProof) (api.Certificate, error) {
 	switch {
 	case in.auth == authBrowser:
-		return c.browserLogin(ctx, b, api.BrowserLogin{CSR: csr, TTL: in.ttl})
+		return c.browserLogin(ctx, b, api.BrowserLogin{CSR: csr, TTL: in.ttl, Device: machine})
 	case in.device:
-		return c.deviceLogin(ctx, b, api.DeviceLogin{Auth: in.auth, CSR: csr, TTL: in.ttl})
+		return c.deviceLogin(ctx, b, api.DeviceLogin{Auth: in.auth, CSR: csr, TTL: in.ttl, Device: machine})
 	case in.auth != authLocal:
-		return c.browserLogin(ctx, b, api.BrowserLogin{Auth: in.auth, CSR: csr, TTL: in.ttl})
+		return c.browserLogin(ctx, b, api.BrowserLogin{Auth: in.auth, CSR: csr, TTL: in.ttl, Device: machine})
 	}
 	password, err := c.password(fmt.Sprintf("Password of %s: ", in.user))
 	if err != nil {
 		return api.Certificate{}, err
 	}
-	try := api.Login{User: in.user, Password: password, CSR: csr, TTL: in.ttl}
+	try := api.Login{User: in.user, Password: password, CSR: csr, TTL: in.ttl, Device: machine}
 	cert, err := b.Login(ctx, try)
 	var asks *api.Error
 	if !errors.As(err, &asks) || asks.Code != api.CodeNoFactor || len(asks.Details) == 0 {
@@ -138,7 +142,7 @@ func (c *cli) certificate(ctx context.Context, b *client.Client, in loginInput, 
 	}
 	if !slices.Contains(asks.Details, "totp") {
 		c.say("Your second factor is a security key.")
-		return c.browserLogin(ctx, b, api.BrowserLogin{CSR: csr, TTL: in.ttl})
+		return c.browserLogin(ctx, b, api.BrowserLogin{CSR: csr, TTL: in.ttl, Device: machine})
 	}
 	if try.TOTP, err = c.password("Code of your authenticator app: "); err != nil {
 		return cert, err

@@ -422,6 +422,7 @@ func (s *services) startProxy(ctx context.Context) error {
 		AWS:     proxy.AWS{Link: link, Region: p.AWS.Region, LockPolicy: lockPolicy},
 
 		MaxSilence:       p.MaxSilence,
+		BestEffort:       p.Strict != nil && !*p.Strict,
 		RecordParameters: p.RecordParameters,
 		HoldFor:          p.HoldFor,
 		Log:              s.log.With().Str("service", "proxy").Logger(),

@@ -14,14 +14,17 @@ import (
 
 // session is a sign-in, or the use of an AWS role, as `sessions ls` shows it.
 type sessionRow struct {
-	ID        string `json:"id"`
-	Kind      string `json:"kind"`
-	User      string `json:"user"`
-	What      string `json:"what"`
-	Addr      string `json:"client_addr,omitempty"`
-	Since     string `json:"since"`
-	ExpiresAt string `json:"expires_at"`
-	Current   bool   `json:"current,omitempty"`
+	ID   string `json:"id"`
+	Kind string `json:"kind"`
+	User string `json:"user"`
+	What string `json:"what"`
+	Addr string `json:"client_addr,omitempty"`
+	// Device is the id of the machine, and DeviceName what it calls itself.
+	Device     string `json:"device,omitempty"`
+	DeviceName string `json:"device_name,omitempty"`
+	Since      string `json:"since"`
+	ExpiresAt  string `json:"expires_at"`
+	Current    bool   `json:"current,omitempty"`
 }
 
 func (c *cli) sessions() *cobra.Command {
@@ -40,12 +43,16 @@ func (c *cli) sessions() *cobra.Command {
 				return err
 			}
 			return c.print(rows, func(w *tabwriter.Writer) {
-				fmt.Fprintln(w, "ID\tKIND\tUSER\tWHAT\tFROM\tSINCE\tUNTIL")
+				fmt.Fprintln(w, "ID\tKIND\tUSER\tWHAT\tFROM\tDEVICE\tSINCE\tUNTIL")
 				for _, r := range rows {
 					if r.Current {
 						r.What += " (this one)"
 					}
-					fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", r.ID, r.Kind, r.User, r.What, orDash(r.Addr), r.Since, r.ExpiresAt)
+					device := orDash(r.Device)
+					if r.DeviceName != "" {
+						device += " (" + oneLine(r.DeviceName) + ")"
+					}
+					fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", r.ID, r.Kind, r.User, r.What, orDash(r.Addr), device, r.Since, r.ExpiresAt)
 				}
 			})
 		}),
@@ -83,14 +90,16 @@ func sessionRows(ctx context.Context, b *client.Client, user string) ([]sessionR
 		if s.Connector != "" {
 			what += " " + s.Connector
 		}
-		rows = append(rows, sessionRow{s.Serial, "signin", s.User, what, s.ClientAddr, s.SignedInAt.Format(form), s.ExpiresAt.Format(form), s.Current})
+		rows = append(rows, sessionRow{ID: s.Serial, Kind: "signin", User: s.User, What: what, Addr: s.ClientAddr, Device: s.Device, DeviceName: s.DeviceName,
+			Since: s.SignedInAt.Format(form), ExpiresAt: s.ExpiresAt.Format(form), Current: s.Current})
 	}
 	running, err := b.Sessions(ctx, user, "")
 	if err != nil {
 		return nil, err
 	}
 	for _, s := range running {
-		rows = append(rows, sessionRow{s.ID, "app", s.User, s.App + " as " + s.AWSRoleARN, "", s.StartedAt.Format(form), s.ExpiresAt.Format(form), false})
+		rows = append(rows, sessionRow{ID: s.ID, Kind: "app", User: s.User, What: s.App + " as " + s.AWSRoleARN, Device: s.Device,
+			Since: s.StartedAt.Format(form), ExpiresAt: s.ExpiresAt.Format(form)})
 	}
 	return rows, nil
 }

@@ -206,6 +206,7 @@ func (c *cli) status() *cobra.Command {
 				for _, r := range s.ReviewsOwed {
 					fmt.Fprintf(w, "Review owed:\t%s broke the glass for %s (%s): postern request review --approve|--deny %s\n", r.User, asks(&r), oneLine(r.Reason), r.ID)
 				}
+				fmt.Fprintf(w, "Device:\t%s\n", orDash(s.Device))
 				fmt.Fprintf(w, "Valid until:\t%s\n", until(s.ExpiresAt))
 				sessions, _ := p.sessions()
 				for _, x := range sessions {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/posternhq/postern/broker/access"
 	"github.com/posternhq/postern/broker/api"
+	"github.com/posternhq/postern/broker/device"
 	"github.com/posternhq/postern/events/journal"
 )
 
@@ -26,11 +27,12 @@ type flow struct {
 	// Port on 127.0.0.1 where the terminal waits, Challenge the hash of its verifier.
 	Port      int    `json:"port"`
 	Challenge string `json:"challenge"`
-	// Auth is the connector to sign in with, "" to choose in the browser. CSR and
-	// TTL are of the certificate.
-	Auth string        `json:"auth,omitempty"`
-	CSR  string        `json:"csr,omitempty"`
-	TTL  time.Duration `json:"ttl,omitempty"`
+	// Auth is the connector to sign in with, "" to choose in the browser. CSR,
+	// TTL and Device, which has proved its key, are of the certificate.
+	Auth   string        `json:"auth,omitempty"`
+	CSR    string        `json:"csr,omitempty"`
+	TTL    time.Duration `json:"ttl,omitempty"`
+	Device device.Device `json:"device,omitzero"`
 	// User is known except for sign-ins; App is what a session is for, Remove the
 	// second factor to take away instead of adding one.
 	User   string `json:"user,omitempty"`

@@ -335,7 +335,7 @@ func TestOpenIDDevice(t *testing.T) {
 	issuer := openID(t, b)
 	_, csr := newCSR(t, elliptic.P256())
 	anybody := stranger(t, b)
-	d, err := anybody.DeviceLogin(t.Context(), api.DeviceLogin{Auth: "corp", CSR: csr})
+	d, err := anybody.DeviceLogin(t.Context(), api.DeviceLogin{Auth: "corp", CSR: csr, Device: newMachine(t).prove(csr)})
 	if err != nil || d.UserCode == "" || d.Interval < 1 {
 		t.Fatalf("%+v, %v", d, err)
 	}
@@ -359,7 +359,7 @@ func TestOpenIDDevice(t *testing.T) {
 		t.Error("a device code gave two certificates")
 	}
 	in := find[*events.SigninSucceeded](history(t, j))
-	if last := in[len(in)-1]; last.Method != "oidc" || last.Connector != "corp" || last.User != "dana@example.com" {
+	if last := in[len(in)-1]; last.Method != "oidc" || last.Connector != "corp" || last.User != "dana@example.com" || last.Device == "" || last.DeviceName != "laptop" {
 		t.Errorf("sign-in: %+v", last)
 	}
 }

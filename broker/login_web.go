@@ -7,16 +7,25 @@ import (
 
 	"github.com/posternhq/postern/broker/access"
 	"github.com/posternhq/postern/broker/api"
+	"github.com/posternhq/postern/broker/device"
 	"github.com/posternhq/postern/broker/identity"
 	"github.com/posternhq/postern/broker/identity/oidc"
 )
 
 // certificateWish checks what every sign-in brings.
-func certificateWish(csr, ttl string) (time.Duration, error) {
+func certificateWish(csr, ttl string, proof *api.DeviceProof) (flow, error) {
+	f := flow{Purpose: forSignin, CSR: csr}
 	if _, err := identity.ParseCSR([]byte(csr)); err != nil {
-		return 0, invalid("%v", err)
+		return f, invalid("%v", err)
 	}
-	return duration("ttl", ttl)
+	var err error
+	if proof != nil {
+		if f.Device, err = device.Verify(*proof, csr); err != nil {
+			return f, invalid("device: %v", err)
+		}
+	}
+	f.TTL, err = duration("ttl", ttl)
+	return f, err
 }
 
 func (b *Broker) postLoginBrowser(c *call) (any, error) {
@@ -24,7 +33,7 @@ func (b *Broker) postLoginBrowser(c *call) (any, error) {
 	if err := decode(c, &in); err != nil {
 		return nil, err
 	}
-	ttl, err := certificateWish(in.CSR, in.TTL)
+	f, err := certificateWish(in.CSR, in.TTL, in.Device)
 	if err != nil {
 		return nil, err
 	}
@@ -33,7 +42,8 @@ func (b *Broker) postLoginBrowser(c *call) (any, error) {
 			return nil, err
 		}
 	}
-	return b.begin(flow{Purpose: forSignin, Port: in.Port, Challenge: in.Challenge, Auth: in.Auth, CSR: in.CSR, TTL: ttl})
+	f.Port, f.Challenge, f.Auth = in.Port, in.Challenge, in.Auth
+	return b.begin(f)
 }
 
 func (b *Broker) postLoginFinish(c *call) (any, error) {
@@ -48,8 +58,8 @@ func (b *Broker) postLoginFinish(c *call) (any, error) {
 	return b.certificateFor(c.Context(), p, c.clientAddr())
 }
 
-// device is a device flow under way.
-type device struct {
+// deviceFlow is one under way (RFC 8628).
+type deviceFlow struct {
 	Flow flow   `json:"flow"`
 	Code string `json:"code"`
 }
@@ -59,7 +69,7 @@ func (b *Broker) postDevice(c *call) (any, error) {
 	if err := decode(c, &in); err != nil {
 		return nil, err
 	}
-	ttl, err := certificateWish(in.CSR, in.TTL)
+	f, err := certificateWish(in.CSR, in.TTL, in.Device)
 	if err != nil {
 		return nil, err
 	}
@@ -77,7 +87,8 @@ func (b *Broker) postDevice(c *call) (any, error) {
 	if err != nil {
 		return nil, &api.Error{Status: http.StatusBadGateway, Code: api.CodeUnavailable, Message: err.Error()}
 	}
-	token, err := b.seed.Seal(sealDevice, d.ExpiresAt, device{flow{CSR: in.CSR, TTL: ttl, Auth: conn.Name}, d.DeviceCode})
+	f.Auth = conn.Name
+	token, err := b.seed.Seal(sealDevice, d.ExpiresAt, deviceFlow{f, d.DeviceCode})
 	return api.Device{
 		Device: token, UserCode: d.UserCode, URL: d.URL, CompleteURL: d.CompleteURL,
 		Interval: int(d.Interval / time.Second), ExpiresAt: d.ExpiresAt.UTC(),
@@ -89,7 +100,7 @@ func (b *Broker) postDeviceFinish(c *call) (any, error) {
 	if err := decode(c, &in); err != nil {
 		return nil, err
 	}
-	var d device
+	var d deviceFlow
 	if err := b.seed.Open(sealDevice, in.Device, b.now(), &d); err != nil {
 		return nil, invalid("device: %v", err)
 	}

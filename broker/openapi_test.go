@@ -84,7 +84,7 @@ func TestOpenAPISchemas(t *testing.T) {
 	all := []any{
 		api.AWSRole{}, api.App{}, api.Apps{}, api.CA{}, api.Certificate{}, api.CreateLock{}, api.CreateRequest{},
 		api.CreateReview{}, api.Error{}, api.ErrorBody{}, api.Granted{}, api.Lock{}, api.LockTarget{}, api.Locks{},
-		api.Login{}, api.Password{}, api.Request{}, api.Requestable{}, api.Requests{}, api.ResourceResult{},
+		api.Login{}, api.DeviceProof{}, api.Password{}, api.Request{}, api.Requestable{}, api.Requests{}, api.ResourceResult{},
 		api.Resources{}, api.ResourcesApplied{}, api.Review{}, api.Session{}, api.Sessions{}, api.StartSession{},
 		api.Status{}, api.Threshold{}, api.HeldCall{}, api.RequestPreview{}, api.PreviewedRole{}, api.RevokeRequest{},
 		api.SigninWays{}, api.ConnectorName{}, api.BrowserLogin{}, api.Browser{}, api.FinishLogin{}, api.DeviceLogin{}, api.Device{}, api.FinishDevice{}, api.BrowserProof{}, api.Factors{}, api.Factor{}, api.CreateInvitation{}, api.Invitation{}, api.Signins{}, api.Signin{},

@@ -166,6 +166,9 @@ func (b *Broker) authenticate(req *http.Request) (identity.Person, error) {
 		if u, err = access.Admit(s, now, who.User); err == nil {
 			err = s.Holds(who.Serial)
 		}
+		if err == nil {
+			err = access.AdmitDevice(s, now, who.Device)
+		}
 		if err == nil && who.IssuedAt.Before(u.CreatedAt.Add(-clockTolerance)) {
 			err = unauthenticated("the certificate is of an earlier user of this name")
 		}

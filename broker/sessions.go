@@ -19,7 +19,7 @@ func (b *Broker) getStatus(c *call) (any, error) {
 	b.ledger.read(func(s *access.State, now time.Time) {
 		out = view.Status(s, s.Users[c.who.User], now)
 	})
-	out.ExpiresAt = c.who.ExpiresAt.UTC()
+	out.ExpiresAt, out.Device = c.who.ExpiresAt.UTC(), c.who.Device
 	out.ProxyAddr, out.AuditorAddr = b.cfg.ProxyAddr(), b.cfg.AuditorAddr()
 	return out, nil
 }
@@ -48,6 +48,7 @@ func (b *Broker) postSession(c *call) (any, error) {
 		ClientAddr:  c.clientAddr(),
 		NotAfter:    c.who.ExpiresAt,
 		Certificate: c.who.Serial,
+		Device:      c.who.Device,
 	}
 	if err := b.sessionFactor(c, &in, &cmd); err != nil {
 		return nil, err

@@ -23,18 +23,15 @@ func (b *Broker) postLogin(c *call) (any, error) {
 	if err := decode(c, &in); err != nil {
 		return nil, err
 	}
-	asked, err := duration("ttl", in.TTL)
+	f, err := certificateWish(in.CSR, in.TTL, in.Device)
 	if err != nil {
 		return nil, err
-	}
-	if _, err := identity.ParseCSR([]byte(in.CSR)); err != nil {
-		return nil, invalid("%v", err)
 	}
 	addr := c.clientAddr()
 	if err := b.checkPassword(c.Context(), in.User, in.Password, addr); err != nil {
 		return nil, err
 	}
-	p := proof{Flow: flow{CSR: in.CSR, TTL: asked}, User: in.User, Method: "password"}
+	p := proof{Flow: f, User: in.User, Method: "password"}
 	if have, needed := b.factors(in.User); needed {
 		if in.TOTP == "" {
 			return nil, asksFactor("a second factor is asked for", have)
@@ -96,16 +93,31 @@ func (b *Broker) certificateFor(ctx context.Context, p proof, addr string) (api.
 	if err != nil {
 		return api.Certificate{}, invalid("%v", err)
 	}
+	if err := b.admitDevice(ctx, p, addr); err != nil {
+		return api.Certificate{}, err
+	}
 	out := api.Certificate{User: p.User, CA: string(b.ca.PEM()), ProxyAddr: b.cfg.ProxyAddr(), AuditorAddr: b.cfg.AuditorAddr()}
 	issued, err := b.issue(ctx, p, addr, func(ttl time.Duration, roles []string) (identity.Issued, error) {
 		out.Roles = roles
-		return b.ca.Signing().IssueUserSerial(key, p.User, roles, b.now(), ttl, p.ID)
+		return b.ca.Signing().IssueSignin(key, identity.Signin{User: p.User, Roles: roles, Device: p.Flow.Device.ID, Serial: p.ID, TTL: ttl}, b.now())
 	})
 	if err != nil {
 		return api.Certificate{}, err
 	}
 	out.Certificate, out.ExpiresAt = string(issued.PEM), issued.ExpiresAt
 	return out, nil
+}
+
+// admitDevice refuses a sign-in from a machine that is locked, and records that.
+func (b *Broker) admitDevice(ctx context.Context, p proof, addr string) error {
+	var refused error
+	b.ledger.read(func(s *access.State, now time.Time) { refused = access.AdmitDevice(s, now, p.Flow.Device.ID) })
+	if refused == nil {
+		return nil
+	}
+	answer := asAPI(refused)
+	return b.failed(ctx, &events.SigninFailed{User: p.User, Method: p.Method, Connector: p.Connector,
+		ClientAddr: addr, Reason: answer.Message, Device: p.Flow.Device.ID}, answer)
 }
 
 // issue makes a certificate for a user and records it: a certificate that the
@@ -143,7 +155,7 @@ func (b *Broker) issue(ctx context.Context, p proof, addr string, sign func(time
 	defer cancel()
 	seq, err := b.cfg.Journal.Append(ctx, events.Event{Meta: events.Meta{Time: b.now(), CausationID: p.FactorEvent}, Data: &events.SigninSucceeded{
 		User: p.User, Method: p.Method, Connector: p.Connector, SecondFactor: p.Factor, ClientAddr: addr,
-		CertificateSerial: issued.Serial, ExpiresAt: issued.ExpiresAt,
+		CertificateSerial: issued.Serial, ExpiresAt: issued.ExpiresAt, Device: p.Flow.Device.ID, DeviceName: p.Flow.Device.Name,
 	}})
 	if err == nil {
 		err = b.ledger.reach(ctx, seq) // so that it can be listed, revoked, and not be made twice

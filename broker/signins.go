@@ -27,7 +27,7 @@ func (b *Broker) getSignins(c *call) (any, error) {
 			x := s.Signins[serial]
 			if x.Revoked == nil && now.Before(x.ExpiresAt) && (user == "*" || user == x.User) {
 				out.Signins = append(out.Signins, api.Signin{
-					Serial: serial, User: x.User, Method: x.Method, Connector: x.Connector, ClientAddr: x.ClientAddr,
+					Serial: serial, User: x.User, Method: x.Method, Connector: x.Connector, ClientAddr: x.ClientAddr, Device: x.Device, DeviceName: x.DeviceName,
 					SignedInAt: x.At.UTC(), ExpiresAt: x.ExpiresAt, Current: serial == c.who.Serial,
 				})
 			}

@@ -74,7 +74,7 @@ func wildHistory(seed uint64, n int, start time.Time) []events.Event {
 		case 11:
 			p = &events.RequestDropped{RequestID: request, By: user}
 		case 12:
-			p = &events.SigninSucceeded{User: user, Method: "password", CertificateSerial: session, ExpiresAt: soon}
+			p = &events.SigninSucceeded{User: user, Method: "password", CertificateSerial: session, ExpiresAt: soon, Device: pick("d", 40)}
 		case 13:
 			p = &events.SigninFailed{User: user}
 		case 14:

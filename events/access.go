@@ -64,6 +64,10 @@ type SigninSucceeded struct {
 	ClientAddr        string    `json:"client_addr,omitempty"`
 	CertificateSerial string    `json:"certificate_serial"`
 	ExpiresAt         time.Time `json:"expires_at"`
+	// Device is the id of the machine that signed in, which proved its key, and
+	// DeviceName what it calls itself.
+	Device     string `json:"device,omitempty"`
+	DeviceName string `json:"device_name,omitempty"`
 }
 
 // SigninFailed says that a sign-in was refused. User is what was typed.
@@ -73,6 +77,7 @@ type SigninFailed struct {
 	Connector  string `json:"connector,omitempty"`
 	ClientAddr string `json:"client_addr,omitempty"`
 	Reason     string `json:"reason"`
+	Device     string `json:"device,omitempty"`
 }
 
 func (e *SigninSucceeded) Channel() string { return channel("access", "signin", e.User) }
@@ -154,10 +159,10 @@ func (e *AppDeleted) Thing() string   { return "app/" + e.Name }
 // LockTarget is what a lock stops.
 type LockTarget struct {
 	// Kind is one of "user", "role", "session", "app", "aws_role", "account",
-	// "request", "agent".
+	// "request", "agent", "device".
 	Kind string `json:"kind"`
 	// Name is the user name, role name, session id, app name, AWS role ARN,
-	// account id, access request id or agent name.
+	// account id, access request id, agent name or device id.
 	Name string `json:"name"`
 }
 

@@ -179,6 +179,10 @@ type SessionStarted struct {
 	// SecondFactor the event that proved one for it.
 	Certificate  string `json:"certificate_serial,omitempty"`
 	SecondFactor string `json:"second_factor_event,omitempty"`
+	// Device is the id of the machine that the certificate was made for.
+	Device string `json:"device,omitempty"`
+	// LockMode is RoleOptions.Lock as the user's roles come to together.
+	LockMode string `json:"lock_mode,omitempty"`
 }
 
 // RoleRef names a role at one revision.

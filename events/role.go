@@ -27,7 +27,18 @@ type RoleOptions struct {
 	DryRun bool `json:"dry_run,omitempty"`
 	// RateLimits bound the requests of sessions that the role allows.
 	RateLimits []RateLimit `json:"rate_limits,omitempty"`
+	// Lock says what becomes of the holders' sessions at a proxy that has not heard
+	// from the ACCESS stream, so that a lock may have been placed: LockStrict
+	// refuses, LockBestEffort goes on by what was known. Of several roles, one that
+	// is strict wins; where none says, the proxy's configuration does.
+	Lock string `json:"lock,omitempty"`
 }
+
+// Values of RoleOptions.Lock, as in Teleport's roles.
+const (
+	LockStrict     = "strict"
+	LockBestEffort = "best_effort"
+)
 
 // Kinds of credentials that work without postern. All but CredentialExport and
 // CredentialAssumeRole are signatures good for 15 minutes and one purpose.

@@ -131,11 +131,7 @@ func (p *Proxy) caughtUp(asked time.Time) {
 // It cancels the subscription when there is no answer, or when for a whole
 // interval the stream has held more than what has arrived.
 func (p *Proxy) watch(ctx context.Context, cancel context.CancelCauseFunc) {
-	every := probe
-	if p.cfg.MaxSilence > 0 {
-		every = min(every, p.cfg.MaxSilence/5)
-	}
-	t := time.NewTicker(every)
+	t := time.NewTicker(min(probe, p.cfg.MaxSilence/5))
 	defer t.Stop()
 	var owed uint64
 	var since time.Time

@@ -21,7 +21,7 @@ func (p *Proxy) ask(w http.ResponseWriter, r *http.Request, user, session string
 func (c *call) open() (stop func(), ok bool) {
 	ctx, cancel := context.WithCancelCause(c.r.Context())
 	c.ctx = ctx
-	watch, d := c.p.grants.Watch(c.id, c.user, c.p.now(), func(d grants.Decision) { cancel(&cutError{d}) }, append(c.issued.targets(), signinOf(c.r))...)
+	watch, d := c.p.grants.Watch(c.id, c.user, c.p.now(), func(d grants.Decision) { cancel(&cutError{d}) }, c.besides()...)
 	c.know(&d)
 	if watch == nil {
 		cancel(nil)

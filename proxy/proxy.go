@@ -70,9 +70,11 @@ type Config struct {
 	// Serves says by an app's labels whether this proxy serves it; nil means all.
 	Serves func(appLabels map[string]string) bool
 	// MaxSilence is how long after the proxy has last heard from the ACCESS stream
-	// it goes on deciding; 0 means 10 s, negative for ever (which a lock that is
-	// placed meanwhile does not reach).
+	// it goes on deciding; 0 means 10 s.
 	MaxSilence time.Duration
+	// BestEffort has it go on for ever by what it knew, which a lock that is placed
+	// meanwhile does not reach, but for sessions whose roles are strict.
+	BestEffort bool
 	// SpillDir takes bodies over 1 MiB that have to be hashed before they can be
 	// sent, unlinked; "" means the system's directory for temporary files.
 	SpillDir string
@@ -189,7 +191,7 @@ func New(cfg Config) (*Proxy, error) {
 		ready:     make(chan struct{}),
 	}
 	p.grants.Serve(cfg.Serves)
-	p.grants.Strict(max(0, cfg.MaxSilence))
+	p.grants.Silence(cfg.MaxSilence, !cfg.BestEffort)
 	p.duplex.Protocols.SetHTTP2(true)
 	p.holder, err = sts.New(sts.Config{
 		Proxy: cfg.Name, Link: cfg.AWS.Link, Region: cfg.AWS.Region, Base: cfg.AWS.Base,

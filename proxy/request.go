@@ -119,9 +119,15 @@ func (p *Proxy) userOf(r *http.Request, now time.Time) (string, error) {
 	return cert.Subject.CommonName, nil
 }
 
-// signinOf is the sign-in by which a request came, for it to end with it.
-func signinOf(r *http.Request) events.LockTarget {
-	return grants.Signin(r.TLS.PeerCertificates[0].SerialNumber.Text(16))
+// besides is what stops a call beside its session's targets: the sign-in and the
+// machine by which it comes, which need not be those that started the session.
+func (c *call) besides() []events.LockTarget {
+	cert := c.r.TLS.PeerCertificates[0]
+	out := append(c.issued.targets(), grants.Signin(cert.SerialNumber.Text(16)))
+	if id := cert.Subject.SerialNumber; id != "" {
+		out = append(out, grants.Device(id))
+	}
+	return out
 }
 
 // serve takes the call through its stages. Each stage that refuses has answered
@@ -133,7 +139,7 @@ func (c *call) serve() {
 	ctx, cancel := context.WithCancelCause(c.r.Context())
 	defer cancel(nil)
 	c.ctx = ctx
-	watch, d := c.p.grants.Watch(c.id, c.user, c.p.now(), func(d grants.Decision) { cancel(&cutError{d}) }, append(c.issued.targets(), signinOf(c.r))...)
+	watch, d := c.p.grants.Watch(c.id, c.user, c.p.now(), func(d grants.Decision) { cancel(&cutError{d}) }, c.besides()...)
 	c.know(&d)
 	if watch == nil {
 		c.recognize()

@@ -19,56 +19,84 @@ import (
 func TestRevokedSigninIsCut(t *testing.T) {
 	for name, started := range map[string]bool{"its certificate": false, "its session": true} {
 		t.Run(name, func(t *testing.T) {
-			gone := make(chan error, 1)
-			r := newRig(t, held(nil, gone))
-			cfg := r.tls("alice")
-			cert, err := x509.ParseCertificate(cfg.Certificates[0].Certificate[0])
-			if err != nil {
-				t.Fatal(err)
-			}
-			serial := cert.SerialNumber.Text(16)
-			s := r.session(func(s *events.SessionStarted) {
+			serial := ""
+			cutByWhereabouts(t, started, "your sign-in was revoked by bob", "", func(s *events.SessionStarted, cert *x509.Certificate) {
+				serial = cert.SerialNumber.Text(16)
 				if s.Certificate = "another"; started {
 					s.Certificate = serial
 				}
+			}, func() events.Payload {
+				return &events.SigninRevoked{CertificateSerial: serial, User: "alice", By: "bob", ExpiresAt: time.Now().Add(time.Hour)}
 			})
-			cl := r.client(s)
-			if !started {
-				cl.Client.Transport.(*http.Transport).DialTLSContext = func(ctx context.Context, network, _ string) (net.Conn, error) {
-					return (&tls.Dialer{Config: cfg}).DialContext(ctx, network, r.p.Addr())
-				}
-			}
-			resp, err := cl.Do(cl.request(t, "GET", object, nil))
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer resp.Body.Close()
-			if _, err := io.ReadFull(resp.Body, make([]byte, len("beginning"))); err != nil {
-				t.Fatal(err)
-			}
-			r.emit(&events.SigninRevoked{CertificateSerial: serial, User: "alice", By: "bob", ExpiresAt: time.Now().Add(time.Hour)})
-			if n, err := io.Copy(io.Discard, resp.Body); err == nil {
-				t.Errorf("the client believes that the answer is whole after %d more bytes", n)
-			}
-			if err := <-gone; err == nil {
-				t.Error("AWS was not told")
-			}
-			again, err := cl.Do(cl.request(t, "GET", object, nil))
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer again.Body.Close()
-			body, err := io.ReadAll(again.Body)
-			if err != nil || again.StatusCode != http.StatusForbidden || !strings.Contains(string(body), "your sign-in was revoked by bob") {
-				t.Errorf("the next request: %s %s %v", again.Status, body, err)
-			}
-			es := r.audit()
-			if done := payloads[*events.AWSRequestCompleted](es); len(done) != 1 || done[0].Interrupted != "lock" || done[0].InterruptedDetail != "your sign-in was revoked by bob" {
-				t.Errorf("cut: %+v", done)
-			}
-			if denied := payloads[*events.AWSRequestDenied](es); len(denied) != 1 || denied[0].LockID != "" {
-				t.Errorf("denied: %+v", denied)
-			}
 		})
+	}
+}
+
+// So does a lock on the machine that the certificate was made for.
+func TestLockedDeviceIsCut(t *testing.T) {
+	for name, started := range map[string]bool{"its certificate": false, "its session": true} {
+		t.Run(name, func(t *testing.T) {
+			cutByWhereabouts(t, started, "lock L1 on device "+laptop+", placed by bob: it was stolen", "L1", func(s *events.SessionStarted, _ *x509.Certificate) {
+				if started {
+					s.Device = laptop
+				}
+			}, func() events.Payload {
+				return &events.LockPlaced{LockID: "L1", Target: events.LockTarget{Kind: "device", Name: laptop}, Message: "it was stolen", By: "bob"}
+			})
+		})
+	}
+}
+
+// laptop is a device.
+const laptop = "00112233445566778899aabbccddeeff"
+
+// cutByWhereabouts has a call running when end takes away what it came by: the
+// certificate, of laptop, or else what the session was started by.
+func cutByWhereabouts(t *testing.T, started bool, reason, lockID string, about func(*events.SessionStarted, *x509.Certificate), end func() events.Payload) {
+	gone := make(chan error, 1)
+	r := newRig(t, held(nil, gone))
+	cfg := r.tls("alice")
+	cfg.Certificates = []tls.Certificate{r.ca.issue(t, "alice", func(c *x509.Certificate) { c.Subject.SerialNumber = laptop })}
+	cert, err := x509.ParseCertificate(cfg.Certificates[0].Certificate[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := r.session(func(s *events.SessionStarted) { about(s, cert) })
+	cl := r.client(s)
+	if !started {
+		cl.Client.Transport.(*http.Transport).DialTLSContext = func(ctx context.Context, network, _ string) (net.Conn, error) {
+			return (&tls.Dialer{Config: cfg}).DialContext(ctx, network, r.p.Addr())
+		}
+	}
+	resp, err := cl.Do(cl.request(t, "GET", object, nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if _, err := io.ReadFull(resp.Body, make([]byte, len("beginning"))); err != nil {
+		t.Fatal(err)
+	}
+	r.emit(end())
+	if n, err := io.Copy(io.Discard, resp.Body); err == nil {
+		t.Errorf("the client believes that the answer is whole after %d more bytes", n)
+	}
+	if err := <-gone; err == nil {
+		t.Error("AWS was not told")
+	}
+	again, err := cl.Do(cl.request(t, "GET", object, nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer again.Body.Close()
+	body, err := io.ReadAll(again.Body)
+	if err != nil || again.StatusCode != http.StatusForbidden || !strings.Contains(string(body), reason) {
+		t.Errorf("the next request: %s %s %v", again.Status, body, err)
+	}
+	es := r.audit()
+	if done := payloads[*events.AWSRequestCompleted](es); len(done) != 1 || done[0].Interrupted != "lock" || done[0].InterruptedDetail != reason {
+		t.Errorf("cut: %+v", done)
+	}
+	if denied := payloads[*events.AWSRequestDenied](es); len(denied) != 1 || denied[0].LockID != lockID {
+		t.Errorf("denied: %+v", denied)
 	}
 }

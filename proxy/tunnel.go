@@ -93,7 +93,7 @@ func (c *call) tunnel() {
 	ctx, cancel := context.WithCancelCause(c.r.Context())
 	defer cancel(nil)
 	c.ctx = ctx
-	watch, d := c.p.grants.Watch(c.id, c.user, c.p.now(), func(d grants.Decision) { cancel(&cutError{d}) }, signinOf(c.r))
+	watch, d := c.p.grants.Watch(c.id, c.user, c.p.now(), func(d grants.Decision) { cancel(&cutError{d}) }, c.besides()...)
 	c.know(&d)
 	a.Region = c.host.Region
 	if watch == nil {

@@ -143,7 +143,7 @@ func CheckApp(a events.App) []policy.Fault {
 
 // LockKinds lists what a lock can stop.
 func LockKinds() []string {
-	return []string{"user", "role", "session", "app", "aws_role", "account", "request", "agent"}
+	return []string{"user", "role", "session", "app", "aws_role", "account", "request", "agent", "device"}
 }
 
 // CheckLockTarget reports what is wrong with a lock's target.

@@ -185,6 +185,9 @@ func (s *State) unfounded(x *Session, now time.Time) string {
 	}
 	// A lock is for the proxies to obey, and may be lifted: it ends nothing.
 	sub := s.subject(u, now, func(string) bool { return true })
+	if x.LockMode != events.LockStrict && sub.LockMode() == events.LockStrict {
+		return "a role is strict about locks by now"
+	}
 	return sub.Still(app.App, x.AWSRoleARN, roles, x.RequestIDs, x.Permissions, x.RealCredentials)
 }
 

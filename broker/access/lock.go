@@ -48,6 +48,8 @@ func Place(s *State, env Env, c PlaceLock) ([]events.Event, error) {
 		known = s.Sessions[c.Target.Name] != nil
 	case "request":
 		known = s.Requests[c.Target.Name] != nil
+	case "device":
+		known = s.Devices[c.Target.Name] != nil
 	}
 	if !known {
 		return nil, refuse(NotFound, "there is no %s %s to lock", c.Target.Kind, c.Target.Name)
@@ -62,6 +64,17 @@ func Lift(s *State, env Env, id string) ([]events.Event, error) {
 		return nil, refuse(NotFound, "there is no lock %s in force", id)
 	}
 	return env.one("", "", &events.LockLifted{LockID: id, By: env.By}), nil
+}
+
+// deviceTarget is what locks on a machine hang on; no lock has the empty name.
+func deviceTarget(id string) events.LockTarget { return events.LockTarget{Kind: "device", Name: id} }
+
+// AdmitDevice refuses machines that are locked; "" is none, and never is.
+func AdmitDevice(s *State, now time.Time, id string) error {
+	if l := s.LockOn(now, deviceTarget(id)); l != nil {
+		return locked(l)
+	}
+	return nil
 }
 
 // locked says what a lock stops and until when.

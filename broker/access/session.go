@@ -64,6 +64,8 @@ type StartSession struct {
 	// NotAfter is the end of the user's certificate, Certificate its serial.
 	NotAfter    time.Time
 	Certificate string
+	// Device is the machine that the certificate was made for, "" for none.
+	Device string
 	// ID is for the session where it was chosen before; empty is a new one.
 	ID string
 	// SecondFactor is the event that proved one for this session, if any did.
@@ -100,7 +102,7 @@ func Start(s *State, env Env, c StartSession) ([]events.Event, error) {
 	if err != nil {
 		return nil, refuse(Invalid, "%v", err)
 	}
-	if l := s.LockOn(env.Now, grantTargets(sub, g, app.Name, arn)...); l != nil {
+	if l := s.LockOn(env.Now, append(grantTargets(sub, g, app.Name, arn), deviceTarget(c.Device))...); l != nil {
 		return nil, locked(l)
 	}
 	if role := g.AsksFactor(); role != "" && c.SecondFactor == "" {
@@ -148,6 +150,8 @@ func Start(s *State, env Env, c StartSession) ([]events.Event, error) {
 		ClientAddr:      c.ClientAddr,
 		Certificate:     c.Certificate,
 		SecondFactor:    c.SecondFactor,
+		Device:          c.Device,
+		LockMode:        sub.LockMode(),
 	}
 	cause := ""
 	for _, h := range g.Roles {

@@ -18,6 +18,13 @@ type Signin struct {
 	Revoked *events.SigninRevoked
 }
 
+// Device is a machine as of the last sign-in from it.
+type Device struct {
+	ID, Name, User string
+	At             time.Time
+	EventID        string
+}
+
 // Settings is what holds for everybody.
 type Settings struct {
 	events.ClusterSettings
@@ -34,6 +41,9 @@ const (
 func (s *State) applySignin(e events.Event) {
 	switch d := e.Data.(type) {
 	case *events.SigninSucceeded:
+		if d.Device != "" {
+			s.Devices[d.Device] = &Device{ID: d.Device, Name: d.DeviceName, User: d.User, At: e.Time, EventID: e.ID}
+		}
 		if s.Signins[d.CertificateSerial] == nil { // else it is a copy, and revoked may be what it copies
 			s.Signins[d.CertificateSerial] = &Signin{SigninSucceeded: *d, At: e.Time}
 		}

@@ -30,6 +30,8 @@ type State struct {
 	Connectors  map[string]*Connector
 	Signins     map[string]*Signin
 	Settings    Settings
+	// Devices are the machines that people signed in from, by id.
+	Devices map[string]*Device
 
 	heads   map[string]Head                // by channel
 	under   map[string]Head                // in a draft: those of the state
@@ -112,6 +114,7 @@ func NewState() *State {
 		Credentials: map[string]*Credential{},
 		Connectors:  map[string]*Connector{},
 		Signins:     map[string]*Signin{},
+		Devices:     map[string]*Device{},
 		spent:       map[string]time.Time{},
 	}
 }
@@ -315,7 +318,8 @@ func (s *State) Matters(e events.Event, now time.Time) bool {
 	case *events.SigninFailed:
 		return false
 	case *events.SigninSucceeded:
-		return e.Time.After(now.Add(-signinMemory))
+		last := s.Devices[d.Device]
+		return e.Time.After(now.Add(-signinMemory)) || last != nil && last.EventID == e.ID
 	case *events.SessionStarted:
 		return s.Sessions[d.SessionID] != nil
 	case *events.SessionEnded:

@@ -213,7 +213,7 @@ func (h *History) holding(role string) func(*Watch) bool {
 
 func (h *History) locking(t events.LockTarget) func(*Watch) bool {
 	switch t.Kind {
-	case "session", "agent":
+	case "session", "agent", "device":
 		return nil // no bar to another session
 	case "user":
 		return func(w *Watch) bool { return w.User == t.Name }

@@ -71,6 +71,8 @@ type Session struct {
 	// that the user may have.
 	RealCredentials []string `json:"real_credentials,omitempty"`
 
+	// Device is the id of the machine that it was started from.
+	Device    string    `json:"device,omitempty"`
 	StartedAt time.Time `json:"started_at"`
 	ExpiresAt time.Time `json:"expires_at"`
 	// ProxyAddrs are the proxies that serve the app, the first to try first, where

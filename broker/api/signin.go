@@ -13,6 +13,18 @@ type Login struct {
 	TTL string `json:"ttl,omitempty"`
 	// TOTP is the code of an authenticator app, where the broker asked for one.
 	TOTP string `json:"totp,omitempty"`
+	// Device is the machine that signs in, where it has a key of its own.
+	Device *DeviceProof `json:"device,omitempty"`
+}
+
+// DeviceProof shows which machine a certificate is for, so that a lock can name it.
+type DeviceProof struct {
+	// Name is what the machine calls itself, such as its host name; 64 bytes at most.
+	Name string `json:"name,omitempty"`
+	// Key is the machine's public key, ECDSA P-256, as a SubjectPublicKeyInfo in DER.
+	Key []byte `json:"key"`
+	// Signature, ASN.1, is over the SHA-256 of "postern device v1\n" and the CSR.
+	Signature []byte `json:"signature"`
 }
 
 // Certificate answers a Login.
@@ -44,8 +56,9 @@ type Status struct {
 	User   string              `json:"user"`
 	Roles  []string            `json:"roles"`
 	Traits map[string][]string `json:"traits,omitempty"`
-	// ExpiresAt is the end of the certificate.
+	// ExpiresAt is the end of the certificate, Device the machine it was made for.
 	ExpiresAt time.Time `json:"expires_at"`
+	Device    string    `json:"device,omitempty"`
 	// Granted is what access requests add at the moment.
 	Granted []Granted `json:"granted,omitempty"`
 	// ReviewsDue are the access lists that the user owns or is in and whose
@@ -83,6 +96,8 @@ type BrowserLogin struct {
 	Auth string `json:"auth,omitempty"`
 	CSR  string `json:"csr"`
 	TTL  string `json:"ttl,omitempty"`
+	// Device is the machine that signs in, as in Login.
+	Device *DeviceProof `json:"device,omitempty"`
 	// Port on 127.0.0.1 to which the browser brings a code in the end.
 	Port int `json:"port"`
 	// Challenge is the SHA-256 of a verifier, in base64url (RFC 7636, S256).
@@ -106,6 +121,8 @@ type DeviceLogin struct {
 	Auth string `json:"auth"`
 	CSR  string `json:"csr"`
 	TTL  string `json:"ttl,omitempty"`
+	// Device is the machine that signs in, as in Login.
+	Device *DeviceProof `json:"device,omitempty"`
 }
 
 // Device is what the person is told, and what FinishDevice asks with.
@@ -167,11 +184,14 @@ type Signins struct {
 
 // Signin is a certificate that somebody signed in for.
 type Signin struct {
-	Serial     string    `json:"certificate_serial"`
-	User       string    `json:"user"`
-	Method     string    `json:"method"`
-	Connector  string    `json:"connector,omitempty"`
-	ClientAddr string    `json:"client_addr,omitempty"`
+	Serial     string `json:"certificate_serial"`
+	User       string `json:"user"`
+	Method     string `json:"method"`
+	Connector  string `json:"connector,omitempty"`
+	ClientAddr string `json:"client_addr,omitempty"`
+	// Device is the id of the machine, and DeviceName what it calls itself.
+	Device     string    `json:"device,omitempty"`
+	DeviceName string    `json:"device_name,omitempty"`
 	SignedInAt time.Time `json:"signed_in_at"`
 	ExpiresAt  time.Time `json:"expires_at"`
 	// Current is true for the caller's own.

@@ -44,7 +44,7 @@ type admission struct {
 func startGate(t testing.TB, w *world, m *model, name string) *gate {
 	t.Helper()
 	g := &gate{name: name, grants: grants.New(name), model: m}
-	g.grants.Strict(maxSilence)
+	g.grants.Silence(maxSilence, true)
 	var addrs []string
 	g.links, addrs = w.linksFrom(t)
 	var err error

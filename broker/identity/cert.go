@@ -75,25 +75,36 @@ func ParseCSR(text []byte) (*ecdsa.PublicKey, error) {
 // IssueUser issues a client certificate: the user's name as common name and,
 // escaped, in the URI postern://user/NAME; the roles as organizations.
 func (a *Authority) IssueUser(key *ecdsa.PublicKey, user string, roles []string, now time.Time, ttl time.Duration) (Issued, error) {
-	return a.IssueUserSerial(key, user, roles, now, ttl, "")
+	return a.IssueSignin(key, Signin{User: user, Roles: roles, TTL: ttl}, now)
 }
 
-// IssueUserSerial is IssueUser with a serial number, in hex, of NewSerial's; ""
-// is a new one.
-func (a *Authority) IssueUserSerial(key *ecdsa.PublicKey, user string, roles []string, now time.Time, ttl time.Duration, serial string) (Issued, error) {
+// Signin is what a user's certificate says, and how long.
+type Signin struct {
+	User  string
+	Roles []string
+	// Device is the id of the machine that it is for, "" for none. It is the
+	// subject's serialNumber, which is for those of devices (RFC 4519 section 2.31).
+	Device string
+	// Serial is the certificate's serial number, in hex, of NewSerial's; "" is a new one.
+	Serial string
+	TTL    time.Duration
+}
+
+// IssueSignin is IssueUser with all that a certificate can say.
+func (a *Authority) IssueSignin(key *ecdsa.PublicKey, s Signin, now time.Time) (Issued, error) {
 	t := &x509.Certificate{
-		Subject:     pkix.Name{CommonName: user, Organization: roles},
-		URIs:        []*url.URL{userURI(user)},
+		Subject:     pkix.Name{CommonName: s.User, Organization: s.Roles, SerialNumber: s.Device},
+		URIs:        []*url.URL{userURI(s.User)},
 		NotBefore:   now.Add(-backdate),
-		NotAfter:    now.Add(ttl),
+		NotAfter:    now.Add(s.TTL),
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 	}
-	if serial != "" {
-		t.SerialNumber, _ = new(big.Int).SetString(serial, 16)
+	if s.Serial != "" {
+		t.SerialNumber, _ = new(big.Int).SetString(s.Serial, 16)
 	}
 	der, err := a.issue(t, key)
 	if err != nil {
-		return Issued{}, fmt.Errorf("certificate of user %s: %w", user, err)
+		return Issued{}, fmt.Errorf("certificate of user %s: %w", s.User, err)
 	}
 	return Issued{PEM: certPEM(der), Serial: t.SerialNumber.Text(16), ExpiresAt: t.NotAfter.UTC().Truncate(time.Second)}, nil
 }
@@ -108,6 +119,8 @@ type Person struct {
 	IssuedAt  time.Time
 	ExpiresAt time.Time
 	Serial    string
+	// Device is the id of the machine that the certificate was made for, "" for none.
+	Device string
 }
 
 // ErrExpired is wrapped by Verify's error for a certificate whose time is over.
@@ -129,6 +142,7 @@ func (ca *CA) Verify(chain []*x509.Certificate, now time.Time) (Person, error) {
 		IssuedAt:  cert.NotBefore.Add(backdate),
 		ExpiresAt: cert.NotAfter,
 		Serial:    cert.SerialNumber.Text(16),
+		Device:    cert.Subject.SerialNumber,
 	}, nil
 }
 

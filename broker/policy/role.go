@@ -83,6 +83,9 @@ func (c *compiler) options(o events.RoleOptions) {
 			c.fault(fmt.Sprintf("%s.real_credentials[%d]", path, i), fmt.Errorf("%q is not known; want one of %s", kind, strings.Join(events.CredentialKinds(), ", ")))
 		}
 	}
+	if o.Lock != "" && o.Lock != events.LockStrict && o.Lock != events.LockBestEffort {
+		c.fault(path+".lock", fmt.Errorf("%q is neither %s nor %s", o.Lock, events.LockStrict, events.LockBestEffort))
+	}
 	for _, l := range o.RateLimits {
 		at := path + ".rate_limits." + l.Per
 		switch {

@@ -164,6 +164,21 @@ func shortestTTL(roles []Held) time.Duration {
 	return ttl
 }
 
+// LockMode is what the options lock of all roles come to: one that is strict wins,
+// "" where none says.
+func (s Subject) LockMode() string {
+	mode := ""
+	for _, h := range s.Roles {
+		if o := h.Options.Lock; o == events.LockStrict || mode == "" {
+			mode = o
+		}
+		if mode == events.LockStrict {
+			break
+		}
+	}
+	return mode
+}
+
 // CertificateTTL is the shortest max_session_ttl of the standing roles, 0
 // where none sets one.
 func (s Subject) CertificateTTL() time.Duration {

@@ -33,6 +33,7 @@ func (r *reader) role(n *yaml.Node, path string, meta metadata) *events.Role {
 					r.fields(n, at, known, nil)
 					slices.SortFunc(role.Options.RateLimits, func(a, b events.RateLimit) int { return cmp.Compare(a.Per, b.Per) })
 				},
+				"lock":                func(n *yaml.Node, at string) { role.Options.Lock = r.text(n, at) },
 				"require_session_mfa": func(n *yaml.Node, at string) { role.Options.RequireSessionMFA = r.sessionMFA(n, at) },
 			}, teleportOptions)
 		},

@@ -17,7 +17,7 @@ var (
 		"cert_extensions", "cert_format", "client_idle_timeout", "create_db_user", "create_db_user_mode",
 		"create_desktop_user", "create_host_user", "create_host_user_default_shell", "create_host_user_mode",
 		"desktop_clipboard", "desktop_directory_sharing", "device_trust_mode", "disconnect_expired_cert",
-		"enhanced_recording", "forward_agent", "idp", "lock", "max_connections", "max_kubernetes_connections",
+		"enhanced_recording", "forward_agent", "idp", "max_connections", "max_kubernetes_connections",
 		"max_sessions", "mfa_verification_interval", "permit_x11_forwarding", "pin_source_ip",
 		"port_forwarding", "record_session", "request_access", "request_prompt",
 		"ssh_file_copy", "ssh_port_forwarding",

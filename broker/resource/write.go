@@ -64,6 +64,7 @@ type (
 		DryRun            bool                   `yaml:"dry_run,omitempty" json:"dry_run,omitempty"`
 		RateLimits        map[string]writtenRate `yaml:"rate_limits,omitempty" json:"rate_limits,omitempty"`
 		RequireSessionMFA bool                   `yaml:"require_session_mfa,omitempty" json:"require_session_mfa,omitempty"`
+		Lock              string                 `yaml:"lock,omitempty" json:"lock,omitempty"`
 	}
 	writtenRate struct {
 		Rate  int `yaml:"rate" json:"rate"`
@@ -203,7 +204,7 @@ func write(d Document) written {
 				role.Options.RateLimits[l.Per] = writtenRate{l.Rate, l.Burst}
 			}
 		}
-		role.Options.RequireSessionMFA = d.Role.Options.RequireSessionMFA
+		role.Options.RequireSessionMFA, role.Options.Lock = d.Role.Options.RequireSessionMFA, d.Role.Options.Lock
 		w.Spec = role
 	}
 	return w

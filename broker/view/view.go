@@ -122,6 +122,7 @@ func Session(x *access.Session, now time.Time) api.Session {
 		SourceIdentity:  x.SourceIdentity,
 		Narrowed:        slices.ContainsFunc(x.Permissions, func(p events.Permission) bool { return !p.DryRun }),
 		RealCredentials: x.RealCredentials,
+		Device:          x.Device,
 		StartedAt:       x.StartedAt,
 		ExpiresAt:       x.ExpiresAt,
 		State:           x.State(now),

@@ -158,7 +158,7 @@ func (g *Grants) started(seq uint64, eventID string, d *events.SessionStarted, n
 		return
 	}
 	// Sessions repeat each other's names: hold one copy of each.
-	for _, f := range []*string{&d.User, &d.App, &d.AWSRoleARN, &d.Account, &d.Partition, &d.Region, &d.RoleSessionName, &d.SourceIdentity, &d.ExternalID, &d.Certificate} {
+	for _, f := range []*string{&d.User, &d.App, &d.AWSRoleARN, &d.Account, &d.Partition, &d.Region, &d.RoleSessionName, &d.SourceIdentity, &d.ExternalID, &d.Certificate, &d.Device, &d.LockMode} {
 		*f = unique.Make(*f).Value()
 	}
 	s := &session{start: d, eventID: eventID, seq: seq, expires: expires, policy: g.policy(d.Permissions)}
@@ -171,7 +171,7 @@ func (g *Grants) started(seq uint64, eventID string, d *events.SessionStarted, n
 		g.releaseLimits(s.limits)
 		return // its hash is taken: never seen in practice, refused as unknown
 	}
-	s.targets = make([]*target, 0, 5+len(d.Roles)+len(d.RequestIDs))
+	s.targets = make([]*target, 0, 6+len(d.Roles)+len(d.RequestIDs))
 	add := func(kind, name string) {
 		t := g.target(kind, name)
 		t.sessions++
@@ -183,6 +183,9 @@ func (g *Grants) started(seq uint64, eventID string, d *events.SessionStarted, n
 	add("account", d.Account)
 	if d.Certificate != "" {
 		add(signin, d.Certificate)
+	}
+	if d.Device != "" {
+		add(device, d.Device)
 	}
 	for _, r := range d.Roles {
 		add("role", r.Name)
@@ -223,7 +226,7 @@ func (g *Grants) placed(d *events.LockPlaced, now int64) cuts {
 			return nil
 		}
 		l.on = &g.all
-	case "user", "role", "app", "aws_role", "account", "request", signin:
+	case "user", "role", "app", "aws_role", "account", "request", device, signin:
 		l.on = g.target(d.Target.Kind, d.Target.Name)
 	case "session":
 		l.on = g.target(d.Target.Kind, d.Target.Name)

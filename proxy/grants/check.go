@@ -47,13 +47,19 @@ func (g *Grants) Check(sessionID, user string, call Call, now time.Time) Decisio
 // live decides all but permissions and rate limits, which it puts into d. The
 // caller holds g.mu.
 func (g *Grants) live(d *Decision, user, account string, now int64) (ok bool) {
-	if g.broken != "" || g.heard == 0 || g.silence > 0 && now-g.heard > g.silence {
+	if g.broken != "" || g.heard == 0 {
 		d.cause, d.detail = CauseStale, g.deaf()
 		return false
 	}
 	slot := g.sessions.find(g.sessions.hash(d.id))
 	if slot == nil || slot.user != g.sessions.hashUser(user) {
-		d.cause = CauseNoSession
+		if d.cause = CauseNoSession; g.deafTo(nil, now) {
+			d.cause, d.detail = CauseStale, g.deaf()
+		}
+		return false
+	}
+	if g.deafTo(slot.session, now) {
+		d.cause, d.detail = CauseStale, g.deaf()
 		return false
 	}
 	d.session, d.policy, d.limits = slot.session, slot.policy, slot.limits

@@ -38,8 +38,10 @@ type Grants struct {
 	all target
 	// heard is when the stream is known to have held nothing more (Unix
 	// nanoseconds, 0: never), silence for how many nanoseconds from then what is
-	// known counts (0: for ever).
+	// known counts: for all sessions if strict, else for those that are strict
+	// themselves. 0 is for ever.
 	heard, silence int64
+	strict         bool
 	// broken says which event this version could not read; it stays until the
 	// proxy is started anew.
 	broken string
@@ -138,14 +140,27 @@ func (g *Grants) Stats() Stats {
 	return Stats{g.sessions.count, len(g.locks), len(g.targets), len(g.running)}
 }
 
-// Strict makes everything be refused that comes more than silence after the last
-// moment that [Grants.Heard] was told; 0: what is known counts for ever. Running
-// calls go on: they hold a decision that was good when it was made, and a broken
-// link to the stream must not cut every transfer.
-func (g *Grants) Strict(silence time.Duration) {
+// Silence makes calls be refused that come more than bound after the last moment
+// that [Grants.Heard] was told; 0: what is known counts for ever. strict says so
+// for the sessions whose roles do not say themselves. Running calls go on: they
+// hold a decision that was good when it was made, and a broken link to the stream
+// must not cut every transfer.
+func (g *Grants) Silence(bound time.Duration, strict bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.silence = int64(silence)
+	g.silence, g.strict = int64(bound), strict
+}
+
+// deafTo is whether nothing was heard for too long to decide about a session; nil
+// is one that is not known. The caller holds g.mu.
+func (g *Grants) deafTo(s *session, now int64) bool {
+	switch {
+	case g.silence == 0 || now-g.heard <= g.silence:
+		return false
+	case s != nil && s.start.LockMode != "":
+		return s.start.LockMode != events.LockBestEffort
+	}
+	return g.strict
 }
 
 // Heard says that every event that the stream had at a moment has been applied.

@@ -20,7 +20,7 @@ func session(id, user string) *events.SessionStarted {
 		Roles:      []events.RoleRef{{Name: "engineer", Revision: 3}},
 		RequestIDs: []string{"req-1"},
 		AWSRoleARN: "arn:aws:iam::111122223333:role/dev", Account: "111122223333", Partition: "aws", Region: "eu-west-1",
-		RoleSessionName: user, StartedAt: t0, ExpiresAt: t0.Add(time.Hour), Certificate: "c1",
+		RoleSessionName: user, StartedAt: t0, ExpiresAt: t0.Add(time.Hour), Certificate: "c1", Device: "laptop",
 	}
 }
 
@@ -73,8 +73,10 @@ func TestFold(t *testing.T) {
 		"lock on request":               {when{[]events.Payload{session("s", "alice"), lock("l", "request", "req-1")}, t0}, grants.CauseLock},
 		"lock on this agent":            {when{[]events.Payload{session("s", "alice"), lock("l", "agent", "proxy-1")}, t0}, grants.CauseLock},
 		"lock on another agent":         {when{[]events.Payload{session("s", "alice"), lock("l", "agent", "proxy-2")}, t0}, ""},
-		"lock of a kind not known":      {when{[]events.Payload{session("s", "alice"), lock("l", "device", "tpm-1")}, t0}, grants.CauseLock},
-		"and lifted":                    {when{[]events.Payload{session("s", "alice"), lock("l", "device", "tpm-1"), &events.LockLifted{LockID: "l"}}, t0}, ""},
+		"lock on device":                {when{[]events.Payload{session("s", "alice"), lock("l", "device", "laptop")}, t0}, grants.CauseLock},
+		"lock on another device":        {when{[]events.Payload{session("s", "alice"), lock("l", "device", "phone")}, t0}, ""},
+		"lock of a kind not known":      {when{[]events.Payload{session("s", "alice"), lock("l", "mfa_device", "yubi")}, t0}, grants.CauseLock},
+		"and lifted":                    {when{[]events.Payload{session("s", "alice"), lock("l", "mfa_device", "yubi"), &events.LockLifted{LockID: "l"}}, t0}, ""},
 		"lifted":                        {when{[]events.Payload{session("s", "alice"), lock("l", "user", "alice"), &events.LockLifted{LockID: "l"}}, t0}, ""},
 		"one of two lifted":             {when{[]events.Payload{session("s", "alice"), lock("l", "user", "alice"), lock("m", "user", "alice"), &events.LockLifted{LockID: "l"}}, t0}, grants.CauseLock},
 		"lock with a time":              {when{[]events.Payload{session("s", "alice"), timed}, until.Add(-1)}, grants.CauseLock},
@@ -146,7 +148,7 @@ func TestStaleRefuses(t *testing.T) {
 	stale(grants.CauseStale) // never caught up
 	g.Fresh()
 	stale("")
-	g.Strict(10 * time.Second)
+	g.Silence(10*time.Second, true)
 	g.Heard(t0.Add(-10*time.Second - 1))
 	stale(grants.CauseStale)
 	g.Heard(t0.Add(-10 * time.Second))
@@ -165,6 +167,47 @@ func TestStaleRefuses(t *testing.T) {
 	stale(grants.CauseStale)
 	if cut != grants.CauseStale {
 		t.Errorf("the running call was cut with %q", cut)
+	}
+}
+
+// The roles of a session say how it goes on without word from the stream, and
+// where they don't, the proxy's configuration does.
+func TestLockMode(t *testing.T) {
+	for _, c := range []struct {
+		mode   string
+		strict bool
+		late   string // cause
+	}{
+		{"", true, grants.CauseStale}, {"", false, ""},
+		{events.LockStrict, true, grants.CauseStale}, {events.LockStrict, false, grants.CauseStale},
+		{events.LockBestEffort, true, ""}, {events.LockBestEffort, false, ""},
+		{"a mode to come", false, grants.CauseStale},
+	} {
+		g := grants.New("proxy-1")
+		g.Silence(10*time.Second, c.strict)
+		s := session("s", "alice")
+		s.LockMode = c.mode
+		fold(t, g, s)
+		for wait, want := range map[time.Duration]string{10 * time.Second: "", 10*time.Second + 1: c.late} {
+			g.Heard(t0)
+			d := g.Check("s", "alice", grants.Call{}, t0.Add(wait))
+			w, _ := g.Watch("s", "alice", t0.Add(wait), func(grants.Decision) {})
+			if d.Cause() != want || (w != nil) != (want == "") {
+				t.Errorf("mode %q, strict %t, after %s: cause %q, want %q", c.mode, c.strict, wait, d.Cause(), want)
+			}
+		}
+		unknown := grants.CauseNoSession
+		if c.strict {
+			unknown = grants.CauseStale // it may have started meanwhile
+		}
+		if d := g.Check("t", "alice", grants.Call{}, t0.Add(time.Minute)); d.Cause() != unknown {
+			t.Errorf("strict %t: an unknown session: cause %q", c.strict, d.Cause())
+		}
+		// What was known of locks holds in every mode.
+		fold(t, g, lock("l", "user", "alice"))
+		if d := g.Check("s", "alice", grants.Call{}, t0.Add(time.Minute)); d.Allowed {
+			t.Errorf("mode %q, strict %t: a lock that is known does not hold", c.mode, c.strict)
+		}
 	}
 }
 

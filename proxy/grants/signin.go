@@ -9,6 +9,13 @@ import (
 // signin is the kind of target that a certificate is, by its serial number.
 const signin = "signin"
 
+// device is the kind of target that a machine is, by its id.
+const device = "device"
+
+// Device is the target that stands for the machine that a certificate was made
+// for.
+func Device(id string) events.LockTarget { return events.LockTarget{Kind: device, Name: id} }
+
 // Signin is the target that stands for the certificate with a serial number.
 func Signin(serial string) events.LockTarget { return events.LockTarget{Kind: signin, Name: serial} }
 
