@@ -162,7 +162,7 @@ func (c *cli) audit() *cobra.Command {
 			return c.printTable(t)
 		}),
 	}
-	cmd.AddCommand(search, show, why, coverage, findings, c.auditPolicy(), sql, c.auditIngest(), c.auditValidate(), c.auditDeadLetters(), c.auditReport(), c.auditVerify())
+	cmd.AddCommand(search, show, why, coverage, findings, c.auditPolicy(), sql, c.auditIngest(), c.auditValidate(), c.auditDeadLetters(), c.auditReport(), c.auditVerify(), c.auditTokens())
 	return cmd
 }
 

@@ -14,6 +14,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"go.yaml.in/yaml/v3"
+
+	"github.com/posternhq/postern/auditor/store"
 )
 
 // Config is postern.yaml: what `postern serve` runs and with what. A section
@@ -72,6 +74,10 @@ type ClickHouseConfig struct {
 	// DSN of a user that owns the database; ReaderDSN of one that can only read.
 	DSN       string `yaml:"dsn"`
 	ReaderDSN string `yaml:"reader_dsn"`
+	// ScopedDSN is of a user who reads the database beside it that is for readers
+	// of some AWS accounts; `postern config clickhouse` prints what the server needs.
+	// Without it they are refused.
+	ScopedDSN string `yaml:"scoped_dsn"`
 }
 
 // BrokerConfig is the service that decides who may do what.
@@ -527,6 +533,23 @@ func (c *cli) config() *cobra.Command {
 			return nil
 		},
 	}
-	cmd.AddCommand(initCmd, check)
+	var database, owner string
+	clickhouse := &cobra.Command{
+		Use: "clickhouse", Short: "Print what a ClickHouse server needs for readers of some AWS accounts", Args: cobra.NoArgs,
+		Long: "Print the statements by which an administrator of a ClickHouse server makes the\n" +
+			"users and row policies for readers of some AWS accounts (docs/audit.md). Change the\n" +
+			"password, and give clickhouse.scoped_dsn that user. Embedded needs none of it.",
+		RunE: func(*cobra.Command, []string) error {
+			for _, q := range store.ScopeStatements(database, owner) {
+				if _, err := fmt.Fprintf(c.stdout, "%s;\n", q); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+	}
+	clickhouse.Flags().StringVar(&database, "database", "postern", "database of clickhouse.dsn")
+	clickhouse.Flags().StringVar(&owner, "owner", "postern", "user of clickhouse.dsn")
+	cmd.AddCommand(initCmd, check, clickhouse)
 	return cmd
 }

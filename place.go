@@ -41,7 +41,7 @@ func (s *services) place(ctx context.Context, kind, name string, join *JoinConfi
 		if files == nil {
 			show = s.broker.Server(names)
 		}
-		conf, err := mutualTLS(show)
+		conf, err := mutualTLS(show, clientAuth[kind])
 		return j, conf, err
 	}
 	m := s.membership(kind, name, join, names)
@@ -55,11 +55,14 @@ func (s *services) place(ctx context.Context, kind, name string, join *JoinConfi
 	if err := s.stack.start(ctx, kind+" membership", m); err != nil {
 		return nil, nil, err
 	}
-	conf, err := mutualTLS(m.server)
+	conf, err := mutualTLS(m.server, clientAuth[kind])
 	return j, conf, err
 }
 
 var agentPermissions = map[string]embedded.Permissions{"proxy": embedded.Proxy(), "auditor": embedded.Auditor()}
+
+// clientAuth: those who show the auditor a token have no certificate.
+var clientAuth = map[string]tls.ClientAuthType{"proxy": tls.RequireAndVerifyClientCert, "auditor": tls.VerifyClientCertIfGiven}
 
 // joinedJournal connects with what the broker gave, and again whenever it gives
 // anew.
@@ -145,7 +148,7 @@ func fromFiles(files *TLSFiles) showing {
 // mutualTLS asks for what to show and whom to trust at every connection, so that
 // both may change while the server runs. Sessions are resumed only as long as
 // neither has changed.
-func mutualTLS(show showing) (*tls.Config, error) {
+func mutualTLS(show showing, auth tls.ClientAuthType) (*tls.Config, error) {
 	var mu sync.Mutex
 	var last *tls.Config
 	now := func(*tls.ClientHelloInfo) (*tls.Config, error) {
@@ -158,7 +161,7 @@ func mutualTLS(show showing) (*tls.Config, error) {
 		if last == nil || !sameLeaf(last, cert) || !last.ClientCAs.Equal(clients) {
 			last = &tls.Config{
 				MinVersion: tls.VersionTLS13, NextProtos: []string{"h2", "http/1.1"},
-				Certificates: []tls.Certificate{*cert}, ClientCAs: clients, ClientAuth: tls.RequireAndVerifyClientCert,
+				Certificates: []tls.Certificate{*cert}, ClientCAs: clients, ClientAuth: auth,
 			}
 		}
 		return last, nil

@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/posternhq/postern/auditor"
+	"github.com/posternhq/postern/auditor/store"
 	"github.com/posternhq/postern/auditor/tlog"
 	"github.com/posternhq/postern/broker"
 	"github.com/posternhq/postern/broker/sealed"
@@ -387,12 +388,18 @@ func (s *services) startClickHouse(ctx context.Context) error {
 	s.clickhouse, err = embedded.NewClickHouse(embedded.ClickHouseConfig{
 		Dir: filepath.Join(s.cfg.DataDir, "clickhouse"), Lib: lib, MaxMemory: s.cfg.ClickHouse.MaxMemory,
 		Command: []string{self, engineCommand},
+		Scope:   scope(),
 		Log:     s.log.With().Str("service", "clickhouse").Logger(),
 	})
 	if err != nil {
 		return err
 	}
 	return s.stack.start(ctx, "clickhouse", s.clickhouse)
+}
+
+// scope is what readers of some AWS accounts may see of the embedded server.
+func scope() embedded.Scope {
+	return embedded.Scope{User: store.ScopeUser, Database: store.ScopeDatabase(embedded.Database), Tables: store.ScopeTables(), Filters: store.ScopeFilters()}
 }
 
 func (s *services) startProxy(ctx context.Context) error {
@@ -444,9 +451,9 @@ func (s *services) startAuditor(ctx context.Context) error {
 		return fmt.Errorf("auditor: %w", err)
 	}
 	tlog.LogTo(s.log)
-	owner, reader := s.cfg.ClickHouse.DSN, s.cfg.ClickHouse.ReaderDSN
+	owner, reader, scoped := s.cfg.ClickHouse.DSN, s.cfg.ClickHouse.ReaderDSN, s.cfg.ClickHouse.ScopedDSN
 	if s.clickhouse != nil {
-		owner, reader = s.clickhouse.DSN(embedded.Owner), s.clickhouse.DSN(embedded.Reader)
+		owner, reader, scoped = s.clickhouse.DSN(embedded.Owner), s.clickhouse.DSN(embedded.Reader), s.clickhouse.DSN(embedded.Scoped)
 	}
 	actions, err := awsreq.New()
 	if err != nil {
@@ -458,7 +465,7 @@ func (s *services) startAuditor(ctx context.Context) error {
 		TLS:           conf,
 		BrokerCA:      conf.ClientCAs,
 		Journal:       j,
-		ClickHouseDSN: owner, ReaderDSN: reader,
+		ClickHouseDSN: owner, ReaderDSN: reader, ScopedDSN: scoped,
 		DataDir:     filepath.Join(s.cfg.DataDir, "auditor"),
 		TrailDirs:   a.CloudTrail,
 		Trail:       a.AWS.trail(),

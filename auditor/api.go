@@ -10,7 +10,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -39,8 +38,8 @@ func (a *Auditor) serve(ctx context.Context) error {
 		w.Header().Set("Content-Type", "application/json")
 		_, _ = w.Write(openAPI)
 	})
-	question := func(pattern string, answer func(*http.Request) (any, error)) {
-		mux.Handle(pattern, a.readersOnly(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	question := func(pattern string, to power, answer func(*http.Request) (any, error)) {
+		mux.Handle(pattern, a.only(to, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			ctx, cancel := context.WithTimeout(r.Context(), questionTime)
 			defer cancel()
 			r = r.WithContext(ctx)
@@ -60,33 +59,46 @@ func (a *Auditor) serve(ctx context.Context) error {
 			a.reply(w, v, err)
 		})))
 	}
-	question("GET /v1/audit/search", func(r *http.Request) (any, error) {
+	question("GET /v1/audit/search", asks, func(r *http.Request) (any, error) {
 		f, err := filterOf(r.URL.Query())
 		if err != nil {
 			return nil, err
 		}
-		return a.asker.Search(r.Context(), f)
+		return a.askerOf(r).Search(r.Context(), f)
 	})
-	question("GET /v1/audit/show/{id...}", func(r *http.Request) (any, error) { return a.asker.Show(r.Context(), r.PathValue("id")) })
-	question("GET /v1/audit/why/{id...}", func(r *http.Request) (any, error) { return a.asker.Why(r.Context(), r.PathValue("id")) })
-	question("GET /v1/audit/coverage", func(r *http.Request) (any, error) {
-		return a.asker.Coverage(r.Context(), r.URL.Query().Get("since"))
+	question("GET /v1/audit/show/{id...}", asks, func(r *http.Request) (any, error) {
+		return a.askerOf(r).Show(r.Context(), r.PathValue("id"))
 	})
-	question("GET /v1/audit/policy", func(r *http.Request) (any, error) {
+	question("GET /v1/audit/why/{id...}", asks, func(r *http.Request) (any, error) {
+		return a.askerOf(r).Why(r.Context(), r.PathValue("id"))
+	})
+	question("GET /v1/audit/coverage", asks, func(r *http.Request) (any, error) {
+		return a.askerOf(r).Coverage(r.Context(), r.URL.Query().Get("since"))
+	})
+	question("GET /v1/audit/policy", asks, func(r *http.Request) (any, error) {
 		var f query.PolicyFilter
 		if err := fill(r.URL.Query(), &f); err != nil {
 			return nil, err
 		}
-		return a.asker.Policy(r.Context(), f, a.c.Actions)
+		return a.askerOf(r).Policy(r.Context(), f, a.c.Actions)
 	})
-	question("GET /v1/audit/findings", func(r *http.Request) (any, error) {
+	question("GET /v1/audit/findings", asks, func(r *http.Request) (any, error) {
 		var f query.FindingFilter
 		if err := fill(r.URL.Query(), &f); err != nil {
 			return nil, err
 		}
-		return a.asker.Findings(r.Context(), f)
+		return a.askerOf(r).Findings(r.Context(), f)
 	})
-	question("POST /v1/audit/sql", func(r *http.Request) (any, error) {
+	question("GET /v1/audit/sql", asks, func(r *http.Request) (any, error) {
+		var q struct {
+			Query string `json:"query"`
+		}
+		if err := fill(r.URL.Query(), &q); err != nil {
+			return nil, err
+		}
+		return a.runSQL(r, q.Query)
+	})
+	question("POST /v1/audit/sql", posts, func(r *http.Request) (any, error) {
 		var q struct {
 			Query string `json:"query"`
 		}
@@ -95,22 +107,26 @@ func (a *Auditor) serve(ctx context.Context) error {
 		if err := d.Decode(&q); err != nil {
 			return nil, &query.BadInput{Field: "body", Reason: err.Error()}
 		}
-		if a.sql == nil {
-			return nil, errNoReader
-		}
-		return a.sql.Run(r.Context(), q.Query)
+		return a.runSQL(r, q.Query)
 	})
-	question("GET /v1/audit/log", a.logStatus)
-	question("GET /v1/audit/checks", a.ledgerChecks)
-	mux.Handle("GET /v1/audit/leaves", a.readersOnly(http.HandlerFunc(a.leaves)))
-	mux.Handle("GET /v1/audit/bundle", a.readersOnly(http.HandlerFunc(a.bundle)))
-	mux.Handle("GET /v1/log/{stream}/{path...}", a.readersOnly(http.HandlerFunc(a.tiles)))
-	mux.Handle("GET /v1/audit/events", a.readersOnly(http.HandlerFunc(a.tail)))
-	mux.Handle("POST /v1/audit/ingest", a.readersOnly(http.HandlerFunc(a.ingest)))
-	mux.Handle("POST /v1/audit/ingest/s3", a.readersOnly(http.HandlerFunc(a.ingestBucket)))
-	mux.Handle("POST /v1/audit/validate", a.readersOnly(http.HandlerFunc(a.validate)))
-	question("GET /v1/audit/dead-letters", a.deadLetters)
-	question("POST /v1/audit/dead-letters/replay", a.replay)
+	question("GET /v1/audit/log", asksAll, a.logStatus)
+	question("GET /v1/audit/checks", asksAll, a.ledgerChecks)
+	question("GET /v1/audit/dead-letters", asksAll, a.deadLetters)
+	question("POST /v1/audit/dead-letters/replay", operates, a.replay)
+	for pattern, route := range map[string]struct {
+		to     power
+		handle http.HandlerFunc
+	}{
+		"GET /v1/audit/leaves":           {asksAll, a.leaves},
+		"GET /v1/audit/bundle":           {asksAll, a.bundle},
+		"GET /v1/log/{stream}/{path...}": {asksAll, a.tiles},
+		"GET /v1/audit/events":           {asksAll, a.tail},
+		"POST /v1/audit/ingest":          {operates, a.ingest},
+		"POST /v1/audit/ingest/s3":       {operates, a.ingestBucket},
+		"POST /v1/audit/validate":        {operates, a.validate},
+	} {
+		mux.Handle(pattern, a.only(route.to, route.handle))
+	}
 
 	s := &http.Server{
 		Handler:           mux,
@@ -145,23 +161,6 @@ func (d debugLog) Write(p []byte) (int, error) {
 
 var errNoReader = errors.New("audit sql needs a read-only clickhouse user: set clickhouse.reader_dsn")
 
-// readersOnly lets holders of a reader's role pass. The certificate was
-// verified by TLS; its Organization holds the user's roles.
-func (a *Auditor) readersOnly(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.TLS == nil || len(r.TLS.VerifiedChains) == 0 || len(r.TLS.PeerCertificates) == 0 {
-			writeError(w, http.StatusUnauthorized, Problem{Error: "no verified client certificate: sign in with `postern login`"})
-			return
-		}
-		c := r.TLS.PeerCertificates[0]
-		if !slices.ContainsFunc(c.Subject.Organization, func(o string) bool { return slices.Contains(a.c.ReaderRoles, o) }) {
-			writeError(w, http.StatusForbidden, Problem{Error: "user " + c.Subject.CommonName + " holds none of the roles that may read the audit trail: " + strings.Join(a.c.ReaderRoles, ", ")})
-			return
-		}
-		next.ServeHTTP(w, r)
-	})
-}
-
 // Problem is the body of every answer that is no success.
 type Problem struct {
 	Error string `json:"error"`
@@ -177,7 +176,10 @@ type Problem struct {
 func (a *Auditor) reply(w http.ResponseWriter, v any, err error) {
 	var bad *query.BadInput
 	var sql *query.SQLError
+	var refused *refusal
 	switch {
+	case errors.As(err, &refused):
+		writeError(w, refused.status, Problem{Error: refused.reason})
 	case err == nil:
 		w.Header().Set("Content-Type", "application/json")
 		if err := json.NewEncoder(w).Encode(v); err != nil {
@@ -191,7 +193,7 @@ func (a *Auditor) reply(w http.ResponseWriter, v any, err error) {
 		writeError(w, http.StatusConflict, Problem{Error: err.Error()})
 	case errors.Is(err, query.ErrNotFound):
 		writeError(w, http.StatusNotFound, Problem{Error: err.Error()})
-	case errors.Is(err, errNoReader), errors.Is(err, errNoLog), errors.Is(err, errNoAWS), errors.Is(err, query.ErrNotReadOnly):
+	case errors.Is(err, errNoReader), errors.Is(err, errNoScope), errors.Is(err, errNoLog), errors.Is(err, errNoAWS), errors.Is(err, query.ErrNotReadOnly):
 		writeError(w, http.StatusNotImplemented, Problem{Error: err.Error()})
 	default:
 		a.c.Log.Error().Err(err).Msg("question failed")

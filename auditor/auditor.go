@@ -30,6 +30,10 @@ type Config struct {
 	// ReaderDSN is the address of a user who can only read: questions are asked
 	// with it. Without it, people's own SQL is refused.
 	ReaderDSN string
+	// ScopedDSN is the address, of the database beside, of a user who can read what
+	// is for readers of some AWS accounts; see store.ScopeStatements. Without it
+	// they are refused.
+	ScopedDSN string
 	// Cluster makes tables ON CLUSTER; empty means a single node.
 	Cluster string
 	// DataDir remembers which CloudTrail files were taken in and holds the
@@ -43,13 +47,14 @@ type Config struct {
 	// Listen is the address of the HTTPS API; empty means no API.
 	Listen string
 	// TLS is the server's side, which asks for client certificates and verifies
-	// them against the broker's CA.
+	// them against the broker's CA. Who shows a token has none.
 	TLS *tls.Config
 	// BrokerCA is the broker's CA, by which the signatures of decisions are
 	// verified; nil for not.
 	BrokerCA *x509.CertPool
-	// ReaderRoles are the roles whose holders may ask: their certificate's
-	// Organization must have one. Empty means admin and auditor.
+	// ReaderRoles are roles whose holders may ask about everything without a rule
+	// for it: their certificate's Organization must have one. Empty means admin and
+	// auditor.
 	ReaderRoles []string
 	// TrailDelay is how late a CloudTrail record may be before its request is
 	// called missing; 0 means 20 minutes.
@@ -68,7 +73,10 @@ type Auditor struct {
 	store    *store.Store
 	reader   driver.Conn
 	asker    *query.Asker
-	sql      *query.SQL // nil without a reader
+	sql      *query.SQL                  // nil without a reader
+	scope    driver.Conn                 // of ScopedDSN; nil without
+	narrow   atomic.Pointer[driver.Conn] // scope, once the store is set up for it
+	readers  readers
 	ingester *cloudtrail.Ingester
 	intake   *cloudtrail.Intake // nil where AWS is not read from
 	notary   *notary            // nil without a data directory
@@ -85,8 +93,8 @@ func New(c Config) (*Auditor, error) {
 	if c.Journal == nil {
 		return nil, errors.New("auditor: no journal")
 	}
-	if c.Listen != "" && (c.TLS == nil || c.TLS.ClientAuth != tls.RequireAndVerifyClientCert) {
-		return nil, errors.New("auditor: the API needs TLS that requires and verifies client certificates")
+	if c.Listen != "" && (c.TLS == nil || c.TLS.ClientAuth < tls.VerifyClientCertIfGiven) {
+		return nil, errors.New("auditor: the API needs TLS that verifies client certificates")
 	}
 	if len(c.ReaderRoles) == 0 {
 		c.ReaderRoles = []string{"admin", "auditor"}
@@ -107,6 +115,11 @@ func New(c Config) (*Auditor, error) {
 			return nil, fmt.Errorf("auditor: reader: %w", err)
 		}
 		a.sql = query.NewSQL(a.reader, query.Limits{})
+	}
+	if c.ScopedDSN != "" {
+		if a.scope, err = store.Reader(c.ScopedDSN); err != nil {
+			return nil, fmt.Errorf("auditor: reader of some accounts: %w", err)
+		}
 	}
 	a.asker = query.New(a.reader, nil)
 	for _, stream := range events.Streams() {
@@ -159,6 +172,7 @@ func (a *Auditor) Run(ctx context.Context) error {
 			}
 		})
 	}
+	part("scope", a.openScope)
 	part("work", func(ctx context.Context) error {
 		return a.c.Journal.Lease(ctx, events.Findings, consumerNameStart+"lease", a.write)
 	})
@@ -191,6 +205,9 @@ func (a *Auditor) close() {
 	}
 	if a.sql != nil {
 		_ = a.reader.Close()
+	}
+	if a.scope != nil {
+		_ = a.scope.Close()
 	}
 	_ = a.store.Close()
 }

@@ -83,6 +83,9 @@ func (b *Broker) table() []route {
 		{"POST", "/v1/consumers", false, b.postConsumer},
 		{"GET", "/v1/consumers", false, b.getConsumers},
 		{"DELETE", "/v1/consumers/{name}", false, b.deleteConsumer},
+		{"POST", "/v1/audit-tokens", false, b.postAuditToken},
+		{"GET", "/v1/audit-tokens", false, b.getAuditTokens},
+		{"DELETE", "/v1/audit-tokens/{name}", false, b.deleteAuditToken},
 		{"POST", "/v1/join/challenge", true, b.postJoinChallenge},
 		{"POST", "/v1/join", true, b.postJoin},
 		{"POST", "/v1/join/renew", true, b.postRenew}, // with a service's certificate

@@ -161,4 +161,7 @@ type ReviewConditions struct {
 type ResourceRule struct {
 	Resources []string `json:"resources"`
 	Verbs     []string `json:"verbs"`
+	// AWSAccounts narrows reading the audit trail to what happened in these AWS
+	// accounts; empty means all. On the allow side only.
+	AWSAccounts []string `json:"aws_accounts,omitempty"`
 }

@@ -84,6 +84,9 @@ const (
 	TypeConsumerCreated Type = "io.postern.consumer.created.v1"
 	TypeConsumerDeleted Type = "io.postern.consumer.deleted.v1"
 
+	TypeAuditTokenCreated Type = "io.postern.audit_token.created.v1"
+	TypeAuditTokenDeleted Type = "io.postern.audit_token.deleted.v1"
+
 	TypeAWSRequestAdmitted  Type = "io.postern.aws.request.admitted.v1"
 	TypeAWSRequestCompleted Type = "io.postern.aws.request.completed.v1"
 	TypeAWSRequestDenied    Type = "io.postern.aws.request.denied.v1"
@@ -135,6 +138,7 @@ func Types() []Type {
 		TypeTokenCreated, TypeTokenUpdated, TypeTokenDeleted, TypeTokenUsed,
 		TypeAgentRenewed, TypeCARotated,
 		TypeConsumerCreated, TypeConsumerDeleted,
+		TypeAuditTokenCreated, TypeAuditTokenDeleted,
 		TypeAWSRequestAdmitted, TypeAWSRequestCompleted, TypeAWSRequestDenied, TypeAWSRequestFailed,
 		TypeAWSCredentialsIssued, TypeAWSConsoleOpened, TypeAWSLockApplied, TypeAWSLockLifted, TypeAWSLockFailed, TypeAWSTokenIssued,
 		TypeAWSCallHeld, TypeAWSCallReleased,
@@ -242,6 +246,10 @@ func (t Type) New() (Payload, error) {
 		return &ConsumerCreated{}, nil
 	case TypeConsumerDeleted:
 		return &ConsumerDeleted{}, nil
+	case TypeAuditTokenCreated:
+		return &AuditTokenCreated{}, nil
+	case TypeAuditTokenDeleted:
+		return &AuditTokenDeleted{}, nil
 	case TypeTokenUsed:
 		return &TokenUsed{}, nil
 	case TypeAgentRenewed:

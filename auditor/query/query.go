@@ -14,7 +14,12 @@ import (
 // Asker asks one database.
 type Asker struct {
 	conn driver.Conn
-	now  func() time.Time
+	// basis has what calls rest on: sessions, access requests, roles, lists, which
+	// are of no AWS account and are looked up by what a call names.
+	basis driver.Conn
+	// narrow: the one who asks sees some AWS accounts alone.
+	narrow bool
+	now    func() time.Time
 }
 
 // New returns an asker; now may be nil.
@@ -22,7 +27,14 @@ func New(conn driver.Conn, now func() time.Time) *Asker {
 	if now == nil {
 		now = time.Now
 	}
-	return &Asker{conn: conn, now: now}
+	return &Asker{conn: conn, basis: conn, now: now}
+}
+
+// Within asks for somebody who sees what conn does: calls of some AWS accounts.
+// Of what these calls rest on they hear in summary, without what it says of
+// other accounts.
+func (a *Asker) Within(conn driver.Conn) *Asker {
+	return &Asker{conn: conn, basis: a.basis, narrow: true, now: a.now}
 }
 
 // ErrNotFound is wrapped when nothing has the id that was asked for.

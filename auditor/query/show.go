@@ -130,7 +130,7 @@ func (a *Asker) session(ctx context.Context, id string) (*Session, error) {
 		return nil, nil
 	}
 	var rows []Session
-	if err := a.conn.Select(ctx, &rows, "SELECT "+sessionColumns+" FROM sessions WHERE session_id = ?", id); err != nil {
+	if err := a.basis.Select(ctx, &rows, "SELECT "+sessionColumns+" FROM sessions WHERE session_id = ?", id); err != nil {
 		return nil, fmt.Errorf("ask for session %s: %w", id, err)
 	}
 	if len(rows) == 0 {
@@ -144,8 +144,13 @@ func (a *Asker) accessRequests(ctx context.Context, ids []string) ([]AccessReque
 		return nil, nil
 	}
 	var rows []AccessRequest
-	if err := a.conn.Select(ctx, &rows, "SELECT "+accessRequestColumns+" FROM access_requests WHERE request_id IN (?) ORDER BY created_at", ids); err != nil {
+	if err := a.basis.Select(ctx, &rows, "SELECT "+accessRequestColumns+" FROM access_requests WHERE request_id IN (?) ORDER BY created_at", ids); err != nil {
 		return nil, fmt.Errorf("ask for access requests: %w", err)
+	}
+	if a.narrow {
+		for i := range rows {
+			rows[i].Resources = nil
+		}
 	}
 	return rows, nil
 }

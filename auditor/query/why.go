@@ -114,6 +114,13 @@ func (a *Asker) Why(ctx context.Context, id string) (*Chain, error) {
 			}
 		}
 	}
+	if a.narrow { // what a role or a request says goes beyond the accounts
+		for i := range c.Steps {
+			if s := &c.Steps[i]; s.Kind != "decision" && s.Kind != "session" {
+				s.Data = nil
+			}
+		}
+	}
 	return c, nil
 }
 
@@ -235,7 +242,7 @@ func (a *Asker) listChain(ctx context.Context, c *Chain, user string, lists []st
 // things returns the events about one thing, oldest first.
 func (a *Asker) things(ctx context.Context, thing string) ([]accessEvent, error) {
 	var rows []accessEvent
-	err := a.conn.Select(ctx, &rows, `SELECT event_id, type, name, event_time, sequence, actor, data FROM access_events WHERE thing = ? AND genuine ORDER BY seq`, thing)
+	err := a.basis.Select(ctx, &rows, `SELECT event_id, type, name, event_time, sequence, actor, data FROM access_events WHERE thing = ? AND genuine ORDER BY seq`, thing)
 	if err != nil {
 		return nil, fmt.Errorf("ask for %s: %w", thing, err)
 	}

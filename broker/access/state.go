@@ -25,6 +25,8 @@ type State struct {
 	Tokens map[string]*Token
 	// Consumers are those who read the streams from outside; names that are gone are kept, as nil.
 	Consumers map[string]*Consumer
+	// AuditTokens are those that nobody has deleted; time may have ended them.
+	AuditTokens map[string]*AuditToken
 	// Credentials are by user, Signins by the serial of the certificate.
 	Credentials map[string]*Credential
 	Connectors  map[string]*Connector
@@ -102,6 +104,7 @@ func NewState() *State {
 		Locks:       map[string]*Lock{},
 		Tokens:      map[string]*Token{},
 		Consumers:   map[string]*Consumer{},
+		AuditTokens: map[string]*AuditToken{},
 		heads:       map[string]Head{},
 		pending:     map[string]*Request{},
 		granted:     map[string]map[string]*Request{},
@@ -202,6 +205,10 @@ func (s *State) Apply(e events.Event, seq uint64) {
 		s.Consumers[d.Name] = &Consumer{ConsumerCreated: *d, CreatedAt: e.Time}
 	case *events.ConsumerDeleted:
 		s.Consumers[d.Name] = nil
+	case *events.AuditTokenCreated:
+		s.AuditTokens[d.Name] = &AuditToken{AuditTokenCreated: *d, CreatedAt: e.Time}
+	case *events.AuditTokenDeleted:
+		delete(s.AuditTokens, d.Name)
 	default:
 		s.applyRequest(e)
 		s.applySession(e)

@@ -108,6 +108,7 @@ func (c *compiler) side(path string, s events.RoleConditions) side {
 		regions:   c.patterns(path+".aws_regions", s.AWSRegions, checkRegion),
 	}
 	out.approve = c.patterns(path+".approve_actions", s.ApproveActions, checkAction)
+	c.rules(path, s.Rules)
 	if path == denySide && len(s.ApproveActions) > 0 {
 		c.fault(path+".approve_actions", fmt.Errorf("it has no meaning on the deny side"))
 	}

@@ -1,6 +1,8 @@
 package policy
 
 import (
+	"errors"
+	"fmt"
 	"slices"
 
 	"github.com/posternhq/postern/events"
@@ -8,7 +10,7 @@ import (
 
 // Resources and verbs of rules. "*" stands for all of them.
 var (
-	ruleResources = []string{"role", "user", "app", "access_list", "lock", "request", "session", "audit", "token", "consumer", "ca", "oidc", "saml", "cluster_settings"}
+	ruleResources = []string{"role", "user", "app", "access_list", "lock", "request", "session", "audit", "token", "consumer", "audit_token", "ca", "oidc", "saml", "cluster_settings"}
 	ruleVerbs     = []string{"list", "read", "create", "update", "delete"}
 )
 
@@ -25,7 +27,7 @@ func (s Subject) May(verb, resource string) bool {
 		if h.broken || rule(h.Deny.Rules, verb, resource) {
 			return false
 		}
-		allowed = allowed || h.Only == nil && rule(h.Allow.Rules, verb, resource)
+		allowed = allowed || h.Only == nil && rule(wide(h.Allow.Rules), verb, resource)
 	}
 	return allowed
 }
@@ -37,4 +39,36 @@ func rule(rules []events.ResourceRule, verb, resource string) bool {
 	return slices.ContainsFunc(rules, func(r events.ResourceRule) bool {
 		return has(r.Resources, resource) && has(r.Verbs, verb)
 	})
+}
+
+// wide are the rules that are not narrowed to AWS accounts: what is, only the
+// auditor can heed.
+func wide(rules []events.ResourceRule) []events.ResourceRule {
+	if !slices.ContainsFunc(rules, narrowed) {
+		return rules
+	}
+	return slices.DeleteFunc(slices.Clone(rules), narrowed)
+}
+
+func narrowed(r events.ResourceRule) bool { return len(r.AWSAccounts) > 0 }
+
+// rules checks what is narrowed to AWS accounts.
+func (c *compiler) rules(path string, rules []events.ResourceRule) {
+	for i, r := range rules {
+		at := fmt.Sprintf("%s.rules[%d].aws_accounts", path, i)
+		if !narrowed(r) {
+			continue
+		}
+		if path == denySide {
+			c.fault(at, errors.New("is for the allow side: what no rule allows is denied"))
+		}
+		if !slices.Equal(r.Resources, []string{"audit"}) {
+			c.fault(at, errors.New("narrows the resource audit, and no other: give that one a rule of its own"))
+		}
+		for j, id := range r.AWSAccounts {
+			if err := CheckAccount(id); err != nil {
+				c.fault(fmt.Sprintf("%s[%d]", at, j), err)
+			}
+		}
+	}
 }

@@ -229,6 +229,11 @@ func (r *reader) rule(n *yaml.Node, path string, deny bool) (events.ResourceRule
 		"verbs": func(n *yaml.Node, at string) {
 			rule.Verbs = named(n, at, policy.RuleVerbs(), teleportVerbs)
 		},
+		"aws_accounts": func(n *yaml.Node, at string) {
+			if rule.AWSAccounts = r.list(n, at); len(rule.AWSAccounts) == 0 {
+				r.fault(n, at, "is empty: leave it out to allow all accounts, or remove the rule to allow none")
+			}
+		},
 		"where": func(n *yaml.Node, at string) {
 			if conditional = !isEmpty(n); conditional && !deny {
 				r.warn(n, at, "conditions cannot be evaluated yet: this rule allows nothing")

@@ -122,8 +122,9 @@ type (
 		Where          string   `yaml:"where,omitempty" json:"where,omitempty"`
 	}
 	writtenRule struct {
-		Resources []string `yaml:"resources" json:"resources"`
-		Verbs     []string `yaml:"verbs" json:"verbs"`
+		Resources   []string `yaml:"resources" json:"resources"`
+		Verbs       []string `yaml:"verbs" json:"verbs"`
+		AWSAccounts []string `yaml:"aws_accounts,omitempty" json:"aws_accounts,omitempty"`
 	}
 )
 

@@ -20,10 +20,20 @@ import (
 const (
 	Owner  = "postern" // makes and writes tables of the databases whose names start with "postern"
 	Reader = "reader"  // reads them, with limits on time, memory and size of results
+	Scoped = "scoped"  // as Reader, reads the database of [Scope] alone
 )
 
 // Database is the one that the auditor's tables live in.
 const Database = "postern"
+
+// Scope is what [Scoped] sees of [Database]: views that read in the name of User,
+// who can't log in and whom row policies bind.
+type Scope struct {
+	User     string
+	Database string            // of the views
+	Tables   []string          // what User may read
+	Filters  map[string]string // row policies, by table
+}
 
 // ClickHouseConfig says where and how the embedded ClickHouse server runs.
 // It listens on 127.0.0.1 only: it has no TLS.
@@ -34,6 +44,7 @@ type ClickHouseConfig struct {
 	// over the engine's restarts but not over ours.
 	TCPPort, HTTPPort int
 	MaxMemory         int64 // of the engine in bytes; 0: half of the machine's
+	Scope             Scope // without a User there is no Scoped
 	// LazySync acknowledges inserts before they are on disk. They are then lost
 	// when the machine loses power: it is for tests only.
 	LazySync bool
@@ -85,12 +96,15 @@ func NewClickHouse(cfg ClickHouseConfig) (*ClickHouse, error) {
 // exists. It may be away for a moment later on, while the engine is restarted.
 func (c *ClickHouse) Ready() <-chan struct{} { return c.ready }
 
-// DSN is the address of [Database] over the native protocol for [Owner] or
-// [Reader], password included. It is empty before [ClickHouse.Ready] and for
+// DSN is the address over the native protocol of [Database] for [Owner] or
+// [Reader], of its scope for [Scoped], password included. It is empty before [ClickHouse.Ready] and for
 // any other user.
 func (c *ClickHouse) DSN(user string) string {
 	select {
 	case <-c.ready:
+		if user == Scoped {
+			return c.dsn(user, c.cfg.Scope.Database)
+		}
 		return c.dsn(user, Database)
 	default:
 		return ""
@@ -99,7 +113,7 @@ func (c *ClickHouse) DSN(user string) string {
 
 func (c *ClickHouse) dsn(user, database string) string {
 	password := c.passwords[user]
-	if password == "" {
+	if password == "" || user == Scoped && c.cfg.Scope.User == "" {
 		return ""
 	}
 	u := url.URL{

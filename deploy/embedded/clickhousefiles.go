@@ -23,25 +23,33 @@ const systemDatabase = "ATTACH DATABASE _ UUID '5cc00000-0000-4000-8000-00000000
 // readerMemory is the most that one of the reader's queries may use, in bytes.
 const readerMemory = 1 << 30
 
-// openPasswords reads the users' passwords under dir, or makes them (0600).
+// openPasswords reads the users' passwords under dir, or makes them (0600); one
+// that an earlier version did not make is added.
 func openPasswords(dir string) (map[string]string, error) {
 	path := filepath.Join(dir, "passwords.json")
 	data, err := keepSecret(path, func() ([]byte, error) {
-		return json.Marshal(map[string]string{Owner: rand.Text(), Reader: rand.Text()})
+		return json.Marshal(map[string]string{Owner: rand.Text(), Reader: rand.Text(), Scoped: rand.Text()})
 	})
 	if err != nil {
 		return nil, err
 	}
-	var passwords map[string]string
+	passwords := map[string]string{}
 	if err := json.Unmarshal(data, &passwords); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	for _, user := range []string{Owner, Reader} {
+	made := false
+	for _, user := range []string{Owner, Reader, Scoped} {
 		if passwords[user] == "" {
-			return nil, fmt.Errorf("%s: no password for %s: remove the file to have new ones made", path, user)
+			passwords[user], made = rand.Text(), true
 		}
 	}
-	return passwords, nil
+	if !made {
+		return passwords, nil
+	}
+	if data, err = json.Marshal(passwords); err != nil {
+		return nil, err
+	}
+	return passwords, writePrivate(path, data, os.Rename)
 }
 
 func (c *ClickHouse) writeFiles() error {
@@ -56,6 +64,8 @@ func (c *ClickHouse) writeFiles() error {
 		"LazySync":     c.cfg.LazySync,
 		"Passwords":    c.passwords,
 		"ReaderMemory": readerMemory,
+		"Database":     Database,
+		"Scope":        c.cfg.Scope,
 	}
 	tmpl, err := template.New("").Funcs(template.FuncMap{
 		"xml":    escapeXML,
