@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"slices"
 	"strings"
 )
 
@@ -165,4 +166,63 @@ func (p *params) named(name string) []string {
 		}
 	}
 	return out
+}
+
+// values gives what stands for a variable in the ARN of a resource of this type:
+// the parameter of that name, or of one that it is known to have; for
+// ${ClusterName} of a cluster also "cluster" and "clusterId"; and for the name of
+// what the operation is about, a plain "name" or "id".
+func (t *Table) values(o *operation, p *params, prefix, typ, name string) []string {
+	if out := p.named(name); len(out) > 0 {
+		return out
+	}
+	var out []string
+	for _, k := range []variable{{prefix, typ, name}, {prefix, "*", name}} {
+		for _, param := range t.variables[k] {
+			param, front, _ := strings.Cut(param, "^")
+			for _, v := range p.named(param) {
+				out = appendNew(out, strings.TrimPrefix(v, front))
+			}
+		}
+	}
+	if len(out) > 0 {
+		return out
+	}
+	kind := plain(typ)
+	rest, ok := strings.CutPrefix(plain(name), kind)
+	if !ok || kind == "" || !slices.Contains(handles, rest) {
+		return nil
+	}
+	for _, h := range handles {
+		if out = p.named(kind + h); len(out) > 0 {
+			return out
+		}
+	}
+	for i, v := range p.list {
+		// A path's only label is what it is about, and so is the noun of the
+		// operation's name, where all of it is that.
+		only := i == 0 && len(o.labels) == 1 && !strings.Contains(o.types, ",")
+		if (only || isAbout(o.name, kind)) && v.value != "" && slices.Contains(handles[1:], strings.ToLower(v.name)) {
+			return []string{v.value}
+		}
+	}
+	return nil
+}
+
+// handles are the endings of parameters by which services name a resource.
+var handles = []string{"", "name", "id", "identifier"}
+
+// plain folds what spellings differ in.
+func plain(s string) string {
+	return strings.ToLower(strings.NewReplacer("-", "", "_", "", " ", "").Replace(s))
+}
+
+// isAbout tells whether an operation's name is one verb and this noun:
+// DescribeProject, project.
+func isAbout(operation, noun string) bool {
+	verb := 1
+	for verb < len(operation) && (operation[verb] < 'A' || operation[verb] > 'Z') {
+		verb++
+	}
+	return strings.EqualFold(operation[verb:], noun)
 }

@@ -104,6 +104,7 @@ func (t *Table) Lookup(in *Input) Request {
 		// Access points for directory buckets: S3 Control on S3 Express's host.
 		op, _ := t.find(in, t.services("s3control"), r.SigningName, &r.caps)
 		t.fill(&r, op)
+		t.controlAction(in, &r)
 		return r
 	case in.Host.S3 != NotS3:
 		t.lookupS3(in, &r)
@@ -121,6 +122,9 @@ func (t *Table) Lookup(in *Input) Request {
 	t.fill(&r, op)
 	if op < 0 && len(cands) > 0 {
 		r.Service = t.svcs[cands[0]].name
+	}
+	if r.Service == "s3control" {
+		t.controlAction(in, &r)
 	}
 	return r
 }

@@ -77,6 +77,53 @@ func TestRecognizeS3(t *testing.T) {
 			t.Errorf("%s: %s", c.line, d)
 		}
 	}
+	for _, c := range []struct {
+		line      string
+		header    http.Header
+		body      string
+		action    string
+		also      []string
+		resources []string
+	}{
+		{"PUT " + vh + "k", http.Header{"X-Amz-Acl": {"public-read"}, "X-Amz-Tagging": {"a=b"}}, "", "s3:PutObject", []string{"s3:PutObjectAcl", "s3:PutObjectTagging"}, []string{obj}},
+		{"PUT " + vh + "k?X-Amz-Signature=s&x-amz-acl=public-read", nil, "", "s3:PutObject", []string{"s3:PutObjectAcl"}, []string{obj}},
+		{"POST " + vh + "k?uploads", http.Header{"X-Amz-Grant-Read": {"id=1"}, "X-Amz-Object-Lock-Mode": {"GOVERNANCE"}}, "", "s3:PutObject", []string{"s3:PutObjectAcl", "s3:PutObjectRetention"}, []string{obj}},
+		{"PUT " + vh, http.Header{"X-Amz-Bucket-Object-Lock-Enabled": {"true"}}, "", "s3:CreateBucket", []string{"s3:PutBucketObjectLockConfiguration", "s3:PutBucketVersioning"}, []string{"arn:aws:s3:::b"}},
+		{"DELETE " + vh + "k?versionId=v", http.Header{"X-Amz-Bypass-Governance-Retention": {"true"}}, "", "s3:DeleteObjectVersion", []string{"s3:BypassGovernanceRetention"}, []string{obj}},
+		{"PUT " + vh + "k", cp, "", "s3:PutObject", []string{"s3:GetObjectVersion"}, []string{obj, "arn:aws:s3:::src/a b"}},
+		{"POST " + vh + "?delete", nil, "<Delete><Object><Key>k</Key><VersionId>v</VersionId></Object></Delete>", "s3:DeleteObject", []string{"s3:DeleteObjectVersion"}, []string{obj}},
+		{"POST " + vh + "?delete", nil, "<Delete><Object>", "s3:DeleteObject", []string{"s3:DeleteObjectVersion"}, []string{"arn:aws:s3:::b/*"}},
+		{"GET https://ap-" + account + ".s3-object-lambda.eu-west-1.amazonaws.com/k", nil, "", "s3-object-lambda:GetObject", nil,
+			[]string{"arn:aws:s3-object-lambda:eu-west-1:" + account + ":accesspoint/ap"}},
+		{"POST https://route.s3-object-lambda.eu-west-1.amazonaws.com/WriteGetObjectResponse", nil, "", "s3-object-lambda:WriteGetObjectResponse", nil, nil},
+		{"GET https://ap-" + account + ".op-1.s3-outposts.eu-west-1.amazonaws.com/a/k?versionId=v", nil, "", "s3-outposts:GetObjectVersion", nil,
+			[]string{"arn:aws:s3-outposts:eu-west-1:" + account + ":outpost/op-1/accesspoint/ap/object/a/k"}},
+		{"PUT https://ap-" + account + ".op-1.s3-outposts.eu-west-1.amazonaws.com/k", cp, "", "s3-outposts:PutObject", []string{"s3-outposts:GetObjectVersion"},
+			[]string{"arn:aws:s3-outposts:eu-west-1:" + account + ":outpost/op-1/accesspoint/ap/object/k", "arn:aws:s3:::src/a b"}},
+		{"GET https://mfzwi23gnjvgw.mrap.accesspoint.s3-global.amazonaws.com/k", nil, "", "s3:GetObject", nil,
+			[]string{"arn:aws:s3::" + account + ":accesspoint/mfzwi23gnjvgw.mrap/object/k"}},
+		{"GET https://b.s3-accelerate.dualstack.amazonaws.com/k", nil, "", "s3:GetObject", nil, []string{obj}},
+		{"GET https://b.s3-fips.dualstack.us-gov-west-1.amazonaws.com/k", nil, "", "s3:GetObject", nil, []string{"arn:aws-us-gov:s3:::b/k"}},
+		{"GET https://s3express-control.us-east-1.amazonaws.com/b--use1-az4--x-s3?policy", nil, "", "s3express:GetBucketPolicy", nil,
+			[]string{"arn:aws:s3express:us-east-1:" + account + ":bucket/b--use1-az4--x-s3"}},
+		{"GET https://ap--use1-az4--xa-s3.s3express-use1-az4.us-east-1.amazonaws.com/k", nil, "", "s3express:CreateSession", nil,
+			[]string{"arn:aws:s3express:us-east-1:" + account + ":accesspoint/ap--use1-az4--xa-s3"}},
+		{"DELETE https://" + account + ".s3-control.eu-west-1.amazonaws.com/v20180820/accesspoint/ap", nil, "", "s3:DeleteAccessPoint", nil,
+			[]string{"arn:aws:s3:eu-west-1:" + account + ":accesspoint/ap"}},
+		{"DELETE https://s3-outposts.eu-west-1.amazonaws.com/v20180820/accesspoint/ap", http.Header{"X-Amz-Outpost-Id": {"op-1"}, "X-Amz-Account-Id": {"999999999999"}}, "", "s3-outposts:DeleteAccessPoint", nil,
+			[]string{"arn:aws:s3-outposts:eu-west-1:999999999999:outpost/op-1/accesspoint/ap"}},
+	} {
+		r := tab.Recognize(request(t, tab, c.line, c.header, c.body))
+		if r.Action != c.action || !r.ActionKnown || r.Ambiguous {
+			t.Errorf("%s: %s %s (known %v, ambiguous %v), want %s", c.line, r.Operation, r.Action, r.ActionKnown, r.Ambiguous, c.action)
+		}
+		if d := cmp.Diff(c.also, r.Also); d != "" {
+			t.Errorf("%s: also %s", c.line, d)
+		}
+		if d := cmp.Diff(c.resources, r.Resources); d != "" {
+			t.Errorf("%s: %s", c.line, d)
+		}
+	}
 	body := `<Delete xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Object><Key>x</Key></Object><Object><Key>y/z</Key></Object></Delete>`
 	r := tab.Recognize(request(t, tab, "POST "+vh+"?delete", nil, body))
 	if d := cmp.Diff([]string{"arn:aws:s3:::b/x", "arn:aws:s3:::b/y/z"}, r.Resources); d != "" || r.Action != "s3:DeleteObject" {
@@ -128,6 +175,25 @@ func TestRecognizeOthers(t *testing.T) {
 			"AssociateBrowserSettings", "workspaces-web:AssociateBrowserSettings", nil, Write, []string{"arn:aws:workspaces-web:us-east-1:" + account + ":portal/p"}},
 		{"POST https://sns.us-east-1.amazonaws.com/", form, "Action=Publish&TopicArn=arn%3Aaws%3Asns%3Aus-east-1%3A" + account + "%3At&Message=m",
 			"Publish", "sns:Publish", nil, Write, []string{"arn:aws:sns:us-east-1:" + account + ":t"}},
+		{"GET https://eks.us-east-1.amazonaws.com/clusters/prod", nil, "", "DescribeCluster", "eks:DescribeCluster", nil, Read,
+			[]string{"arn:aws:eks:us-east-1:" + account + ":cluster/prod"}},
+		{"POST https://eks.us-east-1.amazonaws.com/clusters/prod/node-groups", http.Header{"Content-Type": {"application/json"}}, `{"nodegroupName":"n"}`,
+			"CreateNodegroup", "eks:CreateNodegroup", nil, Write, []string{"arn:aws:eks:us-east-1:" + account + ":cluster/prod"}},
+		{"POST https://ssm.us-east-1.amazonaws.com/", jsonTarget("AmazonSSM.GetParameters"), `{"Names":["/a/b","c"]}`,
+			"GetParameters", "ssm:GetParameters", nil, Read, []string{"arn:aws:ssm:us-east-1:" + account + ":parameter/a/b", "arn:aws:ssm:us-east-1:" + account + ":parameter/c"}},
+		{"POST https://rds.us-east-1.amazonaws.com/", form, "Action=DeleteDBInstance&Version=2014-10-31&DBInstanceIdentifier=db1",
+			"DeleteDBInstance", "rds:DeleteDBInstance", nil, Write, []string{"arn:aws:rds:us-east-1:" + account + ":db:db1"}},
+		{"POST https://redshift.us-east-1.amazonaws.com/", form, "Action=PauseCluster&Version=2012-12-01&ClusterIdentifier=c",
+			"PauseCluster", "redshift:PauseCluster", nil, Write, []string{"arn:aws:redshift:us-east-1:" + account + ":cluster:c"}},
+		{"POST https://ec2.us-east-1.amazonaws.com/", form, "Action=DeleteSecurityGroup&Version=2016-11-15&GroupId=sg-1",
+			"DeleteSecurityGroup", "ec2:DeleteSecurityGroup", nil, Write, []string{"arn:aws:ec2:us-east-1:" + account + ":security-group/sg-1"}},
+		{"POST https://glue.us-east-1.amazonaws.com/", jsonTarget("AWSGlue.GetJob"), `{"JobName":"j"}`,
+			"GetJob", "glue:GetJob", nil, Read, []string{"arn:aws:glue:us-east-1:" + account + ":job/j"}},
+		{"POST https://ecs.us-east-1.amazonaws.com/", jsonTarget("AmazonEC2ContainerServiceV20141113.UpdateService"), `{"cluster":"c","service":"s"}`,
+			"UpdateService", "ecs:UpdateService", nil, Write, []string{"arn:aws:ecs:us-east-1:" + account + ":service/c/s"}},
+		// A name that may be of something else names nothing.
+		{"POST https://athena.us-east-1.amazonaws.com/", jsonTarget("AmazonAthena.CreateNamedQuery"), `{"Name":"q"}`,
+			"CreateNamedQuery", "athena:CreateNamedQuery", nil, Write, nil},
 		{"POST https://elasticloadbalancing.us-east-1.amazonaws.com/", form, "Action=DescribeTags&Version=2012-06-01",
 			"DescribeTags", "elasticloadbalancing:DescribeTags", nil, Read, nil},
 	} {

@@ -1,7 +1,6 @@
 package awsreq
 
 import (
-	"encoding/xml"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,6 +15,12 @@ func (t *Table) Resources(in *Input, r *Request) []string {
 	switch {
 	case r.Service == "s3" && in.Host.S3 != NotS3:
 		return s3Resources(in, r)
+	case r.Service == "s3control":
+		if out := controlResources(in, r); len(out) > 0 {
+			return out
+		}
+	}
+	switch {
 	case r.Action == "":
 		return nil
 	case strings.HasPrefix(r.Action, "execute-api:"):
@@ -26,31 +31,30 @@ func (t *Table) Resources(in *Input, r *Request) []string {
 		return []string{"arn:" + r.Partition + ":apigateway:" + r.Region + "::" + in.Path}
 	}
 	o := &t.ops[r.op]
-	prefix, _, _ := strings.Cut(o.action, ":")
-	var patterns []string
-	for typ := range strings.SplitSeq(o.types, ",") {
-		patterns = append(patterns, t.resources[prefix][typ]...)
-	}
-	if len(patterns) == 0 {
+	if o.types == "" {
 		return nil
 	}
+	prefix, _, _ := strings.Cut(o.action, ":")
 	p := collect(in, o, &r.caps)
 	if p.twice {
 		r.Ambiguous = true
 		return nil
 	}
+	types := strings.Split(o.types, ",")
 	var out []string
 	for _, v := range p.list {
-		if strings.HasPrefix(v.value, "arn:") && matchesAny(patterns, v.value) {
+		if strings.HasPrefix(v.value, "arn:") && slices.ContainsFunc(types, func(typ string) bool { return matchesAny(t.resources[prefix][typ], v.value) }) {
 			out = appendNew(out, v.value)
 		}
 	}
 	if len(out) > 0 {
 		return out
 	}
-	for _, pattern := range patterns {
-		for _, arn := range build(pattern, r, &p) {
-			out = appendNew(out, arn)
+	for _, typ := range types {
+		for _, pattern := range t.resources[prefix][typ] {
+			for _, arn := range build(pattern, r, func(name string) []string { return t.values(o, &p, prefix, typ, name) }) {
+				out = appendNew(out, arn)
+			}
 		}
 	}
 	return out
@@ -65,7 +69,7 @@ func appendNew(list []string, s string) []string {
 
 // build fills in a pattern's variables; nothing if one is not known. A list in
 // one variable gives several ARNs.
-func build(pattern string, r *Request, p *params) []string {
+func build(pattern string, r *Request, values func(name string) []string) []string {
 	out := []string{""}
 	for pattern != "" {
 		text, rest, ok := strings.Cut(pattern, "${")
@@ -77,19 +81,19 @@ func build(pattern string, r *Request, p *params) []string {
 		}
 		var name string
 		name, pattern, _ = strings.Cut(rest, "}")
-		var values []string
+		var found []string
 		switch name {
 		case "Partition":
-			values = []string{r.Partition}
+			found = []string{r.Partition}
 		case "Region":
-			values = []string{r.Region}
+			found = []string{r.Region}
 		case "Account":
-			values = []string{r.Account}
+			found = []string{r.Account}
 		default:
-			values = p.named(name)
+			found = values(name)
 		}
 		var next []string
-		for _, v := range values {
+		for _, v := range found {
 			// A name that brings separators along is no plain name: a qualified
 			// function, an ARN in its place.
 			if v == "" || strings.HasPrefix(v, "arn:") || strings.HasPrefix(v, "alias/") || strings.ContainsAny(v, ":*?$ ") {
@@ -206,6 +210,9 @@ func s3Resources(in *Input, r *Request) []string {
 		if account == "" {
 			return nil
 		}
+		if strings.HasSuffix(bucket, "--xa-s3") {
+			return []string{"arn:" + r.Partition + ":s3express:" + r.Region + ":" + account + ":accesspoint/" + bucket}
+		}
 		return []string{"arn:" + r.Partition + ":s3express:" + r.Region + ":" + account + ":bucket/" + bucket}
 	default:
 		if strings.HasPrefix(bucket, "arn:") {
@@ -215,7 +222,7 @@ func s3Resources(in *Input, r *Request) []string {
 	}
 	out := []string{prefix}
 	if r.Operation == "DeleteObjects" {
-		return deletedObjects(prefix, in)
+		return deletedObjects(prefix, in, r)
 	}
 	if key != "" {
 		out[0] += "/" + key
@@ -246,15 +253,17 @@ func isIndex(s string) bool {
 const maxDeleted = 100
 
 // deletedObjects names the objects of a DeleteObjects, or all of the bucket's
-// where it cannot see them all.
-func deletedObjects(bucket string, in *Input) []string {
-	var body struct{ Object []struct{ Key string } }
-	if !in.BodyComplete || xml.Unmarshal(in.Body, &body) != nil || len(body.Object) == 0 || len(body.Object) > maxDeleted {
+// where it cannot see them all. To delete a version is an action of its own.
+func deletedObjects(bucket string, in *Input, r *Request) []string {
+	keys, versions, ok := deletes(in)
+	if (versions || !ok) && r.Action == "s3:DeleteObject" {
+		r.Also = append(slices.Clip(r.Also), "s3:DeleteObjectVersion")
+	}
+	if len(keys) == 0 || len(keys) > maxDeleted {
 		return []string{bucket + "/*"}
 	}
-	var out []string
-	for _, o := range body.Object {
-		out = append(out, bucket+"/"+o.Key)
+	for i := range keys {
+		keys[i] = bucket + "/" + keys[i]
 	}
-	return out
+	return keys
 }

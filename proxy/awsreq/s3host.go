@@ -2,6 +2,7 @@ package awsreq
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/posternhq/postern/proxy/awsreq/internal/endpoint"
@@ -98,8 +99,9 @@ func (t *Table) resolveS3(h *Host, p endpoint.Parts) (bool, error) {
 	case S3Outposts:
 		// name-account.outpost.s3-outposts, or s3-outposts itself for control.
 		if rest == "" {
+			// The buckets and access points of an Outpost are S3 Control's.
 			t.known(h, p, "s3-outposts")
-			h.S3 = NotS3
+			h.S3, h.services = NotS3, slices.Concat(h.services, t.services("s3control"))
 			return true, nil
 		}
 		point, outpost := cutLast(rest)

@@ -26,6 +26,10 @@ type Table struct {
 	bySigning map[string][]int32
 	nodes     []node
 	resources map[string]map[string][]string // IAM prefix, resource type -> ARN patterns
+	// variables are the parameters that a pattern's variable is called in requests.
+	variables map[variable][]string
+	// elsewhere are the actions that take the place of S3's, by prefix and s3:Action.
+	elsewhere map[string]map[string]string
 }
 
 type hostEntry struct {
@@ -55,6 +59,9 @@ type operation struct {
 	labels            []string // names of the path's labels, in order
 }
 
+// variable is one of an ARN pattern's; typ "*" stands for all of the prefix's types.
+type variable struct{ prefix, typ, name string }
+
 type queryConst struct{ name, value string }
 
 // New decodes the embedded tables. An error means that the build is broken.
@@ -62,6 +69,7 @@ func New() (*Table, error) {
 	t := &Table{
 		hosts: map[string]hostEntry{}, byName: map[string][]int32{}, bySigning: map[string][]int32{},
 		nodes: make([]node, 1), resources: map[string]map[string][]string{},
+		variables: map[variable][]string{}, elsewhere: map[string]map[string]string{},
 	}
 	if err := t.readOperations(); err != nil {
 		return nil, fmt.Errorf("operations table: %w", err)
@@ -70,6 +78,10 @@ func New() (*Table, error) {
 		return nil, fmt.Errorf("hosts table: %w", err)
 	}
 	for f := range records(resourcesText) {
+		if f[0] == "=" {
+			t.variables[variable{f[1], f[2], f[3]}] = strings.Split(f[4], ",")
+			continue
+		}
 		if t.resources[f[0]] == nil {
 			t.resources[f[0]] = map[string][]string{}
 		}
@@ -131,6 +143,11 @@ func (t *Table) readOperations() error {
 					s.root = t.node()
 				}
 				t.insert(s.root, int32(len(t.ops)-1))
+			}
+		case "E":
+			t.elsewhere[f[1]] = map[string]string{}
+			for name := range strings.SplitSeq(f[2], ",") {
+				t.elsewhere[f[1]]["s3:"+name] = f[1] + ":" + name
 			}
 		default:
 			return fmt.Errorf("unknown record %q", f[0])

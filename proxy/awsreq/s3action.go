@@ -1,0 +1,244 @@
+package awsreq
+
+import (
+	"encoding/xml"
+	"net/http"
+	"slices"
+	"strings"
+)
+
+// s3Action adjusts the actions of an S3 operation to what the request says
+// besides (a version, an ACL to be set along with an object), and to the host:
+// Object Lambda, Outposts and directory buckets have actions of their own.
+func (t *Table) s3Action(in *Input, r *Request) {
+	switch in.Host.S3 {
+	case S3Express:
+		// All of a directory bucket's data operations are authorised by a session.
+		r.Action, r.Also = "s3express:CreateSession", nil
+		return
+	case S3ExpressPath:
+		if a, ok := t.elsewhere["s3express"][r.Action]; ok {
+			r.Action, r.ActionKnown = a, true
+		}
+		return
+	}
+	if in.RawQuery != "" && hasQuery(in.RawQuery, "versionId") {
+		if a := versioned(r.Operation); a != "" {
+			r.Action = a
+		}
+	}
+	t.s3Also(in, r)
+	switch in.Host.S3 {
+	case S3ObjectLambda:
+		t.s3Elsewhere("s3-object-lambda", r)
+	case S3Outposts:
+		t.s3Elsewhere("s3-outposts", r)
+	}
+}
+
+// s3Elsewhere puts another prefix's actions in the place of S3's, where it has
+// such.
+func (t *Table) s3Elsewhere(prefix string, r *Request) {
+	if a, ok := t.elsewhere[prefix][r.Action]; ok {
+		r.Action = a
+	}
+	if len(r.Also) == 0 {
+		return
+	}
+	r.Also = slices.Clone(r.Also)
+	for i, one := range r.Also {
+		if a, ok := t.elsewhere[prefix][one]; ok {
+			r.Also[i] = a
+		}
+	}
+}
+
+// versioned is the action of an operation on one version of an object, "" if it
+// is the same (Service Authorization Reference, "Amazon S3").
+func versioned(operation string) string {
+	switch operation {
+	case "GetObject", "HeadObject":
+		return "s3:GetObjectVersion"
+	case "GetObjectAcl":
+		return "s3:GetObjectVersionAcl"
+	case "GetObjectTagging":
+		return "s3:GetObjectVersionTagging"
+	case "GetObjectTorrent":
+		return "s3:GetObjectVersionTorrent"
+	case "PutObjectAcl":
+		return "s3:PutObjectVersionAcl"
+	case "PutObjectTagging":
+		return "s3:PutObjectVersionTagging"
+	case "DeleteObject":
+		return "s3:DeleteObjectVersion"
+	case "DeleteObjectTagging":
+		return "s3:DeleteObjectVersionTagging"
+	}
+	return ""
+}
+
+// s3Also adds what a request asks for along with its operation, in headers, or
+// in the query of a presigned URL. Sources: "Permissions" of PutObject,
+// CreateBucket and others in the Amazon S3 API Reference.
+func (t *Table) s3Also(in *Input, r *Request) {
+	add := func(actions ...string) { r.Also = append(slices.Clip(r.Also), actions...) }
+	switch r.Operation {
+	case "PutObject", "CopyObject", "CreateMultipartUpload":
+		if in.amz("X-Amz-Acl") || in.amzGrants() {
+			add("s3:PutObjectAcl")
+		}
+		if in.amz("X-Amz-Tagging") {
+			add("s3:PutObjectTagging")
+		}
+		if in.amz("X-Amz-Object-Lock-Mode") || in.amz("X-Amz-Object-Lock-Retain-Until-Date") {
+			add("s3:PutObjectRetention")
+		}
+		if in.amz("X-Amz-Object-Lock-Legal-Hold") {
+			add("s3:PutObjectLegalHold")
+		}
+	case "CreateBucket":
+		if in.amz("X-Amz-Acl") || in.amzGrants() {
+			add("s3:PutBucketAcl")
+		}
+		if in.amz("X-Amz-Bucket-Object-Lock-Enabled") {
+			add("s3:PutBucketObjectLockConfiguration", "s3:PutBucketVersioning")
+		}
+		if in.amz("X-Amz-Object-Ownership") {
+			add("s3:PutBucketOwnershipControls")
+		}
+	case "DeleteObject", "DeleteObjects", "PutObjectRetention":
+		if in.amz("X-Amz-Bypass-Governance-Retention") {
+			add("s3:BypassGovernanceRetention")
+		}
+	}
+	switch r.Operation {
+	case "CopyObject", "UploadPartCopy":
+		if v := in.Header["X-Amz-Copy-Source"]; len(v) == 1 && strings.Contains(v[0], "?versionId=") {
+			r.Also = slices.Clone(r.Also)
+			for i, a := range r.Also {
+				if a == "s3:GetObject" {
+					r.Also[i] = "s3:GetObjectVersion"
+				}
+			}
+		}
+	case "PutObject", "UploadPart":
+		// In a query it would be nothing that AWS documents.
+		r.Ambiguous = r.Ambiguous || hasQueryFold(in.RawQuery, "x-amz-copy-source")
+	}
+}
+
+// amz tells whether a header of AWS's is there, or a parameter in its place.
+func (in *Input) amz(name string) bool {
+	return len(in.Header[name]) > 0 || hasQueryFold(in.RawQuery, name)
+}
+
+// grantHeaders set an ACL piece by piece.
+var grantHeaders = [...]string{"X-Amz-Grant-Full-Control", "X-Amz-Grant-Read", "X-Amz-Grant-Read-Acp", "X-Amz-Grant-Write", "X-Amz-Grant-Write-Acp"}
+
+func (in *Input) amzGrants() bool {
+	for _, name := range grantHeaders {
+		if in.amz(name) {
+			return true
+		}
+	}
+	return false
+}
+
+// hasQueryFold is hasQuery for a name in whatever case.
+func hasQueryFold(query, name string) bool {
+	for query != "" {
+		var pair string
+		pair, query, _ = strings.Cut(query, "&")
+		k, _, _ := strings.Cut(pair, "=")
+		if strings.IndexByte(k, '%') >= 0 {
+			k = decode(k, false)
+		}
+		if len(k) == len(name) && strings.EqualFold(k, name) {
+			return true
+		}
+	}
+	return false
+}
+
+// controlResources names what S3 Control's paths name: access points, buckets on
+// Outposts, jobs and others, in the account that the request is about.
+func controlResources(in *Input, r *Request) []string {
+	path, ok := strings.CutPrefix(in.Path, "/v20180820/")
+	if !ok {
+		return nil
+	}
+	kind, rest, _ := strings.Cut(path, "/")
+	name, tail, _ := strings.Cut(rest, "/")
+	if name = decode(name, true); name == "" {
+		return nil
+	}
+	account, outpost := r.Account, ""
+	if v := in.Header["X-Amz-Account-Id"]; len(v) == 1 && digits(v[0]) != "" {
+		account = v[0]
+	} else if in.Host.AccountID != "" {
+		account = in.Host.AccountID
+	}
+	if v := in.Header["X-Amz-Outpost-Id"]; len(v) == 1 {
+		outpost = v[0]
+	}
+	if strings.HasPrefix(name, "arn:") { // Snowball and others that name it whole
+		return []string{name}
+	}
+	arn := func(service, region, resource string) []string {
+		return []string{"arn:" + r.Partition + ":" + service + ":" + region + ":" + account + ":" + resource}
+	}
+	switch kind {
+	case "accesspoint":
+		switch {
+		case outpost != "":
+			return arn("s3-outposts", r.Region, "outpost/"+outpost+"/accesspoint/"+name)
+		case in.Host.S3 == S3ExpressPath:
+			return arn("s3express", r.Region, "accesspoint/"+name)
+		}
+		return arn("s3", r.Region, "accesspoint/"+name)
+	case "accesspointforobjectlambda":
+		return arn("s3-object-lambda", r.Region, "accesspoint/"+name)
+	case "bucket":
+		if outpost != "" {
+			return arn("s3-outposts", r.Region, "outpost/"+outpost+"/bucket/"+name)
+		}
+	case "jobs":
+		return arn("s3", r.Region, "job/"+name)
+	case "storagelens":
+		return arn("s3", r.Region, "storage-lens/"+name)
+	case "storagelensgroup":
+		return arn("s3", r.Region, "storage-lens-group/"+name)
+	case "mrap":
+		if point, _, _ := strings.Cut(tail, "/"); name == "instances" && point != "" {
+			return arn("s3", "", "accesspoint/"+decode(point, true))
+		}
+	}
+	return nil
+}
+
+// controlAction is the action of S3 Control's operations at Outposts and for
+// directory buckets.
+func (t *Table) controlAction(in *Input, r *Request) {
+	switch {
+	case in.Host.S3 == S3ExpressPath:
+		t.s3Elsewhere("s3express", r)
+	case len(in.Header["X-Amz-Outpost-Id"]) > 0 || in.Host.Endpoint == "s3-outposts":
+		t.s3Elsewhere("s3-outposts", r)
+	}
+}
+
+// deletes reads what a DeleteObjects deletes: its keys, and whether any in a
+// version of its own; ok says that all of it was seen.
+func deletes(in *Input) (keys []string, versions, ok bool) {
+	var body struct {
+		Object []struct{ Key, VersionId string }
+	}
+	if in.Method != http.MethodPost || !in.BodyComplete || xml.Unmarshal(in.Body, &body) != nil {
+		return nil, false, false
+	}
+	for _, o := range body.Object {
+		keys = append(keys, o.Key)
+		versions = versions || o.VersionId != ""
+	}
+	return keys, versions, true
+}
