@@ -160,6 +160,8 @@ type AWSCredentialsIssued struct {
 	RequestID         string `json:"request_id,omitempty"`
 	SourceAccessKeyID string `json:"source_access_key_id,omitempty"`
 	ClientAddr        string `json:"client_addr,omitempty"`
+	// DryRun is why they would not have been handed out, were no role in dry run.
+	DryRun *DryRun `json:"dry_run,omitempty"`
 }
 
 // AWSTokenIssued says that a signature for use without postern is about to be
@@ -189,6 +191,8 @@ type AWSConsoleOpened struct {
 	ExpiresAt       time.Time `json:"expires_at"`
 	ClientAddr      string    `json:"client_addr,omitempty"`
 	Proxy           string    `json:"proxy"`
+	// DryRun is why it would have been refused, were no role in dry run.
+	DryRun *DryRun `json:"dry_run,omitempty"`
 }
 
 func (e *AWSCredentialsIssued) Channel() string {

@@ -16,6 +16,8 @@ type AWSTunnelOpened struct {
 	StartOperation string `json:"start_operation"`
 	// Role is the postern role whose permission allowed it, if any narrowed it.
 	Role string `json:"role,omitempty"`
+	// DryRun is what would have denied it, were no role in dry run.
+	DryRun *DryRun `json:"dry_run,omitempty"`
 }
 
 // AWSTunnelClosed is what became of a tunnel, one where AWS could not be

@@ -126,7 +126,7 @@ func (c *call) rest() time.Duration { return c.session.ExpiresAt.Sub(c.p.now()) 
 // Those that carry all of the IAM role's power are not for sessions that postern
 // narrows.
 func (c *call) mayHave(kind string) bool {
-	return slices.Contains(c.session.RealCredentials, kind) && narrowed(c.session) == ""
+	return slices.Contains(c.session.RealCredentials, kind) && narrowed(c.session, false) == ""
 }
 
 // unlocked answers a call for a role that is locked.

@@ -108,11 +108,15 @@ func (f *flight) hold() error {
 	} else {
 		x.account, x.roleSessionName, x.sourceIdentity = accountOf(a.AssumedRoleUser.Arn), f.session.RoleSessionName, a.SourceIdentity
 	}
+	var dry *events.DryRun
+	if f.handOut {
+		dry = narrowing(f.session, unbound)
+	}
 	err = f.p.recorder.now(f.ctx, f.event(&events.AWSCredentialsIssued{
 		AccessKeyID: x.AccessKeyID, SessionID: f.id, User: f.user, App: f.session.App, AWSRoleARN: x.roleARN, Account: x.account,
 		RoleSessionName: x.roleSessionName, SourceIdentity: x.sourceIdentity, AssumedRoleID: a.AssumedRoleUser.AssumedRoleId,
 		IssuedAt: f.p.now().UTC(), ExpiresAt: keys.Expiration.UTC(), Use: use, Proxy: f.p.cfg.Name,
-		HandedOut: f.handOut, Bucket: f.bucket, RequestID: f.about.RequestID, SourceAccessKeyID: f.about.AccessKeyID, ClientAddr: f.about.ClientAddr,
+		HandedOut: f.handOut, Bucket: f.bucket, RequestID: f.about.RequestID, SourceAccessKeyID: f.about.AccessKeyID, ClientAddr: f.about.ClientAddr, DryRun: dry,
 	}))
 	if err != nil {
 		return fmt.Errorf("the issue of credentials could not be recorded, so they are not handed out: %w", err)

@@ -9,6 +9,9 @@ import (
 	"github.com/posternhq/postern/proxy/grants"
 )
 
+// unbound is why credentials are not for sessions that postern narrows.
+const unbound = "credentials that work without postern cannot"
+
 type exportRequest struct {
 	SessionID string `json:"session_id"`
 }
@@ -45,11 +48,12 @@ func (p *Proxy) export(w http.ResponseWriter, r *http.Request, user string) {
 			"session %s ends in %s, and AWS issues no credentials for less than 15 minutes", c.id, c.rest().Truncate(time.Second))})
 		return
 	}
-	if d := p.grants.Check(c.id, user, grants.Call{Action: c.about.Action, Resources: c.about.Resources}, p.now()); !d.Allowed {
+	d := p.grants.Check(c.id, user, grants.Call{Action: c.about.Action, Resources: c.about.Resources}, p.now())
+	if !d.Allowed {
 		c.denyDecision(&d)
 		return
 	}
-	creds, err := p.holder.Export(c.ctx, c.session, c.cause, r.RemoteAddr)
+	creds, err := p.holder.Export(c.ctx, c.session, c.cause, r.RemoteAddr, narrowing(c.session, unbound))
 	if err != nil {
 		c.failCredentials(err)
 		return

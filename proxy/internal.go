@@ -79,7 +79,7 @@ func (p *Proxy) console(w http.ResponseWriter, r *http.Request, user string) {
 		return
 	}
 	defer stop()
-	if role := narrowed(c.session); role != "" {
+	if role := narrowed(c.session, false); role != "" {
 		c.deny(denial{cause: grants.CauseRule, rule: "role " + role + " narrows", reason: "role " + role + " narrows what this session may do, which the console cannot: use the AWS CLI through postern"})
 		return
 	}
@@ -92,7 +92,7 @@ func (p *Proxy) console(w http.ResponseWriter, r *http.Request, user string) {
 	if !c.recorded(&events.AWSConsoleOpened{
 		SessionID: s.SessionID, User: user, App: s.App, AWSRoleARN: s.AWSRoleARN, Account: s.Account,
 		RoleSessionName: s.RoleSessionName, AccessKeyID: link.AccessKeyID, Destination: link.Destination,
-		ExpiresAt: link.ExpiresAt.UTC(), ClientAddr: r.RemoteAddr, Proxy: p.cfg.Name,
+		ExpiresAt: link.ExpiresAt.UTC(), ClientAddr: r.RemoteAddr, Proxy: p.cfg.Name, DryRun: narrowing(c.session, "the console cannot"),
 	}) {
 		return
 	}
@@ -101,10 +101,11 @@ func (p *Proxy) console(w http.ResponseWriter, r *http.Request, user string) {
 	})
 }
 
-// narrowed names a role that permits less than everything, "" if none does.
-func narrowed(s *events.SessionStarted) string {
+// narrowed names a role that permits less than everything, "" if none does. Roles
+// in dry run count if strict.
+func narrowed(s *events.SessionStarted, strict bool) string {
 	for _, p := range s.Permissions {
-		if p.DryRun {
+		if p.DryRun && !strict {
 			continue
 		}
 		if p.Effect != "Allow" || len(p.Actions)+len(p.Resources)+len(p.Regions) > 0 {
@@ -112,6 +113,16 @@ func narrowed(s *events.SessionStarted) string {
 		}
 	}
 	return ""
+}
+
+// narrowing is what a role in dry run would have refused because something cannot
+// be narrowed, nil if none would.
+func narrowing(s *events.SessionStarted, what string) *events.DryRun {
+	role := narrowed(s, true)
+	if role == "" {
+		return nil
+	}
+	return &events.DryRun{Rule: "role " + role + " narrows", Reason: "role " + role + " narrows what this session may do, which " + what}
 }
 
 func answer(w http.ResponseWriter, status int, v any) {

@@ -126,7 +126,7 @@ func (c *call) signToken(w *wish, creds sigv4.Credentials, end time.Time) (*toke
 // denyReal answers who asks for a kind of credentials that no role allows.
 func (c *call) denyReal(kind string) {
 	d := denial{cause: "credentials", rule: "no role of the session has " + kind + " in real_credentials"}
-	switch role := narrowed(c.session); {
+	switch role := narrowed(c.session, false); {
 	case role != "" && slices.Contains(c.session.RealCredentials, kind):
 		d.rule = "role " + role + " narrows"
 		d.reason = fmt.Sprintf("role %s narrows what this session may do, which credentials that work without postern cannot: use AWS through postern", role)

@@ -104,13 +104,13 @@ func (c *call) tunnel() {
 	expiry := time.AfterFunc(c.session.ExpiresAt.Sub(c.p.now()), func() { cancel(errExpired) })
 	defer expiry.Stop()
 
-	d = c.p.grants.Check(c.id, c.user, grants.Call{
-		Action: a.Action, AccessLevel: a.AccessLevel, Resources: a.Resources, Region: a.Region, Account: a.Account,
-	}, c.p.now())
+	what := grants.Call{Action: a.Action, AccessLevel: a.AccessLevel, Resources: a.Resources, Region: a.Region, Account: a.Account}
+	d = c.p.grants.Check(c.id, c.user, what, c.p.now())
 	if !d.Allowed && !d.Unlisted() {
 		c.denyDecision(&d)
 		return
 	}
+	c.dryRun = d.DryRunDenial(&what)
 	from, ok := c.p.tunnels.starts.Take(startKey{c.id, a.Region}, c.p.now())
 	if !ok {
 		c.deny(denial{cause: "no_start", reason: fmt.Sprintf(
@@ -195,7 +195,7 @@ type end struct {
 func (t *tunnel) open() net.Conn {
 	e := events.Event{
 		Meta: events.Meta{ID: journal.NewID(), CorrelationID: t.about.RequestID, CausationID: t.cause},
-		Data: &events.AWSTunnelOpened{AWSRequest: t.about, StartRequestID: t.from.requestID, StartOperation: t.from.operation, Role: t.role},
+		Data: &events.AWSTunnelOpened{AWSRequest: t.about, StartRequestID: t.from.requestID, StartOperation: t.from.operation, Role: t.role, DryRun: t.dryRun},
 	}
 	err := t.p.recorder.now(t.ctx, e)
 	t.cause = e.ID

@@ -65,13 +65,13 @@ func (s *Store) rowsOf(e *journal.Entry, requests map[requestKey]*requestRow, ad
 		rowOf(requests, &d.AWSRequest).failed(d)
 	case *events.AWSCredentialsIssued:
 		return add(insertCredentials, d.AccessKeyID, d.SessionID, d.User, d.App, d.AWSRoleARN, d.Account, d.RoleSessionName,
-			d.SourceIdentity, d.AssumedRoleID, micros(d.IssuedAt), micros(d.ExpiresAt), d.Use, d.Proxy, d.HandedOut)
+			d.SourceIdentity, d.AssumedRoleID, micros(d.IssuedAt), micros(d.ExpiresAt), d.Use, d.Proxy, d.HandedOut, ruleOf(d.DryRun))
 	case *events.AWSConsoleOpened:
 		return add(insertCredentials, d.AccessKeyID, d.SessionID, d.User, d.App, d.AWSRoleARN, d.Account, d.RoleSessionName,
-			"", "", micros(e.Time), micros(d.ExpiresAt), "console_opened", d.Proxy, false)
+			"", "", micros(e.Time), micros(d.ExpiresAt), "console_opened", d.Proxy, false, ruleOf(d.DryRun))
 	case *events.AWSTokenIssued:
 		return add(insertToken, d.AccessKeyID, micros(d.ReceivedAt), d.RequestID, d.Kind, d.User, d.SessionID, d.App, d.AWSRoleARN, d.Account,
-			d.RoleSessionName, d.Region, d.Service, d.SigningName, d.Operation, list(d.Resources), micros(d.ExpiresAt), d.Proxy)
+			d.RoleSessionName, d.Region, d.Service, d.SigningName, d.Operation, list(d.Resources), micros(d.ExpiresAt), d.Proxy, ruleOf(d.DryRun))
 	case *events.AWSTunnelOpened:
 		return add(insertTunnel, tunnelOpened(d)...)
 	case *events.AWSTunnelClosed:

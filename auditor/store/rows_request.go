@@ -11,9 +11,9 @@ import (
 const (
 	insertRequest = `INSERT INTO request_rows (received_at, request_id, outcome, user, session_id, access_request_ids, app, aws_role_arn, role_session_name, source_identity, access_key_id, account, partition, region, service, signing_name, operation, action, access_level, resources, method, host, path, client_addr, user_agent, proxy, role, status, aws_request_id, error_code, request_bytes, response_bytes, latency_us, duration_us, interrupted, interrupted_detail, cause, reason, rule, lock_id, stage, admitted_event_id)`
 
-	insertCredentials = `INSERT INTO credential_rows (access_key_id, session_id, user, app, aws_role_arn, account, role_session_name, source_identity, assumed_role_id, issued_at, expires_at, use, proxy, handed_out)`
+	insertCredentials = `INSERT INTO credential_rows (access_key_id, session_id, user, app, aws_role_arn, account, role_session_name, source_identity, assumed_role_id, issued_at, expires_at, use, proxy, handed_out, rule)`
 
-	insertToken = `INSERT INTO aws_token_rows (access_key_id, issued_at, request_id, kind, user, session_id, app, aws_role_arn, account, role_session_name, region, service, signing_name, operation, resources, expires_at, proxy)`
+	insertToken = `INSERT INTO aws_token_rows (access_key_id, issued_at, request_id, kind, user, session_id, app, aws_role_arn, account, role_session_name, region, service, signing_name, operation, resources, expires_at, proxy, rule)`
 )
 
 // requestRow gathers what one batch says about one request.
@@ -104,4 +104,12 @@ func list(s []string) []string {
 
 func tableOf(insert string) string {
 	return strings.Fields(strings.TrimPrefix(insert, "INSERT INTO "))[0]
+}
+
+// ruleOf is what would have refused something that passed, "" if nothing.
+func ruleOf(d *events.DryRun) string {
+	if d == nil {
+		return ""
+	}
+	return d.Rule
 }

@@ -20,7 +20,7 @@ func TestTunnelRows(t *testing.T) {
 		return events.AWSRequest{RequestID: id, ReceivedAt: at, User: "alice", SessionID: "S1", Service: "ssmmessages",
 			Operation: "OpenDataChannel", Method: "CONNECT", Host: "h:443", Proxy: "p"}
 	}
-	opened := &events.AWSTunnelOpened{AWSRequest: about("T1"), StartRequestID: "R1", StartOperation: "StartSession", Role: "engineer"}
+	opened := &events.AWSTunnelOpened{AWSRequest: about("T1"), StartRequestID: "R1", StartOperation: "StartSession", Role: "engineer", DryRun: &events.DryRun{Rule: "role contractor denies ssmmessages:*"}}
 	closed := &events.AWSTunnelClosed{AWSRequest: about("T1"), StartRequestID: "R1", StartOperation: "StartSession",
 		ClosedAt: at.Add(2 * time.Second), SentBytes: 10, ReceivedBytes: 20, DurationMicros: 2_000_000, Interrupted: "lock", InterruptedDetail: "lock L1"}
 	running := &events.AWSTunnelOpened{AWSRequest: about("T2"), StartRequestID: "R2", StartOperation: "ExecuteCommand"}
@@ -34,32 +34,32 @@ func TestTunnelRows(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	rows, err := s.Conn().Query(t.Context(), `SELECT tunnel_id, state, opened_at, closed_at, user, session_id, role, start_request_id, start_operation, sent_bytes, received_bytes, duration_us, interrupted, interrupted_detail FROM tunnels ORDER BY tunnel_id`)
+	rows, err := s.Conn().Query(t.Context(), `SELECT tunnel_id, state, opened_at, closed_at, user, session_id, role, rule, start_request_id, start_operation, sent_bytes, received_bytes, duration_us, interrupted, interrupted_detail FROM tunnels ORDER BY tunnel_id`)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer rows.Close()
 	var got []string
 	for rows.Next() {
-		var id, state, user, session, role, start, operation, interrupted, detail string
+		var id, state, user, session, role, rule, start, operation, interrupted, detail string
 		var from time.Time
 		var to *time.Time
 		var sent, received, duration int64
-		if err := rows.Scan(&id, &state, &from, &to, &user, &session, &role, &start, &operation, &sent, &received, &duration, &interrupted, &detail); err != nil {
+		if err := rows.Scan(&id, &state, &from, &to, &user, &session, &role, &rule, &start, &operation, &sent, &received, &duration, &interrupted, &detail); err != nil {
 			t.Fatal(err)
 		}
 		took := time.Duration(0)
 		if to != nil {
 			took = to.Sub(from)
 		}
-		got = append(got, fmt.Sprint(id, state, from.Equal(at), took, user, session, role, start, operation, sent, received, duration, interrupted, detail))
+		got = append(got, fmt.Sprint(id, state, from.Equal(at), took, user, session, role, rule, start, operation, sent, received, duration, interrupted, detail))
 	}
 	if err := rows.Err(); err != nil {
 		t.Fatal(err)
 	}
 	want := []string{
-		fmt.Sprint("T1", "closed", true, 2*time.Second, "alice", "S1", "engineer", "R1", "StartSession", 10, 20, 2_000_000, "lock", "lock L1"),
-		fmt.Sprint("T2", "open", true, time.Duration(0), "alice", "S1", "", "R2", "ExecuteCommand", 0, 0, 0, "", ""),
+		fmt.Sprint("T1", "closed", true, 2*time.Second, "alice", "S1", "engineer", "role contractor denies ssmmessages:*", "R1", "StartSession", 10, 20, 2_000_000, "lock", "lock L1"),
+		fmt.Sprint("T2", "open", true, time.Duration(0), "alice", "S1", "", "", "R2", "ExecuteCommand", 0, 0, 0, "", ""),
 	}
 	if fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("rows are\n%v, want\n%v", got, want)

@@ -127,15 +127,34 @@ func (d *Decision) Approvers(call *Call) []string {
 // DryRun says what permissions in dry run would have refused of a call that was
 // allowed, nil if nothing.
 func (d *Decision) DryRun(call *Call) *events.DryRun {
-	if !d.Allowed || d.policy == nil || !d.policy.dryRun {
+	if !d.Allowed {
 		return nil
 	}
-	var would Decision
-	would.permit(d.policy, call, true)
-	if would.hold(d.policy, call, true); would.Allowed {
+	would := d.strict(call)
+	if would.Allowed {
 		return nil
 	}
 	return &events.DryRun{Rule: would.Rule(), Reason: would.Reason()}
+}
+
+// DryRunDenial is DryRun for a call that no role has to allow, but any may deny.
+func (d *Decision) DryRunDenial(call *Call) *events.DryRun {
+	would := d.strict(call)
+	if would.Allowed || would.Unlisted() {
+		return nil
+	}
+	return &events.DryRun{Rule: would.Rule(), Reason: would.Reason()}
+}
+
+// strict decides as if no permission were in dry run.
+func (d *Decision) strict(call *Call) Decision {
+	if d.policy == nil || !d.policy.dryRun {
+		return Decision{Allowed: true}
+	}
+	var would Decision
+	would.permit(d.policy, call, true)
+	would.hold(d.policy, call, true)
+	return would
 }
 
 func (d *Decision) permitAction(perms []events.Permission, call *Call, strict bool) {
