@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"runtime"
 	"slices"
 	"sync"
 
@@ -29,7 +28,7 @@ const (
 // reader of the stream, batch after batch.
 type verifier struct {
 	store *store.Store
-	keys  *signed.Keys
+	judge *journal.Judge
 	heads map[string]uint64 // by channel: the last genuine revision
 }
 
@@ -42,7 +41,7 @@ func (a *Auditor) verifier(ctx context.Context, stream string) (*verifier, error
 	if err != nil {
 		return nil, fmt.Errorf("signing keys: %w", err)
 	}
-	return &verifier{store: a.store, keys: keys, heads: map[string]uint64{}}, nil
+	return &verifier{store: a.store, judge: journal.NewJudge(keys), heads: map[string]uint64{}}, nil
 }
 
 // verify judges a batch and changes nothing; accept says that it is stored.
@@ -50,7 +49,10 @@ func (v *verifier) verify(ctx context.Context, entries []journal.Entry) (out sto
 	if v == nil || len(entries) == 0 {
 		return nil, nil, nil
 	}
-	problems := v.signatures(entries)
+	problems := make([]error, len(entries))
+	for i, judged := range v.judge.Verify(entries) {
+		problems[i] = judged.Forged
+	}
 	if heads, err = v.revisions(ctx, entries, problems); err != nil {
 		return nil, nil, err
 	}
@@ -87,36 +89,6 @@ func (v *verifier) accept(heads map[string]uint64) {
 		clear(v.heads)
 	}
 	maps.Copy(v.heads, heads)
-}
-
-// signatures says what is wrong with each entry's signature: first of those that
-// others are verified by, then of the rest on all cores.
-func (v *verifier) signatures(entries []journal.Entry) []error {
-	problems := make([]error, len(entries))
-	judge := func(i int) {
-		e := &entries[i]
-		problems[i] = v.keys.Verify(e.Channel, e.StoredAt, e.Event, e.Raw)
-	}
-	var rest []int
-	for i := range entries {
-		switch entries[i].Data.(type) {
-		case *events.KeyPublished, *events.CARotated:
-			judge(i)
-		default:
-			rest = append(rest, i)
-		}
-	}
-	cores := runtime.GOMAXPROCS(0)
-	var wg sync.WaitGroup
-	for part := range slices.Chunk(rest, max(1, (len(rest)+cores-1)/cores)) {
-		wg.Go(func() {
-			for _, i := range part {
-				judge(i)
-			}
-		})
-	}
-	wg.Wait()
-	return problems
 }
 
 // revisions returns where the channels of entries with good signatures stand

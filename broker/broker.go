@@ -177,6 +177,7 @@ func (b *Broker) Run(ctx context.Context) error {
 	group.Go(func() error { return b.keepSigning(ctx) })
 	group.Go(func() error { return b.ledger.follow(ctx) })
 	group.Go(func() error { return b.ledger.keepSnapshots(ctx) })
+	group.Go(func() error { return b.ledger.keepAttesting(ctx) })
 	group.Go(func() error { return b.ca.Follow(ctx, b.log) })
 	group.Go(func() error {
 		select {

@@ -56,6 +56,10 @@ type ledger struct {
 	believed atomic.Pointer[signed.Keys] // nil before follow
 	// refused are the sequences of events that no broker decided.
 	refused map[uint64]bool
+	// unattested is what was read since the last attestation.
+	unattested []attestable
+	// attestable has room for one: it wakes attest.
+	attestable chan struct{}
 
 	// snapshot is where the file ends; checked is set once its last event was
 	// compared with the stream's, or written from it.
@@ -83,6 +87,8 @@ func newLedger(j *journal.Journal, roots *x509.CertPool, snapshots string, now f
 		state:     access.NewState(),
 		touched:   access.Touched{All: true},
 		changed:   make(chan struct{}, 1),
+
+		attestable: make(chan struct{}, 1),
 	}
 }
 
@@ -104,10 +110,14 @@ func (l *ledger) follow(ctx context.Context) error {
 		close(l.ready)
 	}
 	for {
-		for e := range l.journal.FollowVerified(ctx, events.Access, l.seq, keys) {
+		for e := range l.journal.FollowVerified(ctx, events.Access, l.unattestedSince(), keys) {
 			if e.Seq == 0 {
 				l.log.Warn().Err(e.Unread).Uint64("seq", l.seq).Msg("lost the access stream; following again")
 				break
+			}
+			if e.Seq <= l.seq { // the state has it, from the snapshot
+				l.note(e)
+				continue
 			}
 			if l.foreign(e.Seq, e.Raw) {
 				break
@@ -156,6 +166,7 @@ func (l *ledger) apply(e journal.Verified) {
 		woken = l.touched.Add(e.Data)
 	}
 	l.seq = e.Seq
+	l.noted(e)
 	kept := l.waiting[:0]
 	for _, w := range l.waiting {
 		if w.seq <= l.seq {

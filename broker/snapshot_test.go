@@ -147,12 +147,18 @@ func (s stream) forge(t *testing.T, p events.Payload) {
 // fold is the state that the whole stream comes to.
 func (s stream) fold(t *testing.T) *access.State {
 	t.Helper()
+	return s.foldBut(t, nil)
+}
+
+// foldBut is fold where some events are known to be forged.
+func (s stream) foldBut(t *testing.T, forged map[uint64]bool) *access.State {
+	t.Helper()
 	state := access.NewState()
 	for e, err := range s.Replay(t.Context(), events.Access) {
 		switch {
 		case err != nil:
 			t.Fatal(err)
-		case strings.HasPrefix(e.Source, "/forged"):
+		case forged[e.Seq], strings.HasPrefix(e.Source, "/forged"):
 			state.Skip(e.Channel, e.Seq)
 		default:
 			state.Apply(e.Event, e.Seq)

@@ -201,3 +201,21 @@ type KeyPublished struct {
 
 func (e *KeyPublished) Channel() string { return channel("access", "key", e.KeyID) }
 func (e *KeyPublished) Thing() string   { return "key/" + e.KeyID }
+
+// HistoryChannel is where brokers attest what they verified.
+const HistoryChannel = "access.history"
+
+// HistoryAttested says that a broker verified the signatures of all events of
+// ACCESS from one sequence to another but those that it refused, so that who reads
+// them later needs to hash them only. Package signed tells what SHA256 is made of.
+type HistoryAttested struct {
+	FirstSequence uint64 `json:"first_sequence"`
+	LastSequence  uint64 `json:"last_sequence"`
+	// SHA256 is in hex.
+	SHA256 string `json:"sha256"`
+	// Refused are the sequences of what stands there and no broker decided.
+	Refused []uint64 `json:"refused,omitempty"`
+}
+
+func (e *HistoryAttested) Channel() string { return HistoryChannel }
+func (e *HistoryAttested) Thing() string   { return "history" }

@@ -53,6 +53,8 @@ func (*LockPlaced) Type() Type   { return TypeLockPlaced }
 func (*LockLifted) Type() Type   { return TypeLockLifted }
 func (*KeyPublished) Type() Type { return TypeKeyPublished }
 
+func (*HistoryAttested) Type() Type { return TypeHistoryAttested }
+
 func (*AWSRequestAdmitted) Type() Type  { return TypeAWSRequestAdmitted }
 func (*AWSRequestCompleted) Type() Type { return TypeAWSRequestCompleted }
 func (*AWSRequestDenied) Type() Type    { return TypeAWSRequestDenied }

@@ -3,6 +3,7 @@ package events
 import (
 	"bytes"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -15,41 +16,40 @@ func quickDecode(b []byte) (e Event, typ Type, data []byte, ok bool) {
 	if !s.take('{') {
 		return
 	}
-	var version, contentType, schema string
+	var version, contentType, schema, kind []byte
 	var seen [12]bool
 	for {
 		name, ok := s.str()
 		if !ok || !s.take(':') {
 			return e, typ, nil, false
 		}
-		field, value := -1, ""
+		field := -1
+		var value []byte
 		if string(name) == "data" {
 			field = 0
 			if data, ok = s.object(); !ok {
 				return e, typ, nil, false
 			}
 		} else {
-			raw, ok := s.str()
-			if !ok || len(raw) == 0 {
+			if value, ok = s.str(); !ok || len(value) == 0 {
 				return e, typ, nil, false
 			}
-			value = string(raw)
 		}
 		switch string(name) {
 		case "data":
 		case "specversion":
 			field, version = 1, value
 		case "id":
-			field, e.ID = 2, value
+			field, e.ID = 2, string(value)
 		case "source":
-			field, e.Source = 3, value
+			field, e.Source = 3, string(value)
 		case "type":
-			field, typ = 4, Type(value)
+			field, kind = 4, value
 		case "subject":
 			field = 5
 		case "time":
-			t, err := time.Parse(time.RFC3339Nano, value)
-			if err != nil {
+			var t time.Time
+			if t.UnmarshalText(value) != nil { // RFC 3339, to the letter
 				return e, typ, nil, false
 			}
 			field, e.Time = 6, t.UTC()
@@ -58,13 +58,13 @@ func quickDecode(b []byte) (e Event, typ Type, data []byte, ok bool) {
 		case "dataschema":
 			field, schema = 8, value
 		case "correlationid":
-			field, e.CorrelationID = 9, value
+			field, e.CorrelationID = 9, string(value)
 		case "causationid":
-			field, e.CausationID = 10, value
+			field, e.CausationID = 10, string(value)
 		case "signature":
 			field = 11 // over the bytes as they are: see package signed
 		case "sequence":
-			n, err := strconv.ParseUint(value, 10, 64)
+			n, err := strconv.ParseUint(string(value), 10, 64)
 			if err != nil || e.Sequence != 0 || n == 0 {
 				return e, typ, nil, false
 			}
@@ -81,9 +81,20 @@ func quickDecode(b []byte) (e Event, typ Type, data []byte, ok bool) {
 			break
 		}
 	}
-	ok = s.take('}') && len(s.rest) == 0 && data != nil &&
-		version == "1.0" && contentType == "application/json" && e.ID != "" && plainPath(e.Source) && e.Source[0] == '/' && plainPath(string(typ)) && schema == typ.SchemaURI() && !e.Time.IsZero()
+	typ = Type(kind)
+	ok = s.take('}') && len(s.rest) == 0 && data != nil && string(version) == "1.0" && string(contentType) == "application/json" &&
+		e.ID != "" && plainPath(e.Source) && e.Source[0] == '/' && plainPath(string(typ)) && isSchemaOf(schema, typ) && !e.Time.IsZero()
 	return e, typ, data, ok
+}
+
+// isSchemaOf is whether uri is the type's SchemaURI, without making that.
+func isSchemaOf(uri []byte, typ Type) bool {
+	name, ok := bytes.CutPrefix(uri, []byte(schemas))
+	if !ok {
+		return false
+	}
+	name, ok = bytes.CutSuffix(name, []byte(schemaSuffix))
+	return ok && string(name) == strings.TrimPrefix(string(typ), typePrefix)
 }
 
 // plainPath is whether s is of characters to which no reader of URI references

@@ -11,13 +11,19 @@ type Type string
 
 // SchemaURI names the JSON Schema of the type's payload; package schemas
 // carries the schema under the last part of it.
-func (t Type) SchemaURI() string { return "https://postern.io/schemas/events/" + t.SchemaFile() }
+func (t Type) SchemaURI() string { return schemas + t.SchemaFile() }
 
 // SchemaFile is the name of the type's JSON Schema in package schemas:
 // "session.started.v1.json".
 func (t Type) SchemaFile() string {
-	return strings.TrimPrefix(string(t), "io.postern.") + ".json"
+	return strings.TrimPrefix(string(t), typePrefix) + schemaSuffix
 }
+
+const (
+	schemas      = "https://postern.io/schemas/events/"
+	schemaSuffix = ".json"
+	typePrefix   = "io.postern."
+)
 
 // The event types of this version, by stream and aggregate.
 const (
@@ -73,6 +79,8 @@ const (
 	TypeLockPlaced   Type = "io.postern.lock.placed.v1"
 	TypeLockLifted   Type = "io.postern.lock.lifted.v1"
 	TypeKeyPublished Type = "io.postern.key.published.v1"
+
+	TypeHistoryAttested Type = "io.postern.history.attested.v1"
 
 	TypeTokenCreated Type = "io.postern.token.created.v1"
 	TypeTokenUpdated Type = "io.postern.token.updated.v1"
@@ -134,7 +142,7 @@ func Types() []Type {
 		TypeAccessListReviewed, TypeAccessListReviewDue, TypeAccessListSuspended,
 		TypeRequestCreated, TypeRequestReviewed, TypeRequestApproved, TypeRequestDenied, TypeRequestExpired, TypeRequestDropped, TypeRequestPromoted,
 		TypeSessionStarted, TypeSessionEnded,
-		TypeLockPlaced, TypeLockLifted, TypeKeyPublished,
+		TypeLockPlaced, TypeLockLifted, TypeKeyPublished, TypeHistoryAttested,
 		TypeTokenCreated, TypeTokenUpdated, TypeTokenDeleted, TypeTokenUsed,
 		TypeAgentRenewed, TypeCARotated,
 		TypeConsumerCreated, TypeConsumerDeleted,
@@ -258,6 +266,8 @@ func (t Type) New() (Payload, error) {
 		return &CARotated{}, nil
 	case TypeKeyPublished:
 		return &KeyPublished{}, nil
+	case TypeHistoryAttested:
+		return &HistoryAttested{}, nil
 	case TypeAWSRequestAdmitted:
 		return &AWSRequestAdmitted{}, nil
 	case TypeAWSRequestCompleted:

@@ -34,6 +34,8 @@ type State struct {
 	Settings    Settings
 	// Devices are the machines that people signed in from, by id.
 	Devices map[string]*Device
+	// Attested is the last stream sequence up to which a broker attests what it verified.
+	Attested uint64
 
 	heads   map[string]Head                // by channel
 	under   map[string]Head                // in a draft: those of the state
@@ -209,6 +211,8 @@ func (s *State) Apply(e events.Event, seq uint64) {
 		s.AuditTokens[d.Name] = &AuditToken{AuditTokenCreated: *d, CreatedAt: e.Time}
 	case *events.AuditTokenDeleted:
 		delete(s.AuditTokens, d.Name)
+	case *events.HistoryAttested:
+		s.Attested = max(s.Attested, d.LastSequence)
 	default:
 		s.applyRequest(e)
 		s.applySession(e)

@@ -125,7 +125,7 @@ func arrivals(ctx context.Context, consumer jetstream.Consumer, c BatchConfig, t
 			if c.Undecoded {
 				a.entry, _, undecodable = undecoded(m)
 			} else {
-				a.entry, _, undecodable = entry(m)
+				a.entry, undecodable = entry(m)
 			}
 			switch seq := a.entry.Seq; {
 			case seq == 0:

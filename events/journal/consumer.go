@@ -88,7 +88,7 @@ func (j *Journal) Read(ctx context.Context, stream, durable string, follow bool,
 		n := 0
 		for m := range batch.Messages() {
 			n++
-			e, _, err := entry(m)
+			e, err := entry(m)
 			if err != nil && e.Seq == 0 {
 				return fail(err)
 			}

@@ -46,77 +46,107 @@ func (j *Journal) Replay(ctx context.Context, stream string, filters ...string) 
 
 // ReplayAfter is Replay of what has a sequence above after.
 func (j *Journal) ReplayAfter(ctx context.Context, stream string, after uint64, filters ...string) iter.Seq2[Entry, error] {
+	return decoded(j.replay(ctx, stream, after, filters))
+}
+
+// reader hands on entries that are not decoded, in order, each with how many are
+// known to come after it, until yield has enough (nil).
+type reader func(yield func(e Entry, more uint64) bool) error
+
+// decoded decodes what is read.
+func decoded(read reader) iter.Seq2[Entry, error] {
 	return func(yield func(Entry, error) bool) {
-		fail := func(err error) { yield(Entry{}, fmt.Errorf("replay %s: %w", stream, err)) }
-		consumer, err := j.conn.Load().js.CreateConsumer(ctx, stream, jetstream.ConsumerConfig{
-			FilterSubjects:    filters,
-			DeliverPolicy:     jetstream.DeliverByStartSequencePolicy,
-			OptStartSeq:       after + 1,
-			AckPolicy:         jetstream.AckNonePolicy,
-			MemoryStorage:     true,
-			InactiveThreshold: time.Minute,
-			Replicas:          1,
+		err := read(func(e Entry, _ uint64) bool {
+			var unread error
+			e.Event, unread = decode(e)
+			return yield(e, unread)
 		})
 		if err != nil {
-			fail(err)
-			return
-		}
-		info := consumer.CachedInfo()
-		defer func() { _ = j.conn.Load().js.DeleteConsumer(context.WithoutCancel(ctx), stream, info.Name) }()
-		left := info.NumPending
-		if left == 0 {
-			return
-		}
-		it, err := consumer.Messages(jetstream.PullMaxMessages(readAhead), jetstream.PullHeartbeat(heartbeat))
-		if err != nil {
-			fail(err)
-			return
-		}
-		defer it.Stop()
-		for delivered := uint64(1); left > 0; delivered++ {
-			m, err := it.Next(jetstream.NextContext(ctx))
-			if err != nil {
-				fail(err)
-				return
-			}
-			e, position, err := entry(m)
-			if err == nil && position != delivered {
-				err = fmt.Errorf("message %d came in place of %d", position, delivered)
-			}
-			if err != nil && e.Seq == 0 {
-				fail(err)
-				return
-			}
-			left--
-			if !yield(e, err) {
-				return
-			}
+			yield(Entry{}, err)
 		}
 	}
+}
+
+// replay reads what Replay yields.
+func (j *Journal) replay(ctx context.Context, stream string, after uint64, filters []string) reader {
+	return func(yield func(Entry, uint64) bool) error {
+		if err := j.replayOnce(ctx, stream, after, filters, yield); err != nil {
+			return fmt.Errorf("replay %s: %w", stream, err)
+		}
+		return nil
+	}
+}
+
+func (j *Journal) replayOnce(ctx context.Context, stream string, after uint64, filters []string, yield func(Entry, uint64) bool) error {
+	consumer, err := j.conn.Load().js.CreateConsumer(ctx, stream, jetstream.ConsumerConfig{
+		FilterSubjects:    filters,
+		DeliverPolicy:     jetstream.DeliverByStartSequencePolicy,
+		OptStartSeq:       after + 1,
+		AckPolicy:         jetstream.AckNonePolicy,
+		MemoryStorage:     true,
+		InactiveThreshold: time.Minute,
+		Replicas:          1,
+	})
+	if err != nil {
+		return err
+	}
+	info := consumer.CachedInfo()
+	defer func() { _ = j.conn.Load().js.DeleteConsumer(context.WithoutCancel(ctx), stream, info.Name) }()
+	left := info.NumPending
+	if left == 0 {
+		return nil
+	}
+	it, err := consumer.Messages(jetstream.PullMaxMessages(readAhead), jetstream.PullHeartbeat(heartbeat))
+	if err != nil {
+		return err
+	}
+	defer it.Stop()
+	for delivered := uint64(1); left > 0; delivered++ {
+		m, err := it.Next(jetstream.NextContext(ctx))
+		if err != nil {
+			return err
+		}
+		e, meta, err := undecoded(m)
+		if err != nil {
+			return err
+		}
+		if position := meta.Sequence.Consumer; position != delivered {
+			return fmt.Errorf("message %d came in place of %d", position, delivered)
+		}
+		left--
+		if !yield(e, left) {
+			return nil
+		}
+	}
+	return nil
 }
 
 // Follow yields the entries with a sequence above after, those to come
 // included, until ctx ends (which is not an error). Errors are as in Replay.
 func (j *Journal) Follow(ctx context.Context, stream string, after uint64, filters ...string) iter.Seq2[Entry, error] {
-	return func(yield func(Entry, error) bool) {
+	return decoded(j.follow(ctx, stream, after, filters))
+}
+
+// follow reads what Follow yields.
+func (j *Journal) follow(ctx context.Context, stream string, after uint64, filters []string) reader {
+	return func(yield func(Entry, uint64) bool) error {
 		for {
 			c := j.conn.Load()
-			err := j.follow(ctx, c, stream, &after, filters, yield)
+			err := followOnce(ctx, c, stream, &after, filters, yield)
 			if err == nil || ctx.Err() != nil {
-				return
+				return nil
 			}
 			select {
 			case <-c.gone: // over the next connection
 			default:
-				yield(Entry{}, fmt.Errorf("follow %s after %d: %w", stream, after, err))
-				return
+				return fmt.Errorf("follow %s after %d: %w", stream, after, err)
 			}
 		}
 	}
 }
 
-// follow reads over one connection, until it is gone or yield has enough (nil).
-func (j *Journal) follow(ctx context.Context, c *conn, stream string, after *uint64, filters []string, yield func(Entry, error) bool) error {
+// followOnce reads over one connection, until it is gone or yield has enough (nil).
+func followOnce(ctx context.Context, c *conn, stream string, after *uint64, filters []string, yield func(Entry, uint64) bool) error {
 	ctx, stop := untilGone(ctx, c)
 	defer stop()
 	consumer, err := c.js.OrderedConsumer(ctx, stream, jetstream.OrderedConsumerConfig{
@@ -143,14 +173,14 @@ func (j *Journal) follow(ctx context.Context, c *conn, stream string, after *uin
 		if err != nil {
 			return err
 		}
-		e, _, err := entry(m)
-		if err != nil && e.Seq == 0 {
+		e, meta, err := undecoded(m)
+		if err != nil {
 			return err
 		}
 		if e.Seq <= *after {
 			return fmt.Errorf("sequence %d came again", e.Seq)
 		}
-		if !yield(e, err) {
+		if !yield(e, meta.NumPending) {
 			return nil
 		}
 		*after = e.Seq // only now: a sequence advances after it was applied
@@ -170,25 +200,29 @@ func untilGone(ctx context.Context, c *conn) (context.Context, context.CancelFun
 	return ctx, cancel
 }
 
-// entry decodes a message; position is its place in the consumer's delivery.
-// The error of a message that is not ours to read comes with Seq set.
-func entry(m jetstream.Msg) (e Entry, position uint64, err error) {
-	e, position, err = undecoded(m)
-	if err != nil {
-		return e, position, err
+// entry reads a message. The error of one that is not ours to read comes with Seq
+// set.
+func entry(m jetstream.Msg) (Entry, error) {
+	e, _, err := undecoded(m)
+	if err == nil {
+		e.Event, err = decode(e)
 	}
-	e.Event, err = events.Decode(e.Raw)
+	return e, err
+}
+
+func decode(e Entry) (events.Event, error) {
+	out, err := events.Decode(e.Raw)
 	if err != nil {
 		err = fmt.Errorf("%s sequence %d: %w", e.Stream, e.Seq, err)
 	}
-	return e, position, err
+	return out, err
 }
 
 // undecoded is entry for who wants the bytes alone.
-func undecoded(m jetstream.Msg) (e Entry, position uint64, err error) {
+func undecoded(m jetstream.Msg) (Entry, *jetstream.MsgMetadata, error) {
 	meta, err := m.Metadata()
 	if err != nil {
-		return Entry{}, 0, err
+		return Entry{}, nil, err
 	}
 	return Entry{
 		Stream:   meta.Stream,
@@ -196,7 +230,7 @@ func undecoded(m jetstream.Msg) (e Entry, position uint64, err error) {
 		Seq:      meta.Sequence.Stream,
 		StoredAt: meta.Timestamp,
 		Raw:      m.Data(),
-	}, meta.Sequence.Consumer, nil
+	}, meta, nil
 }
 
 // Before returns the sequence of the last event that a stream took before t,

@@ -3,71 +3,111 @@ package journal
 import (
 	"context"
 	"iter"
-	"runtime"
 	"sync"
 
-	"github.com/posternhq/postern/events"
 	"github.com/posternhq/postern/events/signed"
 )
 
-// verifyAhead is how many entries wait at most for those before them: a
-// signature takes some 50 µs, which is more than all else that is done to an entry.
-const verifyAhead = 256
+// together is how many entries go at once from the reader to the judge while there
+// are many.
+const together = 256
 
-// Verified is an entry that was verified.
-type Verified struct {
-	Entry
-	// Unread is the error that Follow gives with the entry, Forged what
-	// [signed.Keys.Verify] says of it.
-	Unread, Forged error
+// parcel is what goes from the reader to the judge.
+type parcel struct {
+	entries []Verified
+	more    bool
+	failed  error
 }
 
-// FollowVerified is Follow of a whole stream that is signed. Entries are verified
-// on all processors and yielded in order, each judged by all keys that stand
-// before it. When Seq is 0, Unread is the error that ends the loop.
+// FollowVerified is Follow of a whole stream that is signed. Entries are verified,
+// see [Judge], on all processors and yielded in order, each judged by all keys that
+// stand before it. When Seq is 0, Unread is the error that ends the loop.
 func (j *Journal) FollowVerified(ctx context.Context, stream string, after uint64, keys *signed.Keys) iter.Seq[Verified] {
-	type check struct {
-		Verified
-		done chan struct{}
-	}
 	return func(yield func(Verified) bool) {
-		ctx, cancel := context.WithCancel(ctx)
-		var running, pending sync.WaitGroup
-		defer running.Wait()
-		defer cancel()
-		ordered, work := make(chan *check, verifyAhead), make(chan *check, verifyAhead)
-		for range runtime.GOMAXPROCS(0) {
-			running.Go(func() {
-				for c := range work {
-					c.Forged = keys.Verify(c.Channel, c.StoredAt, c.Event, c.Raw)
-					close(c.done)
-					pending.Done()
-				}
-			})
-		}
-		running.Go(func() {
-			defer close(work)
-			defer close(ordered)
-			for e, err := range j.Follow(ctx, stream, after) {
-				c := &check{Verified{Entry: e, Unread: err}, make(chan struct{})}
-				pending.Add(1)
-				work <- c
-				switch e.Data.(type) {
-				case *events.KeyPublished, *events.CARotated:
-					pending.Wait() // what comes next is judged by this one
-				}
-				select {
-				case ordered <- c:
-				case <-ctx.Done():
-					return
-				}
-			}
-		})
-		for c := range ordered {
-			<-c.done
-			if !yield(c.Verified) {
+		verified(ctx, func(ctx context.Context) reader { return j.follow(ctx, stream, after, nil) }, keys, yield)
+	}
+}
+
+// ReplayVerified is ReplayAfter of a stream that is signed, as FollowVerified is
+// Follow. What filters leave out no attestation can be compared with, so every
+// entry is verified by itself then.
+func (j *Journal) ReplayVerified(ctx context.Context, stream string, after uint64, keys *signed.Keys, filters ...string) iter.Seq[Verified] {
+	return func(yield func(Verified) bool) {
+		verified(ctx, func(ctx context.Context) reader { return j.replay(ctx, stream, after, filters) }, keys, yield)
+	}
+}
+
+// verified reads, judges and yields, side by side, until all of it is read or yield
+// has enough.
+func verified(ctx context.Context, open func(context.Context) reader, keys *signed.Keys, yield func(Verified) bool) {
+	ctx, cancel := context.WithCancel(ctx)
+	var running sync.WaitGroup
+	defer running.Wait()
+	defer cancel()
+	unjudged, judged := make(chan parcel, 4), make(chan parcel, 4)
+	running.Go(func() {
+		defer close(unjudged)
+		parcels(ctx, open(ctx), unjudged)
+	})
+	running.Go(func() {
+		defer close(judged)
+		judge(ctx, NewJudge(keys), unjudged, judged)
+	})
+	for p := range judged {
+		for i := range p.entries {
+			if !yield(p.entries[i]) {
 				return
 			}
+		}
+		if p.failed != nil {
+			yield(Verified{Unread: p.failed})
+			return
+		}
+	}
+}
+
+// parcels reads entries: many at once while there are many, each when it comes
+// otherwise.
+func parcels(ctx context.Context, read reader, to chan<- parcel) {
+	send := func(p parcel) bool {
+		select {
+		case to <- p:
+			return true
+		case <-ctx.Done():
+			return false
+		}
+	}
+	var p parcel
+	err := read(func(e Entry, more uint64) bool {
+		p.entries = append(p.entries, Verified{Entry: e})
+		if p.more = more >= signed.MinRun; p.more && len(p.entries) < together {
+			return true
+		}
+		full := p
+		p = parcel{entries: make([]Verified, 0, min(together, more))}
+		return send(full)
+	})
+	send(parcel{entries: p.entries, failed: err})
+}
+
+// judge judges parcels, all that have arrived at once.
+func judge(ctx context.Context, by *Judge, from <-chan parcel, to chan<- parcel) {
+	for p := range from {
+		for more := true; more && p.failed == nil && len(p.entries) < maxHeld; {
+			select {
+			case next, ok := <-from:
+				if more = ok; ok {
+					p.entries, p.more, p.failed = append(p.entries, next.entries...), next.more, next.failed
+				}
+			default:
+				more = false
+			}
+		}
+		p.entries = by.take(p.entries, p.more && p.failed == nil)
+		select {
+		case to <- p:
+		case <-ctx.Done():
+			return
 		}
 	}
 }

@@ -55,7 +55,7 @@ func work(ctx context.Context, c *conn, stream, durable, filter string, handle f
 		if err != nil {
 			return err
 		}
-		e, _, err := entry(m)
+		e, err := entry(m)
 		if err != nil && e.Seq == 0 {
 			return err
 		}

@@ -18,4 +18,7 @@
 // Keys are published on the stream itself (io.postern.key.published.v1), each
 // with a certificate of the broker's CA, which readers pin anyway. A key lives
 // in a broker's memory alone and for as long as its certificate says.
+//
+// Brokers attest what they verified (io.postern.history.attested.v1): see [Digest],
+// and journal.Judge, which reads it.
 package signed
