@@ -29,6 +29,9 @@ func TestClusterDialect(t *testing.T) {
 			t.Fatal(err)
 		}
 		for i, q := range on {
+			if q = bare(q); strings.HasPrefix(q, "INSERT INTO") {
+				continue // its table is replicated
+			}
 			if !create.MatchString(q) {
 				t.Errorf("%s: statement %d is not ON CLUSTER", name, i+1)
 			}
@@ -40,4 +43,12 @@ func TestClusterDialect(t *testing.T) {
 			}
 		}
 	}
+}
+
+// bare is a statement without the comments before it.
+func bare(q string) string {
+	for strings.HasPrefix(q, "--") {
+		_, q, _ = strings.Cut(q, "\n")
+	}
+	return strings.TrimSpace(q)
 }

@@ -95,5 +95,8 @@ func (s *Store) rowsOf(e *journal.Entry, requests map[requestKey]*requestRow, ad
 	case *events.FindingResolved:
 		return add(insertFindingResolved, d.FindingID, d.Kind, micros(d.ResolvedAt), d.Reason)
 	}
+	if e.Stream == events.Access {
+		return accessRows(e, add)
+	}
 	return trailRows(e, add)
 }
