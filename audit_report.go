@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -19,6 +20,7 @@ import (
 
 func (c *cli) auditReport() *cobra.Command {
 	var request, user, since, file, key string
+	var bare bool
 	cmd := &cobra.Command{
 		Use: "report --request ID | --user U", Short: "All that is recorded about a request or a user, with proof", Args: cobra.NoArgs,
 		Long: "All that is recorded about an access request, a single call or a user: requests,\n" +
@@ -41,7 +43,7 @@ func (c *cli) auditReport() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			packed, err := a.Bundle(cmd.Context(), request, user, since, file != "")
+			packed, err := a.Bundle(cmd.Context(), request, user, since, file != "", file != "" && !bare)
 			if err != nil {
 				return err
 			}
@@ -68,6 +70,7 @@ func (c *cli) auditReport() *cobra.Command {
 	f.StringVar(&since, "since", "", "with --user: from this time on")
 	f.StringVar(&file, "bundle", "", "write the evidence to this file")
 	f.StringVar(&key, "key", "", "as in audit verify")
+	f.BoolVar(&bare, "no-log-files", false, "with --bundle: leave out CloudTrail's log files, in which others' calls are, too; then AWS's signatures prove the files' hashes, and not the records")
 	return cmd
 }
 
@@ -169,8 +172,31 @@ func (o *offline) prove(b *evidence.Bundle, in verifyInput) error {
 		say(&o.Proved, "the witnesses saw these very logs")
 	}
 	say(&o.Unproved, "that nothing else happened: postern audit verify shows that the logs are complete, and a report that a bundle is")
-	say(&o.Unproved, "that CloudTrail's records are as AWS wrote them, beyond the auditor's verdicts on the digest files: those files and AWS's keys are not in the bundle")
+	signed := 0
+	for _, r := range o.Summary.Records {
+		if r.SignedByAWS {
+			signed++
+		}
+	}
+	if signed > 0 {
+		say(&o.Proved, "%d of %d CloudTrail records are as AWS wrote them: in log files that digest files with AWS's signature vouch for, given AWS's public key %s (compare with aws cloudtrail list-public-keys)",
+			signed, len(o.Summary.Records), strings.Join(fingerprints(o.Summary), ", "))
+	}
+	if rest := len(o.Summary.Records) - signed; rest > 0 {
+		say(&o.Unproved, "that %d CloudTrail records are as AWS wrote them, beyond the auditor's verdicts: no digest file was there yet, or their log files are not in the bundle", rest)
+	}
 	return nil
+}
+
+// fingerprints are of AWS's keys by which digest files were verified.
+func fingerprints(s *evidence.Summary) []string {
+	var out []string
+	for _, d := range s.Digests {
+		if d.SignedBy != "" && !slices.Contains(out, d.SignedBy) {
+			out = append(out, d.SignedBy)
+		}
+	}
+	return out
 }
 
 func printOffline(w *tabwriter.Writer, o *offline) {

@@ -47,10 +47,20 @@ func (a *Auditor) packed(r *http.Request) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	var logs map[string][]byte
+	var fetch func(context.Context, string, int64) ([]byte, error)
+	if a.intake != nil {
+		fetch = a.intake.Content
+	}
+	if q.Get("log_files") != "false" {
+		if logs, err = evidence.GatherLogs(ctx, a.store.Conn(), items, fetch); err != nil {
+			return nil, err
+		}
+	}
 	if err := a.notary.prove(ctx, items, q.Get("published") == "true"); err != nil {
 		return nil, err
 	}
-	b := evidence.Bundle{Subject: s, Made: time.Now().UTC(), Items: items}
+	b := evidence.Bundle{Subject: s, Made: time.Now().UTC(), Items: items, Logs: logs}
 	return b.Pack(a.notary.key)
 }
 

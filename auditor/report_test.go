@@ -45,7 +45,7 @@ func TestBundles(t *testing.T) {
 		{"", "carol", "requests [] sessions [] calls [R4 matched E4] records [E4] files [" + file + "] digests [eu-central-11,eu-central-12] findings [] others []"},
 		{"", "alice", "requests [A1 approved by bob] sessions [S1] calls [R1 matched E1,R2,R3] records [E1] files [test] digests [] findings [bypass] others [role.updated]"},
 	} {
-		packed, err := a.client.Bundle(t.Context(), c.request, c.user, "", true)
+		packed, err := a.client.Bundle(t.Context(), c.request, c.user, "", true, true)
 		if err != nil {
 			t.Errorf("%s%s: %v", c.request, c.user, err)
 			continue
@@ -63,12 +63,12 @@ func TestBundles(t *testing.T) {
 			t.Errorf("%s%s:\n%s, want\n%s", c.request, c.user, got, c.want)
 		}
 	}
-	if _, err := a.client.Bundle(t.Context(), "nothing", "", "", false); err == nil || !strings.Contains(err.Error(), "not found") {
+	if _, err := a.client.Bundle(t.Context(), "nothing", "", "", false, true); err == nil || !strings.Contains(err.Error(), "not found") {
 		t.Errorf("of nothing: %v", err)
 	}
 	// What was changed in the ledger gets no proof.
 	a.sql(`ALTER TABLE events UPDATE raw = replaceOne(raw, 'bob', 'eve') WHERE thing = 'request/A1' SETTINGS mutations_sync = 1`)
-	if _, err := a.client.Bundle(t.Context(), "A1", "", "", false); err == nil || !strings.Contains(err.Error(), "the ledger is not what was logged") {
+	if _, err := a.client.Bundle(t.Context(), "A1", "", "", false, true); err == nil || !strings.Contains(err.Error(), "the ledger is not what was logged") {
 		t.Errorf("of a ledger that was changed: %v", err)
 	}
 }

@@ -23,6 +23,7 @@ import (
 	"github.com/posternhq/postern/auditor"
 	"github.com/posternhq/postern/auditor/client"
 	"github.com/posternhq/postern/auditor/cloudtrail"
+	"github.com/posternhq/postern/auditor/evidence"
 	"github.com/posternhq/postern/deploy/aws/awstest"
 	"github.com/posternhq/postern/deploy/embedded/embeddedtest"
 	"github.com/posternhq/postern/deploy/simaws"
@@ -130,6 +131,31 @@ func TestTrailFromAWS(t *testing.T) {
 	})
 	if f, d, o := w.count(`SELECT count() FROM trail_files WHERE etag != ''`), w.count(`SELECT count() FROM trail_digests WHERE verdict = 'valid' AND reason = '' AND empty(logs_invalid)`), w.count(`SELECT count() FROM findings`); f < 3 || d != 3 || o != 0 {
 		t.Fatalf("%d files, %d digests, %d findings", f, d, o)
+	}
+
+	// A bundle has AWS's own signatures on the record.
+	var record string
+	if err := w.conn.QueryRow(t.Context(), `SELECT event_id FROM cloudtrail WHERE event_name = 'GetCallerIdentity' ORDER BY event_time LIMIT 1`).Scan(&record); err != nil {
+		t.Fatal(err)
+	}
+	admin := ca.client(w, "admin", "admin")
+	status, err := admin.LogStatus(t.Context(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, logs := range []bool{true, false} {
+		packed, err := admin.Bundle(t.Context(), record, "", "", false, logs)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := evidence.Open(packed, status.Key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err := b.Summary()
+		if err != nil || len(s.Records) != 1 || s.Records[0].SignedByAWS != logs || s.Files[0].Digest == "" || s.Files[0].Included != logs {
+			t.Fatalf("bundle of %s with log files %v: %+v, %+v, %+v, %v", record, logs, s.Records, s.Files, s.Digests, err)
+		}
 	}
 
 	// While the auditor is away, a log and two digests go.

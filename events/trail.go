@@ -60,6 +60,12 @@ type CloudTrailDigestChecked struct {
 	PreviousKey string `json:"previous_key,omitempty"`
 	Signature   string `json:"signature,omitempty"`
 	SHA256      string `json:"sha256,omitempty"`
+	// Content is the digest file, gzipped, in base64, and PublicKey the DER of
+	// AWS's RSA key (PKCS #1) that its signature was verified by, in base64: so that
+	// others can verify it when the bucket is gone. Absent where the file is not
+	// valid or is long.
+	Content   string `json:"content,omitempty"`
+	PublicKey string `json:"public_key,omitempty"`
 	// Logs counts the log files that it vouches for; LogsInvalid are those that
 	// are not what it says.
 	Logs        int          `json:"logs"`

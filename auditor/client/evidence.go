@@ -203,13 +203,17 @@ func (c *Client) leaves(stream, of string) func(context.Context, uint64, uint64)
 
 // Bundle fetches the evidence on a subject, packed and signed; see
 // evidence.Open. since as in Coverage. published asks for proofs that lead to
-// published checkpoints, which takes up to the time between two.
-func (c *Client) Bundle(ctx context.Context, request, user, since string, published bool) ([]byte, error) {
+// published checkpoints, which takes up to the time between two; logs asks for
+// CloudTrail's log files, in which there are others' records, too.
+func (c *Client) Bundle(ctx context.Context, request, user, since string, published, logs bool) ([]byte, error) {
 	q := sinceParameter(since)
 	for k, v := range map[string]string{"request": request, "user": user} {
 		if v != "" {
 			q.Set(k, v)
 		}
+	}
+	if !logs {
+		q.Set("log_files", "false")
 	}
 	if published {
 		q.Set("published", "true")

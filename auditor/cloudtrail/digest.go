@@ -3,7 +3,6 @@ package cloudtrail
 import (
 	"bufio"
 	"context"
-	"crypto"
 	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/x509"
@@ -13,7 +12,6 @@ import (
 	"fmt"
 	"io"
 	"regexp"
-	"strings"
 	"sync"
 	"time"
 
@@ -62,7 +60,15 @@ type digest struct {
 	generated  time.Time // of a backfill digest
 	sum        [32]byte
 	trailing   bool // bytes follow the gzip data
+
+	// raw is the content, where it is short enough to be kept, and public the key
+	// that verified it.
+	raw    []byte
+	public *rsa.PublicKey
 }
+
+// maxKeptRaw bounds it: log files' names gzip to a tenth.
+const maxKeptRaw = 16 * maxKept
 
 type digestLog struct {
 	Bucket string `json:"s3Bucket"`
@@ -96,6 +102,9 @@ func readDigest(r io.Reader, meta map[string]string, chain Chain) (*digest, erro
 		return nil, digestError{fmt.Sprintf("invalid format: longer than %d bytes", maxDigest)}
 	}
 	d := &digest{sum: sha256.Sum256(raw), signature: meta["signature"]}
+	if len(raw) <= maxKeptRaw {
+		d.raw = raw
+	}
 	_, err = in.Peek(1)
 	d.trailing = err != io.EOF
 	// What is absent, rather than null, was not written by CloudTrail.
@@ -137,15 +146,10 @@ func (d *digest) verify(ctx context.Context, keys *publicKeys, region, bucket, k
 	if err != nil {
 		return err
 	}
-	previous := "null"
-	if d.PreviousSigned != nil {
-		previous = *d.PreviousSigned
-	}
-	signed := sha256.Sum256([]byte(strings.Join([]string{d.End, bucket + "/" + key, hex.EncodeToString(d.sum[:]), previous}, "\n")))
-	signature, err := hex.DecodeString(d.signature)
-	if err != nil || rsa.VerifyPKCS1v15(public, crypto.SHA256, signed[:], signature) != nil {
+	if !d.signedBy(public) {
 		return digestError{"signature verification failed"}
 	}
+	d.public = public
 	return nil
 }
 

@@ -205,6 +205,9 @@ func (v *Validator) check(ctx context.Context, chain Chain, before *link, since 
 		}
 		if l.verdict == events.DigestValid {
 			report.Logs = len(d.Logs)
+			if err := d.keep(report); err != nil {
+				return nil, err
+			}
 			bad, trailing, err := v.logs(ctx, d.Logs, again)
 			if err != nil {
 				return nil, err

@@ -4,6 +4,7 @@ import (
 	"archive/zip"
 	"bytes"
 	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -50,6 +51,11 @@ log has of it:
 and the .tlog-proof file beside it (https://c2sp.org/tlog-proof) proves that leaf
 number SEQUENCE-1 of the log of STREAM is this one. MANIFEST is a signed note
 (https://c2sp.org/signed-note) over the SHA-256 of every other file.
+
+cloudtrail/SHA256.json are CloudTrail's log files, uncompressed. The events of type
+io.postern.cloudtrail.digest.checked.v1 hold AWS's digest files (content: base64 of
+gzip), their signatures and AWS's public keys: compare these with what
+"aws cloudtrail list-public-keys" says in the trail's region.
 `
 
 // Item is an event with the proof that the log has it.
@@ -80,6 +86,9 @@ type Bundle struct {
 	// Made is when, by the auditor's clock.
 	Made  time.Time
 	Items []Item
+	// Logs are CloudTrail's log files that records are from, by the SHA-256 of their
+	// content, in hex; see GatherLogs.
+	Logs map[string][]byte
 }
 
 // Subject is what a bundle is about: a request of either kind, or a user since a
@@ -97,6 +106,9 @@ func (b *Bundle) Pack(key *tlog.Key) ([]byte, error) {
 		item := &b.Items[i]
 		files[item.name()+eventSuffix] = item.content()
 		files[item.name()+proofSuffix] = item.Proof.Text()
+	}
+	for sum, content := range b.Logs {
+		files["cloudtrail/"+sum+".json"] = content
 	}
 	var err error
 	if files[reportName], err = b.report(); err != nil {
@@ -204,6 +216,9 @@ func Open(packed []byte, key tlog.PublicKey) (*Bundle, error) {
 		}
 		b.Items = append(b.Items, *item)
 	}
+	if err := b.takeLogs(files); err != nil {
+		return nil, err
+	}
 	for name := range files {
 		return nil, fmt.Errorf("%s belongs to nothing in this bundle", name)
 	}
@@ -211,6 +226,33 @@ func Open(packed []byte, key tlog.PublicKey) (*Bundle, error) {
 		return nil, fmt.Errorf("%s is not what the events say%s", reportName, suffix(err))
 	}
 	return b, nil
+}
+
+// takeLogs takes the log files that the bundle's events tell of.
+func (b *Bundle) takeLogs(files map[string][]byte) error {
+	told := map[string]bool{}
+	for i := range b.Items {
+		if e, err := events.Decode(b.Items[i].Body); err == nil {
+			if f, ok := e.Data.(*events.CloudTrailFileReceived); ok {
+				told[f.SHA256] = true
+			}
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		m := logName.FindStringSubmatch(name)
+		if m == nil || !told[m[1]] {
+			continue
+		}
+		if sum := sha256.Sum256(files[name]); hex.EncodeToString(sum[:]) != m[1] {
+			return fmt.Errorf("%s is another file", name)
+		}
+		if b.Logs == nil {
+			b.Logs = map[string][]byte{}
+		}
+		b.Logs[m[1]] = files[name]
+		delete(files, name)
+	}
+	return nil
 }
 
 func suffix(err error) string {

@@ -94,13 +94,20 @@ type Record struct {
 	RequestID          string `json:"aws_request_id,omitempty"`
 	ErrorCode          string `json:"error_code,omitempty"`
 	File               string `json:"file"`
+	// SignedByAWS: the log file is in the bundle and has the record, and a digest
+	// file with a good signature vouches for it.
+	SignedByAWS bool `json:"signed_by_aws"`
 }
 
-// File is one of CloudTrail's log files. SHA256 is of it as it is compressed.
+// File is one of CloudTrail's log files. SHA256 is of what is compressed.
 type File struct {
 	File    string `json:"file"`
 	SHA256  string `json:"sha256"`
 	Records int    `json:"records"`
+	// Digest is the key of the signed digest file that vouches for it; Included
+	// says that its content is in the bundle.
+	Digest   string `json:"digest,omitempty"`
+	Included bool   `json:"included"`
 }
 
 // Digest is the verdict on one of CloudTrail's digest files.
@@ -111,6 +118,9 @@ type Digest struct {
 	Reason  string    `json:"reason,omitempty"`
 	SHA256  string    `json:"sha256,omitempty"`
 	At      time.Time `json:"checked_at"`
+	// SignedBy is the fingerprint of AWS's key, as ListPublicKeys names it, where the
+	// bundle has the file and its signature holds.
+	SignedBy string `json:"signed_by,omitempty"`
 }
 
 // Finding is what a person should have looked at.
@@ -135,6 +145,7 @@ func (b *Bundle) Summary() (*Summary, error) {
 	f := summing{
 		Summary:  &Summary{Subject: b.Subject, Events: map[string]int{}, Others: []Other{}, Files: []File{}, Digests: []Digest{}},
 		requests: map[string]*AccessRequest{}, sessions: map[string]*Session{}, calls: map[string]*Call{}, records: map[string]*Record{}, findings: map[string]*Finding{},
+		aws: vouching{logs: b.Logs, vouched: map[string]string{}, by: map[string]*Digest{}},
 	}
 	items := slices.Clone(b.Items)
 	slices.SortFunc(items, func(x, y Item) int { return cmp.Or(cmp.Compare(x.Stream, y.Stream), cmp.Compare(x.Seq, y.Seq)) })
@@ -147,14 +158,16 @@ func (b *Bundle) Summary() (*Summary, error) {
 		if err != nil {
 			return nil, err
 		}
-		f.add(e)
+		if err := f.add(e); err != nil {
+			return nil, err
+		}
 	}
 	f.AccessRequests = values(f.requests, func(r *AccessRequest) (time.Time, string) { return r.CreatedAt, r.RequestID })
 	f.Sessions = values(f.sessions, func(s *Session) (time.Time, string) { return s.StartedAt, s.SessionID })
 	f.Calls = values(f.calls, func(c *Call) (time.Time, string) { return c.ReceivedAt, c.RequestID })
 	f.Records = values(f.records, func(r *Record) (time.Time, string) { return time.Time{}, r.EventTime + r.EventID })
 	f.Findings = values(f.findings, func(x *Finding) (time.Time, string) { return x.OpenedAt, x.FindingID })
-	return f.Summary, nil
+	return f.Summary, f.aws.conclude(f.Summary)
 }
 
 // values are a map's in the order of their times and names.
@@ -178,6 +191,7 @@ type summing struct {
 	calls    map[string]*Call
 	records  map[string]*Record
 	findings map[string]*Finding
+	aws      vouching
 }
 
 // of returns the thing of an id, made if need be.
@@ -211,7 +225,7 @@ func (f *summing) call(r *events.AWSRequest, outcome string) *Call {
 	return c
 }
 
-func (f *summing) add(e events.Event) {
+func (f *summing) add(e events.Event) error {
 	switch d := e.Data.(type) {
 	case *events.RequestCreated:
 		r := f.request(d.RequestID)
@@ -245,9 +259,13 @@ func (f *summing) add(e events.Event) {
 	case *events.CloudTrailRecordReceived:
 		f.record(d)
 	case *events.CloudTrailFileReceived:
-		f.Files = append(f.Files, File{d.File, d.SHA256, d.Records})
+		f.Files = append(f.Files, File{File: d.File, SHA256: d.SHA256, Records: d.Records})
 	case *events.CloudTrailDigestChecked:
-		f.Digests = append(f.Digests, Digest{d.Bucket, d.Key, d.Verdict, d.Reason, d.SHA256, e.Time})
+		about := Digest{Bucket: d.Bucket, Key: d.Key, Verdict: d.Verdict, Reason: d.Reason, SHA256: d.SHA256, At: e.Time}
+		if err := f.aws.digest(d, &about); err != nil {
+			return err
+		}
+		f.Digests = append(f.Digests, about)
 	case *events.VerdictReached:
 		if d.RequestID != "" {
 			c := of(f.calls, d.RequestID)
@@ -262,6 +280,7 @@ func (f *summing) add(e events.Event) {
 	default:
 		f.Others = append(f.Others, Other{d.Type(), d.Thing(), e.Time})
 	}
+	return nil
 }
 
 func (f *summing) record(d *events.CloudTrailRecordReceived) {
@@ -271,10 +290,8 @@ func (f *summing) record(d *events.CloudTrailRecordReceived) {
 		RequestID string `json:"requestID"`
 		ErrorCode string `json:"errorCode"`
 	}
-	whole := []byte(d.Raw)
-	if len(whole) == 0 {
-		whole = d.Record
-	}
-	_ = json.Unmarshal(whole, &says) // what can't be read is left out
-	*of(f.records, d.RecipientAccountID+"/"+d.EventID) = Record{d.RecipientAccountID, d.EventID, says.EventTime, d.EventSource, says.EventName, says.RequestID, says.ErrorCode, d.File}
+	f.aws.records = append(f.aws.records, d)
+	_ = json.Unmarshal(wholeRecord(d), &says) // what can't be read is left out
+	*of(f.records, d.RecipientAccountID+"/"+d.EventID) = Record{RecipientAccountID: d.RecipientAccountID, EventID: d.EventID, EventTime: says.EventTime,
+		EventSource: d.EventSource, EventName: says.EventName, RequestID: says.RequestID, ErrorCode: says.ErrorCode, File: d.File}
 }

@@ -1,0 +1,149 @@
+package evidence_test
+
+import (
+	"bytes"
+	"compress/gzip"
+	"crypto"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/hex"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/posternhq/postern/auditor/evidence"
+	"github.com/posternhq/postern/auditor/tlog"
+	"github.com/posternhq/postern/events"
+)
+
+// signedTrail is a log file of two records, with the events about it and about the
+// digest file that vouches for it, signed as CloudTrail signs.
+func signedTrail(t *testing.T, key *rsa.PrivateKey) (file []byte, record *events.CloudTrailRecordReceived, received *events.CloudTrailFileReceived, digest *events.CloudTrailDigestChecked) {
+	t.Helper()
+	records := [][]byte{[]byte(`{"eventName":"ListUsers","eventID":"E0"}`), []byte(`{"eventName":"GetObject","eventID":"E1","requestID":"AWS1"}`)}
+	file = []byte(`{"Records":[` + string(bytes.Join(records, []byte(","))) + `]}`)
+	sum := sha256.Sum256(file)
+	hash := hex.EncodeToString(sum[:])
+	const bucket, log, object = "trail", "AWSLogs/1/CloudTrail/x.json.gz", "AWSLogs/1/CloudTrail-Digest/d.json.gz"
+	content := fmt.Appendf(nil, `{"digestEndTime":"2026-03-01T13:00:00Z","digestStartTime":"2026-03-01T12:00:00Z","digestS3Bucket":%q,"digestS3Object":%q,"digestPublicKeyFingerprint":"f00d","previousDigestSignature":null,"logFiles":[{"s3Bucket":%q,"s3Object":%q,"hashValue":%q}]}`,
+		bucket, object, bucket, log, hash)
+	digestSum := sha256.Sum256(content)
+	signed := sha256.Sum256([]byte(strings.Join([]string{"2026-03-01T13:00:00Z", bucket + "/" + object, hex.EncodeToString(digestSum[:]), "null"}, "\n")))
+	signature, err := rsa.SignPKCS1v15(rand.Reader, key, crypto.SHA256, signed[:])
+	if err != nil {
+		t.Fatal(err)
+	}
+	var packed bytes.Buffer
+	z := gzip.NewWriter(&packed)
+	if _, err := z.Write(content); err != nil {
+		t.Fatal(err)
+	}
+	if err := z.Close(); err != nil {
+		t.Fatal(err)
+	}
+	name := "s3://" + bucket + "/" + log
+	return file,
+		&events.CloudTrailRecordReceived{RecipientAccountID: "1", EventID: "E1", Region: "r", EventSource: "s3.amazonaws.com", File: name, Position: 1, Record: records[1]},
+		&events.CloudTrailFileReceived{File: name, Records: 2, SHA256: hash},
+		&events.CloudTrailDigestChecked{Account: "1", Region: "r", Trail: "t", HomeRegion: "r", Bucket: bucket, Key: object, StartTime: time.Unix(1, 0), EndTime: time.Unix(2, 0), Verdict: events.DigestValid, Logs: 1,
+			SHA256: hex.EncodeToString(digestSum[:]), Signature: hex.EncodeToString(signature),
+			Content: base64.StdEncoding.EncodeToString(packed.Bytes()), PublicKey: base64.StdEncoding.EncodeToString(x509.MarshalPKCS1PublicKey(&key.PublicKey))}
+}
+
+// AWS's signature leads to the record itself, and whatever is between them can't
+// be changed, even by who holds the log's key.
+func TestSignedByAWS(t *testing.T) {
+	aws, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	type parts struct {
+		file     []byte
+		record   *events.CloudTrailRecordReceived
+		received *events.CloudTrailFileReceived
+		digest   *events.CloudTrailDigestChecked
+	}
+	reseal := func(p *parts) { // as one would who changes all that is postern's
+		sum := sha256.Sum256(p.file)
+		p.received.SHA256 = hex.EncodeToString(sum[:])
+	}
+	for _, c := range []struct {
+		name   string
+		change func(p *parts)
+		signed bool
+		says   string // of the refusal
+	}{
+		{"as it was", func(*parts) {}, true, ""},
+		{"no log file", func(p *parts) { p.file = nil }, false, ""},
+		{"no digest file", func(p *parts) { p.digest.Content, p.digest.PublicKey = "", "" }, false, ""},
+		{"a digest that was not valid", func(p *parts) { p.digest.Verdict = events.DigestInvalid }, false, ""},
+		{"record changed", func(p *parts) { p.record.Record = []byte(`{"eventName":"PutObject","eventID":"E1"}`) }, false, "record E1 is not what the log file"},
+		{"record of another place", func(p *parts) { p.record.Position = 0 }, false, "record E1 is not what the log file"},
+		{"record and log file changed", func(p *parts) {
+			p.file = bytes.Replace(p.file, []byte("GetObject"), []byte("PutObject"), 1)
+			p.record.Record = bytes.Replace(p.record.Record, []byte("GetObject"), []byte("PutObject"), 1)
+			reseal(p)
+		}, false, ""},
+		{"signature of another file", func(p *parts) { p.digest.Signature = strings.Repeat("00", 256) }, false, "signature does not hold"},
+		{"another key", func(p *parts) {
+			p.digest.PublicKey = base64.StdEncoding.EncodeToString(x509.MarshalPKCS1PublicKey(&other.PublicKey))
+		}, false, "signature does not hold"},
+		{"a digest of another place", func(p *parts) { p.digest.Key = "elsewhere" }, false, "not the one that the report is on"},
+		{"another digest's sum", func(p *parts) { p.digest.SHA256 = strings.Repeat("0", 64) }, false, "not the one that the report is on"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var p parts
+			p.file, p.record, p.received, p.digest = signedTrail(t, aws)
+			c.change(&p)
+			key, err := tlog.LoadKey(filepath.Join(t.TempDir(), "key"), "example.com/postern")
+			if err != nil {
+				t.Fatal(err)
+			}
+			logs := map[string][]byte{}
+			if p.file != nil {
+				sum := sha256.Sum256(p.file)
+				logs[hex.EncodeToString(sum[:])] = p.file
+			}
+			if c.says != "" {
+				b := evidence.Bundle{Logs: logs}
+				for i, payload := range []events.Payload{p.received, p.record, p.digest} {
+					body, err := events.Encode(events.Event{Meta: events.Meta{ID: fmt.Sprint(i), Source: "/test", Time: time.Unix(1, 0)}, Data: payload})
+					if err != nil {
+						t.Fatal(err)
+					}
+					b.Items = append(b.Items, evidence.Item{Stream: events.CloudTrail, Seq: uint64(i + 1), Body: body})
+				}
+				if _, err := b.Summary(); err == nil || !strings.Contains(err.Error(), c.says) {
+					t.Errorf("%v, want %q", err, c.says)
+				}
+				return
+			}
+			_, b := packed(t, key, p.received, p.record, p.digest)
+			b.Logs = logs
+			out, err := b.Pack(key)
+			if err != nil {
+				t.Fatal(err)
+			}
+			read, err := evidence.Open(out, key.Public())
+			if err != nil {
+				t.Fatal(err)
+			}
+			s, err := read.Summary()
+			if err != nil || s.Records[0].SignedByAWS != c.signed {
+				t.Errorf("signed by AWS: %v, want %v; %v", s.Records[0].SignedByAWS, c.signed, err)
+			}
+			if c.signed && (s.Digests[0].SignedBy != "f00d" || s.Files[0].Digest != p.digest.Key || !s.Files[0].Included) {
+				t.Errorf("%+v, %+v", s.Digests, s.Files)
+			}
+		})
+	}
+}
