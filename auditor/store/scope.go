@@ -40,6 +40,7 @@ func ScopeFilters() map[string]string {
 		"finding_rows":      inScope("if(account != '', account, recipient_account_id)"),
 		"credential_rows":   inScope("account"),
 		"aws_token_rows":    inScope("account"),
+		"session_rows":      inScope("account"),
 		"trail_rows":        inScope("account"),
 		"trail_file_rows":   inScope("account"),
 		"trail_digest_rows": inScope("account"),
@@ -56,12 +57,9 @@ func ScopeViews() []string {
 	return []string{"requests", "tunnels", "cloudtrail", "sessions", "findings", "credentials", "aws_tokens", "trails", "trail_files", "trail_digests", "events"}
 }
 
-// scopeBasis are views that ScopeViews read.
-var scopeBasis = []string{"access_events"}
-
 // ScopeTables is all that ScopeUser has to be granted SELECT on.
 func ScopeTables() []string {
-	all := slices.Concat(slices.Collect(maps.Keys(ScopeFilters())), ScopeViews(), scopeBasis)
+	all := slices.Concat(slices.Collect(maps.Keys(ScopeFilters())), ScopeViews())
 	slices.Sort(all)
 	return slices.Compact(all)
 }
