@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/posternhq/postern/auditor/client"
 	"github.com/posternhq/postern/auditor/evidence"
+	"github.com/posternhq/postern/auditor/store"
 	"github.com/posternhq/postern/auditor/tlog"
 	"github.com/posternhq/postern/events"
 )
@@ -29,6 +31,16 @@ type verified struct {
 	// KeyFrom is "given", "remembered" (of an earlier run) or "auditor": taken on
 	// trust.
 	KeyFrom string `json:"key_from"`
+	// Tables is nil where they were left out.
+	Tables *verifiedTables `json:"tables,omitempty"`
+}
+
+// verifiedTables is what making the tables that people ask again came to.
+type verifiedTables struct {
+	store.Rederivation
+	// Parts of Of were made again.
+	Parts int `json:"parts"`
+	Of    int `json:"of"`
 }
 
 func (c *cli) auditVerify() *cobra.Command {
@@ -39,7 +51,8 @@ func (c *cli) auditVerify() *cobra.Command {
 		Long: "Whether anybody tampered with the record: streams, ClickHouse and the\n" +
 			"transparency logs are compared, event by event, and the logs with every\n" +
 			"checkpoint that was published, that --witness names, or that an earlier run\n" +
-			"saw. Exit codes: 0 all is whole, 3 something is changed, missing, doubled or\n" +
+			"saw; the tables that people ask (requests, cloudtrail, sessions …) are made\n" +
+			"again from the ledger and compared row by row. Exit codes: 0 all is whole, 3 something is changed, missing, doubled or\n" +
 			"forged (the first bad sequence is named), 1 it could not be found out.",
 	}
 	online := c.withAuditor(func(cmd *cobra.Command, a *client.Client, _ []string) error {
@@ -60,12 +73,16 @@ func (c *cli) auditVerify() *cobra.Command {
 	f.StringArrayVar(&in.witnesses, "witness", nil, "file or directory with checkpoints that were kept elsewhere; may be repeated")
 	f.StringArrayVar(&in.witnessKeys, "witness-key", nil, "key of a witness that must have signed the checkpoints; may be repeated")
 	f.StringVar(&in.offline, "offline", "", "check this bundle of audit report, with nothing but --key and --witness")
+	f.IntVar(&in.sample, "sample", 0, "make one part in N of the tables that people ask again, picked by chance, instead of all")
+	f.BoolVar(&in.noTables, "no-tables", false, "leave the tables that people ask out: streams, ledger and logs alone")
 	f.BoolVar(&printSQL, "sql", false, "print the checks that need nothing but SQL")
 	return cmd
 }
 
 type verifyInput struct {
 	since, key, offline string
+	sample              int
+	noTables            bool
 	// witnesses are paths, witnessKeys keys.
 	witnesses, witnessKeys []string
 }
@@ -108,7 +125,13 @@ func (c *cli) verify(ctx context.Context, a *client.Client, in verifyInput) erro
 	if err != nil {
 		return err
 	}
-	out := &verified{report, from}
+	out := &verified{Report: report, KeyFrom: from}
+	if out.OK && !in.noTables { // out of a ledger that is whole
+		if out.Tables, err = c.verifyTables(ctx, a, status, in); err != nil {
+			return err
+		}
+		out.OK = len(out.Tables.Differences) == 0
+	}
 	if err := c.print(out, func(w *tabwriter.Writer) { printVerified(w, out) }); err != nil {
 		return err
 	}
@@ -116,6 +139,44 @@ func (c *cli) verify(ctx context.Context, a *client.Client, in verifyInput) erro
 		return exitTampered
 	}
 	return remember(memory, out)
+}
+
+// partEvents is how many events there are to a part of the tables, about.
+const partEvents = 1_000_000
+
+// verifyTables makes the tables that people ask again, part by part.
+func (c *cli) verifyTables(ctx context.Context, a *client.Client, s *evidence.Statuses, in verifyInput) (*verifiedTables, error) {
+	if in.sample < 0 || in.sample > 1_000_000 {
+		return nil, usageError{errors.New("--sample: want a number of parts up to 1000000")}
+	}
+	var stored uint64
+	for _, stream := range s.Streams {
+		stored += stream.Stored
+	}
+	out := &verifiedTables{Of: int(min(stored/partEvents, 100_000)) + 1, Rederivation: store.Rederivation{Rows: map[string]uint64{}, Differences: []store.Difference{}}}
+	parts := out.Of
+	first := 0
+	if in.sample > 0 {
+		out.Of, parts = in.sample, 1
+		first = rand.IntN(in.sample)
+	}
+	for ; out.Parts < parts; out.Parts++ {
+		if isTerminal(c.stderr) {
+			fmt.Fprintf(c.stderr, "\r\033[Ktables: part %d of %d", out.Parts+1, parts)
+		}
+		r, err := a.Rederived(ctx, in.since, uint32(out.Of), uint32(first+out.Parts))
+		if err != nil {
+			return nil, fmt.Errorf("make the tables again: %w", err)
+		}
+		for table, n := range r.Rows {
+			out.Rows[table] += n
+		}
+		out.Differences, out.More = append(out.Differences, r.Differences...), out.More || r.More
+	}
+	if isTerminal(c.stderr) {
+		fmt.Fprint(c.stderr, "\r\033[K")
+	}
+	return out, nil
 }
 
 // logKey finds the key to verify with.
@@ -170,6 +231,7 @@ func printVerified(w *tabwriter.Writer, v *verified) {
 	faults := v.Faults()
 	if len(faults) == 0 {
 		fmt.Fprintln(w, "\nwhole: stream, ClickHouse and log agree on every event")
+		printTables(w, v.Tables)
 		return
 	}
 	fmt.Fprintf(w, "\nNOT WHOLE; the first bad sequence is %d of %s\n", faults[0].First, faults[0].Stream)
@@ -180,6 +242,27 @@ func printVerified(w *tabwriter.Writer, v *verified) {
 			break
 		}
 		fmt.Fprintln(w, f)
+	}
+}
+
+func printTables(w *tabwriter.Writer, t *verifiedTables) {
+	if t == nil {
+		return
+	}
+	var rows uint64
+	for _, n := range t.Rows {
+		rows += n
+	}
+	if len(t.Differences) == 0 {
+		fmt.Fprintf(w, "tables: %d rows in %d of %d parts are what the ledger says\n", rows, t.Parts, t.Of)
+		return
+	}
+	fmt.Fprintf(w, "\nTABLES DIFFER from the ledger, in %d of %d rows of %d of %d parts\n", len(t.Differences), rows, t.Parts, t.Of)
+	for _, d := range t.Differences {
+		fmt.Fprintln(w, oneLine(strings.TrimSpace(fmt.Sprintf("%s %s: %s %s", d.Table, d.Thing, d.Kind, strings.Join(d.Columns, ", ")))))
+	}
+	if t.More {
+		fmt.Fprintln(w, "… and more")
 	}
 }
 

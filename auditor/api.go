@@ -118,6 +118,7 @@ func (a *Auditor) serve(ctx context.Context) error {
 		handle http.HandlerFunc
 	}{
 		"GET /v1/audit/leaves":           {asksAll, a.leaves},
+		"GET /v1/audit/tables":           {asksAll, a.tables},
 		"GET /v1/audit/bundle":           {asksAll, a.bundle},
 		"GET /v1/log/{stream}/{path...}": {asksAll, a.tiles},
 		"GET /v1/audit/events":           {asksAll, a.tail},

@@ -14,6 +14,7 @@ import (
 
 	"github.com/posternhq/postern/auditor/evidence"
 	"github.com/posternhq/postern/auditor/query"
+	"github.com/posternhq/postern/auditor/store"
 	"github.com/posternhq/postern/auditor/tlog"
 	"github.com/posternhq/postern/events"
 )
@@ -142,4 +143,22 @@ func (a *Auditor) messages(ctx context.Context, stream string, after, until uint
 			}
 		}
 	}
+}
+
+// tables makes one part of the tables again from the ledger and compares; see
+// store.Rederive. It takes as long as it takes to read the ledger once.
+func (a *Auditor) tables(w http.ResponseWriter, r *http.Request) {
+	since, err := sinceOf(r)
+	if err != nil {
+		a.reply(w, nil, err)
+		return
+	}
+	of, err1 := strconv.ParseUint(r.URL.Query().Get("of"), 10, 32)
+	part, err2 := strconv.ParseUint(r.URL.Query().Get("part"), 10, 32)
+	if err1 != nil || err2 != nil || part >= of {
+		a.reply(w, nil, &query.BadInput{Field: "part", Reason: "want of=N, a number of parts, and part from 0 to N-1"})
+		return
+	}
+	out, err := a.store.Rederive(r.Context(), store.Part{Of: uint32(of), Index: uint32(part)}, since, nil)
+	a.reply(w, out, err)
 }

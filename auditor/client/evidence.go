@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/posternhq/postern/auditor/evidence"
+	"github.com/posternhq/postern/auditor/store"
 	"github.com/posternhq/postern/auditor/tlog"
 	"github.com/posternhq/postern/events"
 )
@@ -31,6 +32,16 @@ func (c *Client) Checks(ctx context.Context, since string) ([]evidence.Fault, er
 	}
 	err := c.get(ctx, "checks", sinceParameter(since), &out)
 	return out.Faults, err
+}
+
+// Rederived makes one part of the tables that people ask again from the ledger and
+// says where they differ. since as in Coverage.
+func (c *Client) Rederived(ctx context.Context, since string, of, part uint32) (*store.Rederivation, error) {
+	q := sinceParameter(since)
+	q.Set("of", strconv.FormatUint(uint64(of), 10))
+	q.Set("part", strconv.FormatUint(uint64(part), 10))
+	var r store.Rederivation
+	return &r, c.get(ctx, "tables", q, &r)
 }
 
 func sinceParameter(since string) url.Values {

@@ -1,0 +1,398 @@
+package store
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"hash/crc32"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/ClickHouse/clickhouse-go/v2"
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+
+	"github.com/posternhq/postern/events"
+	"github.com/posternhq/postern/events/journal"
+)
+
+// The tables that people ask follow from the ledger. Rederive makes them again,
+// part by part, beside the tables, by the very code that writes them, and
+// ClickHouse compares. A part is the things whose names have a hash in common:
+// however much is stored, a part is as small as one wants, and any one of them is
+// a fair sample.
+
+// derived is a table that follows from the ledger.
+type derived struct {
+	table string
+	// key are its key columns; thing is SQL over them, and columns the places of
+	// its parts in a row, that say which thing a row is about.
+	key   []string
+	thing string
+	name  func(row map[string]any) string
+	// since is the column by which a row is of a time, "" where rows are few.
+	since string
+	// about picks the ledger's events that make its rows, as SQL.
+	about string
+	// whole is SQL that is true of a row that is there for people.
+	whole string
+}
+
+func derivedTables() []derived {
+	thing := func(prefix string, columns ...string) (string, func(map[string]any) string) {
+		sql := "concat('" + prefix + "'"
+		for _, c := range columns {
+			sql += ", '/', " + c
+		}
+		return sql + ")", func(row map[string]any) string {
+			name := prefix
+			for _, c := range columns {
+				name += "/" + fmt.Sprint(row[c])
+			}
+			return name
+		}
+	}
+	table := func(name, prefix, since, about, whole string, key []string, columns ...string) derived {
+		sql, of := thing(prefix, columns...)
+		return derived{table: name, key: key, thing: sql, name: of, since: since, about: about, whole: whole}
+	}
+	const verdict = "stream = 'FINDINGS' AND startsWith(type, 'io.postern.verdict.')"
+	return []derived{
+		table("request_rows", "aws-request", "received_at", "stream = 'AUDIT' AND startsWith(thing, 'aws-request/') OR "+verdict, "outcome != ''", []string{"received_at", "request_id"}, "request_id"),
+		table("tunnel_rows", "aws-tunnel", "opened_at", "stream = 'AUDIT' AND startsWith(thing, 'aws-tunnel/')", "1", []string{"opened_at", "tunnel_id"}, "tunnel_id"),
+		table("cloudtrail_rows", "cloudtrail", "event_time", "stream = 'CLOUDTRAIL' AND startsWith(thing, 'cloudtrail/') OR "+verdict, "present", []string{"event_time", "recipient_account_id", "event_id"}, "recipient_account_id", "event_id"),
+		table("finding_rows", "finding", "", "stream = 'FINDINGS' AND startsWith(thing, 'finding/')", "1", []string{"finding_id"}, "finding_id"),
+		table("session_rows", "session", "", "stream = 'ACCESS' AND startsWith(thing, 'session/')", "1", []string{"session_id"}, "session_id"),
+		table("access_request_rows", "request", "", "stream = 'ACCESS' AND startsWith(thing, 'request/')", "1", []string{"request_id"}, "request_id"),
+		table("lock_rows", "lock", "", "stream = 'ACCESS' AND startsWith(thing, 'lock/')", "1", []string{"lock_id"}, "lock_id"),
+	}
+}
+
+// DerivedTables names the tables that Rederive compares.
+func DerivedTables() []string {
+	var out []string
+	for _, d := range derivedTables() {
+		out = append(out, d.table)
+	}
+	return out
+}
+
+// Difference is a row that is not what the ledger says.
+type Difference struct {
+	Table string `json:"table"`
+	// Thing is as in the ledger, such as "aws-request/ID".
+	Thing string `json:"thing"`
+	// Kind is "missing", "unexpected" or "changed", then in Columns.
+	Kind    string   `json:"kind"`
+	Columns []string `json:"columns,omitempty"`
+}
+
+// Rederivation is what Rederive came to.
+type Rederivation struct {
+	// Rows that were compared, by table.
+	Rows        map[string]uint64 `json:"rows"`
+	Differences []Difference      `json:"differences"`
+	// More says that there are more than MaxDifferences.
+	More bool `json:"more,omitempty"`
+}
+
+// Part is one of Of parts, from 0.
+type Part struct{ Of, Index uint32 }
+
+const (
+	// MaxDifferences bounds the rows that are named of each table.
+	MaxDifferences = 100
+	// rederiveMargin is how far clocks of proxies, AWS and the streams may be apart.
+	rederiveMargin = 10 * time.Minute
+	rederiveBatch  = 5_000
+	// rederiveMemory is from where on ClickHouse sorts and groups on disk, in bytes.
+	rederiveMemory = 256 << 20
+)
+
+// Rederive makes one part of the tables again, of what the ledger took in since a
+// time, and compares. What was stored meanwhile is looked at a second time. tick,
+// which may be nil, hears how many events were read.
+func (s *Store) Rederive(ctx context.Context, p Part, since time.Time, tick func(read uint64)) (*Rederivation, error) {
+	if p.Of == 0 || p.Index >= p.Of {
+		return nil, fmt.Errorf("part %d of %d: there is none", p.Index, p.Of)
+	}
+	r := &Rederivation{Rows: map[string]uint64{}, Differences: []Difference{}}
+	first, err := s.rederived(ctx, p, since, nil, tick, r.Rows)
+	if err != nil || len(first) == 0 {
+		return r, err
+	}
+	things := map[string]bool{}
+	for _, d := range first {
+		things[d.Thing] = true
+	}
+	// Of these alone, from their beginning: what was under way is there by now.
+	r.Differences, err = s.rederived(ctx, p, since, slices.Sorted(maps.Keys(things)), nil, map[string]uint64{})
+	if err == nil {
+		counts := map[string]int{}
+		for _, d := range r.Differences {
+			counts[d.Table]++
+			r.More = r.More || counts[d.Table] == MaxDifferences
+		}
+	}
+	return r, err
+}
+
+func (s *Store) rederived(ctx context.Context, p Part, since time.Time, things []string, tick func(uint64), counted map[string]uint64) ([]Difference, error) {
+	beside := s.Database() + "_verify_" + strings.ToLower(rand.Text()[:12])
+	if err := s.conn.Exec(ctx, "CREATE DATABASE "+quote(beside)); err != nil {
+		return nil, fmt.Errorf("make tables again: %w", err)
+	}
+	defer func() {
+		clean, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+		defer cancel()
+		if err := s.conn.Exec(clean, "DROP DATABASE IF EXISTS "+quote(beside)+" SYNC"); err != nil {
+			s.log.Warn().Err(err).Str("database", beside).Msg("remove it by hand")
+		}
+	}()
+	for _, d := range derivedTables() {
+		q := fmt.Sprintf("CREATE TABLE %s.%s AS %s.%s ENGINE = AggregatingMergeTree ORDER BY (%s)", quote(beside), d.table, quote(s.Database()), d.table, strings.Join(d.key, ", "))
+		if err := s.conn.Exec(ctx, q); err != nil {
+			return nil, fmt.Errorf("make %s again: %w", d.table, err)
+		}
+	}
+	if err := s.derive(ctx, beside, p, since, things, tick); err != nil {
+		return nil, err
+	}
+	var out []Difference
+	for _, d := range derivedTables() {
+		found, n, err := s.differ(ctx, d, beside, p, since, things)
+		if err != nil {
+			return nil, fmt.Errorf("compare %s: %w", d.table, err)
+		}
+		counted[d.table] += n
+		out = append(out, found...)
+	}
+	return out, nil
+}
+
+func quote(name string) string { return "`" + strings.ReplaceAll(name, "`", "``") + "`" }
+
+// derive writes the rows that follow from the ledger into tables beside.
+func (s *Store) derive(ctx context.Context, beside string, p Part, since time.Time, things []string, tick func(uint64)) error {
+	// An event about a pair makes a row of either side.
+	record := "concat('cloudtrail/', JSONExtractString(raw, 'data', 'recipient_account_id'), '/', JSONExtractString(raw, 'data', 'event_id'))"
+	of := fmt.Sprintf("(CRC32(thing) %% %d = %d OR startsWith(type, 'io.postern.verdict.') AND CRC32(%s) %% %d = %d)", p.Of, p.Index, record, p.Of, p.Index)
+	args := []any{}
+	if things != nil {
+		of = "(thing IN (?) OR startsWith(type, 'io.postern.verdict.') AND " + record + " IN (?))"
+		args = append(args, things, things)
+	}
+	about := []string{}
+	for _, d := range derivedTables() {
+		about = append(about, "("+d.about+")")
+	}
+	after := ""
+	if !since.IsZero() && things == nil {
+		after = " AND (stored_at >= " + nanos(since) + " OR stream = 'ACCESS' OR startsWith(thing, 'finding/'))"
+	}
+	ctx = clickhouse.Context(ctx, clickhouse.WithSettings(clickhouse.Settings{"max_bytes_before_external_sort": rederiveMemory, "optimize_read_in_order": 1}))
+	rows, err := s.conn.Query(ctx, `SELECT stream, seq, channel, stored_at, raw FROM events
+		WHERE signature IN ('', 'valid') AND (`+strings.Join(about, " OR ")+`) AND `+of+after+` ORDER BY stream, seq`, args...)
+	if err != nil {
+		return fmt.Errorf("read the ledger: %w", err)
+	}
+	defer rows.Close()
+	to := &besideTables{store: s, database: beside, part: p, things: things, tables: map[string]derived{}}
+	for _, d := range derivedTables() {
+		to.tables[d.table] = d
+	}
+	var batch []journal.Entry
+	var read uint64
+	flush := func() error {
+		err := to.insert(ctx, batch)
+		batch = batch[:0]
+		if tick != nil {
+			tick(read)
+		}
+		return err
+	}
+	for rows.Next() {
+		var e journal.Entry
+		var raw string
+		if err := rows.Scan(&e.Stream, &e.Seq, &e.Channel, &e.StoredAt, &raw); err != nil {
+			return fmt.Errorf("read the ledger: %w", err)
+		}
+		read++
+		e.Raw = []byte(raw)
+		if e.Event, err = events.Decode(e.Raw); err != nil {
+			continue // it made no row then, either
+		}
+		if batch = append(batch, e); len(batch) == rederiveBatch {
+			if err := flush(); err != nil {
+				return err
+			}
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return fmt.Errorf("read the ledger: %w", err)
+	}
+	return flush()
+}
+
+func nanos(t time.Time) string {
+	return fmt.Sprintf("fromUnixTimestamp64Nano(%d, 'UTC')", t.UnixNano())
+}
+
+// besideTables is where Rederive's rows go, and which of them.
+type besideTables struct {
+	store    *Store
+	database string
+	part     Part
+	things   []string
+	tables   map[string]derived
+}
+
+// take rewrites an insert for a table beside; false is for a row of another part,
+// or of a table that is not compared.
+func (b *besideTables) take(insert string, values []any) (string, bool) {
+	name := tableOf(insert)
+	d, ok := b.tables[name]
+	if !ok {
+		return "", false
+	}
+	_, list, _ := strings.Cut(strings.TrimSuffix(insert, ")"), "(")
+	row := map[string]any{}
+	for i, c := range strings.Split(list, ", ") {
+		if slices.Contains(d.key, c) {
+			row[c] = values[i]
+		}
+	}
+	thing := d.name(row)
+	if b.things != nil {
+		_, ok = slices.BinarySearch(b.things, thing)
+	} else {
+		ok = crc32.ChecksumIEEE([]byte(thing))%b.part.Of == b.part.Index
+	}
+	return strings.Replace(insert, "INSERT INTO "+name, "INSERT INTO "+quote(b.database)+"."+name, 1), ok
+}
+
+// insert writes the rows that entries mean, as insertRows does for the tables.
+func (b *besideTables) insert(ctx context.Context, entries []journal.Entry) error {
+	requests := map[requestKey]*requestRow{}
+	batches := map[string]driver.Batch{}
+	defer func() {
+		for _, to := range batches {
+			_ = to.Abort()
+		}
+	}()
+	add := func(insert string, values ...any) error {
+		insert, ok := b.take(insert, values)
+		if !ok {
+			return nil
+		}
+		to := batches[insert]
+		if to == nil {
+			var err error
+			if to, err = b.store.conn.PrepareBatch(inserting(ctx, ""), insert); err != nil {
+				return err
+			}
+			batches[insert] = to
+		}
+		return to.Append(values...)
+	}
+	for i := range entries {
+		if err := b.store.rowsOf(&entries[i], requests, add); err != nil {
+			return fmt.Errorf("rows of %s %d: %w", entries[i].Stream, entries[i].Seq, err)
+		}
+	}
+	for _, r := range requests {
+		if err := add(insertRequest, r.values()...); err != nil {
+			return err
+		}
+	}
+	for _, to := range batches {
+		if err := to.Send(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// differ compares a table with the one beside, row by row, and counts the rows.
+func (s *Store) differ(ctx context.Context, d derived, beside string, p Part, since time.Time, things []string) ([]Difference, uint64, error) {
+	columns, err := s.comparable(ctx, d)
+	if err != nil {
+		return nil, 0, err
+	}
+	where, args := fmt.Sprintf("CRC32(%s) %% %d = %d", d.thing, p.Of, p.Index), []any{}
+	if things != nil {
+		where, args = d.thing+" IN (?)", []any{things, things}
+	}
+	if !since.IsZero() && d.since != "" {
+		where += fmt.Sprintf(" AND %s >= fromUnixTimestamp64Micro(%d, 'UTC')", d.since, since.Add(rederiveMargin).UnixMicro())
+	}
+	side := func(database string, n int) string {
+		return fmt.Sprintf("SELECT %s AS thing, %s AS id, %d AS side, [%s] AS hashes FROM %s.%s FINAL WHERE (%s) AND (%s)",
+			d.thing, "tuple("+strings.Join(d.key, ", ")+")", n, hashes(columns), quote(database), d.table, d.whole, where)
+	}
+	ctx = clickhouse.Context(ctx, clickhouse.WithSettings(clickhouse.Settings{"max_bytes_before_external_group_by": rederiveMemory, "max_bytes_before_external_sort": rederiveMemory}))
+	var total uint64
+	err = s.conn.QueryRow(ctx, fmt.Sprintf("SELECT count() FROM %s.%s FINAL WHERE (%s) AND (%s)", quote(beside), d.table, d.whole, where), args[:len(args)/2]...).Scan(&total)
+	if err != nil {
+		return nil, 0, err
+	}
+	rows, err := s.conn.Query(ctx, `SELECT any(thing) AS thing, groupBitOr(side) AS sides, anyIf(hashes, side = 1) AS ours, anyIf(hashes, side = 2) AS again
+		FROM (`+side(s.Database(), 1)+` UNION ALL `+side(beside, 2)+`) GROUP BY id HAVING sides != 3 OR ours != again
+		ORDER BY thing LIMIT `+fmt.Sprint(MaxDifferences), args...)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer rows.Close()
+	var out []Difference
+	for rows.Next() {
+		var thing string
+		var sides uint8
+		var ours, again []uint64
+		if err := rows.Scan(&thing, &sides, &ours, &again); err != nil {
+			return nil, 0, err
+		}
+		diff := Difference{Table: strings.TrimSuffix(d.table, "_rows"), Thing: thing, Kind: map[uint8]string{1: "unexpected", 2: "missing", 3: "changed"}[sides]}
+		for i, c := range columns {
+			if sides == 3 && ours[i] != again[i] {
+				diff.Columns = append(diff.Columns, c.name)
+			}
+		}
+		out = append(out, diff)
+	}
+	return out, total, rows.Err()
+}
+
+type column struct{ name, typ string }
+
+func hashes(columns []column) string {
+	out := make([]string, len(columns))
+	for i, c := range columns {
+		v := "`" + c.name + "`"
+		if strings.Contains(c.typ, "groupUniqArrayArray") {
+			v = "arraySort(" + v + ")" // in no order
+		}
+		out[i] = "cityHash64(ifNull(toString(" + v + "), 'NULL'))"
+	}
+	return strings.Join(out, ", ")
+}
+
+// comparable are the columns that hold something of their own.
+func (s *Store) comparable(ctx context.Context, d derived) ([]column, error) {
+	rows, err := s.conn.Query(ctx, `SELECT name, type FROM system.columns WHERE database = ? AND table = ? AND default_kind NOT IN ('ALIAS', 'MATERIALIZED') ORDER BY position`, s.Database(), d.table)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var out []column
+	for rows.Next() {
+		var c column
+		if err := rows.Scan(&c.name, &c.typ); err != nil {
+			return nil, err
+		}
+		if !slices.Contains(d.key, c.name) {
+			out = append(out, c)
+		}
+	}
+	return out, rows.Err()
+}
