@@ -22,10 +22,15 @@ func StreamSubjects(stream string) string { return strings.ToLower(stream) + ".>
 // StreamOf returns the stream that captures a subject, or "".
 func StreamOf(subject string) string {
 	first, _, _ := strings.Cut(subject, ".")
-	for _, s := range Streams() {
-		if strings.ToLower(s) == first {
-			return s
-		}
+	switch first {
+	case "access":
+		return Access
+	case "audit":
+		return Audit
+	case "cloudtrail":
+		return CloudTrail
+	case "findings":
+		return Findings
 	}
 	return ""
 }
@@ -67,6 +72,7 @@ func tokenByte(c byte) bool {
 
 func channel(tokens ...string) string {
 	var b strings.Builder
+	b.Grow(64)
 	for i, t := range tokens {
 		if i > 0 {
 			b.WriteByte('.')

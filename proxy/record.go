@@ -89,26 +89,34 @@ func (r *recorder) release() {
 		r.timer = nil
 	}
 	r.mu.Unlock()
-	for _, e := range held {
-		go r.send(e)
+	if len(held) > 0 {
+		go r.send(held)
 	}
 }
 
-func (r *recorder) send(e events.Event) {
-	defer r.sending.Done()
-	defer r.waiting.Add(-1)
-	for wait := 50 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
+// send appends es, those that fail again and again until they are durable.
+func (r *recorder) send(es []events.Event) {
+	wait := 50 * time.Millisecond
+	for {
 		ctx, cancel := context.WithTimeout(r.quit, 2*patience)
-		_, err := r.journal.Append(ctx, e)
+		failed, err := r.journal.AppendAll(ctx, es...)
 		cancel()
-		if err == nil {
+		r.waiting.Add(-int64(len(es) - len(failed)))
+		r.sending.Add(-(len(es) - len(failed)))
+		if len(failed) == 0 {
 			return
 		}
-		r.log.Warn().Err(err).Str("id", e.ID).Msg("event not recorded yet; trying again")
+		es = failed
+		r.log.Warn().Err(err).Int("events", len(es)).Str("first", es[0].ID).Msg("events not recorded yet; trying again")
 		select {
 		case <-time.After(wait):
+			wait = min(2*wait, 5*time.Second)
 		case <-r.quit.Done():
-			r.log.Error().Err(err).Str("id", e.ID).Str("type", string(e.Data.Type())).Str("about", e.Data.Thing()).Msg("event lost: the proxy stops and the journal does not answer")
+			for _, e := range es {
+				r.log.Error().Err(err).Str("id", e.ID).Str("type", string(e.Data.Type())).Str("about", e.Data.Thing()).Msg("event lost: the proxy stops and the journal does not answer")
+			}
+			r.waiting.Add(-int64(len(es)))
+			r.sending.Add(-len(es))
 			return
 		}
 	}

@@ -45,11 +45,25 @@ type committer struct {
 	running bool
 }
 
+// pending is an event on its way, one of a group that is waited for together.
 type pending struct {
-	msg  *nats.Msg
-	done chan struct{}
-	seq  uint64
-	err  error
+	msg   *nats.Msg
+	group *group
+	seq   uint64
+	err   error
+}
+
+type group struct {
+	left atomic.Int64
+	done chan struct{} // closed when none is left
+}
+
+// end tells who waits what became of p.
+func (p *pending) end(seq uint64, err error) {
+	p.seq, p.err = seq, err
+	if p.group.left.Add(-1) == 0 {
+		close(p.group.done)
+	}
 }
 
 func (c *committer) append(ctx context.Context, m *nats.Msg) (uint64, error) {
@@ -62,14 +76,38 @@ func (c *committer) append(ctx context.Context, m *nats.Msg) (uint64, error) {
 		c.handOver()
 		return seq, err
 	}
-	p := &pending{msg: m, done: make(chan struct{})}
+	g := &group{done: make(chan struct{})}
+	g.left.Store(1)
+	p := &pending{msg: m, group: g}
 	c.queue = append(c.queue, p)
 	c.mu.Unlock()
 	select {
-	case <-p.done:
+	case <-g.done:
 		return p.seq, p.err
 	case <-ctx.Done():
 		return 0, ctx.Err()
+	}
+}
+
+// appendAll waits for all of a group. Unless it returns an error, each has its own.
+func (c *committer) appendAll(ctx context.Context, ps []*pending) error {
+	g := &group{done: make(chan struct{})}
+	g.left.Store(int64(len(ps)))
+	for _, p := range ps {
+		p.group = g
+	}
+	c.mu.Lock()
+	c.queue = append(c.queue, ps...)
+	if !c.running {
+		c.running = true
+		go c.run()
+	}
+	c.mu.Unlock()
+	select {
+	case <-g.done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }
 
@@ -121,34 +159,35 @@ func (c *committer) commit(batch []*pending) {
 		return
 	}
 	for i, p := range batch {
-		p.seq, p.err = last-uint64(len(batch)-1-i), err
-		close(p.done)
+		p.end(last-uint64(len(batch)-1-i), err)
 	}
 }
 
 // each publishes the events one by one, pipelined, and waits for all of them.
 func (c *committer) each(ctx context.Context, batch []*pending) {
 	futures := make([]jetstream.PubAckFuture, len(batch))
+	errs := make([]error, len(batch))
 	js := c.conn.Load().js
 	for i, p := range batch {
 		for _, h := range []string{batchIDHeader, batchSequenceHeader, batchCommitHeader} {
 			p.msg.Header.Del(h)
 		}
 		p.msg.Reply = ""
-		futures[i], p.err = js.PublishMsgAsync(p.msg)
+		futures[i], errs[i] = js.PublishMsgAsync(p.msg)
 	}
 	for i, p := range batch {
-		if p.err == nil {
-			select {
-			case ack := <-futures[i].Ok():
-				p.seq = ack.Sequence
-			case err := <-futures[i].Err():
-				p.err = asConflict(err)
-			case <-ctx.Done():
-				p.err = ctx.Err()
-			}
+		if errs[i] != nil {
+			p.end(0, errs[i])
+			continue
 		}
-		close(p.done)
+		select {
+		case ack := <-futures[i].Ok():
+			p.end(ack.Sequence, nil)
+		case err := <-futures[i].Err():
+			p.end(0, asConflict(err))
+		case <-ctx.Done():
+			p.end(0, ctx.Err())
+		}
 	}
 }
 

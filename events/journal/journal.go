@@ -121,6 +121,38 @@ func (j *Journal) Append(ctx context.Context, e events.Event) (uint64, error) {
 	return seq, nil
 }
 
+// AppendAll adds events of one stream, each for itself, and waits until they are
+// durable. It returns those that may not be, and why one of them is not; they can
+// be appended again as with Append, if their IDs were set.
+func (j *Journal) AppendAll(ctx context.Context, es ...events.Event) (failed []events.Event, err error) {
+	ps := make([]*pending, 0, len(es))
+	of := make([]int, 0, len(es)) // which event each is
+	var stream string
+	for i, e := range es {
+		m, s, bad := j.message(e)
+		if bad == nil && stream != "" && s != stream {
+			bad = fmt.Errorf("append: events for %s and %s at once", stream, s)
+		}
+		if bad != nil {
+			failed, err = append(failed, e), bad
+			continue
+		}
+		stream, ps, of = s, append(ps, &pending{msg: m}), append(of, i)
+	}
+	if len(ps) == 0 {
+		return failed, err
+	}
+	if err := j.committer(stream).appendAll(ctx, ps); err != nil {
+		return es, fmt.Errorf("append %d events to %s: %w", len(ps), stream, err)
+	}
+	for i, p := range ps {
+		if p.err != nil {
+			failed, err = append(failed, es[of[i]]), fmt.Errorf("append %s to %s: %w", es[of[i]].Data.Type(), p.msg.Subject, p.err)
+		}
+	}
+	return failed, err
+}
+
 // AppendIf adds events of one channel, all or none, if the last event of that
 // channel has the stream sequence last (0: the channel is empty). Otherwise the
 // error wraps ErrConflict. It returns the new last sequence.
@@ -161,7 +193,7 @@ func (j *Journal) message(e events.Event) (*nats.Msg, string, error) {
 	if e.Time.IsZero() {
 		e.Time = j.now()
 	}
-	m := nats.NewMsg(e.Data.Channel())
+	m := &nats.Msg{Subject: e.Data.Channel()}
 	stream := events.StreamOf(m.Subject)
 	if stream == "" {
 		return nil, "", fmt.Errorf("append: no stream takes %s", m.Subject)
@@ -179,8 +211,7 @@ func (j *Journal) message(e events.Event) (*nats.Msg, string, error) {
 		body = j.sign(m.Subject, body)
 	}
 	m.Data = body
-	m.Header.Set(jetstream.MsgIDHeader, e.ID)
-	m.Header.Set("content-type", events.ContentType)
+	m.Header = nats.Header{jetstream.MsgIDHeader: {e.ID}, "content-type": {events.ContentType}}
 	return m, stream, nil
 }
 

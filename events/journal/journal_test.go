@@ -114,6 +114,39 @@ func TestOneDuplicateDoesNotSpoilItsCommit(t *testing.T) {
 	}
 }
 
+func TestAppendAllGivesBackWhatFailed(t *testing.T) {
+	j := eventstest.Journal(t)
+	var all []events.Event
+	for i := range 700 { // more than one commit takes
+		e := drop(i)
+		e.ID = fmt.Sprint("id", i)
+		all = append(all, e)
+	}
+	bad := events.Event{Meta: events.Meta{ID: "year"}, Data: &events.SessionStarted{SessionID: "S", ExpiresAt: time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC)}}
+	elsewhere := events.Event{Meta: events.Meta{ID: "elsewhere"}, Data: &events.AWSRequestFailed{}}
+	for range 2 { // again: nothing is stored twice
+		failed, err := j.AppendAll(t.Context(), append([]events.Event{all[0], bad, elsewhere}, all[1:]...)...)
+		if err == nil || len(failed) != 2 || failed[0].ID != bad.ID || failed[1].ID != elsewhere.ID {
+			t.Fatalf("gave back %v, error %v", failed, err)
+		}
+	}
+	var got []string
+	for e, err := range j.Replay(t.Context(), events.Access) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, e.Data.(*events.RequestDropped).RequestID)
+	}
+	if len(got) != len(all) || got[0] != "0" || got[len(got)-1] != "699" {
+		t.Errorf("%d events stored, %d wanted", len(got), len(all))
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if failed, err := j.AppendAll(ended, drop(0), drop(1)); !errors.Is(err, context.Canceled) || len(failed) != 2 {
+		t.Errorf("nobody waits: gave back %d, error %v", len(failed), err)
+	}
+}
+
 func TestAppendIfIsDecidedOnce(t *testing.T) {
 	nc := eventstest.Connect(t)
 	const rivals = 16
