@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
 	"io"
 	"net/http"
@@ -32,7 +33,10 @@ const large = 5 << 30
 // BenchmarkLargeObject puts and gets 5 GiB through a helper and a proxy, each a
 // process of its own, and through as many bare reverse proxies over the same TLS
 // links, in turns, with one stand-in for S3 that takes and makes bytes as fast as
-// it can. It reports the peak memory of helper and proxy in MiB.
+// it can. The bare ones are processes too, as data that crosses to another process
+// costs more than within one: "ratio" is against those. "ratio-one-process" is
+// against bare ones within the client's process, the stand-in's too, which nobody
+// could run. It reports the peak memory of helper and proxy in MiB.
 func BenchmarkLargeObject(b *testing.B) {
 	c := startCluster(b, plainBinary(b))
 	c.stop("auditor")
@@ -70,18 +74,20 @@ func BenchmarkLargeObject(b *testing.B) {
 	ours := &largeClient{b: b, url: "https://bucket.s3.us-east-1.amazonaws.com/large",
 		key:  aws.Credentials{AccessKeyID: env["AWS_ACCESS_KEY_ID"], SecretAccessKey: env["AWS_SECRET_ACCESS_KEY"]},
 		http: &http.Client{Transport: &http.Transport{Proxy: http.ProxyURL(through), TLSClientConfig: &tls.Config{RootCAs: roots}}}}
-	bare := bareChain(b, standIn)
+	bare, within := bareChain(b, standIn, c.env), bareWithin(b, standIn)
 
 	for _, method := range []string{http.MethodPut, http.MethodGet} {
 		b.Run(method, func(b *testing.B) {
-			var our, their time.Duration
+			var our, their, inner time.Duration
 			for b.Loop() {
 				our += ours.do(method)
 				their += bare.do(method)
+				inner += within.do(method)
 			}
 			b.ReportMetric(float64(b.N)*large/(1<<20)/our.Seconds(), "MiB/s")
 			b.ReportMetric(float64(b.N)*large/(1<<20)/their.Seconds(), "bare-MiB/s")
 			b.ReportMetric(their.Seconds()/our.Seconds(), "ratio")
+			b.ReportMetric(inner.Seconds()/our.Seconds(), "ratio-one-process")
 			b.ReportMetric(float64(peakRSS(c.procs["proxy"].Process.Pid)), "proxy-RSS-MiB")
 			b.ReportMetric(float64(peakRSS(helper)), "helper-RSS-MiB")
 		})
@@ -128,26 +134,91 @@ type zeros struct{}
 func (zeros) Read(p []byte) (int, error) { return len(p), nil }
 
 // bareChain is a client of two reverse proxies that do nothing else, one behind
-// the other as helper and proxy are.
-func bareChain(b *testing.B, standIn *ststest.AWS) *largeClient {
+// the other as helper and proxy are, each a process of its own.
+func bareChain(b *testing.B, standIn *ststest.AWS, env []string) *largeClient {
+	b.Helper()
+	// The certificate of httptest is the same everywhere.
+	local := httptest.NewTLSServer(nil)
+	b.Cleanup(local.Close)
+	dir := b.TempDir()
+	write := func(name string, pem []byte) string {
+		file := filepath.Join(dir, name)
+		if err := os.WriteFile(file, pem, 0o600); err != nil {
+			b.Fatal(err)
+		}
+		return file
+	}
+	hop := func(dial, host, ca string) (addr string) {
+		cmd := exec.Command(bareHopCommand, dial, host, ca)
+		cmd.Env, cmd.Stderr = env, os.Stderr
+		stdin, err := cmd.StdinPipe() // its end is the end of the process
+		if err != nil {
+			b.Fatal(err)
+		}
+		out, err := cmd.StdoutPipe()
+		if err != nil {
+			b.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			b.Fatal(err)
+		}
+		b.Cleanup(func() {
+			_ = stdin.Close()
+			_ = cmd.Wait()
+		})
+		if _, err := fmt.Fscan(out, &addr); err != nil {
+			b.Fatal(err)
+		}
+		return addr
+	}
+	far := hop(standIn.Link().Dial, "bucket.s3.us-east-1.amazonaws.com", write("standin.pem", standIn.CA()))
+	near := hop(far, far, write("local.pem", pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: local.Certificate().Raw})))
+	return &largeClient{b: b, url: "https://" + near + "/large", http: local.Client()}
+}
+
+// bareHopCommand is the name by which the test binary is a bare reverse proxy.
+const bareHopCommand = "bare-hop"
+
+// bareHop is a process that does nothing but to pass requests on to a host at an
+// address, over TLS that trusts the authority in a file: bare-hop DIAL HOST CAFILE.
+// It prints where it listens, and ends with its standard input.
+func bareHop() {
+	dial, host, ca := os.Args[1], os.Args[2], os.Args[3]
+	roots, err := sts.RootsWith(ca)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	up := &http.Transport{DisableCompression: true, TLSClientConfig: &tls.Config{}}
+	sts.Link{Dial: dial, RootCAs: roots}.Apply(up)
+	srv := bareServer(host, up)
+	fmt.Println(srv.Listener.Addr())
+	_, _ = io.Copy(io.Discard, os.Stdin)
+	srv.Close()
+}
+
+// bareWithin is bareChain within this process.
+func bareWithin(b *testing.B, standIn *ststest.AWS) *largeClient {
 	b.Helper()
 	up := &http.Transport{DisableCompression: true, TLSClientConfig: &tls.Config{}}
 	standIn.Link().Apply(up)
-	proxy := func(to string, transport *http.Transport) *httptest.Server {
-		srv := httptest.NewUnstartedServer(&httputil.ReverseProxy{
-			Transport:     transport,
-			FlushInterval: -1,
-			Rewrite: func(pr *httputil.ProxyRequest) {
-				pr.Out.URL.Scheme, pr.Out.URL.Host, pr.Out.Host = "https", to, to
-			},
-		})
-		srv.StartTLS()
-		b.Cleanup(srv.Close)
-		return srv
-	}
-	far := proxy("bucket.s3.us-east-1.amazonaws.com", up)
-	near := proxy(far.Listener.Addr().String(), far.Client().Transport.(*http.Transport))
+	far := bareServer("bucket.s3.us-east-1.amazonaws.com", up)
+	b.Cleanup(far.Close)
+	near := bareServer(far.Listener.Addr().String(), far.Client().Transport.(*http.Transport))
+	b.Cleanup(near.Close)
 	return &largeClient{b: b, url: near.URL + "/large", http: near.Client()}
+}
+
+func bareServer(to string, transport *http.Transport) *httptest.Server {
+	srv := httptest.NewUnstartedServer(&httputil.ReverseProxy{
+		Transport:     transport,
+		FlushInterval: -1,
+		Rewrite: func(pr *httputil.ProxyRequest) {
+			pr.Out.URL.Scheme, pr.Out.URL.Host, pr.Out.Host = "https", to, to
+		},
+	})
+	srv.StartTLS()
+	return srv
 }
 
 // largeClient moves the object.

@@ -17,9 +17,10 @@ import (
 	"github.com/posternhq/postern/deploy/embedded"
 )
 
-// TestMain makes the test binary the real program when it is run as "postern".
+// TestMain makes the test binary the real program when it is run as "postern", and
+// a proxy to compare with when it is run as "bare-hop".
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"postern": main})
+	testscript.Main(m, map[string]func(){"postern": main, bareHopCommand: bareHop})
 }
 
 // TestStories runs the scripts in testdata against the real program. Those
