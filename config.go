@@ -218,6 +218,9 @@ type AuditLogConfig struct {
 	// copy of every published checkpoint.
 	WitnessDirs  []string `yaml:"witness_dirs"`
 	WitnessRepos []string `yaml:"witness_repos"`
+	// Bucket, s3://BUCKET/PREFIX, gets the logs before their checkpoints are
+	// published. AWS is reached as auditor.aws says.
+	Bucket string `yaml:"bucket"`
 }
 
 // WitnessConfig is one witness.
@@ -326,6 +329,9 @@ func (c *Config) check() (key, problem string) {
 	}
 	if !oneOf(c.Log.Format, "json", "text") {
 		return "log.format", "must be json or text"
+	}
+	if c.Auditor != nil && c.Auditor.Log.Bucket != "" && !strings.HasPrefix(c.Auditor.Log.Bucket, "s3://") {
+		return "auditor.log.bucket", "must be s3://BUCKET or s3://BUCKET/PREFIX"
 	}
 	if c.Broker == nil && c.Proxy == nil && c.Auditor == nil {
 		return "broker", "no service is enabled: give broker:, proxy: or auditor:"

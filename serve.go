@@ -471,7 +471,7 @@ func (s *services) startAuditor(ctx context.Context) error {
 		Trail:       a.AWS.trail(),
 		TrailDelay:  a.TrailDelay,
 		ReaderRoles: a.ReaderRoles,
-		Notary:      notary(a.Log),
+		Notary:      notary(a.Log, a.AWS),
 		Log:         s.log.With().Str("service", "auditor").Logger(),
 	})
 	if err != nil {
@@ -485,8 +485,11 @@ func (s *services) startAuditor(ctx context.Context) error {
 }
 
 // notary is the configuration of the transparency logs.
-func notary(c AuditLogConfig) auditor.NotaryConfig {
-	n := auditor.NotaryConfig{Name: c.Name, PublishEvery: c.PublishEvery, Dirs: c.WitnessDirs, Repos: c.WitnessRepos}
+func notary(c AuditLogConfig, aws *AuditorAWSConfig) auditor.NotaryConfig {
+	n := auditor.NotaryConfig{Name: c.Name, PublishEvery: c.PublishEvery, Dirs: c.WitnessDirs, Repos: c.WitnessRepos, Bucket: c.Bucket}
+	if t := aws.trail(); t != nil {
+		n.BucketAWS = t.AWS
+	}
 	for _, w := range c.Witnesses {
 		n.Witnesses = append(n.Witnesses, tlog.Witness(w))
 	}

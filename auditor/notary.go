@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/posternhq/postern/auditor/cloudtrail"
 	"github.com/posternhq/postern/auditor/tlog"
 	"github.com/posternhq/postern/events"
 	"github.com/posternhq/postern/events/journal"
@@ -30,6 +31,10 @@ type NotaryConfig struct {
 	// Dirs are directories on somebody else's disk, and Repos Git repositories,
 	// that get a copy of every published checkpoint.
 	Dirs, Repos []string
+	// Bucket, "s3://BUCKET/PREFIX", gets the logs' tiles and checkpoints before these
+	// are published, through BucketAWS.
+	Bucket    string
+	BucketAWS cloudtrail.AWSConfig
 }
 
 // notary writes every stream into its transparency log. It has consumers of its
@@ -42,6 +47,59 @@ type notary struct {
 	// fresh: something is in the logs that is worth publishing.
 	fresh   atomic.Bool
 	keepers []tlog.Keeper
+	bucket  *logBucket // nil without one
+}
+
+// logBucket is where the logs are kept besides, as it is reached.
+type logBucket struct {
+	aws  *cloudtrail.AWS
+	tlog *tlog.Bucket // its Client is nil until it was first reached
+}
+
+func newLogBucket(c NotaryConfig) (*logBucket, error) {
+	rest, ok := strings.CutPrefix(c.Bucket, "s3://")
+	name, prefix, _ := strings.Cut(rest, "/")
+	if !ok || name == "" {
+		return nil, fmt.Errorf("log bucket %q: want s3://BUCKET or s3://BUCKET/PREFIX", c.Bucket)
+	}
+	if prefix != "" && !strings.HasSuffix(prefix, "/") {
+		prefix += "/"
+	}
+	aws, err := cloudtrail.NewAWS(c.BucketAWS)
+	return &logBucket{aws: aws, tlog: &tlog.Bucket{Name: name, Prefix: prefix}}, err
+}
+
+// bucketTime is for what was logged between two publications, or, at first, for
+// all there is: what is there is not written again.
+const bucketTime = 2 * time.Minute
+
+// store puts what checkpoints cover into the bucket. A log that is not the
+// bucket's stops being published.
+func (n *notary) store(ctx context.Context, cs []tlog.Checkpoint) error {
+	if n.bucket == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, bucketTime)
+	defer cancel()
+	b := n.bucket.tlog
+	if b.Client == nil {
+		var err error
+		if b.Client, err = n.bucket.aws.Bucket(ctx, b.Name); err != nil {
+			return fmt.Errorf("log bucket: %w", err)
+		}
+	}
+	for _, c := range cs {
+		err := b.Store(ctx, n.key.Public(), tlog.Files(n.tiles(c.Stream)), c)
+		if l := n.logs[c.Stream]; errors.Is(err, tlog.ErrFork) {
+			l.mu.Lock()
+			l.broken = fmt.Errorf("the bucket has another log: %w", err)
+			l.mu.Unlock()
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // streamLog is what is known of the log of a stream.
@@ -75,6 +133,11 @@ func newNotary(a *Auditor) (*notary, error) {
 		n.keepers = append(n.keepers, tlog.KeepGit(dir))
 	}
 	var err error
+	if c.Bucket != "" {
+		if n.bucket, err = newLogBucket(*c); err != nil {
+			return nil, err
+		}
+	}
 	n.key, err = tlog.LoadKey(filepath.Join(n.dir, "key"), c.Name)
 	return n, err
 }
@@ -272,10 +335,13 @@ func (n *notary) due(ctx context.Context) []tlog.Checkpoint {
 		return nil
 	}
 	cs, err := n.checkpoints(ctx)
+	if err == nil {
+		err = n.store(ctx, cs)
+	}
 	if err != nil {
 		n.fresh.Store(true)
 		if !errors.Is(err, errBehind) {
-			n.a.c.Log.Warn().Err(err).Msg("checkpoints can't be read")
+			n.a.c.Log.Warn().Err(err).Msg("checkpoints are not published; trying again")
 		}
 		return nil
 	}

@@ -119,7 +119,11 @@ func (a *AWS) trail(ctx context.Context, region string) (*cloudtrail.Client, err
 	return cloudtrail.NewFromConfig(cfg), err
 }
 
-// bucket returns a client in the bucket's region.
+// Bucket returns a client in the bucket's region.
+func (a *AWS) Bucket(ctx context.Context, name string) (*s3.Client, error) {
+	return a.bucket(ctx, name)
+}
+
 func (a *AWS) bucket(ctx context.Context, name string) (*s3.Client, error) {
 	a.mu.Lock()
 	known := a.buckets[name]
