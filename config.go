@@ -53,6 +53,8 @@ type NATSConfig struct {
 	SealedCredsFile string `yaml:"sealed_creds_file"`
 	// ConsumersCredsFile makes and ends outside consumers; default: CredsFile.
 	ConsumersCredsFile string `yaml:"consumers_creds_file"`
+	// PushCredsFile reads what brokers send to endpoints; default: CredsFile.
+	PushCredsFile string `yaml:"push_creds_file"`
 	// PublicURL is where those who join find the server; default: URL, or where
 	// the embedded one listens.
 	PublicURL string `yaml:"public_url"`
@@ -353,6 +355,9 @@ func (c *Config) check() (key, problem string) {
 	}
 	if p := readable(c.NATS.SealedCredsFile); p != "" {
 		return "nats.sealed_creds_file", p
+	}
+	if p := readable(c.NATS.PushCredsFile); p != "" {
+		return "nats.push_creds_file", p
 	}
 	if p := readable(c.NATS.ConsumersCredsFile); p != "" {
 		return "nats.consumers_creds_file", p

@@ -14,9 +14,10 @@ func (c *cli) consumers() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "consumers", Short: "Who outside reads which part of the event streams", Args: cobra.NoArgs,
 		Long: "Who outside, such as a SIEM, reads which part of the event streams over NATS, by a\n" +
-			"durable pull consumer and credentials of its own.",
+			"durable pull consumer and credentials of its own; or is sent it over HTTP, as a\n" +
+			"webhook or a receiver of Security Event Tokens.",
 	}
-	cmd.AddCommand(c.consumersAdd(), c.consumersRead(), &cobra.Command{
+	cmd.AddCommand(c.consumersAdd(), c.consumersRead(), c.consumersRotate(), c.consumersDeadLetters(), c.consumersResume(), c.consumersVerify(), &cobra.Command{
 		Use: "ls", Short: "Consumers and how far behind each is", Args: cobra.NoArgs,
 		RunE: c.withBroker(func(cmd *cobra.Command, b *client.Client, _ []string) error {
 			list, err := b.Consumers(cmd.Context())
@@ -24,13 +25,13 @@ func (c *cli) consumers() *cobra.Command {
 				return err
 			}
 			return c.print(list, func(w *tabwriter.Writer) {
-				fmt.Fprintln(w, "NAME\tFILTER\tPENDING\tUNACKNOWLEDGED\tACKNOWLEDGED TO\tLAST ACK")
+				fmt.Fprintln(w, "NAME\tFILTER\tPENDING\tUNACKNOWLEDGED\tACKNOWLEDGED TO\tLAST ACK\tSENT TO")
 				for _, k := range list {
 					last := k.Fault
 					if k.LastAck != nil {
 						last = k.LastAck.Local().Format("2006-01-02 15:04:05")
 					}
-					fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%s %d\t%s\n", k.Name, k.Filter, k.Pending, k.Unacknowledged, k.Stream, k.AckedTo, orDash(last))
+					fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%s %d\t%s\t%s\n", k.Name, k.Filter, k.Pending, k.Unacknowledged, k.Stream, k.AckedTo, orDash(last), orDash(sentTo(k)))
 				}
 			})
 		}),
@@ -47,19 +48,45 @@ func (c *cli) consumers() *cobra.Command {
 	return cmd
 }
 
+// sentTo says where a consumer's events go, and how.
+func sentTo(k api.Consumer) string {
+	if k.Push == nil {
+		return ""
+	}
+	text := k.Push.Protocol + " " + k.Push.URL
+	if k.DeadLetters > 0 {
+		text += fmt.Sprintf("; %d dead letters", k.DeadLetters)
+	}
+	if k.Suspended != "" {
+		return text + "; suspended: " + oneLine(k.Suspended)
+	}
+	if f := k.Failing; f != nil {
+		text += fmt.Sprintf("; failing since %s, %d tries, next %s: %s", f.Since.Local().Format("2006-01-02 15:04:05"), f.Tries, f.Next.Local().Format("15:04:05"), oneLine(f.Reason))
+	}
+	return text
+}
+
 func (c *cli) consumersAdd() *cobra.Command {
 	var in api.NewConsumer
 	var out string
+	var push pushFlags
 	add := &cobra.Command{
-		Use: "add NAME --filter SUBJECT [--out FILE]", Short: "Let somebody read what fits a filter, and nothing else", Args: cobra.ExactArgs(1),
-		Long: "Let somebody read what fits a filter, and nothing else. Their NATS credentials are\n" +
-			"printed now, or written to a file of mode 0600, and never again. A name counts\n" +
-			"once: take another one for new credentials.",
+		Use: "add NAME --filter SUBJECT [--webhook URL | --ssf URL --audience A] [--out FILE]", Short: "Let somebody read what fits a filter, and nothing else", Args: cobra.ExactArgs(1),
+		Long: "Let somebody read what fits a filter, and nothing else. Their NATS credentials, or\n" +
+			"the secret that signs what a webhook is sent, are printed now, or written to a file\n" +
+			"of mode 0600, and never again. A name counts once: take another one for new\n" +
+			"credentials.",
 		RunE: c.withBroker(func(cmd *cobra.Command, b *client.Client, args []string) error {
 			in.Name = args[0]
+			if err := push.into(&in); err != nil {
+				return err
+			}
 			made, err := b.NewConsumer(cmd.Context(), in)
 			if err != nil {
 				return err
+			}
+			if made.Push != nil {
+				return c.printPushed(made, out)
 			}
 			if made.NATS == nil {
 				c.say("Postern holds no key of your NATS account. Make a user called %s in an account that reaches\n"+
@@ -91,7 +118,7 @@ func (c *cli) consumersAdd() *cobra.Command {
 	f := add.Flags()
 	f.StringVar(&in.Filter, "filter", "", "NATS subject with wildcards, such as 'audit.denied.>'")
 	f.BoolVar(&in.FromNow, "from-now", false, "leave out what the stream holds already")
-	f.StringVar(&out, "out", "", "write the credentials to this file")
-	_ = add.MarkFlagRequired("filter")
+	f.StringVar(&out, "out", "", "write the credentials, or the webhook's secret, to this file")
+	push.add(add)
 	return add
 }

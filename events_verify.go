@@ -48,8 +48,9 @@ func (c *cli) eventsVerify() *cobra.Command {
 	var from uint64
 	cmd := &cobra.Command{
 		Use: "verify FILE", Short: "Whether a consumer got everything, unchanged", Args: cobra.ExactArgs(1),
-		Long: "Whether FILE, which postern consumers read --format=record wrote, holds every\n" +
-			"event from its first to its last, as the stream's transparency log has them.\n" +
+		Long: "Whether FILE, which postern consumers read --format=record wrote, or which holds the\n" +
+			"bodies of what a webhook was sent, one a line, holds every event from its first to\n" +
+			"its last, as the stream's transparency log has them.\n" +
 			"For all of a stream the log's signed checkpoint proves it; with --filter, what\n" +
 			"came is proved so, and the auditor says what else the filter fits.\n" +
 			"Exit codes: 0 nothing is missing, 3 something is missing or changed, 1 it could\n" +

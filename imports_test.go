@@ -18,7 +18,7 @@ func TestImportDirections(t *testing.T) {
 		"events/ocsf":     {"events"},
 		"events/journal":  {"events", "events/signed"},
 		"schemas":         {},
-		"broker":          {"events", "events/journal", "events/signed"},
+		"broker":          {"events", "events/journal", "events/ocsf", "events/signed"},
 		"proxy":           {"events", "events/journal", "events/signed"},
 		"auditor":         {"events", "events/journal", "events/signed"},
 		"deploy/embedded": {},

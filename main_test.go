@@ -4,10 +4,15 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -66,8 +71,9 @@ func TestStories(t *testing.T) {
 			return false, fmt.Errorf("unknown condition %q", cond)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"until": untilOutput,
-			"field": field,
+			"until":   untilOutput,
+			"field":   field,
+			"receive": receive,
 		},
 	})
 }
@@ -115,6 +121,36 @@ func field(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("no field %s", args[1])
 	}
 	ts.Setenv(args[0], fmt.Sprint(v))
+}
+
+// receive starts a webhook on loopback that answers with a status and appends
+// what it is sent to a file, one body a line: receive URL_VARIABLE FILE STATUS.
+func receive(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: receive URL_VARIABLE FILE STATUS")
+	}
+	status, err := strconv.Atoi(args[2])
+	ts.Check(err)
+	f, err := os.OpenFile(ts.MkAbs(args[1]), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	ts.Check(err)
+	var one sync.Mutex
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("WebHook-Allowed-Origin", "*")
+		if r.Method == http.MethodOptions {
+			return
+		}
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			return
+		}
+		one.Lock()
+		defer one.Unlock()
+		if _, err := f.Write(append(body, '\n')); err == nil {
+			w.WriteHeader(status)
+		}
+	}))
+	ts.Defer(func() { srv.Close(); _ = f.Close() })
+	ts.Setenv(args[0], srv.URL)
 }
 
 // startDev runs the real `postern dev` for the stories, or returns nil where

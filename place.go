@@ -249,7 +249,15 @@ func (s *services) consumers() (broker.Consumers, error) {
 	if err != nil {
 		return broker.Consumers{}, err
 	}
-	out := broker.Consumers{Journal: j, Allowed: func(name, stream string) (publish, subscribe []string) {
+	nc, err = s.connectAs("push", embedded.Push(), cmp.Or(s.cfg.NATS.PushCredsFile, s.cfg.NATS.CredsFile))
+	if err != nil {
+		return broker.Consumers{}, err
+	}
+	reader, err := journal.New(nc, "/postern/push")
+	if err != nil {
+		return broker.Consumers{}, err
+	}
+	out := broker.Consumers{Journal: j, Reader: reader, Allowed: func(name, stream string) (publish, subscribe []string) {
 		return embedded.Consumer(name, stream).Pub, []string{embedded.InboxPrefix(name) + ".>"}
 	}}
 	if s.authority != nil {

@@ -27,6 +27,7 @@ import (
 	"github.com/posternhq/postern/broker/identity"
 	"github.com/posternhq/postern/broker/identity/oidc"
 	"github.com/posternhq/postern/broker/joining"
+	"github.com/posternhq/postern/broker/push"
 	"github.com/posternhq/postern/broker/sealed"
 	"github.com/posternhq/postern/broker/web"
 	"github.com/posternhq/postern/events/journal"
@@ -81,6 +82,7 @@ type Broker struct {
 	openID     *oidc.Clients
 	challenges *joining.Challenger
 	throttle   *identity.Throttle
+	vault      *push.Vault
 	signing    *signing
 	ledger     *ledger
 	replays    chan struct{} // has room for as many as may run
@@ -117,9 +119,15 @@ func New(cfg Config) (*Broker, error) {
 	if b.now == nil {
 		b.now = time.Now
 	}
-	if b.cfg.Consumers.Journal == nil {
-		b.cfg.Consumers.Journal = cfg.Journal
+	for _, j := range []**journal.Journal{&b.cfg.Consumers.Journal, &b.cfg.Consumers.Reader} {
+		if *j == nil {
+			*j = cfg.Journal
+		}
 	}
+	if b.cfg.Consumers.Backoff == (push.Backoff{}) {
+		b.cfg.Consumers.Backoff = push.DefaultBackoff()
+	}
+	b.vault = push.NewVault(cfg.Secrets)
 	for _, addr := range []*func() string{&b.cfg.ProxyAddr, &b.cfg.AuditorAddr} {
 		if *addr == nil {
 			*addr = func() string { return "" }
@@ -187,6 +195,7 @@ func (b *Broker) Run(ctx context.Context) error {
 			return nil
 		}
 		group.Go(func() error { b.followHolds(ctx); return nil })
+		group.Go(func() error { return b.keepPushing(ctx) })
 		return b.janitor(ctx)
 	})
 	group.Go(func() error {

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"context"
 	"maps"
 	"net/http"
 	"slices"
@@ -8,20 +9,23 @@ import (
 
 	"github.com/posternhq/postern/broker/access"
 	"github.com/posternhq/postern/broker/api"
+	"github.com/posternhq/postern/broker/push"
 	"github.com/posternhq/postern/events"
 	"github.com/posternhq/postern/events/journal"
 )
 
 // Consumers is how others are let read the streams.
 type Consumers struct {
-	// Journal makes and ends durable consumers; nil is the broker's own, which may
-	// do so on ACCESS alone.
-	Journal *journal.Journal
+	// Journal makes and ends durable consumers, Reader reads what is sent to
+	// endpoints; nil is the broker's own, which may do so on ACCESS alone.
+	Journal, Reader *journal.Journal
 	// Allowed are the subjects to publish and to subscribe to that credentials of a
 	// name need; nil says nothing of them.
 	Allowed func(name, stream string) (publish, subscribe []string)
 	// Mint makes them; nil where somebody else does.
 	Mint func(name, stream string) (api.NATSAccess, error)
+	// Backoff between tries to send; zero is push.DefaultBackoff.
+	Backoff push.Backoff
 }
 
 // postConsumer makes the durable first: without credentials it is of no use to
@@ -31,22 +35,29 @@ func (b *Broker) postConsumer(c *call) (any, error) {
 	if err := decode(c, &in); err != nil {
 		return nil, err
 	}
-	made := b.cfg.Consumers
+	want := events.ConsumerCreated{Name: in.Name, Filter: in.Filter, FromNow: in.FromNow}
+	if in.Push != nil {
+		p := events.Push(*in.Push)
+		if err := push.Check(&p, events.StreamOf(in.Filter)); err != nil {
+			return nil, invalid("%v", err)
+		}
+		want.Push = &p
+	}
 	decide := func(s *access.State, env access.Env) ([]events.Event, error) {
 		if err := mustMay(s, env.Now, c.who.User, "create", "consumer"); err != nil {
 			return nil, err
 		}
-		return access.CreateConsumer(s, env, in.Name, in.Filter, in.FromNow)
+		return access.CreateConsumer(s, env, want)
 	}
-	var could []events.Event
-	var err error
-	b.ledger.read(func(s *access.State, now time.Time) {
-		could, err = decide(s, access.Env{Now: now, By: c.who.User, NewID: journal.NewID})
-	})
+	could, err := b.could(c, decide)
 	if err != nil {
 		return nil, err
 	}
 	consumer := could[0].Data.(*events.ConsumerCreated)
+	if want.Push != nil {
+		return b.addPushed(c, in, consumer, want.Push, decide)
+	}
+	made := b.cfg.Consumers
 	if err := made.Journal.CreateConsumer(c.Context(), *consumer); err != nil {
 		return nil, unreachable(err)
 	}
@@ -67,6 +78,14 @@ func (b *Broker) postConsumer(c *call) (any, error) {
 	return created{out}, nil
 }
 
+// could is what a command would come to, for what has to be done before it.
+func (b *Broker) could(c *call, decide decision) (es []events.Event, err error) {
+	b.ledger.read(func(s *access.State, now time.Time) {
+		es, err = decide(s, access.Env{Now: now, By: c.who.User, NewID: journal.NewID})
+	})
+	return es, err
+}
+
 func (b *Broker) getConsumers(c *call) (any, error) {
 	consumers, err := b.consumers(c)
 	return api.Consumers{Consumers: consumers}, err
@@ -80,40 +99,56 @@ func (b *Broker) consumers(c *call) ([]api.Consumer, error) {
 	out := []api.Consumer{}
 	b.ledger.read(func(s *access.State, _ time.Time) {
 		for _, name := range slices.Sorted(maps.Keys(s.Consumers)) {
-			if k := s.Consumers[name]; k != nil {
-				out = append(out, api.Consumer{Name: name, Stream: k.Stream, Filter: k.Filter, CreatedAt: k.CreatedAt, By: k.By})
+			k := s.Consumers[name]
+			if k == nil {
+				continue
 			}
+			out = append(out, api.Consumer{Name: name, Stream: k.Stream, Filter: k.Filter, CreatedAt: k.CreatedAt, By: k.By,
+				Push: (*api.Push)(k.Push), Suspended: k.Suspended, DeadLetters: len(k.SetAside)})
 		}
 	})
 	for i := range out {
-		k := &out[i]
-		p, err := b.cfg.Consumers.Journal.PlaceOf(c.Context(), k.Stream, k.Name)
-		if err != nil {
-			k.Fault = err.Error()
-			continue
-		}
-		k.Pending, k.Unacknowledged, k.AckedTo = p.Pending, p.Unacknowledged, p.AckedTo
-		if !p.LastAck.IsZero() {
-			k.LastAck = &p.LastAck
-		}
+		b.locate(c.Context(), &out[i])
 	}
 	return out, nil
 }
 
-// deleteConsumer ends the durable first: what is recorded as over is over.
+// locate adds how far a consumer is.
+func (b *Broker) locate(ctx context.Context, k *api.Consumer) {
+	p, err := b.cfg.Consumers.Journal.PlaceOf(ctx, k.Stream, k.Name)
+	if err != nil {
+		k.Fault = err.Error()
+		return
+	}
+	k.Pending, k.Unacknowledged, k.AckedTo = p.Pending, p.Unacknowledged, p.AckedTo
+	if !p.LastAck.IsZero() {
+		k.LastAck = &p.LastAck
+	}
+	if k.Push == nil {
+		return
+	}
+	if failing, err := b.vault.Progress(ctx, k.Name); err != nil {
+		k.Fault = err.Error()
+	} else if failing != nil {
+		k.Failing = (*api.Failing)(failing)
+	}
+}
+
+// deleteConsumer ends the durable and destroys the secrets first: what is
+// recorded as over is over.
 func (b *Broker) deleteConsumer(c *call) (any, error) {
 	name := c.PathValue("name")
 	if err := b.require(c.who, "delete", "consumer"); err != nil {
 		return nil, err
 	}
-	var stream string
-	b.ledger.read(func(s *access.State, _ time.Time) {
-		if k := s.Consumers[name]; k != nil {
-			stream = k.Stream
+	var is *access.Consumer
+	b.ledger.read(func(s *access.State, _ time.Time) { is = s.Consumers[name] })
+	if is != nil {
+		err := b.cfg.Consumers.Journal.DeleteConsumer(c.Context(), is.Stream, name)
+		if err == nil && is.Push != nil {
+			err = b.vault.Forget(c.Context(), name)
 		}
-	})
-	if stream != "" {
-		if err := b.cfg.Consumers.Journal.DeleteConsumer(c.Context(), stream, name); err != nil {
+		if err != nil {
 			return nil, unreachable(err)
 		}
 	}

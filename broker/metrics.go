@@ -38,5 +38,19 @@ func (b *Broker) getMetrics(c *call) (any, error) {
 		}
 		return 0, false
 	})
+	pushed := func(i int) bool { return consumers[i].Push != nil }
+	gauge("postern_consumer_dead_letters", "Events that the endpoint would not take.", func(i int) (uint64, bool) { return uint64(consumers[i].DeadLetters), pushed(i) })
+	gauge("postern_consumer_suspended", "Whether nothing is sent until somebody resumes it.", func(i int) (uint64, bool) {
+		if consumers[i].Suspended != "" {
+			return 1, true
+		}
+		return 0, pushed(i)
+	})
+	gauge("postern_consumer_failing_since_timestamp_seconds", "Since when the endpoint has taken nothing of what was sent.", func(i int) (uint64, bool) {
+		if f := consumers[i].Failing; f != nil {
+			return uint64(f.Since.Unix()), true
+		}
+		return 0, false
+	})
 	return text{"text/plain; version=0.0.4; charset=utf-8", out.Bytes()}, nil
 }

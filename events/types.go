@@ -89,8 +89,13 @@ const (
 	TypeAgentRenewed Type = "io.postern.agent.renewed.v1"
 	TypeCARotated    Type = "io.postern.ca.rotated.v1"
 
-	TypeConsumerCreated Type = "io.postern.consumer.created.v1"
-	TypeConsumerDeleted Type = "io.postern.consumer.deleted.v1"
+	TypeConsumerCreated       Type = "io.postern.consumer.created.v1"
+	TypeConsumerDeleted       Type = "io.postern.consumer.deleted.v1"
+	TypeConsumerSecretRotated Type = "io.postern.consumer.secret_rotated.v1"
+	TypeConsumerEventSetAside Type = "io.postern.consumer.event_set_aside.v1"
+	TypeConsumerEventReplayed Type = "io.postern.consumer.event_replayed.v1"
+	TypeConsumerSuspended     Type = "io.postern.consumer.suspended.v1"
+	TypeConsumerResumed       Type = "io.postern.consumer.resumed.v1"
 
 	TypeAuditTokenCreated Type = "io.postern.audit_token.created.v1"
 	TypeAuditTokenDeleted Type = "io.postern.audit_token.deleted.v1"
@@ -145,7 +150,7 @@ func Types() []Type {
 		TypeLockPlaced, TypeLockLifted, TypeKeyPublished, TypeHistoryAttested,
 		TypeTokenCreated, TypeTokenUpdated, TypeTokenDeleted, TypeTokenUsed,
 		TypeAgentRenewed, TypeCARotated,
-		TypeConsumerCreated, TypeConsumerDeleted,
+		TypeConsumerCreated, TypeConsumerDeleted, TypeConsumerSecretRotated, TypeConsumerEventSetAside, TypeConsumerEventReplayed, TypeConsumerSuspended, TypeConsumerResumed,
 		TypeAuditTokenCreated, TypeAuditTokenDeleted,
 		TypeAWSRequestAdmitted, TypeAWSRequestCompleted, TypeAWSRequestDenied, TypeAWSRequestFailed,
 		TypeAWSCredentialsIssued, TypeAWSConsoleOpened, TypeAWSLockApplied, TypeAWSLockLifted, TypeAWSLockFailed, TypeAWSTokenIssued,
@@ -254,6 +259,16 @@ func (t Type) New() (Payload, error) {
 		return &ConsumerCreated{}, nil
 	case TypeConsumerDeleted:
 		return &ConsumerDeleted{}, nil
+	case TypeConsumerSecretRotated:
+		return &ConsumerSecretRotated{}, nil
+	case TypeConsumerEventSetAside:
+		return &ConsumerEventSetAside{}, nil
+	case TypeConsumerEventReplayed:
+		return &ConsumerEventReplayed{}, nil
+	case TypeConsumerSuspended:
+		return &ConsumerSuspended{}, nil
+	case TypeConsumerResumed:
+		return &ConsumerResumed{}, nil
 	case TypeAuditTokenCreated:
 		return &AuditTokenCreated{}, nil
 	case TypeAuditTokenDeleted:

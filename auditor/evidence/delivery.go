@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/posternhq/postern/auditor/tlog"
+	"github.com/posternhq/postern/events"
 )
 
 // Delivered is an event as a consumer got it: what `postern consumers read
@@ -59,8 +60,9 @@ type Delivery struct {
 	ids     map[string]uint64
 }
 
-// ReadDelivery reads lines of Delivered, in any order; what came more than once
-// must have come alike.
+// ReadDelivery reads lines of Delivered, or bodies of what a webhook was sent, one
+// a line and as they came: CloudEvents that tell their place (events.Placed), or
+// arrays of them. Any order will do; what came more than once must have come alike.
 func ReadDelivery(r io.Reader) (*Delivery, error) {
 	out := &Delivery{hashes: map[uint64]tlog.Hash{}, ids: map[string]uint64{}}
 	in := bufio.NewReader(r)
@@ -71,11 +73,7 @@ func ReadDelivery(r io.Reader) (*Delivery, error) {
 		} else if err != nil && err != io.EOF {
 			return nil, err
 		}
-		var d Delivered
-		if err := json.Unmarshal(line, &d); err != nil {
-			return nil, fmt.Errorf("line %d: %w", n, err)
-		}
-		if err := out.add(d); err != nil {
+		if err := out.read(bytes.TrimSpace(line)); err != nil {
 			return nil, fmt.Errorf("line %d: %w", n, err)
 		}
 	}
@@ -85,10 +83,30 @@ func ReadDelivery(r io.Reader) (*Delivery, error) {
 	return out, nil
 }
 
+// read adds what is on one line.
+func (o *Delivery) read(line []byte) error {
+	if len(line) > 0 && line[0] == '[' {
+		var batch []json.RawMessage
+		err := json.Unmarshal(line, &batch)
+		for i := 0; err == nil && i < len(batch); i++ {
+			err = o.read(batch[i])
+		}
+		return err
+	}
+	if raw, p, ok := events.Unplaced(line); ok {
+		return o.add(Delivered{Stream: p.Stream, Seq: p.Sequence, Subject: p.Subject, StoredAt: p.StoredAt, Event: raw})
+	}
+	var d Delivered
+	if err := json.Unmarshal(line, &d); err != nil {
+		return err
+	}
+	return o.add(d)
+}
+
 func (o *Delivery) add(d Delivered) error {
 	switch {
 	case d.Seq == 0 || d.Stream == "":
-		return errors.New("no stream and sequence: postern consumers read --format=record prints them")
+		return errors.New("no stream and sequence: postern consumers read --format=record prints them, and webhooks are sent CloudEvents that end with them")
 	case o.Stream != "" && d.Stream != o.Stream:
 		return fmt.Errorf("event of %s among those of %s", d.Stream, o.Stream)
 	}

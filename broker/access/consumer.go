@@ -1,17 +1,31 @@
 package access
 
 import (
+	"maps"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/posternhq/postern/events"
 )
 
-// Consumer is somebody who reads a part of a stream from outside.
+// Consumer is somebody who reads a part of a stream from outside, or is sent it.
 type Consumer struct {
 	events.ConsumerCreated
 	CreatedAt time.Time
+	// Suspended says why nothing is sent.
+	Suspended string
+	// Secret counts the secrets that were made after the first.
+	Secret int
+	// SetAside are the events that the endpoint would not take, by their sequence.
+	SetAside map[uint64]SetAside
+}
+
+// SetAside is an event that waits to be sent again.
+type SetAside struct {
+	events.ConsumerEventSetAside
+	At time.Time
 }
 
 var (
@@ -19,23 +33,59 @@ var (
 	subjectTokens = regexp.MustCompile(`^[^\s.*>]+(\.(\*|[^\s.*>]+))*(\.>)?$`)
 )
 
+func (s *State) applyConsumer(e events.Event) {
+	change := func(name string, f func(*Consumer)) {
+		if old := s.Consumers[name]; old != nil {
+			k := *old
+			f(&k)
+			s.Consumers[name] = &k
+		}
+	}
+	switch d := e.Data.(type) {
+	case *events.ConsumerCreated:
+		s.Consumers[d.Name] = &Consumer{ConsumerCreated: *d, CreatedAt: e.Time}
+	case *events.ConsumerDeleted:
+		s.Consumers[d.Name] = nil
+	case *events.ConsumerSecretRotated:
+		change(d.Name, func(k *Consumer) { k.Secret++ })
+	case *events.ConsumerSuspended:
+		change(d.Name, func(k *Consumer) { k.Suspended = d.Reason })
+	case *events.ConsumerResumed:
+		change(d.Name, func(k *Consumer) { k.Suspended = "" })
+	case *events.ConsumerEventSetAside:
+		change(d.Name, func(k *Consumer) {
+			k.SetAside = maps.Clone(k.SetAside)
+			if k.SetAside == nil {
+				k.SetAside = map[uint64]SetAside{}
+			}
+			k.SetAside[d.StreamSequence] = SetAside{*d, e.Time}
+		})
+	case *events.ConsumerEventReplayed:
+		change(d.Name, func(k *Consumer) {
+			k.SetAside = maps.Clone(k.SetAside)
+			delete(k.SetAside, d.StreamSequence)
+		})
+	}
+}
+
 // CreateConsumer decides that somebody may read what fits a filter. A name
 // counts once, for ever: credentials made for it never end by themselves, and
-// would work again.
-func CreateConsumer(s *State, env Env, name, filter string, fromNow bool) ([]events.Event, error) {
-	if !consumerName.MatchString(name) {
-		return nil, refuse(Invalid, "name %q: want letters, digits, - and _, 32 at most", name)
+// would work again. What Push holds, package push has checked.
+func CreateConsumer(s *State, env Env, c events.ConsumerCreated) ([]events.Event, error) {
+	if !consumerName.MatchString(c.Name) {
+		return nil, refuse(Invalid, "name %q: want letters, digits, - and _, 32 at most", c.Name)
 	}
-	stream := events.StreamOf(filter)
-	if stream == "" || !strings.Contains(filter, ".") || !subjectTokens.MatchString(filter) {
-		return nil, refuse(Invalid, "filter %q: want a NATS subject that begins with access., audit., cloudtrail. or findings., such as audit.denied.>", filter)
+	stream := events.StreamOf(c.Filter)
+	if stream == "" || !strings.Contains(c.Filter, ".") || !subjectTokens.MatchString(c.Filter) {
+		return nil, refuse(Invalid, "filter %q: want a NATS subject that begins with access., audit., cloudtrail. or findings., such as audit.denied.>", c.Filter)
 	}
-	if c, used := s.Consumers[name]; c != nil {
-		return nil, refuse(Conflict, "there is a consumer %s already", name)
+	if old, used := s.Consumers[c.Name]; old != nil {
+		return nil, refuse(Conflict, "there is a consumer %s already", c.Name)
 	} else if used {
-		return nil, refuse(Conflict, "there was a consumer %s, and its credentials would work again: choose another name", name)
+		return nil, refuse(Conflict, "there was a consumer %s, and its credentials would work again: choose another name", c.Name)
 	}
-	return env.one("", "", &events.ConsumerCreated{Name: name, Stream: stream, Filter: filter, FromNow: fromNow, By: env.By}), nil
+	c.Stream, c.By = stream, env.By
+	return env.one("", "", &c), nil
 }
 
 // DeleteConsumer ends a consumer.
@@ -44,4 +94,79 @@ func DeleteConsumer(s *State, env Env, name string) ([]events.Event, error) {
 		return nil, refuse(NotFound, "there is no consumer %s", name)
 	}
 	return env.one("", "", &events.ConsumerDeleted{Name: name, By: env.By}), nil
+}
+
+// pushed finds a consumer that is sent its events.
+func (s *State) pushed(name string) (*Consumer, error) {
+	k := s.Consumers[name]
+	switch {
+	case k == nil:
+		return nil, refuse(NotFound, "there is no consumer %s", name)
+	case k.Push == nil:
+		return nil, refuse(Invalid, "consumer %s reads by NATS: nothing is sent to it", name)
+	}
+	return k, nil
+}
+
+// RotateSecret decides that another secret signs what a consumer is sent.
+func RotateSecret(s *State, env Env, name string, formerUntil time.Time) ([]events.Event, error) {
+	if _, err := s.pushed(name); err != nil {
+		return nil, err
+	}
+	return env.one("", "", &events.ConsumerSecretRotated{Name: name, FormerUntil: formerUntil.UTC(), By: env.By}), nil
+}
+
+// SetEventAside decides that an event waits. One that waits already stays.
+func SetEventAside(s *State, env Env, d events.ConsumerEventSetAside) ([]events.Event, error) {
+	k, err := s.pushed(d.Name)
+	if err != nil {
+		return nil, err
+	}
+	if _, waits := k.SetAside[d.StreamSequence]; waits {
+		return nil, nil
+	}
+	d.Stream, d.By = k.Stream, env.By
+	return env.one("", "", &d), nil
+}
+
+// ReplayedEvent decides that an event that was set aside was taken.
+func ReplayedEvent(s *State, env Env, name string, seq uint64) ([]events.Event, error) {
+	k, err := s.pushed(name)
+	if err != nil {
+		return nil, err
+	}
+	if _, waits := k.SetAside[seq]; !waits {
+		return nil, nil
+	}
+	return env.one("", "", &events.ConsumerEventReplayed{Name: name, Stream: k.Stream, StreamSequence: seq, By: env.By}), nil
+}
+
+// Suspend decides that nothing is sent to a consumer.
+func Suspend(s *State, env Env, name, reason string) ([]events.Event, error) {
+	k, err := s.pushed(name)
+	if err != nil || k.Suspended != "" {
+		return nil, err
+	}
+	return env.one("", "", &events.ConsumerSuspended{Name: name, Reason: reason, By: env.By}), nil
+}
+
+// Resume ends that.
+func Resume(s *State, env Env, name string) ([]events.Event, error) {
+	k, err := s.pushed(name)
+	if err != nil {
+		return nil, err
+	}
+	if k.Suspended == "" {
+		return nil, refuse(Conflict, "consumer %s is not suspended", name)
+	}
+	return env.one("", "", &events.ConsumerResumed{Name: name, By: env.By}), nil
+}
+
+// Waiting are the events of a consumer that were set aside, by their sequence.
+func (k *Consumer) Waiting() []SetAside {
+	out := make([]SetAside, 0, len(k.SetAside))
+	for _, seq := range slices.Sorted(maps.Keys(k.SetAside)) {
+		out = append(out, k.SetAside[seq])
+	}
+	return out
 }

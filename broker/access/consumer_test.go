@@ -41,7 +41,7 @@ func TestCreateConsumer(t *testing.T) {
 			for i, p := range c.given {
 				s.Apply(events.Event{Data: p}, uint64(i+1))
 			}
-			got, err := access.CreateConsumer(s, access.Env{By: "admin", NewID: func() string { return "id" }}, c.as, c.filter, true)
+			got, err := access.CreateConsumer(s, access.Env{By: "admin", NewID: func() string { return "id" }}, events.ConsumerCreated{Name: c.as, Filter: c.filter, FromNow: true})
 			if c.refuse != "" {
 				if err == nil || !strings.Contains(err.Error(), c.refuse) {
 					t.Fatalf("error %v, want %q", err, c.refuse)
@@ -54,6 +54,63 @@ func TestCreateConsumer(t *testing.T) {
 			want := &events.ConsumerCreated{Name: c.as, Stream: c.want, Filter: c.filter, FromNow: true, By: "admin"}
 			if d := cmp.Diff(want, got[0].Data); d != "" {
 				t.Errorf("event (-want +got):\n%s", d)
+			}
+		})
+	}
+}
+
+// What is sent to a consumer: given what happened, what a command comes to.
+func TestPushedConsumer(t *testing.T) {
+	env := access.Env{By: "admin", NewID: func() string { return "id" }}
+	byNATS := &events.ConsumerCreated{Name: "siem", Stream: events.Audit, Filter: "audit.>", By: "admin"}
+	hook := &events.ConsumerCreated{Name: "siem", Stream: events.Audit, Filter: "audit.>", Push: &events.Push{Protocol: events.PushWebhook}, By: "admin"}
+	aside := &events.ConsumerEventSetAside{Name: "siem", Stream: events.Audit, StreamSequence: 7, Tries: 3, Reason: "answered 422", By: "admin"}
+	suspended := &events.ConsumerSuspended{Name: "siem", Reason: "gone", By: "admin"}
+	resumed := &events.ConsumerResumed{Name: "siem", By: "admin"}
+	replayed := &events.ConsumerEventReplayed{Name: "siem", Stream: events.Audit, StreamSequence: 7, By: "admin"}
+	suspend := func(s *access.State) ([]events.Event, error) { return access.Suspend(s, env, "siem", "gone") }
+	resume := func(s *access.State) ([]events.Event, error) { return access.Resume(s, env, "siem") }
+	setAside := func(s *access.State) ([]events.Event, error) { return access.SetEventAside(s, env, *aside) }
+	replay := func(s *access.State) ([]events.Event, error) { return access.ReplayedEvent(s, env, "siem", 7) }
+	for _, c := range []struct {
+		name   string
+		given  []events.Payload
+		when   func(*access.State) ([]events.Event, error)
+		then   events.Payload // nil for nothing
+		refuse string
+	}{
+		{"suspend", []events.Payload{hook}, suspend, suspended, ""},
+		{"suspend twice", []events.Payload{hook, suspended}, suspend, nil, ""},
+		{"resume", []events.Payload{hook, suspended}, resume, resumed, ""},
+		{"resume what runs", []events.Payload{hook, suspended, resumed}, resume, nil, "not suspended"},
+		{"suspend who reads by NATS", []events.Payload{byNATS}, suspend, nil, "nothing is sent"},
+		{"suspend nobody", nil, suspend, nil, "no consumer"},
+		{"set aside", []events.Payload{hook}, setAside, aside, ""},
+		{"set aside twice", []events.Payload{hook, aside}, setAside, nil, ""},
+		{"replay", []events.Payload{hook, aside}, replay, replayed, ""},
+		{"replay twice", []events.Payload{hook, aside, replayed}, replay, nil, ""},
+		{"set aside again", []events.Payload{hook, aside, replayed}, setAside, aside, ""},
+		{"after its end", []events.Payload{hook, aside, &events.ConsumerDeleted{Name: "siem"}}, replay, nil, "no consumer"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := access.NewState()
+			for i, p := range c.given {
+				s.Apply(events.Event{Data: p}, uint64(i+1))
+			}
+			got, err := c.when(s)
+			switch {
+			case c.refuse != "":
+				if err == nil || !strings.Contains(err.Error(), c.refuse) {
+					t.Errorf("error %v, want %q", err, c.refuse)
+				}
+			case err != nil:
+				t.Error(err)
+			case c.then == nil && len(got) > 0:
+				t.Errorf("events %+v", got)
+			case c.then != nil:
+				if d := cmp.Diff(c.then, got[0].Data); d != "" {
+					t.Errorf("event (-want +got):\n%s", d)
+				}
 			}
 		})
 	}

@@ -203,10 +203,6 @@ func (s *State) Apply(e events.Event, seq uint64) {
 		s.dropLock(d.LockID)
 	case *events.TokenCreated, *events.TokenUpdated, *events.TokenDeleted, *events.TokenUsed:
 		s.applyToken(e, h)
-	case *events.ConsumerCreated:
-		s.Consumers[d.Name] = &Consumer{ConsumerCreated: *d, CreatedAt: e.Time}
-	case *events.ConsumerDeleted:
-		s.Consumers[d.Name] = nil
 	case *events.AuditTokenCreated:
 		s.AuditTokens[d.Name] = &AuditToken{AuditTokenCreated: *d, CreatedAt: e.Time}
 	case *events.AuditTokenDeleted:
@@ -214,6 +210,7 @@ func (s *State) Apply(e events.Event, seq uint64) {
 	case *events.HistoryAttested:
 		s.Attested = max(s.Attested, d.LastSequence)
 	default:
+		s.applyConsumer(e)
 		s.applyRequest(e)
 		s.applySession(e)
 		s.applyList(e)

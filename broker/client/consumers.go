@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"net/url"
+	"strconv"
 
 	"github.com/posternhq/postern/broker/api"
 )
@@ -23,4 +24,32 @@ func (c *Client) Consumers(ctx context.Context) ([]api.Consumer, error) {
 // DeleteConsumer ends a consumer.
 func (c *Client) DeleteConsumer(ctx context.Context, name string) error {
 	return c.json(ctx, "DELETE", "/v1/consumers/"+url.PathEscape(name), nil, nil)
+}
+
+// RotateSecret has another secret sign what a consumer is sent.
+func (c *Client) RotateSecret(ctx context.Context, name string, in api.RotateSecret) (out api.SecretRotated, err error) {
+	err = c.json(ctx, "POST", "/v1/consumers/"+url.PathEscape(name)+"/secret", in, &out)
+	return out, err
+}
+
+// ResumeConsumer sends again to a consumer that was suspended.
+func (c *Client) ResumeConsumer(ctx context.Context, name string) error {
+	return c.json(ctx, "POST", "/v1/consumers/"+url.PathEscape(name)+"/resume", nil, nil)
+}
+
+// VerifyConsumer sends a receiver of Security Event Tokens a verification event.
+func (c *Client) VerifyConsumer(ctx context.Context, name, state string) error {
+	return c.json(ctx, "POST", "/v1/consumers/"+url.PathEscape(name)+"/verification", api.Verification{State: state}, nil)
+}
+
+// DeadLetters lists the events that a consumer's endpoint would not take.
+func (c *Client) DeadLetters(ctx context.Context, name string) ([]api.DeadLetter, error) {
+	var out api.DeadLetters
+	err := c.json(ctx, "GET", "/v1/consumers/"+url.PathEscape(name)+"/dead-letters", nil, &out)
+	return out.DeadLetters, err
+}
+
+// ReplayDeadLetter sends one of them once more.
+func (c *Client) ReplayDeadLetter(ctx context.Context, name string, sequence uint64) error {
+	return c.json(ctx, "POST", "/v1/consumers/"+url.PathEscape(name)+"/dead-letters/"+strconv.FormatUint(sequence, 10)+"/replay", nil, nil)
 }

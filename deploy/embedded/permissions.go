@@ -55,6 +55,16 @@ func Consumers() Permissions {
 	return p
 }
 
+// Push may read all streams and set durable consumers back: it is for what
+// brokers send to endpoints.
+func Push() Permissions {
+	var p Permissions
+	for _, stream := range []string{"ACCESS", "AUDIT", "CLOUDTRAIL", "FINDINGS"} {
+		p.Pub = append(append(p.Pub, read(stream)...), "$JS.API.CONSUMER.RESET."+stream+".*")
+	}
+	return p
+}
+
 // Consumer may read one stream through the durable pull consumer called name,
 // and nothing else. The broker makes that consumer, with the filter, and ends
 // the access by deleting it: the holder can do neither.

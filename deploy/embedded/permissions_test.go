@@ -81,6 +81,11 @@ func TestPermissionMatrix(t *testing.T) {
 			[]string{"$JS.API.CONSUMER.CREATE.AUDIT.siem.audit.denied.>", "$JS.API.CONSUMER.DELETE.FINDINGS.siem", "$JS.API.CONSUMER.INFO.ACCESS.siem"},
 			[]string{"access.user.1", "audit.a", "$JS.API.CONSUMER.MSG.NEXT.AUDIT.siem", "$JS.API.STREAM.MSG.GET.AUDIT", "$JS.API.CONSUMER.CREATE.KV_postern_sealed.x"},
 		},
+		{
+			"push", embedded.Push(),
+			[]string{"$JS.API.CONSUMER.MSG.NEXT.AUDIT.siem", "$JS.API.CONSUMER.RESET.FINDINGS.siem", "$JS.ACK.CLOUDTRAIL.siem.1"},
+			[]string{"access.user.1", "audit.a", "findings.x", "$JS.API.CONSUMER.MSG.NEXT.KV_postern_sealed.x"},
+		},
 		{"nobody", embedded.Permissions{}, nil, []string{"access.user.1", "$JS.API.INFO"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -1,0 +1,239 @@
+package push
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/posternhq/postern/events"
+	"github.com/posternhq/postern/events/journal"
+)
+
+const (
+	// maxBytes is where a batch ends, if it has more than one event.
+	maxBytes = 1 << 20
+	// maxInARow is after how many events in a row that were set aside nothing more is
+	// sent: it is not the events, then.
+	maxInARow = 10
+)
+
+// Backoff is the pause after a failure: First, twice as long each time, Most at
+// the most, the half of it by chance.
+type Backoff struct{ First, Most time.Duration }
+
+// DefaultBackoff waits up to five minutes.
+func DefaultBackoff() Backoff { return Backoff{time.Second, 5 * time.Minute} }
+
+// after n failures, n ≥ 1.
+func (b Backoff) after(n int) time.Duration {
+	d := b.Most
+	if n < 30 {
+		d = min(b.First<<(n-1), b.Most)
+	}
+	return d/2 + rand.N(d/2+1)
+}
+
+// Courier sends to one consumer.
+type Courier struct {
+	name     string
+	push     events.Push
+	endpoint *endpoint
+	packer   packer
+	desk     Desk
+	backoff  Backoff
+
+	next    time.Time // before which no request is made, for the rate
+	failing *Progress
+	aside   int // events in a row
+}
+
+// Desk is what a courier tells whom it works for.
+type Desk interface {
+	// Held tells whether it is still this one's to send.
+	Held() bool
+	// SetAside records that an event was not taken.
+	SetAside(context.Context, events.ConsumerEventSetAside) error
+	// Suspend records that nothing more is sent.
+	Suspend(ctx context.Context, reason string) error
+	// Report tells how it goes; nil is well.
+	Report(context.Context, *Progress)
+}
+
+// ErrSuspended ends the work for an endpoint that takes nothing.
+var ErrSuspended = errors.New("suspended")
+
+// errLost ends the work of who may send no more.
+var errLost = errors.New("another broker sends now")
+
+// NewCourier makes the courier of a consumer. Signals are for protocol ssf.
+func NewCourier(c events.ConsumerCreated, s Secrets, signals Signals, desk Desk, backoff Backoff) (*Courier, error) {
+	if c.Push == nil {
+		return nil, fmt.Errorf("nothing is sent to consumer %s", c.Name)
+	}
+	e, err := newEndpoint(c.Push.URL, c.Push.CAPEM, s.Authorization)
+	if err != nil {
+		return nil, err
+	}
+	k := &Courier{name: c.Name, push: *c.Push, endpoint: e, desk: desk, backoff: backoff}
+	if c.Push.Protocol == events.PushSSF {
+		k.packer, err = newTransmitter(*c.Push, s, signals)
+	} else {
+		k.packer = &webhook{*c.Push, s}
+	}
+	return k, err
+}
+
+// Most is how many events are sent at once.
+func (k *Courier) Most() int { return max(1, k.push.Batch) }
+
+// Close lets go of the endpoint.
+func (k *Courier) Close() { k.endpoint.close() }
+
+// Deliver sends events until the endpoint has taken them, or would not: it is
+// what [journal.Journal.Deliver] calls.
+func (k *Courier) Deliver(ctx context.Context, es []journal.Entry) error {
+	for len(es) > 0 {
+		n, size := 1, len(es[0].Raw)
+		for n < min(len(es), k.Most()) && size+len(es[n].Raw) <= maxBytes {
+			size += len(es[n].Raw)
+			n++
+		}
+		if err := k.deliver(ctx, es[:n]); err != nil {
+			return err
+		}
+		es = es[n:]
+	}
+	return nil
+}
+
+func (k *Courier) deliver(ctx context.Context, es []journal.Entry) error {
+	tries, failures := 0, 0
+	for {
+		if err := k.pace(ctx); err != nil {
+			return err
+		}
+		a, unfit := k.try(ctx, es)
+		switch {
+		case unfit == nil && a.outcome == taken: // whatever else has ended meanwhile
+			k.aside = 0
+			if k.failing != nil {
+				k.failing = nil
+				k.desk.Report(ctx, nil)
+			}
+			return nil
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case len(es) > 1 && (unfit != nil || a.outcome == refused):
+			for i := range es { // one of them may be why
+				if err := k.deliver(ctx, es[i:i+1]); err != nil {
+					return err
+				}
+			}
+			return nil
+		case unfit != nil:
+			return k.setAside(ctx, es[0], 0, unfit.Error())
+		case a.outcome == gone:
+			return k.suspend(ctx, a.reason)
+		case a.outcome == refused:
+			if tries++; tries >= k.push.Tries {
+				return k.setAside(ctx, es[0], tries, a.reason)
+			}
+		}
+		failures++
+		if err := k.wait(ctx, failures, a); err != nil {
+			return err
+		}
+	}
+}
+
+// try sends once. unfit says that events are nothing to send.
+func (k *Courier) try(ctx context.Context, es []journal.Entry) (a answer, unfit error) {
+	parcels, err := k.packer.pack(ctx, es, time.Now())
+	var later *laterError
+	if errors.As(err, &later) {
+		return answer{outcome: away, reason: later.Error()}, nil
+	} else if err != nil {
+		return a, err
+	}
+	for _, p := range parcels {
+		if !k.desk.Held() {
+			return answer{outcome: away, reason: errLost.Error()}, nil
+		}
+		if a = k.endpoint.do(ctx, "POST", p.header, p.body); a.outcome != taken {
+			return a, nil
+		}
+	}
+	return answer{outcome: taken}, nil
+}
+
+// laterError is of something that is missing now, such as the history.
+type laterError struct{ error }
+
+// pace waits until the endpoint may be asked, and checks whose turn it is.
+func (k *Courier) pace(ctx context.Context) error {
+	if k.push.PerMinute > 0 {
+		if err := pause(ctx, time.Until(k.next)); err != nil {
+			return err
+		}
+		k.next = time.Now().Add(time.Minute / time.Duration(k.push.PerMinute))
+	}
+	if !k.desk.Held() {
+		return errLost
+	}
+	return ctx.Err()
+}
+
+func (k *Courier) wait(ctx context.Context, failures int, a answer) error {
+	d := max(k.backoff.after(failures), a.retryAfter)
+	now := time.Now()
+	if k.failing == nil {
+		k.failing = &Progress{Since: now.UTC()}
+	}
+	k.failing.Tries, k.failing.Reason, k.failing.Next = failures, a.reason, now.Add(d).UTC()
+	k.desk.Report(ctx, k.failing)
+	return pause(ctx, d)
+}
+
+func (k *Courier) setAside(ctx context.Context, e journal.Entry, tries int, reason string) error {
+	err := k.desk.SetAside(ctx, events.ConsumerEventSetAside{Name: k.name, Stream: e.Stream, StreamSequence: e.Seq, EventID: e.ID, Tries: tries, Reason: reason})
+	if err != nil {
+		return err
+	}
+	if k.aside++; k.aside >= maxInARow {
+		return k.suspend(ctx, fmt.Sprintf("%d events in a row were set aside, the last because the endpoint %s", k.aside, reason))
+	}
+	return nil
+}
+
+func (k *Courier) suspend(ctx context.Context, reason string) error {
+	if err := k.desk.Suspend(ctx, reason); err != nil {
+		return err
+	}
+	return ErrSuspended
+}
+
+// Once sends one event a single time, as an operator asks to; the error is why it
+// was not taken.
+func (k *Courier) Once(ctx context.Context, e journal.Entry) error {
+	a, err := k.try(ctx, []journal.Entry{e})
+	if err == nil && a.outcome != taken {
+		err = errors.New(a.reason)
+	}
+	return err
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
+		return ctx.Err()
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nil
+	}
+}

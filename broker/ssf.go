@@ -1,0 +1,118 @@
+package broker
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+
+	"github.com/posternhq/postern/broker/access"
+	"github.com/posternhq/postern/broker/sealed"
+	"github.com/posternhq/postern/events"
+	"github.com/posternhq/postern/events/journal"
+)
+
+// keysPath is where receivers find the keys that sign Security Event Tokens.
+const keysPath = "/v1/ssf/jwks"
+
+// getSSFConfiguration is the transmitter's metadata (OpenID SSF 1.0, section 7.1).
+// Streams are the operator's to make, by consumers: there is no API for receivers.
+func (b *Broker) getSSFConfiguration(*call) (any, error) {
+	return map[string]any{
+		"spec_version":               "1_0",
+		"issuer":                     b.origin(),
+		"jwks_uri":                   b.origin() + keysPath,
+		"delivery_methods_supported": []string{"urn:ietf:rfc:8935"},
+		"default_subjects":           "ALL",
+	}, nil
+}
+
+// getSSFKeys are the keys of all receivers' streams (RFC 7517).
+func (b *Broker) getSSFKeys(c *call) (any, error) {
+	var names []string
+	b.ledger.read(func(s *access.State, _ time.Time) {
+		for _, name := range slices.Sorted(maps.Keys(s.Consumers)) {
+			if k := s.Consumers[name]; k != nil && k.Push != nil && k.Push.Protocol == events.PushSSF {
+				names = append(names, name)
+			}
+		}
+	})
+	set := jose.JSONWebKeySet{Keys: []jose.JSONWebKey{}}
+	for _, name := range names {
+		s, err := b.vault.Secrets(c.Context(), name)
+		if errors.Is(err, sealed.ErrNotFound) {
+			continue
+		} else if err != nil {
+			return nil, unreachable(err)
+		}
+		keys, err := s.PublicKeys(b.now())
+		if err != nil {
+			return nil, err
+		}
+		set.Keys = append(set.Keys, keys...)
+	}
+	return set, nil
+}
+
+// signals is what the state adds to events that are to be signals.
+type signals struct{ b *Broker }
+
+func (s signals) Issuer() string { return s.b.origin() }
+
+// reachTimeout bounds the wait for the state to be where the sender is.
+const reachTimeout = 5 * time.Second
+
+func (s signals) Genuine(ctx context.Context, e journal.Entry) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, reachTimeout)
+	defer cancel()
+	l := s.b.ledger
+	if err := l.reach(ctx, e.Seq); err != nil {
+		return false, err
+	}
+	l.mu.RLock()
+	refused := l.refused[e.Seq]
+	l.mu.RUnlock()
+	return !refused && l.keys().Verify(e.Channel, e.StoredAt, e.Event, e.Raw) == nil, nil
+}
+
+func (s signals) Earlier(ctx context.Context, channel string, before uint64) (out []events.Payload, err error) {
+	for e, err := range s.b.cfg.Journal.Replay(ctx, events.Access, channel) {
+		if err != nil && e.Seq == 0 {
+			return nil, err
+		}
+		if e.Seq >= before {
+			break
+		}
+		if genuine, err := s.Genuine(ctx, e); err != nil {
+			return nil, err
+		} else if genuine && e.Data != nil {
+			out = append(out, e.Data)
+		}
+	}
+	return out, nil
+}
+
+func (s signals) Locked(user string) (locked bool) {
+	s.b.ledger.read(func(st *access.State, now time.Time) {
+		locked = st.LockOn(now, events.LockTarget{Kind: "user", Name: user}) != nil
+	})
+	return locked
+}
+
+// Email is the first value of the trait that holds a user's addresses.
+func (s signals) Email(user string) (mail string) {
+	s.b.ledger.read(func(st *access.State, _ time.Time) {
+		if u := st.Users[user]; u != nil {
+			for _, trait := range []string{"email", "mail", "emails"} {
+				if v := u.Traits[trait]; len(v) > 0 {
+					mail = cmp.Or(mail, v[0])
+				}
+			}
+		}
+	})
+	return mail
+}
