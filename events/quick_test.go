@@ -71,6 +71,57 @@ func FuzzQuickDecode(f *testing.F) {
 	})
 }
 
+// The payloads that a proxy's traffic consists of are read the quick way.
+func TestQuickPayloadReadsWhatEncodeWrites(t *testing.T) {
+	quick := 0
+	for _, b := range encoded(t) {
+		_, typ, data, _ := quickDecode(b)
+		p, err := typ.New()
+		if err != nil {
+			t.Fatal(err)
+		}
+		q, ok := p.(quickFields)
+		if !ok || bytes.Contains(data, []byte(`"dry_run"`)) || bytes.Contains(data, []byte(`"parameters"`)) {
+			continue
+		}
+		if quick++; !quickPayload(data, q) {
+			t.Errorf("left to encoding/json: %s", data)
+		}
+	}
+	if quick < 3 {
+		t.Errorf("%d of the golden events were read the quick way", quick)
+	}
+}
+
+// FuzzQuickPayload: what the quick way accepts, encoding/json reads the same.
+func FuzzQuickPayload(f *testing.F) {
+	for _, b := range encoded(f) {
+		_, typ, data, _ := quickDecode(b)
+		f.Add(string(typ), data)
+	}
+	for _, data := range []string{`{}`, `{"status":-0}`, `{"status":007}`, `{"status":1e2}`, `{"User":"x"}`, `{"user":"a","user":"b"}`, `{"resources":["a",]}`, `{"resources":[]}`,
+		`{"received_at":"2026-01-02T03:04:05+01:00"}`, `{"received_at":"2026-01-02T24:04:05Z"}`, `{"user":null}`, `{"role":"x"} `} {
+		f.Add(string(TypeAWSRequestCompleted), []byte(data))
+	}
+	f.Fuzz(func(t *testing.T, typ string, data []byte) {
+		got, err := Type(typ).New()
+		if err != nil {
+			return
+		}
+		q, ok := got.(quickFields)
+		if !ok || !quickPayload(data, q) {
+			return
+		}
+		want, _ := Type(typ).New()
+		if err := json.Unmarshal(data, want); err != nil {
+			t.Fatalf("encoding/json refuses %s: %v", data, err)
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Fatalf("%s\nencoding/json (-), quick (+): %s", data, diff)
+		}
+	})
+}
+
 func BenchmarkDecode(b *testing.B) {
 	event, err := os.ReadFile("eventstest/golden/" + string(TypeAWSRequestCompleted) + ".json")
 	if err != nil {

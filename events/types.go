@@ -344,6 +344,14 @@ func decodePayload(t Type, data []byte) (Payload, error) {
 	if err != nil {
 		return nil, err
 	}
+	if q, ok := p.(quickFields); ok {
+		if quickPayload(data, q) {
+			return p, nil
+		}
+		if p, err = t.New(); err != nil { // without what was read half-way
+			return nil, err
+		}
+	}
 	if err := json.Unmarshal(data, p); err != nil {
 		return nil, fmt.Errorf("data of %s: %w", t, err)
 	}
