@@ -212,12 +212,15 @@ func (a *Auditor) close() {
 	_ = a.store.Close()
 }
 
-// migrate tries until ClickHouse is there.
+// migrate tries until ClickHouse is there, unless trying again can't help.
 func (a *Auditor) migrate(ctx context.Context) error {
 	for pause := 100 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
 		err := a.store.Migrate(ctx)
-		if err == nil || ctx.Err() != nil || errors.Is(err, store.ErrForeign) {
+		if err == nil || ctx.Err() != nil {
 			return err
+		}
+		if nextStep, lasting := store.Lasting(err); lasting {
+			return fmt.Errorf("auditor: clickhouse: %w; %s", err, nextStep)
 		}
 		a.c.Log.Warn().Err(err).Msg("clickhouse is not ready; trying again")
 		if !sleep(ctx, pause) {
@@ -280,7 +283,7 @@ func (a *Auditor) sink(ctx context.Context, stream string, j *judge) error {
 // Batch sizes bound the memory that a batch takes: CloudTrail's records are
 // several times as long as postern's own events.
 const (
-	batchEntries      = 5_000
+	batchEntries      = 10_000
 	batchRecords      = 2_000
 	batchWait         = 250 * time.Millisecond
 	consumerNameStart = "auditor-"
@@ -288,7 +291,8 @@ const (
 )
 
 func (a *Auditor) sinkOnce(ctx context.Context, stream string, j *judge) error {
-	sink, err := a.store.Sink(ctx, stream)
+	// What the other one's last insert brought shows only after it was taken over.
+	sink, err := a.store.TakeOver(ctx, stream, j.held)
 	if err != nil {
 		return err
 	}

@@ -19,6 +19,7 @@ type judge struct {
 	held  func() bool // whether it is still this one's to judge
 	state *correlate.State
 	in    chan portion
+	trail chan portion // of CLOUDTRAIL, which waits while much of it is early
 
 	mu      sync.Mutex
 	started bool
@@ -27,7 +28,8 @@ type judge struct {
 	sampled map[string]sample
 	known   map[string]time.Time // by stream: everything up to then was given to the state
 	said    uint64               // the last sequence on FINDINGS of ours
-	marked  uint64
+	marked  map[string]uint64    // the marks that are written down
+	writing time.Time            // when they were
 }
 
 // portion is a stored batch.
@@ -47,6 +49,12 @@ const (
 	judgeEvery = 200 * time.Millisecond
 	// trailMark is the name of the judge's place in the CLOUDTRAIL stream.
 	trailMark = "judge/" + events.CloudTrail
+	// auditMark is its place in the AUDIT stream: requests before it are settled.
+	auditMark = "judge/" + events.Audit
+	// markEvery bounds how often they are written down.
+	markEvery = 2 * time.Second
+	// earlyAtMost is how many records may wait for the requests of their time.
+	earlyAtMost = 20_000
 	// sayAtOnce is how many verdicts wait for their acknowledgement at once.
 	sayAtOnce = 512
 	// sayAhead is how many verdicts may not be in ClickHouse yet. It is below
@@ -59,7 +67,9 @@ func newJudge(a *Auditor, held func() bool) *judge {
 		a:       a,
 		held:    held,
 		state:   correlate.New(correlate.Config{TrailDelay: a.c.TrailDelay, Skew: a.c.Skew}),
-		in:      make(chan portion, 1),
+		in:      make(chan portion, 2),
+		trail:   make(chan portion, 1),
+		marked:  map[string]uint64{},
 		done:    map[string]uint64{},
 		sampled: map[string]sample{},
 		known:   map[string]time.Time{},
@@ -78,8 +88,12 @@ func (j *judge) take(ctx context.Context, stream string, entries []journal.Entry
 	if !started {
 		return nil
 	}
+	to := j.in
+	if stream == events.CloudTrail {
+		to = j.trail
+	}
 	select {
-	case j.in <- portion{stream, entries, floor}:
+	case to <- portion{stream, entries, floor}:
 		return nil
 	case <-ctx.Done():
 		return nil // it is stored; the next start reads it from there
@@ -103,19 +117,26 @@ func (j *judge) run(ctx context.Context) error {
 	tick := time.NewTicker(judgeEvery)
 	defer tick.Stop()
 	for {
+		trail := j.trail
+		if j.state.Early() > earlyAtMost {
+			trail = nil
+		}
+		var p portion
 		select {
 		case <-ctx.Done():
 			return nil
-		case p := <-j.in:
-			if !j.say(ctx, j.feed(p, time.Now())) {
-				return nil
-			}
-			j.done[p.stream] = max(j.done[p.stream], p.floor)
+		case p = <-j.in:
+		case p = <-trail:
 		case <-tick.C:
 			if err := j.advance(ctx); err != nil && ctx.Err() == nil {
 				j.a.c.Log.Warn().Err(err).Msg("judge; trying again")
 			}
+			continue
 		}
+		if !j.say(ctx, j.feed(p, time.Now())) {
+			return nil
+		}
+		j.done[p.stream] = max(j.done[p.stream], p.floor)
 	}
 }
 
@@ -143,12 +164,14 @@ func (j *judge) feed(p portion, now time.Time) []correlate.Judgement {
 		case *events.AWSTokenIssued:
 			j.state.AddToken(token(d))
 		case *events.AWSRequestAdmitted:
-			out = append(out, j.state.AddRequest(request(&d.AWSRequest, correlate.InFlight, ""), now)...)
+			out = append(out, j.state.AddRequest(request(&d.AWSRequest, correlate.InFlight, p.entries[i].Seq), now)...)
 		case *events.AWSRequestCompleted:
-			out = append(out, j.state.AddRequest(request(&d.AWSRequest, correlate.Completed, d.AWSRequestID), now)...)
+			r := request(&d.AWSRequest, correlate.Completed, p.entries[i].Seq)
+			r.AWSRequestID, r.Took = d.AWSRequestID, time.Duration(d.DurationMicros)*time.Microsecond
+			out = append(out, j.state.AddRequest(r, now)...)
 		case *events.AWSRequestFailed:
 			if d.Stage == "forward" {
-				out = append(out, j.state.AddRequest(request(&d.AWSRequest, correlate.Failed, ""), now)...)
+				out = append(out, j.state.AddRequest(request(&d.AWSRequest, correlate.Failed, p.entries[i].Seq), now)...)
 			} else {
 				j.state.Withdraw(d.RequestID)
 			}
@@ -176,13 +199,15 @@ func (j *judge) advance(ctx context.Context) error {
 	if sessions := j.known[events.Access]; sessions.Before(requests) {
 		requests = sessions // whose sessions, and locks, are known too
 	}
-	out, err := j.state.Advance(correlate.Clock{Now: now, Requests: requests, Records: j.known[events.CloudTrail]},
-		func(d correlate.Doubt) (correlate.Found, error) { return recall(ctx, j.a.store.Conn(), d) })
-	if !j.say(ctx, out) {
-		return nil
-	}
-	if err != nil {
-		return err
+	for again := true; again && ctx.Err() == nil; again = j.state.Behind() && j.said <= j.a.Floor(events.Findings)+sayAhead {
+		out, err := j.state.Advance(correlate.Clock{Now: now, Requests: requests, Records: j.known[events.CloudTrail]},
+			func(d correlate.Doubt) (correlate.Found, error) { return recall(ctx, j.a.store.Conn(), d) })
+		if !j.say(ctx, out) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
 	}
 	return j.mark(ctx)
 }
@@ -206,19 +231,25 @@ func (j *judge) watermark(ctx context.Context, stream string, now time.Time) err
 	return nil
 }
 
-// mark writes down up to where CLOUDTRAIL is judged.
+// mark writes down up to where AUDIT and CLOUDTRAIL are judged.
 func (j *judge) mark(ctx context.Context) error {
-	at := j.done[events.CloudTrail]
-	if low := j.state.OldestPending(); low > 0 {
-		at = min(at, low-1)
-	}
-	if at <= j.marked {
+	if time.Since(j.writing) < markEvery {
 		return nil
 	}
-	if err := j.a.store.SetMark(ctx, trailMark, at); err != nil {
-		return err
+	j.writing = time.Now()
+	for name, low := range map[string]uint64{trailMark: j.state.OldestPending(), auditMark: j.state.OldestOpen()} {
+		at := j.done[strings.TrimPrefix(name, "judge/")]
+		if low > 0 {
+			at = min(at, low-1)
+		}
+		if at <= j.marked[name] {
+			continue
+		}
+		if err := j.a.store.SetMark(ctx, name, at); err != nil {
+			return err
+		}
+		j.marked[name] = at
 	}
-	j.marked = at
 	return nil
 }
 
@@ -284,11 +315,11 @@ func (j *judge) sayOne(ctx context.Context, e events.Event) uint64 {
 	}
 }
 
-func request(r *events.AWSRequest, o correlate.Outcome, awsRequestID string) correlate.Request {
+func request(r *events.AWSRequest, o correlate.Outcome, seq uint64) correlate.Request {
 	return correlate.Request{
 		ID: r.RequestID, ReceivedAt: r.ReceivedAt, Outcome: o, User: r.User, Account: r.Account, RoleARN: r.AWSRoleARN,
 		SessionName: r.RoleSessionName, SourceIdentity: r.SourceIdentity, AccessKeyID: r.AccessKeyID, Service: r.Service,
-		SigningName: r.SigningName, Operation: r.Operation, AWSRequestID: awsRequestID, Region: r.Region, SessionID: r.SessionID,
+		SigningName: r.SigningName, Operation: r.Operation, Seq: seq, Region: r.Region, SessionID: r.SessionID,
 		ReadOnly: readOnly(r.AccessLevel), Resources: r.Resources,
 	}
 }

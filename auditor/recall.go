@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -20,15 +21,19 @@ const (
 	// recallSpan is how long a call may take between its receipt by the proxy and
 	// the time that CloudTrail gives it: a large upload takes a while.
 	recallSpan = 24 * time.Hour
+	// recallNear is how far apart most requests and records are; recallAround how
+	// far apart clocks may be.
+	recallNear, recallAround = 15 * time.Second, 10 * time.Minute
 )
 
-const requestFields = `request_id, received_at, outcome, user, account, aws_role_arn, role_session_name, source_identity, access_key_id, service, signing_name, operation, aws_request_id, region, session_id, access_level, resources, verdict, cloudtrail_account, cloudtrail_event_id`
+const requestFields = `request_id, received_at, outcome, user, account, aws_role_arn, role_session_name, source_identity, access_key_id, service, signing_name, operation, aws_request_id, region, session_id, access_level, resources, duration_us, verdict, cloudtrail_account, cloudtrail_event_id`
 
 const recordFields = `recipient_account_id, event_id, shared_event_id, request_id, event_time, event_source, event_name, identity_account_id, identity_arn, issuer_arn, role_session_name, source_identity, access_key_id, federated_user, invoked_by, from_console, issued_access_key_id, source_ip_address, error_code, resources, verdict, verdict_rule`
 
 const credentialFields = `access_key_id, session_id, use, handed_out, user, account, aws_role_arn, role_session_name, source_identity, issued_at, expires_at`
 
-// recall looks in the store for the other side of what is in doubt.
+// recall looks in the store for the other side of what is in doubt. What is in
+// doubt comes in the order of time, so each statement looks at a short while.
 func recall(ctx context.Context, conn driver.Conn, d correlate.Doubt) (correlate.Found, error) {
 	f := correlate.Found{Judged: map[correlate.RecordID]string{}}
 	for chunk := range slices.Chunk(d.Records, recallAtOnce) {
@@ -51,113 +56,171 @@ func recall(ctx context.Context, conn driver.Conn, d correlate.Doubt) (correlate
 			return f, fmt.Errorf("recall sessions: %w", err)
 		}
 	}
+	if d.Spilled != nil {
+		var err error
+		if f.Spilled, err = recallSpilled(ctx, conn, d.Spilled); err != nil {
+			return f, fmt.Errorf("recall open requests: %w", err)
+		}
+	}
 	return f, nil
 }
 
+// recallRequests finds the requests that records could be of: by AWS's request
+// id, nearby first because nearly all are there, and for those without by key.
 func recallRequests(ctx context.Context, conn driver.Conn, records []correlate.Record, f *correlate.Found) error {
-	from, to := records[0].EventTime, records[0].EventTime
-	var events, ids, keys, bare []string
+	from, to := records[0].EventTime, records[len(records)-1].EventTime
+	var eventIDs []string
 	for _, r := range records {
-		if r.EventTime.Before(from) {
-			from = r.EventTime
-		}
-		if r.EventTime.After(to) {
-			to = r.EventTime
-		}
-		events = append(events, r.EventID)
-		if r.RequestID != "" {
-			ids = append(ids, r.RequestID)
-		} else if r.AccessKeyID != "" {
-			bare = append(bare, r.AccessKeyID)
-		}
-		if r.AccessKeyID != "" {
-			keys = append(keys, r.AccessKeyID)
-		}
+		eventIDs = append(eventIDs, r.EventID)
 	}
-	if err := judged(ctx, conn, f.Judged, `event_time BETWEEN `+stamp(from)+` AND `+stamp(to)+` AND event_id IN (?)`, events); err != nil {
+	if err := judged(ctx, conn, f.Judged, `event_time BETWEEN `+stamp(from)+` AND `+stamp(to)+` AND event_id IN (?)`, eventIDs); err != nil {
 		return err
 	}
-	span := `received_at BETWEEN ` + stamp(from.Add(-recallSpan)) + ` AND ` + stamp(to.Add(recallSpan))
-	near := `received_at BETWEEN ` + stamp(from.Add(-10*time.Minute)) + ` AND ` + stamp(to.Add(10*time.Minute))
+	have := map[string][]correlate.Request{}
+	take := func(found []correlate.Request) {
+		f.Requests = append(f.Requests, found...)
+		for _, r := range found {
+			have[r.AWSRequestID] = append(have[r.AWSRequestID], r)
+		}
+	}
+	left := slices.Clone(records)
+	ids := func() (out []string) { // of what is left
+		left = slices.DeleteFunc(left, func(rec correlate.Record) bool {
+			return rec.RequestID != "" && slices.ContainsFunc(have[rec.RequestID], func(r correlate.Request) bool { return r.MayBe(&rec) }) ||
+				f.Judged[rec.ID()] != "" && f.Judged[rec.ID()] != events.Bypass
+		})
+		for _, rec := range left {
+			if rec.RequestID != "" {
+				out = append(out, rec.RequestID)
+			}
+		}
+		return out
+	}
+	byID := func(ids []string, before, after time.Duration) error {
+		if len(ids) == 0 {
+			return nil
+		}
+		found, err := requests(ctx, conn, received(from.Add(-before), to.Add(after))+` AND aws_request_id IN (?)`, ids)
+		take(found)
+		return err
+	}
+	if err := byID(ids(), recallNear, recallNear); err != nil {
+		return err
+	}
+	if rest := ids(); len(rest) > 0 {
+		copies, err := recallCopies(ctx, conn, rest, from, to)
+		if err != nil {
+			return err
+		}
+		take(copies)
+	}
+	if err := byID(ids(), recallSpan, recallAround); err != nil {
+		return err
+	}
+	ids()
+	return recallByKey(ctx, conn, left, from, to, f)
+}
+
+// recallByKey finds the requests that records without one of their request id
+// could be of, and what was signed with their keys.
+func recallByKey(ctx context.Context, conn driver.Conn, records []correlate.Record, from, to time.Time, f *correlate.Found) error {
+	var keys, bare []string
+	for _, r := range records {
+		if r.AccessKeyID == "" {
+			continue
+		}
+		keys = append(keys, r.AccessKeyID)
+		if r.RequestID == "" {
+			bare = append(bare, r.AccessKeyID)
+		}
+	}
+	near := received(from.Add(-recallAround), to.Add(recallAround))
 	for _, ask := range []struct {
 		condition string
 		values    []string
 	}{
-		{span + ` AND aws_request_id IN (?)`, ids},
 		{near + ` AND access_key_id IN (?) AND aws_request_id = '' AND verdict NOT IN ('matched', 'mismatched')`, keys},
 		{near + ` AND access_key_id IN (?) AND verdict NOT IN ('matched', 'mismatched')`, bare},
 	} {
 		if len(ask.values) == 0 {
 			continue
 		}
-		found, err := requests(ctx, conn, ask.condition, ask.values)
+		found, err := requests(ctx, conn, ask.condition, distinct(ask.values))
 		if err != nil {
 			return err
 		}
 		f.Requests = append(f.Requests, found...)
 	}
-	if len(keys) > 0 {
-		found, err := tokens(ctx, conn, `access_key_id IN (?) AND issued_at <= `+stamp(to.Add(10*time.Minute))+` AND expires_at >= `+stamp(from.Add(-10*time.Minute)), keys)
-		if err != nil {
-			return err
-		}
-		f.Tokens = append(f.Tokens, found...)
+	if len(keys) == 0 {
+		return nil
 	}
-	return recallCopies(ctx, conn, ids, span, f)
+	found, err := tokens(ctx, conn, `access_key_id IN (?) AND issued_at <= `+stamp(to.Add(recallAround))+` AND expires_at >= `+stamp(from.Add(-recallAround)), distinct(keys))
+	f.Tokens = append(f.Tokens, found...)
+	return err
 }
 
 // recallCopies finds requests that were paired without an AWS request id of
 // their own, by the id that their record has.
-func recallCopies(ctx context.Context, conn driver.Conn, ids []string, span string, f *correlate.Found) error {
-	if len(ids) == 0 {
-		return nil
-	}
-	rows, err := conn.Query(ctx, `SELECT postern_request_id, request_id FROM cloudtrail WHERE request_id IN (?) AND verdict_rule = 'key_name_time'`, ids)
+func recallCopies(ctx context.Context, conn driver.Conn, ids []string, from, to time.Time) ([]correlate.Request, error) {
+	rows, err := conn.Query(ctx, `SELECT postern_request_id, postern_received_at, request_id FROM cloudtrail
+		WHERE event_time BETWEEN `+stamp(from.Add(-recallAround))+` AND `+stamp(to.Add(recallAround))+` AND request_id IN (?) AND verdict_rule = 'key_name_time'`, ids)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer rows.Close()
 	aws := map[string]string{}
 	var ours []string
 	for rows.Next() {
 		var our, theirs string
-		if err := rows.Scan(&our, &theirs); err != nil {
-			return err
+		var at time.Time
+		if err := rows.Scan(&our, &at, &theirs); err != nil {
+			return nil, err
+		}
+		if len(ours) == 0 || at.Before(from) {
+			from = at
+		}
+		if len(ours) == 0 || at.After(to) {
+			to = at
 		}
 		aws[our] = theirs
 		ours = append(ours, our)
 	}
 	if err := rows.Err(); err != nil || len(ours) == 0 {
-		return err
+		return nil, err
 	}
-	found, err := requests(ctx, conn, span+` AND request_id IN (?)`, ours)
-	for _, r := range found {
-		if r.AWSRequestID == "" {
-			r.AWSRequestID = aws[r.ID]
+	found, err := requests(ctx, conn, received(from, to)+` AND request_id IN (?)`, ours)
+	for i := range found {
+		if found[i].AWSRequestID == "" {
+			found[i].AWSRequestID = aws[found[i].ID]
 		}
-		f.Requests = append(f.Requests, r)
 	}
-	return err
+	return found, err
 }
 
-func recallRecords(ctx context.Context, conn driver.Conn, requests []correlate.Request, f *correlate.Found) error {
-	from, to := requests[0].ReceivedAt, requests[0].ReceivedAt
-	var ids []string
-	for _, r := range requests {
-		if r.ReceivedAt.Before(from) {
-			from = r.ReceivedAt
-		}
-		if r.ReceivedAt.After(to) {
-			to = r.ReceivedAt
-		}
+// recallRecords finds what the store has of overdue requests: their verdicts, and
+// records that could be theirs.
+func recallRecords(ctx context.Context, conn driver.Conn, overdue []correlate.Request, f *correlate.Found) error {
+	from, to := overdue[0].ReceivedAt, overdue[len(overdue)-1].ReceivedAt
+	end := to
+	var own, ids []string
+	for _, r := range overdue {
+		own = append(own, r.ID)
 		if r.AWSRequestID != "" {
 			ids = append(ids, r.AWSRequestID)
 		}
+		if e := r.ReceivedAt.Add(r.Took); e.After(end) {
+			end = e
+		}
 	}
+	found, err := requests(ctx, conn, received(from, to)+` AND request_id IN (?) AND verdict NOT IN ('', 'awaiting')`, own)
+	if err != nil {
+		return err
+	}
+	f.JudgedRequests = append(f.JudgedRequests, found...)
 	if len(ids) == 0 {
 		return nil
 	}
-	rows, err := conn.Query(ctx, `SELECT `+recordFields+` FROM cloudtrail WHERE event_time BETWEEN `+stamp(from.Add(-recallSpan))+` AND `+stamp(to.Add(recallSpan))+
+	rows, err := conn.Query(ctx, `SELECT `+recordFields+` FROM cloudtrail WHERE event_time BETWEEN `+stamp(from.Add(-recallAround))+` AND `+stamp(end.Add(recallAround))+
 		` AND request_id IN (?) AND verdict IN ('', 'bypass')`, ids)
 	if err != nil {
 		return err
@@ -181,8 +244,29 @@ func recallRecords(ctx context.Context, conn driver.Conn, requests []correlate.R
 	return rows.Err()
 }
 
+// recallSpilled reads a page of the open requests of a while.
+func recallSpilled(ctx context.Context, conn driver.Conn, s *correlate.Span) ([]correlate.Request, error) {
+	condition := `received_at >= ` + stamp(s.From) + ` AND received_at < ` + stamp(s.To) + ` AND verdict = 'awaiting'`
+	var args []any
+	if !s.AfterTime.IsZero() {
+		condition += ` AND (received_at, request_id) > (` + stamp(s.AfterTime) + `, ?)`
+		args = append(args, s.AfterID)
+	}
+	return requests(ctx, conn, condition+` ORDER BY received_at, request_id LIMIT `+strconv.Itoa(s.Limit), args...)
+}
+
+func received(from, to time.Time) string {
+	return `received_at BETWEEN ` + stamp(from) + ` AND ` + stamp(to)
+}
+
+func distinct(list []string) []string {
+	slices.Sort(list)
+	return slices.Compact(list)
+}
+
+// requests reads what AWS may have seen of the requests that a condition selects.
 func requests(ctx context.Context, conn driver.Conn, condition string, args ...any) ([]correlate.Request, error) {
-	rows, err := conn.Query(ctx, `SELECT `+requestFields+` FROM requests WHERE `+condition, args...)
+	rows, err := conn.Query(ctx, `SELECT `+requestFields+` FROM requests WHERE (outcome IN ('admitted', 'completed') OR outcome = 'failed' AND stage = 'forward') AND `+condition, args...)
 	if err != nil {
 		return nil, err
 	}
@@ -191,19 +275,18 @@ func requests(ctx context.Context, conn driver.Conn, condition string, args ...a
 	for rows.Next() {
 		var r correlate.Request
 		var outcome, level string
+		var took int64
 		err := rows.Scan(&r.ID, &r.ReceivedAt, &outcome, &r.User, &r.Account, &r.RoleARN, &r.SessionName, &r.SourceIdentity, &r.AccessKeyID,
-			&r.Service, &r.SigningName, &r.Operation, &r.AWSRequestID, &r.Region, &r.SessionID, &level, &r.Resources, &r.Verdict, &r.PairAccount, &r.PairEvent)
+			&r.Service, &r.SigningName, &r.Operation, &r.AWSRequestID, &r.Region, &r.SessionID, &level, &r.Resources, &took, &r.Verdict, &r.PairAccount, &r.PairEvent)
 		if err != nil {
 			return nil, err
 		}
-		r.ReadOnly = readOnly(level)
+		r.ReadOnly, r.Took = readOnly(level), time.Duration(took)*time.Microsecond
 		switch outcome {
 		case "completed":
 			r.Outcome = correlate.Completed
 		case "failed":
 			r.Outcome = correlate.Failed
-		case "denied":
-			continue
 		}
 		if r.Verdict == events.Awaiting {
 			r.Verdict = ""
@@ -272,6 +355,7 @@ func (j *judge) start(ctx context.Context) error {
 		for j.a.Floor(stream) < n {
 			select {
 			case <-j.in: // it is stored, and read below; whoever brought it goes on
+			case <-j.trail:
 			case <-time.After(20 * time.Millisecond):
 			case <-ctx.Done():
 				return ctx.Err()
@@ -288,17 +372,10 @@ func (j *judge) start(ctx context.Context) error {
 	if err := j.restoreScope(ctx, conn); err != nil {
 		return err
 	}
-	now := time.Now()
-	open, err := requests(ctx, conn, `verdict = 'awaiting' OR (outcome = 'failed' AND stage = 'forward' AND verdict = '' AND received_at > `+stamp(now.Add(-time.Hour))+`)`)
-	if err != nil {
+	if err := j.restoreOpen(ctx, conn); err != nil {
 		return fmt.Errorf("read open requests: %w", err)
 	}
-	for _, r := range open {
-		if !j.say(ctx, j.state.AddRequest(r, now)) {
-			return ctx.Err()
-		}
-	}
-	return j.restoreRecords(ctx, conn, now)
+	return j.restoreRecords(ctx, conn, time.Now())
 }
 
 func (j *judge) setStarted(is bool) {
@@ -308,8 +385,23 @@ func (j *judge) setStarted(is bool) {
 }
 
 func (j *judge) restoreScope(ctx context.Context, conn driver.Conn) error {
-	rows, err := conn.Query(ctx, `SELECT DISTINCT aws_role_arn, role_session_name, source_identity FROM credentials
+	err := j.restoreIdentities(ctx, conn, `SELECT DISTINCT aws_role_arn, role_session_name, source_identity FROM credentials
 		UNION DISTINCT SELECT DISTINCT aws_role_arn, role_session_name, source_identity FROM sessions`)
+	if err != nil {
+		return err
+	}
+	live, err := credentials(ctx, conn, `expires_at > now() - INTERVAL 2 HOUR`)
+	if err != nil {
+		return fmt.Errorf("read credentials: %w", err)
+	}
+	for _, c := range live {
+		j.state.AddCredential(c)
+	}
+	return j.restoreSessions(ctx, conn)
+}
+
+func (j *judge) restoreIdentities(ctx context.Context, conn driver.Conn, q string) error {
+	rows, err := conn.Query(ctx, q)
 	if err != nil {
 		return fmt.Errorf("read identities: %w", err)
 	}
@@ -324,14 +416,45 @@ func (j *judge) restoreScope(ctx context.Context, conn driver.Conn) error {
 	if err := rows.Err(); err != nil {
 		return fmt.Errorf("read identities: %w", err)
 	}
-	live, err := credentials(ctx, conn, `expires_at > now() - INTERVAL 2 HOUR`)
+	return nil
+}
+
+// restoreOpen finds out in which minutes there are requests that may be open.
+// They stay in the store until a record asks for them or they are overdue.
+func (j *judge) restoreOpen(ctx context.Context, conn driver.Conn) error {
+	mark, err := j.a.store.Mark(ctx, auditMark)
 	if err != nil {
-		return fmt.Errorf("read credentials: %w", err)
+		return err
 	}
-	for _, c := range live {
-		j.state.AddCredential(c)
+	q := `SELECT max(received), min(seq) FROM
+		(SELECT seq, parseDateTime64BestEffortOrZero(JSONExtractString(raw, 'data', 'received_at'), 6, 'UTC') AS received FROM events
+		WHERE stream = ? AND seq > ? AND type IN (?)) GROUP BY toStartOfMinute(received)`
+	args := []any{events.Audit, mark, []string{string(events.TypeAWSRequestAdmitted), string(events.TypeAWSRequestCompleted)}}
+	if mark == 0 { // as good, and the table may be of a version that wrote none
+		q, args = `SELECT max(received_at), toUInt64(1) FROM requests WHERE verdict = 'awaiting' GROUP BY toStartOfMinute(received_at)`, nil
 	}
-	return j.restoreSessions(ctx, conn)
+	rows, err := conn.Query(ctx, q, args...)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	var oldest time.Time
+	for rows.Next() {
+		var last time.Time
+		var seq uint64
+		if err := rows.Scan(&last, &seq); err != nil {
+			return err
+		}
+		if minute := last.Truncate(time.Minute); oldest.IsZero() || minute.Before(oldest) {
+			oldest = minute
+		}
+		j.state.Spilled(last, seq)
+	}
+	if err := rows.Err(); err != nil || oldest.IsZero() {
+		return err
+	}
+	j.marked[auditMark] = mark
+	return j.restoreIdentities(ctx, conn, `SELECT DISTINCT aws_role_arn, role_session_name, source_identity FROM request_rows WHERE received_at >= `+stamp(oldest))
 }
 
 // restoreRecords reads the records that were stored and not judged.
@@ -340,7 +463,7 @@ func (j *judge) restoreRecords(ctx context.Context, conn driver.Conn, now time.T
 	if err != nil {
 		return err
 	}
-	j.marked = mark
+	j.marked[trailMark] = mark
 	for at := mark; ; {
 		batch, err := ledgerRecords(ctx, conn, at)
 		if err != nil {

@@ -17,8 +17,11 @@ type Clock struct{ Now, Requests, Records time.Time }
 // Doubt is what would be judged missing and bypass next, for want of the other
 // side in memory.
 type Doubt struct {
+	// Requests and Records are in the order of their times.
 	Requests []Request
 	Records  []Record
+	// Spilled asks for open requests that are not in memory and now due; nil for none.
+	Spilled *Span
 	// Keys that are not known: of the records, and given out by AssumeRole calls
 	// that may be postern's own.
 	Keys []string
@@ -32,7 +35,11 @@ type Found struct {
 	// Records of the same AWS request id, or access key and time, as one of the requests.
 	Records []Record
 	// Judged are verdicts of the doubted records themselves.
-	Judged      map[RecordID]string
+	Judged map[RecordID]string
+	// JudgedRequests have a verdict of their own already.
+	JudgedRequests []Request
+	// Spilled are those of Doubt.Spilled.
+	Spilled     []Request
 	Credentials []Credential
 	Sessions    []Session
 	Tokens      []Token
@@ -41,41 +48,56 @@ type Found struct {
 // rememberSessions is how long a session that ended is remembered.
 const rememberSessions = 24 * time.Hour
 
-// Advance judges what can be judged by now. recall asks a store before anything
+// Advance judges what can be judged now. recall asks a store before anything
 // is called missing or bypass; nil means that there is nothing but this state.
 // After an error nothing was judged but what is returned.
 func (s *State) Advance(c Clock, recall func(Doubt) (Found, error)) ([]Judgement, error) {
-	s.now = c.Now
+	s.now, s.behind = c.Now, false
 	overdue := s.overdue(c)
 	doubtful := s.sift(c)
+	minute, spilled := s.spilledDue(c)
 	if recall == nil {
 		recall = func(Doubt) (Found, error) { return Found{}, nil }
 	}
-	if len(overdue) > 0 || len(doubtful) > 0 {
-		found, err := recall(s.doubt(overdue, doubtful))
+	if len(overdue) > 0 || len(doubtful) > 0 || spilled {
+		asked, later := s.cut(doubtful)
+		s.pending = append(s.pending, later...)
+		doubt := s.doubt(overdue, asked)
+		if spilled {
+			doubt.Spilled = s.span(minute)
+		}
+		found, err := recall(doubt)
 		if err != nil {
 			for _, r := range overdue {
 				if r.verdict == "" {
 					heap.Push(&s.due, r)
 				}
 			}
-			s.pending = append(s.pending, doubtful...)
+			s.pending = append(s.pending, asked...)
 			return s.take(), err
 		}
 		s.learn(found)
-		for _, r := range doubtful {
+		if spilled {
+			s.unspill(minute, found.Spilled)
+			s.behind = true
+		}
+		for _, r := range asked {
 			r.doubted = true
 		}
-		s.pending = append(s.pending, doubtful...)
+		s.pending = append(s.pending, asked...)
 		doubtful = s.sift(c)
 	}
 	for _, r := range doubtful {
-		if r.verdict == "" {
+		switch {
+		case r.verdict != "":
+		case r.doubted:
 			s.unexplained(r)
+		default: // its turn to be asked about comes
+			s.pending = append(s.pending, r)
 		}
 	}
 	for _, r := range overdue {
-		if r.verdict != "" {
+		if r.verdict != "" || r.settled {
 			continue
 		}
 		if rec := s.firstOf(r, true); rec != nil {
@@ -95,10 +117,34 @@ func (s *State) Advance(c Clock, recall func(Doubt) (Found, error)) ([]Judgement
 	return s.take(), nil
 }
 
+// Behind says that the last Advance did not judge all that can be judged: it is
+// to be called again at once.
+func (s *State) Behind() bool { return s.behind }
+
+// cut leaves what is too much to be asked about at once for later: in the order
+// of time, so that a store has to look at little of it.
+func (s *State) cut(doubtful []*record) (now, later []*record) {
+	slices.SortFunc(doubtful, func(a, b *record) int {
+		if d := a.EventTime.Compare(b.EventTime); d != 0 {
+			return d
+		}
+		return strings.Compare(a.EventID, b.EventID)
+	})
+	if len(doubtful) <= atOnce {
+		return doubtful, nil
+	}
+	s.behind = true
+	return doubtful[:atOnce], doubtful[atOnce:]
+}
+
 // overdue takes the requests whose record should have been there.
 func (s *State) overdue(c Clock) []*request {
 	var out []*request
 	for len(s.due) > 0 {
+		if len(out) == atOnce {
+			s.behind = true
+			break
+		}
 		r := s.due[0]
 		deadline := r.ReceivedAt.Add(s.c.TrailDelay + s.c.Skew)
 		if r.verdict == "" && (deadline.After(c.Now) || deadline.After(c.Records)) {
@@ -108,8 +154,7 @@ func (s *State) overdue(c Clock) []*request {
 		switch {
 		case r.verdict != "":
 		case r.Outcome == Failed:
-			// AWS need not have seen it, so nothing is missing.
-			s.settledRequests = append(s.settledRequests, r)
+			s.settle(r) // AWS need not have seen it, so nothing is missing
 		default:
 			out = append(out, r)
 		}
@@ -123,19 +168,19 @@ func (s *State) overdue(c Clock) []*request {
 // before, a record is judged by what explains it.
 func (s *State) sift(c Clock) []*record {
 	var keep, ask, rest []*record
+	s.early = 0
 	for _, r := range s.pending {
 		if r.verdict != "" {
 			continue
 		}
 		if r.arrived.After(c.Requests) {
+			s.early++
 			keep = append(keep, r)
 			continue
 		}
-		req := s.byAWS[r.RequestID]
-		if r.RequestID == "" || req != nil && !guard(req, r) {
-			req = nil
-		}
+		req := s.requestOf(r)
 		if req != nil && !req.paired() {
+			s.dequeue(req)         // not to be spilled: it is waited for
 			keep = append(keep, r) // a copy: waits for what the caller's own account gets
 			continue
 		}
@@ -174,11 +219,11 @@ func (s *State) byKeyNameTime(c Clock, records []*record) []*record {
 	}
 	var all []candidate
 	for _, rec := range records {
-		for req := range s.byCall[call{rec.AccessKeyID, canonical(rec.service(), rec.EventName)}] {
+		s.calls(rec, func(req *request) {
 			if away, ok := s.near(req, rec); ok {
 				all = append(all, candidate{req, rec, away})
 			}
-		}
+		})
 	}
 	slices.SortFunc(all, func(a, b candidate) int {
 		if a.away != b.away {
@@ -226,29 +271,35 @@ func (s *State) lost(req *request, rec *record, c Clock) bool {
 	return !rec.arrived.Add(s.c.TrailDelay).After(c.Now) || !req.ReceivedAt.Add(s.c.TrailDelay+s.c.Skew).After(c.Now)
 }
 
+// mayBeInFlight says that requests in flight could turn out to be a record's.
+// They stay in memory, because the record waits for them.
 func (s *State) mayBeInFlight(rec *record, c Clock) bool {
+	waits := false
 	for req := range s.inFly[rec.AccessKeyID] {
 		if rec.AccessKeyID != "" && req.ReceivedAt.Add(-s.c.Skew).Before(rec.EventTime) && !s.lost(req, rec, c) {
-			return true
+			s.dequeue(req)
+			waits = true
 		}
 	}
-	return false
+	return waits
 }
 
 // mayBeCopy says that a request waits for the record that this one copies.
 func (s *State) mayBeCopy(rec *record, c Clock) bool {
-	for req := range s.byCall[call{rec.AccessKeyID, canonical(rec.service(), rec.EventName)}] {
+	waits := false
+	s.calls(rec, func(req *request) {
 		if _, ok := s.near(req, rec); ok && copied(req, rec) && !s.lost(req, rec, c) {
-			return true
+			s.dequeue(req)
+			waits = true
 		}
-	}
-	return false
+	})
+	return waits
 }
 
 func (s *State) doubt(overdue []*request, doubtful []*record) Doubt {
 	var d Doubt
 	for _, r := range overdue {
-		d.Requests = append(d.Requests, r.Request)
+		d.Requests = append(d.Requests, r.whole())
 	}
 	for _, r := range doubtful {
 		d.Records = append(d.Records, r.Record)
@@ -278,17 +329,21 @@ func (s *State) learn(f Found) {
 			s.settledRecords = append(s.settledRecords, rec)
 		}
 	}
-	out := s.out
-	s.out = nil
+	for _, r := range f.JudgedRequests {
+		if known := s.byID[r.ID]; known != nil && known.verdict == "" && r.Verdict != "" {
+			s.unindex(known)
+			known.verdict, known.pair, known.late = r.Verdict, RecordID{r.PairAccount, r.PairEvent}, late{true, true}
+			s.settle(known)
+		}
+	}
 	for _, r := range f.Requests {
 		if s.byID[r.ID] == nil {
-			out = append(out, s.AddRequest(r, s.now)...)
+			s.addRequest(r)
 		}
 	}
 	for _, r := range f.Records {
-		out = append(out, s.AddRecord(r, s.now)...)
+		s.addRecord(r, s.now)
 	}
-	s.out = append(out, s.out...)
 }
 
 func (r *Record) service() string {

@@ -1,7 +1,6 @@
 package correlate
 
 import (
-	"container/heap"
 	"fmt"
 	"strings"
 
@@ -32,19 +31,15 @@ func (s *State) join(req *request, rec *record, rule string) {
 	s.out = append(s.out, j)
 	s.unindex(req)
 	remove(s.byReq, rec.RequestID, rec)
-	if req.place >= 0 {
-		heap.Remove(&s.due, req.place)
-	}
-	if req.verdict == "" { // else it is among the settled already
-		s.settledRequests = append(s.settledRequests, req)
-	}
+	s.settle(req)
 	if rec.verdict == "" {
 		s.settledRecords = append(s.settledRecords, rec)
 	}
 	req.verdict, rec.verdict, req.pair, req.shared = v.Verdict, v.Verdict, rec.ID(), rec.SharedEventID
+	req.Resources, rec.Resources = nil, nil
 	if req.AWSRequestID == "" && rec.RequestID != "" { // now it is known
 		req.AWSRequestID = rec.RequestID
-		s.byAWS[rec.RequestID] = req
+		s.link(req)
 	}
 }
 
@@ -87,14 +82,14 @@ func (s *State) missing(req *request) {
 		summary += " (" + v.Detail + ")"
 	}
 	j := Judgement{Verdict: v, Opened: []events.FindingOpened{*s.finding("missing", severity, req, nil, summary)}}
-	if s.unlogged(&req.Request) {
+	if whole := req.whole(); s.unlogged(&whole) {
 		v.Verdict, v.Rule, v.Detail = events.NotLogged, "selectors", "no trail of the account selects it"
 		j.Opened = nil
 	}
 	j.Opened = append(j.Opened, s.lateRequest(req, nil)...)
 	s.out = append(s.out, j)
 	req.verdict = v.Verdict
-	s.settledRequests = append(s.settledRequests, req) // can still be paired until it is forgotten
+	s.settle(req) // can still be paired until it is forgotten
 }
 
 func (s *State) bypass(rec *record) {

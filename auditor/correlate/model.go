@@ -39,6 +39,10 @@ type Request struct {
 	SessionID      string
 	ReadOnly       bool
 	Resources      []string
+	// Took is from its receipt to its end, 0 if unknown.
+	Took time.Duration
+	// Seq is its place in the AUDIT stream, 0 if unknown.
+	Seq uint64
 	// Verdict, PairAccount and PairEvent are what a store remembers; empty for
 	// requests that come from the stream.
 	Verdict     string
@@ -115,6 +119,11 @@ type RecordID struct{ Account, EventID string }
 
 // ID names the record.
 func (r *Record) ID() RecordID { return RecordID{r.Account, r.EventID} }
+
+// MayBe says that a request with a record's AWS request id may be its own.
+func (r *Request) MayBe(rec *Record) bool {
+	return agree(r.Account, rec.IdentityAccount) && agree(r.AccessKeyID, rec.AccessKeyID)
+}
 
 // Identity is what postern lends: a session name under a role of an account.
 // Role is the role's name without its path, as in the assumed-role ARN.

@@ -21,6 +21,10 @@ type Config struct {
 	// Remember is how many settled requests and records stay in memory, for
 	// copies and late deliveries; older ones are recalled. 0 means 50,000.
 	Remember int
+	// Open is how many requests that wait for their record stay in memory, and as
+	// many in flight besides. Older ones are recalled when a record asks for them,
+	// or when they are overdue. 0 means 50,000.
+	Open int
 }
 
 // State holds what is not settled yet, and a little of what is. It is not safe
@@ -29,10 +33,19 @@ type State struct {
 	c      Config
 	scope  scope
 	byID   map[string]*request
-	byAWS  map[string]*request
+	byAWS  map[string]*request              // the first of a chain, see request.same
 	byCall map[call]map[*request]struct{}   // unpaired, for key_name_time
 	inFly  map[string]map[*request]struct{} // in flight, by access key
 	due    dueHeap
+	ended  queue // open requests whose end is known
+	flying queue // open requests in flight
+	// spilled are open requests that are in the store alone, by the minute of
+	// their receipt.
+	spilled map[time.Time]*spilledMinute
+	callers map[caller]*caller
+	callees map[callee]*callee
+	behind  bool
+	early   int
 
 	sessions map[string]Session
 	locks    map[string]Lock
@@ -40,25 +53,13 @@ type State struct {
 
 	records map[RecordID]*record
 	byReq   map[string]map[*record]struct{} // unpaired, by AWS request id
-	pending []*record                       // in the order of arrival
+	pending []*record                       // not judged yet
 
 	settledRequests []*request // oldest first, to be forgotten
 	settledRecords  []*record
 
 	out []Judgement
 	now time.Time
-}
-
-// call is what key_name_time pairs by, without the time.
-type call struct{ key, name string }
-
-type request struct {
-	Request
-	verdict string
-	pair    RecordID
-	shared  string // the pair's SharedEventID
-	place   int    // in the due heap; -1: not in it
-	late    late
 }
 
 type record struct {
@@ -84,6 +85,9 @@ func New(c Config) *State {
 	if c.Remember == 0 {
 		c.Remember = 50_000
 	}
+	if c.Open == 0 {
+		c.Open = 50_000
+	}
 	return &State{
 		c:      c,
 		scope:  newScope(c.Skew),
@@ -91,6 +95,10 @@ func New(c Config) *State {
 		byAWS:  map[string]*request{},
 		byCall: map[call]map[*request]struct{}{},
 		inFly:  map[string]map[*request]struct{}{},
+
+		spilled: map[time.Time]*spilledMinute{},
+		callers: map[caller]*caller{},
+		callees: map[callee]*callee{},
 
 		sessions: map[string]Session{},
 		locks:    map[string]Lock{},
@@ -103,6 +111,10 @@ func New(c Config) *State {
 
 // Sizes says how much is held, for metrics and tests.
 func (s *State) Sizes() (requests, records int) { return len(s.byID), len(s.records) }
+
+// Early is how many records wait until the requests of their time are known. Who
+// feeds the state has a reason to wait when these are many.
+func (s *State) Early() int { return s.early }
 
 // AddCredential tells of credentials that postern got from STS.
 func (s *State) AddCredential(c Credential) {
@@ -118,45 +130,53 @@ func (s *State) AddIdentity(i Identity, sourceIdentity string) { s.scope.identit
 // AddRequest tells of a request, or more of a known one.
 func (s *State) AddRequest(r Request, at time.Time) []Judgement {
 	s.now = at
+	s.addRequest(r)
+	s.spill()
+	return s.take()
+}
+
+func (s *State) addRequest(r Request) {
 	known := s.byID[r.ID]
-	if known == nil {
-		known = &request{Request: r, verdict: r.Verdict, pair: RecordID{r.PairAccount, r.PairEvent}, place: -1}
+	switch {
+	case known == nil:
+		known = s.newRequest(&r)
 		s.byID[r.ID] = known
-		s.scope.identity(Identity{roleAccount(r.RoleARN), roleName(r.RoleARN), r.SessionName}, r.SourceIdentity)
 		if known.verdict != "" {
 			known.late = late{true, true} // looked at when it was judged
-			s.settledRequests = append(s.settledRequests, known)
+			s.settle(known)
 		} else {
 			heap.Push(&s.due, known)
+			s.enqueue(known)
 		}
-	} else if r.Outcome != InFlight && known.Outcome == InFlight {
+	case r.Outcome != InFlight && known.Outcome == InFlight:
 		s.unindex(known)
-		known.Outcome, known.AWSRequestID = r.Outcome, r.AWSRequestID
-	} else {
-		return nil // said before
-	}
-	if known.AWSRequestID != "" {
-		if _, taken := s.byAWS[known.AWSRequestID]; !taken {
-			s.byAWS[known.AWSRequestID] = known
+		known.Outcome, known.AWSRequestID, known.took = r.Outcome, r.AWSRequestID, r.Took
+		if known.in != nil {
+			s.enqueue(known)
 		}
+	default:
+		return // said before
 	}
-	if !known.paired() {
-		s.index(known)
-		if rec := s.firstOf(known, false); rec != nil {
-			s.join(known, rec, "request_id")
-		}
+	s.link(known)
+	if known.paired() {
+		return
 	}
-	return s.take()
+	s.index(known)
+	if rec := s.firstOf(known, false); rec != nil {
+		s.join(known, rec, "request_id")
+	}
 }
 
 // AddRecord tells of a record that arrived at that time.
 func (s *State) AddRecord(r Record, at time.Time) []Judgement {
 	s.now = at
-	if _, again := s.records[r.ID()]; again {
-		return nil
-	}
-	if !concerns(&r) {
-		return nil
+	s.addRecord(r, at)
+	return s.take()
+}
+
+func (s *State) addRecord(r Record, at time.Time) {
+	if _, again := s.records[r.ID()]; again || !concerns(&r) {
+		return
 	}
 	rec := &record{Record: r, verdict: r.Verdict, arrived: at}
 	if r.Verdict != "" {
@@ -165,21 +185,21 @@ func (s *State) AddRecord(r Record, at time.Time) []Judgement {
 	s.records[r.ID()] = rec
 	if settled(rec.verdict) {
 		s.settledRecords = append(s.settledRecords, rec)
-		return nil
+		return
 	}
 	if r.RequestID != "" {
 		insert(s.byReq, r.RequestID, rec)
-		if req := s.byAWS[r.RequestID]; req != nil && guard(req, rec) && !req.paired() && !copied(req, rec) {
+		if req := s.requestOf(rec); req != nil && !req.paired() && !copied(req, rec) {
 			s.byRequestID(req, rec)
-			return s.take()
+			return
 		}
 	}
 	if rec.verdict == "" {
+		s.early++
 		s.pending = append(s.pending, rec)
 	} else { // a bypass that a store recalls: waits for its request
 		s.settledRecords = append(s.settledRecords, rec)
 	}
-	return s.take()
 }
 
 // byRequestID settles a record whose request is known by AWS's id.
@@ -196,6 +216,24 @@ func (s *State) byRequestID(req *request, rec *record) {
 	default:
 		s.judgeRecord(rec, events.Proxied, "same_request", "one more record of the request", req)
 	}
+}
+
+// requestOf finds the request of a record by AWS's id: the one that it is paired
+// with, else one that waits, else any.
+func (s *State) requestOf(rec *record) (found *request) {
+	if rec.RequestID == "" {
+		return nil
+	}
+	for req := s.byAWS[rec.RequestID]; req != nil; req = req.same {
+		switch {
+		case !guard(req, rec):
+		case req.paired() && req.pair == rec.ID():
+			return req
+		case found == nil, found.paired() && !req.paired():
+			found = req
+		}
+	}
+	return found
 }
 
 // copied says that a record is what another account got of an event: AWS sends
@@ -240,38 +278,6 @@ func settled(recordVerdict string) bool {
 	return recordVerdict != "" && recordVerdict != events.Bypass
 }
 
-func (s *State) index(r *request) {
-	if r.paired() {
-		return
-	}
-	insert(s.byCall, call{r.AccessKeyID, canonical(r.Service, r.Operation)}, r)
-	if r.Outcome == InFlight {
-		insert(s.inFly, r.AccessKeyID, r)
-	}
-}
-
-func (s *State) unindex(r *request) {
-	remove(s.byCall, call{r.AccessKeyID, canonical(r.Service, r.Operation)}, r)
-	remove(s.inFly, r.AccessKeyID, r)
-}
-
-func insert[K, V comparable](m map[K]map[V]struct{}, k K, v V) {
-	inner := m[k]
-	if inner == nil {
-		inner = map[V]struct{}{}
-		m[k] = inner
-	}
-	inner[v] = struct{}{}
-}
-
-func remove[K, V comparable](m map[K]map[V]struct{}, k K, v V) {
-	inner := m[k]
-	delete(inner, v)
-	if len(inner) == 0 {
-		delete(m, k)
-	}
-}
-
 func (s *State) take() []Judgement {
 	out := s.out
 	s.out = nil
@@ -282,59 +288,26 @@ func (s *State) take() []Judgement {
 func (s *State) forget() {
 	for len(s.settledRequests) > s.c.Remember {
 		r := s.settledRequests[0]
+		s.settledRequests[0] = nil
 		s.settledRequests = s.settledRequests[1:]
-		s.unindex(r)
-		if s.byID[r.ID] == r {
-			delete(s.byID, r.ID)
-		}
-		if s.byAWS[r.AWSRequestID] == r {
-			delete(s.byAWS, r.AWSRequestID)
-		}
+		s.dropRequest(r)
 	}
 	for len(s.settledRecords) > s.c.Remember {
 		r := s.settledRecords[0]
+		s.settledRecords[0] = nil
 		s.settledRecords = s.settledRecords[1:]
 		remove(s.byReq, r.RequestID, r)
 		if s.records[r.ID()] == r {
 			delete(s.records, r.ID())
 		}
 	}
-}
-
-// dueHeap orders requests by when their record is overdue.
-type dueHeap []*request
-
-func (h dueHeap) Len() int           { return len(h) }
-func (h dueHeap) Less(i, j int) bool { return h[i].ReceivedAt.Before(h[j].ReceivedAt) }
-func (h dueHeap) Swap(i, j int) {
-	h[i], h[j] = h[j], h[i]
-	h[i].place, h[j].place = i, j
-}
-func (h *dueHeap) Push(x any) {
-	r := x.(*request)
-	r.place = len(*h)
-	*h = append(*h, r)
-}
-func (h *dueHeap) Pop() any {
-	old := *h
-	n := len(old) - 1
-	x := old[n]
-	old[n] = nil
-	*h = old[:n]
-	x.place = -1
-	return x
+	s.spill()
 }
 
 // Withdraw takes back a request that failed before it was forwarded: AWS has
 // nothing to say about it.
 func (s *State) Withdraw(requestID string) {
-	r := s.byID[requestID]
-	if r == nil || r.verdict != "" {
-		return
+	if r := s.byID[requestID]; r != nil && r.verdict == "" {
+		s.dropRequest(r)
 	}
-	if r.place >= 0 {
-		heap.Remove(&s.due, r.place)
-	}
-	s.unindex(r)
-	delete(s.byID, requestID)
 }

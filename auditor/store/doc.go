@@ -14,5 +14,7 @@
 //     ClickHouse knows a block that it has, even while the first try still runs;
 //   - after a crash batches are cut elsewhere, so the ledger itself says which
 //     sequences it has, and those are left out;
+//   - who takes a stream over cancels what another process was inserting, and one
+//     that goes on after it was stopped has to hold the stream still: see TakeOver;
 //   - whenever the fate of an earlier try is unknown, the range is read back.
 package store

@@ -2,10 +2,13 @@ package store
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/ClickHouse/clickhouse-go/v2"
 
 	"github.com/posternhq/postern/events"
 	"github.com/posternhq/postern/events/journal"
@@ -105,12 +108,16 @@ func (s *Store) writeFloor(ctx context.Context, stream string, known, floor uint
 const insertEvents = `INSERT INTO events (stream, seq, stored_at, event_id, type, source, channel, thing, event_time, correlation_id, causation_id, sequence, problem, raw, signature, signature_reason)`
 
 // insertLedger writes entries of one stream and one partition as one block.
-func (s *Store) insertLedger(ctx context.Context, token string, entries []journal.Entry, signatures Signatures) error {
-	b, err := s.conn.PrepareBatch(inserting(ctx, token), insertEvents)
+func (k *Sink) insertLedger(ctx context.Context, token string, entries []journal.Entry, signatures Signatures) error {
+	id := clickhouse.WithQueryID(k.store.queryPrefix(k.stream) + rand.Text())
+	b, err := k.store.conn.PrepareBatch(clickhouse.Context(inserting(ctx, token), id), insertEvents)
 	if err != nil {
 		return fmt.Errorf("ledger: %w", err)
 	}
 	defer b.Abort()
+	if k.held != nil && !k.held() { // asked when the server knows of the insert, see TakeOver
+		return ErrNotHeld
+	}
 	for i := range entries {
 		e := &entries[i]
 		h := head(e)

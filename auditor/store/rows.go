@@ -3,8 +3,8 @@ package store
 import (
 	"context"
 	"fmt"
-
-	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+	"slices"
+	"strings"
 
 	"github.com/posternhq/postern/auditor/cloudtrail"
 	"github.com/posternhq/postern/events"
@@ -15,43 +15,87 @@ import (
 // twice changes nothing.
 func (s *Store) insertRows(ctx context.Context, entries []journal.Entry) error {
 	requests := map[requestKey]*requestRow{}
-	tables := map[string]*rows{}
+	tables := map[string][][]any{}
 	add := func(insert string, values ...any) error {
-		r := tables[insert]
-		if r == nil {
-			b, err := s.conn.PrepareBatch(inserting(ctx, ""), insert)
-			if err != nil {
-				return err
-			}
-			r = &rows{b}
-			tables[insert] = r
-		}
-		return r.Append(values...)
+		tables[insert] = append(tables[insert], values)
+		return nil
 	}
-	defer func() {
-		for _, r := range tables {
-			r.Abort()
-		}
-	}()
 	for i := range entries {
 		if err := s.rowsOf(&entries[i], requests, add); err != nil {
 			return fmt.Errorf("rows of %s %d: %w", entries[i].Stream, entries[i].Seq, err)
 		}
 	}
 	for _, r := range requests {
-		if err := add(insertRequest, r.values()...); err != nil {
-			return fmt.Errorf("rows of request %s: %w", r.RequestID, err)
-		}
+		tables[insertRequest] = append(tables[insertRequest], r.values())
 	}
-	for insert, r := range tables {
-		if err := r.Send(); err != nil {
+	for insert, rows := range tables {
+		if err := s.insertTable(ctx, insert, rows); err != nil {
 			return fmt.Errorf("%s: %w", tableOf(insert), err)
 		}
 	}
 	return nil
 }
 
-type rows struct{ driver.Batch }
+func (s *Store) insertTable(ctx context.Context, insert string, rows [][]any) error {
+	if insert == insertRequest || insert == insertRecord {
+		insert, rows = withoutDefaults(insert, rows)
+	}
+	b, err := s.conn.PrepareBatch(inserting(ctx, ""), insert)
+	if err != nil {
+		return err
+	}
+	defer b.Abort()
+	for _, r := range rows {
+		if err := b.Append(r...); err != nil {
+			return err
+		}
+	}
+	return b.Send()
+}
+
+// withoutDefaults leaves out the columns that have their type's default in every
+// row: of a wide table most are empty most of the time.
+func withoutDefaults(insert string, rows [][]any) (string, [][]any) {
+	table, list, _ := strings.Cut(strings.TrimSuffix(insert, ")"), " (")
+	columns := strings.Split(list, ", ")
+	var kept []int
+	for c := range columns {
+		if slices.ContainsFunc(rows, func(r []any) bool { return !isDefault(r[c]) }) {
+			kept = append(kept, c)
+		}
+	}
+	if len(kept) == len(columns) {
+		return insert, rows
+	}
+	for i, c := range kept {
+		columns[i] = columns[c]
+	}
+	for _, r := range rows {
+		for i, c := range kept {
+			r[i] = r[c]
+		}
+	}
+	for i := range rows {
+		rows[i] = rows[i][:len(kept)]
+	}
+	return table + " (" + strings.Join(columns[:len(kept)], ", ") + ")", rows
+}
+
+func isDefault(v any) bool {
+	switch v := v.(type) {
+	case string:
+		return v == ""
+	case []string:
+		return len(v) == 0
+	case bool:
+		return !v
+	case int64:
+		return v == 0
+	case uint16:
+		return v == 0
+	}
+	return false
+}
 
 func (s *Store) rowsOf(e *journal.Entry, requests map[requestKey]*requestRow, add func(string, ...any) error) error {
 	switch d := e.Data.(type) {

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -18,7 +19,54 @@ type Sink struct {
 	// so the ledger is asked what it has before and after the next one.
 	doubt   bool
 	written uint64 // the floor that is written down
+	held    func() bool
 }
+
+// ErrNotHeld says that the stream is another one's to write.
+var ErrNotHeld = errors.New("the stream is another auditor's to write by now")
+
+// TakeOver is Sink for who writes while others may try to, for as long as held
+// says so. An insert that another process has begun is cancelled, and one of this
+// process goes on only if the stream is held once the server knows of it. So a
+// process that was stopped in the middle of a batch, and goes on when it holds
+// the stream no longer, writes nothing.
+func (s *Store) TakeOver(ctx context.Context, stream string, held func() bool) (*Sink, error) {
+	fail := func(err error) (*Sink, error) { return nil, fmt.Errorf("take %s over: %w", stream, err) }
+	prefix := s.queryPrefix(stream)
+	if err := s.conn.Exec(ctx, `KILL QUERY `+dialect{cluster: s.cluster}.OnCluster()+` WHERE startsWith(query_id, ?) ASYNC`, prefix); err != nil {
+		return fail(err)
+	}
+	for begun := time.Now(); ; { // what was too far gone to be cancelled is waited for
+		var running, alive uint64
+		err := s.conn.QueryRow(ctx, `SELECT count(), countIf(NOT is_cancelled) FROM `+s.everywhere("system.processes")+` WHERE startsWith(query_id, ?)`, prefix).Scan(&running, &alive)
+		if err != nil {
+			return fail(err)
+		}
+		if running == 0 || alive == 0 && time.Since(begun) > lastWords {
+			break
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+	k, err := s.Sink(ctx, stream)
+	if err != nil {
+		return nil, err
+	}
+	k.held = held
+	return k, nil
+}
+
+// queryPrefix begins the ids of the inserts of a stream into the ledger.
+func (s *Store) queryPrefix(stream string) string {
+	return "ledger/" + s.Database() + "/" + stream + "/"
+}
+
+// lastWords is how long a cancelled insert may take to its end. One that takes
+// longer waits for a process that was stopped.
+const lastWords = 2 * time.Second
 
 // floorEvery is after how many entries the floor is written down again.
 const floorEvery = 100_000
@@ -85,7 +133,7 @@ func (k *Sink) Write(ctx context.Context, entries []journal.Entry, signatures Si
 func (k *Sink) insert(ctx context.Context, part []journal.Entry, signatures Signatures, inDoubt bool) error {
 	first, last := part[0].Seq, part[len(part)-1].Seq
 	token := fmt.Sprintf("%s:%d-%d", k.stream, first, last)
-	if err := k.store.insertLedger(ctx, token, part, signatures); err != nil || !inDoubt {
+	if err := k.insertLedger(ctx, token, part, signatures); err != nil || !inDoubt {
 		return err
 	}
 	for try := 1; ; try++ {
@@ -111,7 +159,7 @@ func (k *Sink) insert(ctx context.Context, part []journal.Entry, signatures Sign
 			continue
 		}
 		again := fmt.Sprintf("%s#%d", token, time.Now().UnixNano())
-		if err := k.store.insertLedger(ctx, again, lost, signatures); err != nil {
+		if err := k.insertLedger(ctx, again, lost, signatures); err != nil {
 			return err
 		}
 	}

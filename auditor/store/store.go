@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
@@ -82,6 +83,14 @@ func (s *Store) Database() string { return s.options.Auth.Database }
 // Conn is the owner's connection.
 func (s *Store) Conn() driver.Conn { return s.conn }
 
+// everywhere is a system table of every node.
+func (s *Store) everywhere(table string) string {
+	if s.cluster == "" {
+		return table
+	}
+	return "clusterAllReplicas('" + strings.ReplaceAll(s.cluster, "'", "\\'") + "', " + table + ")"
+}
+
 // Close ends all connections.
 func (s *Store) Close() error { return s.conn.Close() }
 
@@ -97,6 +106,9 @@ func inserting(ctx context.Context, token string) context.Context {
 	settings := clickhouse.Settings{
 		"async_insert":                    0,
 		"max_partitions_per_insert_block": 0,
+		// Merging rows as they come in costs a wide table more than all else; they
+		// differ anyway, and queries merge what does not.
+		"optimize_on_insert": 0,
 	}
 	if token != "" {
 		settings["insert_deduplicate"] = 1

@@ -3,6 +3,7 @@ package store_test
 import (
 	"errors"
 	"fmt"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -71,6 +72,50 @@ func TestMigrate(t *testing.T) {
 	}
 }
 
+// What trying again can't mend is told apart from what it can.
+func TestLasting(t *testing.T) {
+	dsn, err := url.Parse(embeddedtest.ClickHouse(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	with := func(edit func(u *url.URL)) *store.Store {
+		u := *dsn
+		edit(&u)
+		return open(t, u.String())
+	}
+	made := open(t, dsn.String())
+	if err := made.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, x := range []struct {
+		name   string
+		s      *store.Store
+		before string
+		want   string
+	}{
+		{"nobody listens", with(func(u *url.URL) { u.Host = "127.0.0.1:1" }), "", ""},
+		{"another password", with(func(u *url.URL) { u.User = url.UserPassword(u.User.Username(), "x") }), "", "password"},
+		{"somebody's column", made, `ALTER TABLE request_rows DROP COLUMN stage`, "migrations"},
+		{"of another version", made, `INSERT INTO migrations (version, name, sha256, applied_at) SELECT 1, 'other', 'other', now64(3) + 1`, "version of postern"},
+	} {
+		if x.before != "" {
+			if err := x.s.Conn().Exec(t.Context(), x.before); err != nil {
+				t.Fatal(err)
+			}
+			if strings.HasPrefix(x.before, "ALTER") { // applied once more, so that it meets what is not there
+				if err := x.s.Conn().Exec(t.Context(), `DELETE FROM migrations WHERE version IN (2, 9)`); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		err := x.s.Migrate(t.Context())
+		nextStep, lasting := store.Lasting(err)
+		if err == nil || lasting != (x.want != "") || !strings.Contains(nextStep, x.want) {
+			t.Errorf("%s: %v: lasting %t, %q", x.name, err, lasting, nextStep)
+		}
+	}
+}
+
 func TestDSNStaysSecret(t *testing.T) {
 	_, err := store.New(store.Config{DSN: "clickhouse://u:s3cret@host:%zz/db"})
 	if err == nil || strings.Contains(err.Error(), "s3cret") {
@@ -91,6 +136,44 @@ func entries(from, to uint64, at time.Time) []journal.Entry {
 		})
 	}
 	return out
+}
+
+// A process that was stopped in the middle of an insert, and goes on after another
+// one took the stream over, stores nothing.
+func TestTakeOver(t *testing.T) {
+	s := migrated(t)
+	at := time.Date(2026, 1, 31, 12, 0, 0, 0, time.UTC)
+	always := func() bool { return true }
+	stopped := func() bool {
+		second, err := s.TakeOver(t.Context(), events.Access, always)
+		if err != nil {
+			t.Error(err)
+			return true
+		}
+		for from := uint64(1); from <= 50; from += 10 { // cut elsewhere
+			if _, err := second.Write(t.Context(), entries(from, from+9, at), nil); err != nil {
+				t.Error(err)
+			}
+		}
+		return true
+	}
+	first, err := s.TakeOver(t.Context(), events.Access, stopped)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := first.Write(t.Context(), entries(1, 40, at), nil); err == nil {
+		t.Error("the first wrote on")
+	}
+	if n := count(t, s, `SELECT count() FROM events`); n != 50 {
+		t.Errorf("%d rows", n)
+	}
+	lost, err := s.TakeOver(t.Context(), events.Access, func() bool { return false })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := lost.Write(t.Context(), entries(51, 60, at), nil); !errors.Is(err, store.ErrNotHeld) {
+		t.Errorf("without holding it: %v", err)
+	}
 }
 
 // What is stored already is left out, however batches are cut after a start.

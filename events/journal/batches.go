@@ -76,7 +76,7 @@ func (j *Journal) batches(ctx context.Context, conn *conn, c *BatchConfig, handl
 	// as it is until it is in.
 	reading, stop := untilGone(ctx, conn)
 	defer stop()
-	read := make(chan arrival, c.MaxEntries)
+	read := make(chan arrival, c.MaxEntries/4)
 	go func() {
 		defer close(read)
 		arrivals(reading, consumer, *c, read)
@@ -107,7 +107,7 @@ type arrival struct {
 
 // arrivals reads and decodes ahead of the sink.
 func arrivals(ctx context.Context, consumer jetstream.Consumer, c BatchConfig, to chan<- arrival) {
-	it, err := consumer.Messages(jetstream.PullMaxMessages(c.MaxEntries))
+	it, err := consumer.Messages(jetstream.PullMaxMessages(max(100, c.MaxEntries/2)))
 	if err != nil {
 		to <- arrival{err: err}
 		return
