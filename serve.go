@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -458,6 +459,9 @@ func (s *services) startAuditor(ctx context.Context) error {
 	actions, err := awsreq.New()
 	if err != nil {
 		return err
+	}
+	if s.cfg.Broker == nil && s.cfg.Proxy == nil && os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(auditor.MemoryGoal)
 	}
 	s.auditor, err = auditor.New(auditor.Config{
 		Actions:       actions.Actions,

@@ -22,6 +22,10 @@ import (
 	"github.com/posternhq/postern/events/journal"
 )
 
+// MemoryGoal is what a process that is an auditor alone should keep to, in bytes:
+// for debug.SetMemoryLimit, so that garbage is collected before it is exceeded.
+const MemoryGoal = 200 << 20
+
 // Config is what an auditor needs.
 type Config struct {
 	Journal *journal.Journal
@@ -283,7 +287,7 @@ func (a *Auditor) sink(ctx context.Context, stream string, j *judge) error {
 // Batch sizes bound the memory that a batch takes: CloudTrail's records are
 // several times as long as postern's own events.
 const (
-	batchEntries      = 10_000
+	batchEntries      = 6_000
 	batchRecords      = 2_000
 	batchWait         = 250 * time.Millisecond
 	consumerNameStart = "auditor-"

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"sync"
@@ -42,6 +43,7 @@ func TestMain(m *testing.M) {
 func childAuditor() error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
+	debug.SetMemoryLimit(auditor.MemoryGoal)
 	creds, err := os.ReadFile(os.Getenv("POSTERN_TEST_CREDS"))
 	if err != nil {
 		return err
