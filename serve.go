@@ -460,7 +460,7 @@ func (s *services) startAuditor(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if s.cfg.Broker == nil && s.cfg.Proxy == nil && os.Getenv("GOMEMLIMIT") == "" {
+	if s.cfg.Broker == nil && s.cfg.Proxy == nil && !s.cfg.NATS.Embedded && os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(auditor.MemoryGoal)
 	}
 	s.auditor, err = auditor.New(auditor.Config{
