@@ -202,6 +202,10 @@ type KeyPublished struct {
 func (e *KeyPublished) Channel() string { return channel("access", "key", e.KeyID) }
 func (e *KeyPublished) Thing() string   { return "key/" + e.KeyID }
 
+// MaxSession is how long a session lasts at most, from when it started: readers of
+// ACCESS who want to know what runs need to look no further back.
+const MaxSession = 30 * time.Hour
+
 // HistoryChannel is where brokers attest what they verified.
 const HistoryChannel = "access.history"
 

@@ -16,6 +16,10 @@ const (
 	// probe is how often the proxy asks the stream where it ends, so that a
 	// subscription that has silently died is found out: locks must not be missed.
 	probe = 2 * time.Second
+	// past is how far back an event may be to matter, unless it is of what lasts: the
+	// longest that sessions do, with the certificates and requests that they rest on,
+	// and what they are remembered for, with room for clocks that differ.
+	past = events.MaxSession + 2*time.Hour
 	// pause is between two attempts to follow the stream.
 	pause = 250 * time.Millisecond
 )
@@ -43,22 +47,25 @@ func (p *Proxy) followOnce(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	keys, err := p.journal.Keys(ctx, p.cfg.TLS.ClientCAs)
+	if err != nil {
+		return err
+	}
+	if err := p.readPast(ctx, keys); err != nil {
+		return err
+	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	if p.grants.Seq() >= end {
 		p.caughtUp(asked)
 	}
 	go p.watch(ctx, cancel)
-	keys, err := p.journal.Keys(ctx, p.cfg.TLS.ClientCAs)
-	if err != nil {
-		return err
-	}
 	n := 0
-	for e, err := range p.journal.Follow(ctx, events.Access, p.grants.Seq()) {
-		if err != nil && e.Seq == 0 {
-			return err
+	for e := range p.journal.FollowVerified(ctx, events.Access, p.grants.Seq(), keys) {
+		if e.Seq == 0 {
+			return e.Unread
 		}
-		if err := p.take(keys, e, err); err != nil {
+		if err := p.take(e); err != nil {
 			return err
 		}
 		if n++; n%10_000 == 0 {
@@ -74,10 +81,42 @@ func (p *Proxy) followOnce(ctx context.Context) error {
 	return fmt.Errorf("it ended at sequence %d", p.grants.Seq())
 }
 
+// readPast reads, once, of all that is older than any session that may still run
+// what does not end with the sessions of its time: users and locks.
+func (p *Proxy) readPast(ctx context.Context, keys *signed.Keys) (err error) {
+	if p.pastRead {
+		return nil
+	}
+	if p.past == 0 {
+		if p.past, err = p.journal.Before(ctx, events.Access, p.now().Add(-past)); err != nil {
+			return err
+		}
+	}
+	if p.past > 0 {
+		for e := range p.journal.ReplayVerified(ctx, events.Access, p.grants.Seq(), keys, grants.Lasting()...) {
+			if e.Seq == 0 {
+				return e.Unread
+			}
+			if e.Seq > p.past {
+				break
+			}
+			if err := p.take(e); err != nil {
+				return err
+			}
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		p.grants.Skip(p.past)
+	}
+	p.pastRead = true
+	return nil
+}
+
 // take folds an entry in if it matters and a broker decided it. Whoever may
 // publish to NATS can put others there: they change nothing, and halt nothing.
-func (p *Proxy) take(keys *signed.Keys, e journal.Entry, unread error) error {
-	now := p.now()
+func (p *Proxy) take(e journal.Verified) error {
+	now, unread := p.now(), e.Unread
 	isKey := false // what other events are verified by
 	switch e.Data.(type) {
 	case *events.KeyPublished, *events.CARotated:
@@ -87,9 +126,9 @@ func (p *Proxy) take(keys *signed.Keys, e journal.Entry, unread error) error {
 		p.grants.Skip(e.Seq)
 		return nil
 	}
-	err := keys.Verify(e.Channel, e.StoredAt, e.Event, e.Raw)
+	err := e.Forged
 	if err == nil && !isKey {
-		err = p.inOrder(e)
+		err = p.inOrder(e.Entry)
 	}
 	switch {
 	case err != nil:

@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -159,6 +160,83 @@ func TestMutualTLS(t *testing.T) {
 	for _, d := range payloads[*events.AWSRequestDenied](r.audit()) {
 		if d.Cause != "unauthenticated" || d.User != "" {
 			t.Errorf("%+v", d)
+		}
+	}
+}
+
+// What is older than any session may be is left out, but for users and locks: of
+// those all counts, and what is forged counts for nothing.
+func TestPastOfUsersAndLocks(t *testing.T) {
+	server := embeddedtest.StartNATS(t)
+	admin := embeddedtest.Connect(t, server, "test", embedded.Admin())
+	if err := journal.Setup(t.Context(), admin, journal.StreamsConfig{}); err != nil {
+		t.Fatal(err)
+	}
+	j, ca := eventstest.Open(t, admin), newAuthority(t)
+	b := newBroker(t, j, ca)
+	on := func(user string) events.LockTarget { return events.LockTarget{Kind: "user", Name: user} }
+	var later atomic.Int64 // how far the proxy's clock is ahead
+	later.Store(int64(40 * time.Hour))
+	session := func(id, user string) *events.SessionStarted {
+		return &events.SessionStarted{SessionID: id, User: user, App: "prod", AWSRoleARN: "arn:aws:iam::111122223333:role/dev", Account: "111122223333", StartedAt: time.Now(), ExpiresAt: time.Now().Add(time.Hour)}
+	}
+	b.append(&events.LockPlaced{LockID: "L1", Target: on("alice"), By: "admin"})
+	b.append(&events.LockPlaced{LockID: "L2", Target: on("bob"), By: "admin"})
+	b.append(session("PAST", "bob"))
+	b.append(&events.LockLifted{LockID: "L2", By: "admin"})
+	b.append(&events.UserCreated{User: events.User{Name: "dave", Disabled: true}, By: "admin"})
+	for _, p := range []events.Payload{
+		&events.LockPlaced{LockID: "L3", Target: on("bob"), By: "x"}, &events.LockLifted{LockID: "L1", By: "x"}, &events.UserUpdated{User: events.User{Name: "dave"}, By: "x"},
+	} {
+		raw, err := events.Encode(events.Event{Meta: events.Meta{ID: journal.NewID(), Source: "/x", Time: time.Now(), Sequence: 2}, Data: p})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := admin.Publish(p.Channel(), raw); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := admin.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	r := newRigBy(t, ca, embeddedtest.Connect(t, server, "proxy", embedded.Proxy()), j, func(c *proxy.Config, a *ststest.AWS) {
+		c.Now = func() time.Time { return time.Now().Add(time.Duration(later.Load())) }
+		c.Log, a.Serve = zerolog.Nop(), echo
+	})
+	later.Store(0) // what it has read, it has read
+	for id, user := range map[string]string{"S1": "alice", "S2": "bob", "S3": "dave"} {
+		r.emit(session(id, user))
+	}
+	for id, want := range map[string]struct{ user, says string }{
+		"S1": {"alice", "L1"}, "S2": {"bob", ""}, "S3": {"dave", "disabled"}, "PAST": {"bob", "session"},
+	} {
+		c := r.clientAs(want.user, id)
+		resp, body := c.do(t, c.request(t, "GET", object, nil))
+		if ok := resp.StatusCode == 200; ok != (want.says == "") || !strings.Contains(body, want.says) {
+			t.Errorf("%s of %s: %d %s", id, want.user, resp.StatusCode, body)
+		}
+	}
+	// A lock of then can be lifted now, and copies of what was are none.
+	for e, err := range j.Replay(t.Context(), events.Access, "access.lock.L2", "access.user.dave") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e.Seq < 9 {
+			if err := admin.Publish(e.Channel, e.Raw); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	b.append(&events.LockLifted{LockID: "L1", By: "admin"})
+	last, err := j.Last(t.Context(), events.Access)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.eventually("it is read", func() bool { return r.p.Seq() >= last })
+	for id, user := range map[string]string{"S1": "alice", "S2": "bob"} {
+		c := r.clientAs(user, id)
+		if resp, body := c.do(t, c.request(t, "GET", object, nil)); resp.StatusCode != 200 {
+			t.Errorf("%s of %s: %d %s", id, user, resp.StatusCode, body)
 		}
 	}
 }

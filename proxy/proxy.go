@@ -129,8 +129,12 @@ type Proxy struct {
 	tunnels  *tunnels
 	// revisions are the last genuine ones of the channels that follow looks at.
 	revisions map[string]uint64
-	buffers   sync.Pool
-	holds     holds
+	// past is the last event that is older than any session may be, pastRead whether
+	// what lasts of those before was read.
+	past     uint64
+	pastRead bool
+	buffers  sync.Pool
+	holds    holds
 
 	ready    chan struct{}
 	readied  sync.Once

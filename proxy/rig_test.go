@@ -78,8 +78,7 @@ func newRigBy(t testing.TB, ca *authority, nc *nats.Conn, own *journal.Journal, 
 	}
 	cfg := proxy.Config{
 		Name: "test", Listen: "127.0.0.1:0", Journal: j,
-		TLS: &tls.Config{MinVersion: tls.VersionTLS13, ClientAuth: tls.RequireAndVerifyClientCert,
-			ClientCAs: r.ca.pool, Certificates: []tls.Certificate{r.ca.issue(t, "proxy.test", nil)}},
+		TLS: r.serverTLS(r.ca.pool),
 		AWS: proxy.AWS{Link: r.aws.Link(), Base: r.aws.Base()},
 		Log: zerolog.New(zerolog.NewTestWriter(t)).Level(zerolog.ErrorLevel),
 	}
@@ -95,6 +94,12 @@ func newRigBy(t testing.TB, ca *authority, nc *nats.Conn, own *journal.Journal, 
 	r.p.SetPatience(time.Second)
 	r.stop = embeddedtest.Run(t, r.p)
 	return r
+}
+
+// serverTLS is a proxy's side of TLS, that of one that trusts a CA.
+func (r *rig) serverTLS(trusted *x509.CertPool) *tls.Config {
+	return &tls.Config{MinVersion: tls.VersionTLS13, ClientAuth: tls.RequireAndVerifyClientCert,
+		ClientCAs: trusted, Certificates: []tls.Certificate{r.ca.issue(r.t, "proxy.test", nil)}}
 }
 
 // emit appends an ACCESS event and waits until the proxy has applied it.

@@ -112,7 +112,7 @@ func Start(s *State, env Env, c StartSession) ([]events.Event, error) {
 	if region == "" {
 		return nil, refuse(Invalid, "app %s names no region and partition %s has no default: set spec.aws.region", app.Name, parsed.Partition)
 	}
-	expires := env.Now.Add(cmp.Or(g.MaxTTL, defaultSessionTTL))
+	expires := env.Now.Add(min(cmp.Or(g.MaxTTL, defaultSessionTTL), events.MaxSession))
 	for _, t := range []time.Time{c.NotAfter, g.Until} {
 		if !t.IsZero() && t.Before(expires) {
 			expires = t

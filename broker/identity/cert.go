@@ -17,13 +17,14 @@ import (
 	"strings"
 	"time"
 
+	"github.com/posternhq/postern/events"
 	"github.com/posternhq/postern/events/signed"
 )
 
 // How long a user's certificate lives, and at most.
 const (
 	DefaultTTL = 12 * time.Hour
-	MaxTTL     = 30 * time.Hour
+	MaxTTL     = events.MaxSession // no session outlives the certificate that it was started by
 	serverTTL  = 90 * 24 * time.Hour
 )
 

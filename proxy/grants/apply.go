@@ -80,6 +80,12 @@ func (g *Grants) Matters(e events.Event, now time.Time) bool {
 	return BearsOnAccess(e.Data.Channel())
 }
 
+// Lasting are the channels, as NATS subjects with wildcards, on which an event
+// counts however old it is. What stands on the others counts for as long as a session
+// may last: the sessions themselves, sign-ins that were revoked, and requests, which
+// matter to sessions that rest on them and to calls of sessions.
+func Lasting() []string { return []string{"access.user.>", "access.lock.>"} }
+
 // BearsOnAccess is whether access depends on the events of a channel.
 func BearsOnAccess(channel string) bool {
 	_, rest, _ := strings.Cut(channel, ".")
