@@ -46,7 +46,7 @@ func BenchmarkRestore(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	w, err := snapshot.NewWriter(f, program)
+	w, err := snapshot.NewWriter(f, program, nil)
 	if err != nil {
 		b.Fatal(err)
 	}

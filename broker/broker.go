@@ -10,6 +10,7 @@ package broker
 
 import (
 	"context"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -163,6 +164,7 @@ func New(cfg Config) (*Broker, error) {
 	b.openID = oidc.New()
 	b.signing = newSigning(b.ca, cfg.Journal)
 	b.ledger = newLedger(cfg.Journal, b.ca.Pool(), filepath.Join(cfg.DataDir, "access.snapshot"), b.now, cfg.Log)
+	b.ledger.snapshotKey = b.seed.Derive("access snapshot", sha256.Size)
 	if b.handler, err = b.routes(); err != nil {
 		return nil, fmt.Errorf("broker: %w", err)
 	}

@@ -43,6 +43,8 @@ type ledger struct {
 	ready   chan struct{} // closed when the state has caught up once
 	// snapshots is the file that the state is kept in, "" for none.
 	snapshots string
+	// snapshotKey is what only brokers have, so that a snapshot is one's own.
+	snapshotKey []byte
 
 	mu      sync.RWMutex
 	state   *access.State

@@ -70,7 +70,7 @@ func (l *ledger) readSnapshot(visit func(journal.Entry) error) (snapshot.End, er
 		return snapshot.End{}, err
 	}
 	defer f.Close()
-	return snapshot.Read(f, program, visit)
+	return snapshot.Read(f, program, l.snapshotKey, visit)
 }
 
 // foreign reports whether the stream goes on with another event than the
@@ -132,7 +132,7 @@ func (l *ledger) writeSnapshot(ctx context.Context) (err error) {
 			err = os.Rename(f.Name(), l.snapshots)
 		}
 	}()
-	w, err := snapshot.NewWriter(f, program)
+	w, err := snapshot.NewWriter(f, program, l.snapshotKey)
 	if err != nil {
 		return err
 	}

@@ -38,10 +38,10 @@ func (x *Session) State(now time.Time) string {
 	return Running
 }
 
-func (s *State) applySession(e events.Event) {
+func (s *State) applySession(e events.Event, h Head) {
 	switch d := e.Data.(type) {
 	case *events.SessionStarted:
-		x := &Session{SessionStarted: *d, Seq: s.Head(d.Channel()).Seq}
+		x := &Session{SessionStarted: *d, Seq: h.Seq}
 		s.Sessions[d.SessionID], s.running[d.SessionID] = x, x
 	case *events.SessionEnded:
 		delete(s.running, d.SessionID)

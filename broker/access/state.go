@@ -212,7 +212,7 @@ func (s *State) Apply(e events.Event, seq uint64) {
 	default:
 		s.applyConsumer(e)
 		s.applyRequest(e)
-		s.applySession(e)
+		s.applySession(e, h)
 		s.applyList(e)
 		s.applyCredential(e)
 		s.applyConnector(e)

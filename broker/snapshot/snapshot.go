@@ -3,6 +3,10 @@
 // stream that folds to the same state: what a version makes of events stays in
 // one place, the fold.
 //
+// A file is authentic: every block carries a code that takes a key, which only
+// brokers have, so that who can write to the broker's disk can take a snapshot away
+// and put an earlier one back, which costs the next start some time, and no more.
+//
 // A file belongs to the program that wrote it: another build may know fields of
 // events that this one leaves out, and reads the stream itself instead. Equal
 // events give equal bytes.
@@ -10,9 +14,12 @@ package snapshot
 
 import (
 	"bytes"
+	"crypto/hmac"
 	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"runtime"
 	"time"
@@ -24,7 +31,7 @@ import (
 )
 
 // format changes when files of before cannot be read any more.
-const format = "postern access snapshot 1"
+const format = "postern access snapshot 2"
 
 // perBlock is how many events are checked and decoded together.
 const perBlock = 1024
@@ -39,12 +46,13 @@ type End struct {
 	Events uint64
 }
 
-// The file is a sequence of blocks (RFC 8742), each with the SHA-256 of its body:
-// a header, the events, and End.
+// The file is a sequence of blocks (RFC 8742), each with the HMAC-SHA256 (RFC 2104) of
+// its number in the file (8 bytes, big-endian) and its body: a header, the events, and
+// End.
 type (
 	block struct {
 		_    struct{} `cbor:",toarray"`
-		Sum  []byte
+		Code []byte
 		Body []byte
 	}
 	header struct {
@@ -64,6 +72,22 @@ type (
 	}
 )
 
+// codes makes the codes of a file's blocks, in order.
+type codes struct {
+	mac  hash.Hash
+	next uint64
+}
+
+func newCodes(key []byte) *codes { return &codes{mac: hmac.New(sha256.New, key)} }
+
+func (c *codes) of(body []byte) []byte {
+	c.mac.Reset()
+	c.mac.Write(binary.BigEndian.AppendUint64(nil, c.next))
+	c.mac.Write(body)
+	c.next++
+	return c.mac.Sum(nil)
+}
+
 func modes() (cbor.EncMode, cbor.DecMode, error) {
 	opts := cbor.CoreDetEncOptions()
 	opts.Time = cbor.TimeRFC3339NanoUTC
@@ -79,17 +103,18 @@ func modes() (cbor.EncMode, cbor.DecMode, error) {
 type Writer struct {
 	w       io.Writer
 	enc     cbor.EncMode
+	codes   *codes
 	pending []record
 	count   uint64
 }
 
-// NewWriter begins a file of a program.
-func NewWriter(w io.Writer, program []byte) (*Writer, error) {
+// NewWriter begins a file of a program, under a key.
+func NewWriter(w io.Writer, program, key []byte) (*Writer, error) {
 	enc, _, err := modes()
 	if err != nil {
 		return nil, err
 	}
-	out := &Writer{w: w, enc: enc}
+	out := &Writer{w: w, enc: enc, codes: newCodes(key)}
 	return out, out.block(header{format, program})
 }
 
@@ -98,8 +123,7 @@ func (w *Writer) block(v any) error {
 	if err != nil {
 		return err
 	}
-	sum := sha256.Sum256(body)
-	b, err := w.enc.Marshal(block{Sum: sum[:], Body: body})
+	b, err := w.enc.Marshal(block{Code: w.codes.of(body), Body: body})
 	if err == nil {
 		_, err = w.w.Write(b)
 	}
@@ -159,14 +183,14 @@ type decoded struct {
 // Read visits the events of a file, in order, and returns where it ends. Only
 // when there is no error was all of it good: until then nothing may be made of
 // what was visited. Blocks are decoded on all processors.
-func Read(r io.Reader, program []byte, visit func(journal.Entry) error) (End, error) {
+func Read(r io.Reader, program, key []byte, visit func(journal.Entry) error) (End, error) {
 	_, dec, err := modes()
 	if err != nil {
 		return End{}, err
 	}
-	blocks := dec.NewDecoder(r)
+	blocks, codes := dec.NewDecoder(r), newCodes(key)
 	var head header
-	if body, err := next(blocks); err != nil {
+	if body, err := next(blocks, codes); err != nil {
 		return End{}, err
 	} else if err := dec.Unmarshal(body, &head); err != nil || head.Format != format || !bytes.Equal(head.Program, program) {
 		return End{}, fmt.Errorf("%w: another build wrote it", errFormat)
@@ -178,7 +202,7 @@ func Read(r io.Reader, program []byte, visit func(journal.Entry) error) (End, er
 		defer close(queue)
 		for {
 			result := make(chan decoded, 1)
-			body, err := next(blocks)
+			body, err := next(blocks, codes)
 			last := err != nil || len(body) > 0 && body[0]>>5 == 5 // a map: End
 			go func() {
 				if err != nil {
@@ -224,13 +248,13 @@ func Read(r io.Reader, program []byte, visit func(journal.Entry) error) (End, er
 }
 
 // next reads a block.
-func next(blocks *cbor.Decoder) ([]byte, error) {
+func next(blocks *cbor.Decoder, codes *codes) ([]byte, error) {
 	var b block
 	if err := blocks.Decode(&b); err != nil {
 		return nil, fmt.Errorf("%w: %w", errFormat, err)
 	}
-	if sum := sha256.Sum256(b.Body); !bytes.Equal(sum[:], b.Sum) {
-		return nil, fmt.Errorf("%w: a block is not what was written", errFormat)
+	if !hmac.Equal(codes.of(b.Body), b.Code) {
+		return nil, fmt.Errorf("%w: a block is not what was written, or the seal key is another", errFormat)
 	}
 	return b.Body, nil
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/fxamacker/cbor/v2"
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/posternhq/postern/broker/snapshot"
@@ -15,7 +16,7 @@ import (
 	"github.com/posternhq/postern/events/journal"
 )
 
-var program = []byte("this one")
+var program, key = []byte("this one"), []byte("a key")
 
 // golden are the examples of every event type of the ACCESS stream.
 func golden(t testing.TB) []journal.Entry {
@@ -44,7 +45,7 @@ func golden(t testing.TB) []journal.Entry {
 func write(t testing.TB, es []journal.Entry, times int) []byte {
 	t.Helper()
 	var b bytes.Buffer
-	w, err := snapshot.NewWriter(&b, program)
+	w, err := snapshot.NewWriter(&b, program, key)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,7 +69,7 @@ func TestRoundTrip(t *testing.T) {
 	const times = 100
 	file := write(t, es, times)
 	i := 0
-	end, err := snapshot.Read(bytes.NewReader(file), program, func(e journal.Entry) error {
+	end, err := snapshot.Read(bytes.NewReader(file), program, key, func(e journal.Entry) error {
 		want := es[i%len(es)]
 		want.Seq = uint64(2*i + 1)
 		if d := cmp.Diff(want, e); d != "" {
@@ -93,7 +94,7 @@ func TestFaults(t *testing.T) {
 	es := golden(t)
 	file := write(t, es, 60)
 	read := func(b []byte, program string) error {
-		_, err := snapshot.Read(bytes.NewReader(b), []byte(program), func(journal.Entry) error { return nil })
+		_, err := snapshot.Read(bytes.NewReader(b), []byte(program), key, func(journal.Entry) error { return nil })
 		return err
 	}
 	if err := read(file, "another"); err == nil || !strings.Contains(err.Error(), "another build wrote it") {
@@ -110,8 +111,41 @@ func TestFaults(t *testing.T) {
 		}
 	}
 	stop := errors.New("stop")
-	if _, err := snapshot.Read(bytes.NewReader(file), program, func(journal.Entry) error { return stop }); !errors.Is(err, stop) {
+	if _, err := snapshot.Read(bytes.NewReader(file), program, key, func(journal.Entry) error { return stop }); !errors.Is(err, stop) {
 		t.Errorf("a visit's error: %v", err)
+	}
+}
+
+// Who has the file and not the key makes nothing of it but what was written.
+func TestAuthentic(t *testing.T) {
+	file := write(t, golden(t), 120)
+	pass := func(journal.Entry) error { return nil }
+	if _, err := snapshot.Read(bytes.NewReader(file), program, []byte("another key"), pass); err == nil {
+		t.Error("good under another key")
+	}
+	var blocks [][]byte
+	for rest := file; len(rest) > 0; {
+		var raw cbor.RawMessage
+		var err error
+		if rest, err = cbor.UnmarshalFirst(rest, &raw); err != nil {
+			t.Fatal(err)
+		}
+		blocks = append(blocks, raw)
+	}
+	if len(blocks) < 5 {
+		t.Fatalf("%d blocks", len(blocks))
+	}
+	for name, of := range map[string][]int{"one missing": {0, 1, 3}, "one twice": {0, 1, 1, 2, 3}, "two in another order": {0, 2, 1, 3}, "no head": {1, 2, 3}} {
+		var b []byte
+		for _, i := range of {
+			b = append(b, blocks[i]...)
+		}
+		for _, block := range blocks[4:] {
+			b = append(b, block...)
+		}
+		if _, err := snapshot.Read(bytes.NewReader(b), program, key, pass); err == nil {
+			t.Errorf("%s: good", name)
+		}
 	}
 }
 
@@ -123,7 +157,7 @@ func FuzzRead(f *testing.F) {
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var last uint64
-		_, _ = snapshot.Read(bytes.NewReader(b), program, func(e journal.Entry) error {
+		_, _ = snapshot.Read(bytes.NewReader(b), program, key, func(e journal.Entry) error {
 			if e.Channel == "" && e.Data != nil || e.Seq <= last {
 				t.Fatalf("event %+v behind %d", e, last)
 			}
