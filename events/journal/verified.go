@@ -37,25 +37,23 @@ func (j *Journal) ReplayVerified(ctx context.Context, stream string, after uint6
 	}
 }
 
-// verified reads, judges and yields, side by side, until all of it is read or yield
-// has enough.
+// verified reads on the side, judges and yields, until all of it is read or yield has
+// enough.
 func verified(ctx context.Context, open func(context.Context) reader, keys *signed.Keys, yield func(Verified) bool) {
 	ctx, cancel := context.WithCancel(ctx)
 	var running sync.WaitGroup
 	defer running.Wait()
 	defer cancel()
-	unjudged, judged := make(chan parcel, 4), make(chan parcel, 4)
+	arriving := make(chan parcel, 8)
 	running.Go(func() {
-		defer close(unjudged)
-		parcels(ctx, open(ctx), unjudged)
+		defer close(arriving)
+		parcels(ctx, open(ctx), arriving)
 	})
-	running.Go(func() {
-		defer close(judged)
-		judge(ctx, NewJudge(keys), unjudged, judged)
-	})
-	for p := range judged {
-		for i := range p.entries {
-			if !yield(p.entries[i]) {
+	judge := NewJudge(keys)
+	for p := range arriving {
+		p = p.with(arriving)
+		for _, v := range judge.take(p.entries, p.more && p.failed == nil) {
+			if !yield(v) {
 				return
 			}
 		}
@@ -64,6 +62,22 @@ func verified(ctx context.Context, open func(context.Context) reader, keys *sign
 			return
 		}
 	}
+}
+
+// with adds to a parcel those that have arrived behind it.
+func (p parcel) with(arriving <-chan parcel) parcel {
+	for p.failed == nil && len(p.entries) < maxHeld {
+		select {
+		case next, ok := <-arriving:
+			if !ok {
+				return p
+			}
+			p.entries, p.more, p.failed = append(p.entries, next.entries...), next.more, next.failed
+		default:
+			return p
+		}
+	}
+	return p
 }
 
 // parcels reads entries: many at once while there are many, each when it comes
@@ -88,26 +102,4 @@ func parcels(ctx context.Context, read reader, to chan<- parcel) {
 		return send(full)
 	})
 	send(parcel{entries: p.entries, failed: err})
-}
-
-// judge judges parcels, all that have arrived at once.
-func judge(ctx context.Context, by *Judge, from <-chan parcel, to chan<- parcel) {
-	for p := range from {
-		for more := true; more && p.failed == nil && len(p.entries) < maxHeld; {
-			select {
-			case next, ok := <-from:
-				if more = ok; ok {
-					p.entries, p.more, p.failed = append(p.entries, next.entries...), next.more, next.failed
-				}
-			default:
-				more = false
-			}
-		}
-		p.entries = by.take(p.entries, p.more && p.failed == nil)
-		select {
-		case to <- p:
-		case <-ctx.Done():
-			return
-		}
-	}
 }
