@@ -42,8 +42,7 @@ func (p *Proxy) follow(ctx context.Context) {
 
 // followOnce applies events until the stream fails or falls silent.
 func (p *Proxy) followOnce(ctx context.Context) error {
-	asked := p.now()
-	end, err := p.end(ctx)
+	end, asOf, err := p.end(ctx)
 	if err != nil {
 		return err
 	}
@@ -57,7 +56,7 @@ func (p *Proxy) followOnce(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	if p.grants.Seq() >= end {
-		p.caughtUp(asked)
+		p.caughtUp(asOf)
 	}
 	go p.watch(ctx, cancel)
 	n := 0
@@ -72,7 +71,7 @@ func (p *Proxy) followOnce(ctx context.Context) error {
 			p.grants.Forget(p.now())
 		}
 		if e.Seq == end || e.Seq > end && n == 1 {
-			p.caughtUp(asked)
+			p.caughtUp(asOf)
 		}
 	}
 	if err := context.Cause(ctx); err != nil {
@@ -156,17 +155,17 @@ func (p *Proxy) inOrder(e journal.Entry) error {
 	return nil
 }
 
-// caughtUp says that all is here that the stream had when it was asked.
-func (p *Proxy) caughtUp(asked time.Time) {
-	p.grants.Heard(asked)
+// caughtUp says that all is here that the stream had at a moment.
+func (p *Proxy) caughtUp(asOf time.Time) {
+	p.grants.Heard(asOf)
 	p.readied.Do(func() {
 		close(p.ready)
 		p.log.Info().Uint64("sequence", p.grants.Seq()).Msg("proxy is ready")
 	})
 }
 
-// watch asks the stream again and again where it ends, which its leader alone
-// answers, and tells grants when all of that has arrived by the subscription.
+// watch asks the stream again and again where it ends, as a majority of its nodes
+// knows, and tells grants when all of that has arrived by the subscription.
 // It cancels the subscription when there is no answer, or when for a whole
 // interval the stream has held more than what has arrived.
 func (p *Proxy) watch(ctx context.Context, cancel context.CancelCauseFunc) {
@@ -188,21 +187,23 @@ func (p *Proxy) watch(ctx context.Context, cancel context.CancelCauseFunc) {
 		if !since.IsZero() {
 			p.grants.Heard(since)
 		}
-		asked := p.now()
-		end, err := p.end(ctx)
+		end, asOf, err := p.end(ctx)
 		if err != nil {
 			cancel(err)
 			return
 		}
-		owed, since = end, asked
+		owed, since = end, asOf
 		if p.grants.Seq() >= end {
-			p.grants.Heard(asked)
+			p.grants.Heard(asOf)
 		}
 	}
 }
 
-func (p *Proxy) end(ctx context.Context) (uint64, error) {
+// end returns where the stream ends, and since when it has not held more for certain.
+func (p *Proxy) end(ctx context.Context) (seq uint64, asOf time.Time, err error) {
 	ctx, cancel := context.WithTimeout(ctx, probe)
 	defer cancel()
-	return p.journal.Last(ctx, events.Access)
+	asked := p.now()
+	seq, age, err := p.journal.End(ctx, events.Access)
+	return seq, asked.Add(-age), err
 }

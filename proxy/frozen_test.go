@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
 
 	"github.com/posternhq/postern/deploy/embedded"
@@ -194,4 +195,46 @@ func relay(t *testing.T, url string, network *sync.RWMutex) string {
 		}
 	}()
 	return "nats://" + ln.Addr().String()
+}
+
+// A consumer that is there and delivers nothing looks like a quiet stream, too.
+func TestPausedConsumer(t *testing.T) {
+	server := embeddedtest.StartNATS(t)
+	admin := embeddedtest.Connect(t, server, "test", embedded.Admin())
+	if err := journal.Setup(t.Context(), admin, journal.StreamsConfig{}); err != nil {
+		t.Fatal(err)
+	}
+	r := newRigOn(t, embeddedtest.Connect(t, server, "proxy", embedded.Proxy()), eventstest.Open(t, admin), func(c *proxy.Config, a *ststest.AWS) {
+		a.Serve = echo
+		c.MaxSilence = time.Second
+		c.Log = zerolog.Nop()
+	})
+	c := r.client(r.session())
+	answers := func(status int, text string) func() bool {
+		return func() bool {
+			resp, body := c.do(t, c.request(t, "GET", object, nil))
+			return resp.StatusCode == status && strings.Contains(body, text)
+		}
+	}
+	js, err := jetstream.New(admin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stream, err := js.Stream(t.Context(), events.Access)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var paused []string
+	for name := range stream.ConsumerNames(t.Context()).Name() {
+		if _, err := stream.PauseConsumer(t.Context(), name, time.Now().Add(time.Hour)); err != nil {
+			t.Fatal(err)
+		}
+		paused = append(paused, name)
+	}
+	if len(paused) != 1 {
+		t.Fatalf("the proxy's consumers: %v", paused)
+	}
+	r.eventually("it goes on", answers(200, "")) // nothing is missing yet
+	r.broker.append(&events.LockPlaced{LockID: "L", Target: events.LockTarget{Kind: "user", Name: "alice"}, By: "admin"})
+	r.eventually("the lock that it missed holds", answers(403, "lock L"))
 }

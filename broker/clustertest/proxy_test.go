@@ -17,8 +17,8 @@ const (
 	// maxSilence is what proxies are told here: without word from the stream for
 	// longer, they refuse.
 	maxSilence = 3 * time.Second
-	// deposed is how long a node that is reached may still answer for a stream that
-	// has another leader by now: two heartbeats of JetStream's raft.
+	// deposed is how long an answer to a leader may lie in a frozen link, so that it
+	// believes its followers to be there when they have another by now.
 	deposed = 2 * time.Second
 )
 
@@ -84,8 +84,7 @@ func (g *gate) run(ctx context.Context, rng *rand.Rand) {
 // follow folds ACCESS in until the stream is lost or falls silent, as the proxy's
 // own follower does.
 func (g *gate) follow(ctx context.Context) {
-	asked := time.Now()
-	owed, err := g.end(ctx)
+	owed, asOf, err := g.end(ctx)
 	if err != nil {
 		return
 	}
@@ -95,7 +94,7 @@ func (g *gate) follow(ctx context.Context) {
 		defer cancel()
 		for {
 			if g.grants.Seq() >= owed {
-				g.grants.Heard(asked)
+				g.grants.Heard(asOf)
 			}
 			select {
 			case <-time.After(maxSilence / 5):
@@ -105,9 +104,8 @@ func (g *gate) follow(ctx context.Context) {
 			if g.grants.Seq() < owed {
 				return
 			}
-			g.grants.Heard(asked)
-			asked = time.Now()
-			if owed, err = g.end(ctx); err != nil {
+			g.grants.Heard(asOf)
+			if owed, asOf, err = g.end(ctx); err != nil {
 				return
 			}
 		}
@@ -124,11 +122,13 @@ func (g *gate) follow(ctx context.Context) {
 	}
 }
 
-// end asks where ACCESS ends.
-func (g *gate) end(ctx context.Context) (uint64, error) {
+// end asks where ACCESS ends, and as of when that is certain.
+func (g *gate) end(ctx context.Context) (uint64, time.Time, error) {
 	ctx, cancel := context.WithTimeout(ctx, maxSilence/2)
 	defer cancel()
-	return g.journal.Last(ctx, events.Access)
+	asked := time.Now()
+	end, age, err := g.journal.End(ctx, events.Access)
+	return end, asked.Add(-age), err
 }
 
 // judge compares what went through with the locks that were acknowledged, and
