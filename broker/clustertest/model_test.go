@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -22,17 +23,50 @@ type model struct {
 	marks    int
 	users    []string
 	requests []ofUser
-	sessions []ofUser
+	sessions []api.Session
 	locks    []*lock
 }
 
 type ofUser struct{ id, user string }
 
+// lock bars what a target names from AWS: as a lock does, or for ever as the end
+// of a session and the revocation of a request do.
 type lock struct {
-	id, user string
-	placed   time.Time // it was acknowledged
-	lifting  time.Time // somebody began to lift it; zero: nobody
-	lost     bool      // whether it was lifted is not known
+	id      string // "" for ever
+	target  api.LockTarget
+	placed  time.Time // it was acknowledged
+	expires time.Time // zero: not by itself
+	lifting time.Time // somebody began to lift it; zero: nobody
+	lost    bool      // whether it was lifted is not known
+}
+
+// bars says whether it stood at a moment, for certain, against a session at a proxy.
+func (l *lock) bars(s *api.Session, proxy string, at time.Time) bool {
+	if !at.After(l.placed) || !l.expires.IsZero() && !at.Before(l.expires) || !l.lifting.IsZero() && !at.Before(l.lifting) {
+		return false
+	}
+	name := l.target.Name
+	switch l.target.Kind {
+	case "user":
+		return s.User == name
+	case "role":
+		return slices.Contains(s.Roles, name)
+	case "session":
+		return s.ID == name
+	case "app":
+		return s.App == name
+	case "aws_role":
+		return s.AWSRoleARN == name
+	case "account":
+		return s.Account == name
+	case "request":
+		return slices.Contains(s.RequestIDs, name)
+	case "device":
+		return s.Device == name
+	case "agent":
+		return proxy == name
+	}
+	return false
 }
 
 // keyOf names what a command did, so that it can be found in the history; "" is
@@ -47,18 +81,22 @@ func keyOf(p events.Payload) string {
 		return "delete user " + d.Name
 	case *events.RoleCreated:
 		return "create role " + d.Name
-	case *events.RoleDeleted:
-		return "delete role " + d.Name
+	case *events.RoleUpdated:
+		return "change role " + d.Description
 	case *events.AccessListMemberAdded:
-		return "add member " + d.Reason
+		return "add member " + d.Reason // or what a promotion brings about, once
 	case *events.AccessListMemberRemoved:
 		return "remove member " + d.Reason
+	case *events.AccessListReviewed:
+		return "look through list " + d.Notes
 	case *events.RequestCreated:
 		return "ask " + d.RequestID
 	case *events.RequestReviewed:
 		return "review " + d.Reason
 	case *events.RequestDropped:
 		return "drop " + d.RequestID
+	case *events.RequestPromoted:
+		return "promote " + d.RequestID
 	case *events.SessionStarted:
 		return "start " + d.SessionID
 	case *events.SessionEnded:
@@ -81,110 +119,240 @@ func pick[T any](rng *rand.Rand, from []T) (one T) {
 // late picks among the last few, which are likely to be still open.
 func late[T any](rng *rand.Rand, from []T) T { return pick(rng, from[max(0, len(from)-6):]) }
 
-func (m *model) anySession(rng *rand.Rand) (id, user string) {
+func (m *model) anySession(rng *rand.Rand) api.Session {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	s := pick(rng, m.sessions[max(0, len(m.sessions)-20):])
-	return s.id, s.user
+	return pick(rng, m.sessions[max(0, len(m.sessions)-20):])
+}
+
+// stage is what one command is drawn from, and where it is given.
+type stage struct {
+	m       *model
+	rng     *rand.Rand
+	as      map[string][]*client.Client
+	at      int    // the broker
+	mark    string // no other command has it
+	asker   string
+	user    string // that some command made, "" for none; as the following
+	request ofUser
+	session api.Session
+}
+
+func (s *stage) admin() *client.Client    { return s.as["admin"][s.at] }
+func (s *stage) reviewer() *client.Client { return s.as[pick(s.rng, reviewers)][s.at] }
+
+// commands are what is drawn from, each as often as its weight says. They return
+// what was acknowledged, as keyOf names it; "" where there was nothing to do.
+var commands = []struct {
+	weight int
+	do     func(*stage, context.Context) (did string, err error)
+}{
+	{1, (*stage).createUser}, {1, (*stage).updateUser}, {1, (*stage).deleteUser},
+	{1, (*stage).createRole}, {1, (*stage).changeRole},
+	{1, (*stage).addMember}, {1, (*stage).removeMember}, {1, (*stage).reviewList},
+	{3, (*stage).ask}, {6, (*stage).review}, {1, (*stage).drop}, {1, (*stage).revoke}, {1, (*stage).promote},
+	{6, (*stage).start}, {1, (*stage).end},
+	{1, (*stage).lock}, {2, (*stage).lift},
 }
 
 // step gives one random command to a random broker and notes what it says.
 func (m *model) step(ctx context.Context, rng *rand.Rand, as map[string][]*client.Client) {
 	ctx, cancel := context.WithTimeout(ctx, 8*time.Second)
 	defer cancel()
-	at, kind := rng.IntN(brokers), rng.IntN(21)
-	admin, asker, reviewer := as["admin"][at], pick(rng, askers), pick(rng, reviewers)
-	m.mu.Lock()
-	m.marks++
-	mark := fmt.Sprint("m", m.marks)
-	user, request, session := late(rng, m.users), late(rng, m.requests), late(rng, m.sessions)
-	var lk *lock
-	if i := slices.IndexFunc(m.locks, func(l *lock) bool { return l.lifting.IsZero() || l.lost }); kind >= 19 && i >= 0 {
-		lk = m.locks[i]
-		lk.lost = false
-		if lk.lifting.IsZero() {
-			lk.lifting = time.Now()
+	s := &stage{m: m, rng: rng, as: as, at: rng.IntN(brokers), asker: pick(rng, askers)}
+	m.know(func() {
+		m.marks++
+		s.mark = fmt.Sprint("m", m.marks)
+		s.user, s.request, s.session = late(rng, m.users), late(rng, m.requests), late(rng, m.sessions)
+	})
+	all := 0
+	for _, c := range commands {
+		all += c.weight
+	}
+	n := rng.IntN(all)
+	for _, c := range commands {
+		if n -= c.weight; n < 0 {
+			did, err := c.do(s, ctx)
+			if did != "" || err != nil {
+				m.know(func() { m.note(did, err) })
+			}
+			return
 		}
 	}
-	m.mu.Unlock()
+}
 
-	did := "" // what was acknowledged, where the command names it
-	var err error
-	switch kind {
-	case 0:
-		name := "user-" + mark
-		if _, err = admin.Apply(ctx, "", []byte(userYAML(name, "aws-reader", mark)), false); err == nil {
-			m.know(func() { m.users = append(m.users, name) })
-		}
-		did = "create user " + name
-	case 1:
-		_, err = admin.Apply(ctx, "", []byte(userYAML(asker, "aws-reader", mark)), true)
-		did = fmt.Sprint("update user ", asker, []string{mark})
-	case 2:
-		if user == "" {
-			return
-		}
-		err = admin.DeleteResource(ctx, "user", user)
-		did = "delete user " + user
-	case 3:
-		_, err = admin.Apply(ctx, "", fmt.Appendf(nil, "kind: role\nversion: v7\nmetadata: {name: role-%s}\nspec: {}\n", mark), false)
-		did = "create role role-" + mark
-	case 4:
-		_, err = admin.AddMember(ctx, "oncall", api.AddMember{Name: asker, Kind: "user", Reason: mark})
-		did = "add member " + mark
-	case 5:
-		err = admin.RemoveMember(ctx, "oncall", api.ListMember{Name: asker, Kind: "user"}, mark)
-		did = "remove member " + mark
-	case 6, 7:
-		var q api.Request
-		if q, err = as[asker][at].CreateRequest(ctx, api.CreateRequest{Roles: []string{"aws-engineer"}, Reason: mark}); err == nil {
-			m.know(func() { m.requests = append(m.requests, ofUser{q.ID, asker}) })
-		}
-		did = "ask " + q.ID
-	case 8, 9, 10, 11, 12:
-		if request.id == "" {
-			return
-		}
-		verdict := "approve"
-		if rng.IntN(4) == 0 {
-			verdict = "deny"
-		}
-		_, err = as[reviewer][at].Review(ctx, request.id, api.CreateReview{Verdict: verdict, Reason: mark})
-		did = "review " + mark
-	case 13:
-		if request.id == "" {
-			return
-		}
-		err = as[request.user][at].DropRequest(ctx, request.id)
-		did = "drop " + request.id
-	case 14, 15, 16:
-		var s api.Session
-		if s, err = as[asker][at].StartSession(ctx, api.StartSession{App: "payments", AWSRole: pick(rng, []string{"ReadOnly", "Admin"})}); err == nil {
-			m.know(func() { m.sessions = append(m.sessions, ofUser{s.ID, asker}) })
-		}
-		did = "start " + s.ID
-	case 17:
-		if session.id == "" || rng.IntN(2) == 0 {
-			return
-		}
-		err = as[session.user][at].EndSession(ctx, session.id)
-		did = "end " + session.id
-	case 18:
-		var l api.Lock
-		if l, err = admin.PlaceLock(ctx, api.CreateLock{Target: api.LockTarget{Kind: "user", Name: asker}, Message: mark}); err == nil {
-			m.know(func() { m.locks = append(m.locks, &lock{id: l.ID, user: asker, placed: time.Now()}) })
-		}
-		did = "lock " + l.ID
-	default:
-		if lk == nil {
-			return
-		}
-		if err = admin.LiftLock(ctx, lk.id); err != nil {
-			m.know(func() { lk.lost = true })
-		}
-		did = "lift " + lk.id
+func (s *stage) createUser(ctx context.Context) (string, error) {
+	name := "user-" + s.mark
+	_, err := s.admin().Apply(ctx, "", []byte(userYAML(name, "aws-reader", s.mark)), false)
+	if err == nil {
+		s.m.know(func() { s.m.users = append(s.m.users, name) })
 	}
-	m.know(func() { m.note(did, err) })
+	return "create user " + name, err
+}
+
+func (s *stage) updateUser(ctx context.Context) (string, error) {
+	_, err := s.admin().Apply(ctx, "", []byte(userYAML(s.asker, "aws-reader", s.mark)), true)
+	return fmt.Sprint("update user ", s.asker, []string{s.mark}), err
+}
+
+func (s *stage) deleteUser(ctx context.Context) (string, error) {
+	if s.user == "" {
+		return "", nil
+	}
+	return "delete user " + s.user, s.admin().DeleteResource(ctx, "user", s.user)
+}
+
+func (s *stage) createRole(ctx context.Context) (string, error) {
+	_, err := s.admin().Apply(ctx, "", fmt.Appendf(nil, "kind: role\nversion: v7\nmetadata: {name: role-%s}\nspec: {}\n", s.mark), false)
+	return "create role role-" + s.mark, err
+}
+
+// changeRole takes some of what the engineers may from them, or gives it back.
+func (s *stage) changeRole(ctx context.Context) (string, error) {
+	actions := pick(s.rng, []string{"[]", `["s3:Delete*"]`})
+	_, err := s.admin().Apply(ctx, "", fmt.Appendf(nil, engineerYAML, s.mark, actions), true)
+	return "change role " + s.mark, err
+}
+
+func (s *stage) addMember(ctx context.Context) (string, error) {
+	_, err := s.admin().AddMember(ctx, "oncall", api.AddMember{Name: s.asker, Kind: "user", Reason: s.mark})
+	return "add member " + s.mark, err
+}
+
+func (s *stage) removeMember(ctx context.Context) (string, error) {
+	return "remove member " + s.mark, s.admin().RemoveMember(ctx, "oncall", api.ListMember{Name: s.asker, Kind: "user"}, s.mark)
+}
+
+func (s *stage) reviewList(ctx context.Context) (string, error) {
+	in := api.ReviewList{Notes: s.mark}
+	if s.rng.IntN(4) == 0 {
+		in.Remove = []api.ListMember{{Name: s.asker, Kind: "user"}}
+	}
+	_, err := s.admin().ReviewList(ctx, "oncall", in)
+	return "look through list " + s.mark, err
+}
+
+func (s *stage) ask(ctx context.Context) (string, error) {
+	q, err := s.as[s.asker][s.at].CreateRequest(ctx, api.CreateRequest{Roles: []string{"aws-engineer"}, Reason: s.mark})
+	if err == nil {
+		s.m.know(func() { s.m.requests = append(s.m.requests, ofUser{q.ID, s.asker}) })
+	}
+	return "ask " + q.ID, err
+}
+
+func (s *stage) review(ctx context.Context) (string, error) {
+	if s.request.id == "" {
+		return "", nil
+	}
+	verdict := "approve"
+	if s.rng.IntN(4) == 0 {
+		verdict = "deny"
+	}
+	_, err := s.reviewer().Review(ctx, s.request.id, api.CreateReview{Verdict: verdict, Reason: s.mark})
+	return "review " + s.mark, err
+}
+
+func (s *stage) drop(ctx context.Context) (string, error) {
+	if s.request.id == "" {
+		return "", nil
+	}
+	return s.gone(s.as[s.request.user][s.at].DropRequest(ctx, s.request.id))
+}
+
+func (s *stage) revoke(ctx context.Context) (string, error) {
+	if s.request.id == "" {
+		return "", nil
+	}
+	_, err := s.reviewer().RevokeRequest(ctx, s.request.id, api.RevokeRequest{Reason: s.mark})
+	return s.gone(err)
+}
+
+// gone notes that nothing may rest on the request any more.
+func (s *stage) gone(err error) (string, error) {
+	if err == nil {
+		s.bar("request", s.request.id)
+	}
+	return "drop " + s.request.id, err
+}
+
+func (s *stage) promote(ctx context.Context) (string, error) {
+	if s.request.id == "" {
+		return "", nil
+	}
+	_, err := s.reviewer().Promote(ctx, s.request.id, api.PromoteRequest{AccessList: "oncall", Reason: s.mark})
+	return "promote " + s.request.id, err
+}
+
+func (s *stage) start(ctx context.Context) (string, error) {
+	x, err := s.as[s.asker][s.at].StartSession(ctx, api.StartSession{App: "payments", AWSRole: pick(s.rng, []string{"ReadOnly", "Admin"})})
+	if err == nil {
+		s.m.know(func() { s.m.sessions = append(s.m.sessions, x) })
+	}
+	return "start " + x.ID, err
+}
+
+func (s *stage) end(ctx context.Context) (string, error) {
+	if s.session.ID == "" || s.rng.IntN(2) == 0 {
+		return "", nil
+	}
+	err := s.as[s.session.User][s.at].EndSession(ctx, s.session.ID)
+	if err == nil {
+		s.bar("session", s.session.ID)
+	}
+	return "end " + s.session.ID, err
+}
+
+// bar notes what holds for ever.
+func (s *stage) bar(kind, name string) {
+	s.m.know(func() {
+		s.m.locks = append(s.m.locks, &lock{target: api.LockTarget{Kind: kind, Name: name}, placed: time.Now()})
+	})
+}
+
+// lock places a lock on something. One that stops a lot ends soon by itself.
+func (s *stage) lock(ctx context.Context) (string, error) {
+	in := api.CreateLock{Message: s.mark, Target: pick(s.rng, []api.LockTarget{
+		{Kind: "user", Name: s.asker}, {Kind: "session", Name: s.session.ID}, {Kind: "request", Name: s.request.id},
+		{Kind: "device", Name: s.session.Device}, {Kind: "role", Name: "aws-engineer"}, {Kind: "app", Name: "payments"},
+		{Kind: "aws_role", Name: adminARN}, {Kind: "account", Name: account}, {Kind: "agent", Name: pick(s.rng, proxies)},
+	})}
+	if in.Target.Name == "" {
+		return "", nil
+	}
+	if !slices.Contains([]string{"user", "session", "request", "device"}, in.Target.Kind) {
+		in.TTL = "1s"
+	}
+	l, err := s.admin().PlaceLock(ctx, in)
+	if err == nil {
+		k := &lock{id: l.ID, target: l.Target, placed: time.Now()}
+		if l.ExpiresAt != nil {
+			k.expires = *l.ExpiresAt
+		}
+		s.m.know(func() { s.m.locks = append(s.m.locks, k) })
+	}
+	return "lock " + l.ID, err
+}
+
+func (s *stage) lift(ctx context.Context) (string, error) {
+	var l *lock
+	s.m.know(func() {
+		i := slices.IndexFunc(s.m.locks, func(l *lock) bool { return l.id != "" && l.expires.IsZero() && (l.lifting.IsZero() || l.lost) })
+		if i < 0 {
+			return
+		}
+		l = s.m.locks[i]
+		if l.lost = false; l.lifting.IsZero() {
+			l.lifting = time.Now()
+		}
+	})
+	if l == nil {
+		return "", nil
+	}
+	err := s.admin().LiftLock(ctx, l.id)
+	if err != nil {
+		s.m.know(func() { l.lost = true })
+	}
+	return "lift " + l.id, err
 }
 
 func (m *model) know(f func()) {
@@ -204,8 +372,26 @@ func (m *model) note(did string, err error) {
 	}
 }
 
+// tally counts the acknowledged commands by what they did.
+func (m *model) tally() map[string]int {
+	out := map[string]int{}
+	for _, did := range m.acked {
+		if word := did[:strings.LastIndexByte(did, ' ')]; strings.HasPrefix(word, "update user") {
+			out["update user"]++
+		} else {
+			out[word]++
+		}
+	}
+	for _, l := range m.locks {
+		if l.id != "" {
+			out["lock on "+l.target.Kind]++
+		}
+	}
+	return out
+}
+
 // check holds the history against what was acknowledged: each command is in it
-// once, no request is resolved twice, and revisions have no gaps.
+// once, no request is resolved twice, and what was given up stays so.
 func (m *model) check(fail func(string, ...any), history []events.Event) {
 	found := map[string]int{}
 	resolved := map[string]events.Type{}
@@ -215,23 +401,29 @@ func (m *model) check(fail func(string, ...any), history []events.Event) {
 				fail("the history has %q %d times", key, found[key])
 			}
 		}
-		resolve := func(id string) {
-			if before := resolved[id]; before != "" {
+		after := func(id string, allowed ...events.Type) {
+			if before := resolved[id]; before != "" && !slices.Contains(allowed, before) {
 				fail("request %s: %s after %s", id, e.Data.Type(), before)
 			}
-			resolved[id] = e.Data.Type()
 		}
 		switch d := e.Data.(type) {
 		case *events.RequestApproved:
-			resolve(d.RequestID)
+			after(d.RequestID)
+			resolved[d.RequestID] = d.Type()
 		case *events.RequestDenied:
-			resolve(d.RequestID)
+			after(d.RequestID)
+			resolved[d.RequestID] = d.Type()
 		case *events.RequestExpired:
-			resolve(d.RequestID)
+			after(d.RequestID)
+			resolved[d.RequestID] = d.Type()
+		case *events.RequestPromoted:
+			after(d.RequestID)
+			resolved[d.RequestID] = d.Type()
 		case *events.RequestReviewed:
-			if before := resolved[d.RequestID]; before != "" {
-				fail("request %s: reviewed after %s", d.RequestID, before)
-			}
+			after(d.RequestID)
+		case *events.RequestDropped:
+			after(d.RequestID, (&events.RequestApproved{}).Type())
+			resolved[d.RequestID] = d.Type()
 		}
 	}
 	for _, key := range m.acked {

@@ -3,11 +3,11 @@ package clustertest
 import (
 	"context"
 	"math/rand/v2"
-	"slices"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/posternhq/postern/broker/api"
 	"github.com/posternhq/postern/events"
 	"github.com/posternhq/postern/events/journal"
 	"github.com/posternhq/postern/proxy/grants"
@@ -37,8 +37,9 @@ type gate struct {
 
 // admission is a request that went through.
 type admission struct {
-	id, user, session string
-	decided           time.Time
+	id      string
+	session api.Session
+	decided time.Time
 }
 
 func startGate(t testing.TB, w *world, m *model, name string) *gate {
@@ -62,20 +63,20 @@ func (g *gate) run(ctx context.Context, rng *rand.Rand) {
 		}
 	}()
 	for ctx.Err() == nil {
-		session, user := g.model.anySession(rng)
+		session := g.model.anySession(rng)
 		now := time.Now()
-		if d := g.grants.Check(session, user, grants.Call{Action: "s3:ListBucket"}, now); !d.Allowed {
+		if d := g.grants.Check(session.ID, session.User, grants.Call{Action: "s3:ListBucket"}, now); !d.Allowed {
 			time.Sleep(20 * time.Millisecond)
 			continue
 		}
 		id := journal.NewID()
 		record, cancel := context.WithTimeout(ctx, 5*time.Second)
 		_, err := g.journal.Append(record, events.Event{Meta: events.Meta{CorrelationID: id}, Data: &events.AWSRequestAdmitted{AWSRequest: events.AWSRequest{
-			RequestID: id, ReceivedAt: now, User: user, SessionID: session, Account: "123456789012", Service: "s3", Operation: "ListObjectsV2", Proxy: g.name}}})
+			RequestID: id, ReceivedAt: now, User: session.User, SessionID: session.ID, Account: account, Service: "s3", Operation: "ListObjectsV2", Proxy: g.name}}})
 		cancel()
 		if err == nil {
 			g.mu.Lock()
-			g.admitted = append(g.admitted, admission{id, user, session, now})
+			g.admitted = append(g.admitted, admission{id, session, now})
 			g.mu.Unlock()
 		}
 	}
@@ -137,15 +138,15 @@ func (g *gate) judge(t *testing.T, locks []*lock) (worst time.Duration) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for _, a := range g.admitted {
-		i := slices.IndexFunc(locks, func(l *lock) bool {
-			return l.user == a.user && a.decided.After(l.placed) && (l.lifting.IsZero() || a.decided.Before(l.lifting))
-		})
-		if i < 0 {
-			continue
-		}
-		over := a.decided.Sub(locks[i].placed)
-		if worst = max(worst, over); over > maxSilence+deposed {
-			t.Errorf("%s let a request of %s's session %s through %s after lock %s was acknowledged", g.name, a.user, a.session, over, locks[i].id)
+		for _, l := range locks {
+			if !l.bars(&a.session, g.name, a.decided) {
+				continue
+			}
+			over := a.decided.Sub(l.placed)
+			if worst = max(worst, over); over > maxSilence+deposed {
+				t.Errorf("%s let a request of %s's session %s through %s after lock %s on %s %s was acknowledged",
+					g.name, a.session.User, a.session.ID, over, l.id, l.target.Kind, l.target.Name)
+			}
 		}
 	}
 	audit := map[string]int{}

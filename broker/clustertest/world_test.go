@@ -1,7 +1,13 @@
 package clustertest
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
 	"path/filepath"
 	"testing"
@@ -10,6 +16,7 @@ import (
 	"github.com/posternhq/postern/broker/access"
 	"github.com/posternhq/postern/broker/api"
 	"github.com/posternhq/postern/broker/client"
+	"github.com/posternhq/postern/broker/device"
 	"github.com/posternhq/postern/broker/identity"
 	"github.com/posternhq/postern/broker/sealed"
 	"github.com/posternhq/postern/events"
@@ -49,12 +56,6 @@ spec:
 ---
 kind: role
 version: v7
-metadata: {name: aws-engineer}
-spec:
-  allow: {app_labels: {"*": "*"}, aws_role_arns: ["*"]}
----
-kind: role
-version: v7
 metadata: {name: reviewer}
 spec: {allow: {review_requests: {roles: ["aws-*"]}}}
 ---
@@ -68,14 +69,32 @@ kind: access_list
 version: v1
 metadata: {name: oncall}
 spec:
-  owners: [{name: admin}]
+  owners: [{name: admin}, {name: rev0}, {name: rev1}, {name: rev2}]
   grants: {roles: [aws-engineer]}
   audit: {recurrence: {frequency: 3months, day_of_month: 1}}
 `
 
+// engineerYAML is the role that is asked for: with a description, and with what it
+// denies.
+const engineerYAML = `---
+kind: role
+version: v7
+metadata: {name: aws-engineer, description: %s}
+spec:
+  allow: {app_labels: {"*": "*"}, aws_role_arns: ["*"]}
+  deny: {aws_actions: %s}
+`
+
+const (
+	account  = "123456789012"
+	adminARN = "arn:aws:iam::" + account + ":role/Admin"
+	password = "a password of the model's"
+)
+
 var (
 	askers    = []string{"ask0", "ask1", "ask2", "ask3"}
 	reviewers = []string{"rev0", "rev1", "rev2"}
+	proxies   = []string{"p1", "p2"}
 )
 
 func startWorld(t testing.TB) *world {
@@ -122,7 +141,7 @@ broker: {listen: "%[4]s", seal_key_file: %[1]s/seal.key}
 	if w.ca, err = identity.OpenCA(t.Context(), store, "", time.Now()); err != nil {
 		t.Fatal(err)
 	}
-	all := people
+	all := people + fmt.Sprintf(engineerYAML, "first", "[]")
 	for _, name := range askers {
 		all += userYAML(name, "aws-reader", "first")
 	}
@@ -163,12 +182,47 @@ func (w *world) as(user string) []*client.Client {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	now := time.Now()
-	issued, err := w.ca.IssueUser(public, user, nil, now, 10*time.Hour)
+	issued, err := w.ca.IssueUser(public, user, nil, time.Now(), 10*time.Hour)
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	cfg, err := api.Identity{User: user, KeyPEM: key, CertPEM: issued.PEM, CAPEM: w.ca.PEM()}.TLSConfig()
+	return w.clients(api.Identity{User: user, KeyPEM: key, CertPEM: issued.PEM, CAPEM: w.ca.PEM()})
+}
+
+// signIn is as after a sign-in from a machine of the user's own.
+func (w *world) signIn(user string) []*client.Client {
+	w.t.Helper()
+	fail := func(err error) {
+		if err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	fail(w.as("admin")[0].SetPassword(w.t.Context(), user, password))
+	machine, err := device.NewKey()
+	fail(err)
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	fail(err)
+	der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, key)
+	fail(err)
+	csr := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: der}))
+	proof, err := device.Prove(machine, user, csr)
+	fail(err)
+	cert, err := w.clients(api.Identity{CAPEM: w.ca.PEM()})[0].Login(w.t.Context(), api.Login{User: user, Password: password, CSR: csr, Device: proof})
+	fail(err)
+	secret, err := x509.MarshalPKCS8PrivateKey(key)
+	fail(err)
+	return w.clients(api.Identity{User: user, KeyPEM: pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: secret}),
+		CertPEM: []byte(cert.Certificate), CAPEM: w.ca.PEM()})
+}
+
+// clients are those of an identity, one for each broker.
+func (w *world) clients(id api.Identity) []*client.Client {
+	w.t.Helper()
+	cfg := &tls.Config{RootCAs: w.ca.Pool()} // who has not signed in
+	var err error
+	if id.User != "" {
+		cfg, err = id.TLSConfig()
+	}
 	if err != nil {
 		w.t.Fatal(err)
 	}
