@@ -82,6 +82,7 @@ type Broker struct {
 	pages      *web.Pages
 	openID     *oidc.Clients
 	challenges *joining.Challenger
+	clusters   joining.Clusters
 	throttle   *identity.Throttle
 	vault      *push.Vault
 	signing    *signing

@@ -188,7 +188,7 @@ func (b *Broker) prove(ctx context.Context, in api.Join) (access.Proof, error) {
 	case in.EC2 != "" && token.Method == access.MethodEC2:
 		return b.cfg.Joining.EC2.Verify(in.EC2, b.now())
 	case in.JWT != "" && token.Method == access.MethodKubernetes:
-		return joining.Kubernetes(*token.Kubernetes, in.JWT, b.now())
+		return b.clusters.Verify(ctx, *token.Kubernetes, in.JWT, b.now())
 	}
 	return access.Proof{}, fmt.Errorf("token %s does not let this %s in", in.Token, in.Kind)
 }

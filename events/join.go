@@ -33,7 +33,12 @@ type JoinAWS struct {
 // JoinKubernetes names the service accounts of one cluster that may join.
 type JoinKubernetes struct {
 	// JWKS is the cluster's key set (RFC 7517), as JSON text.
-	JWKS string `json:"jwks"`
+	JWKS string `json:"jwks,omitempty"`
+	// JWKSURL is, in place of it, the HTTPS address where the cluster shows it; where
+	// neither is given, the issuer's discovery document says where. CA is trusted
+	// there, in PEM; empty means the system's roots.
+	JWKSURL string `json:"jwks_url,omitempty"`
+	CA      string `json:"ca,omitempty"`
 	// Issuer and Audience are what the account's JWT must say.
 	Issuer   string `json:"issuer,omitempty"`
 	Audience string `json:"audience"`

@@ -2,10 +2,12 @@ package access
 
 import (
 	"crypto/subtle"
+	"crypto/x509"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"maps"
+	"net/url"
 	"regexp"
 	"slices"
 	"strings"
@@ -59,9 +61,17 @@ type Proof struct {
 	// Account and ARN of the principal that STS named; Account, Region and
 	// Instance of a signed identity document.
 	Account, ARN, Region, Instance string
-	// JWKS of the token by which the service account's JWT was verified.
-	JWKS           string
+	// Cluster by which the service account's JWT was verified.
+	Cluster        Cluster
 	ServiceAccount string
+}
+
+// Cluster is by what a Kubernetes cluster's word is believed.
+type Cluster struct{ JWKS, URL, CA, Issuer, Audience string }
+
+// ClusterOf is the cluster of a token.
+func ClusterOf(k events.JoinKubernetes) Cluster {
+	return Cluster{k.JWKS, k.JWKSURL, k.CA, k.Issuer, k.Audience}
 }
 
 // principal names who proved to be there.
@@ -153,8 +163,8 @@ func (t *Token) fits(p Proof) bool {
 				(len(a.Regions) == 0 || slices.Contains(a.Regions, p.Region))
 		})
 	case MethodKubernetes:
-		// The key set may have been changed since it was verified by.
-		return t.Kubernetes != nil && t.Kubernetes.JWKS == p.JWKS && slices.Contains(t.Kubernetes.ServiceAccounts, p.ServiceAccount)
+		// What it was verified by may have been changed since.
+		return t.Kubernetes != nil && ClusterOf(*t.Kubernetes) == p.Cluster && slices.Contains(t.Kubernetes.ServiceAccounts, p.ServiceAccount)
 	}
 	return false
 }
@@ -214,10 +224,11 @@ func CheckToken(t events.JoinToken) []policy.Fault {
 		}
 	case MethodKubernetes:
 		k := t.Kubernetes
-		if k == nil || k.JWKS == "" {
-			c.that("spec.kubernetes.static_jwks.jwks", errors.New("missing; kubectl get --raw /openid/v1/jwks prints it"))
+		if k == nil || k.JWKS == "" && k.JWKSURL == "" && k.Issuer == "" {
+			c.that("spec.kubernetes", errors.New("no keys to know the cluster by; want static_jwks.jwks (kubectl get --raw /openid/v1/jwks prints it), jwks_url.url or oidc.issuer"))
 			break
 		}
+		c.keys(*k)
 		if k.Audience == "" {
 			c.that("spec.kubernetes.audience", errors.New("missing"))
 		}
@@ -236,6 +247,29 @@ func CheckToken(t events.JoinToken) []policy.Fault {
 		c.that("spec.secret_sha256", errors.New("only method token has a secret"))
 	}
 	return c
+}
+
+// keys checks where a cluster's keys are.
+func (c *check) keys(k events.JoinKubernetes) {
+	switch {
+	case k.JWKS != "" && (k.JWKSURL != "" || k.CA != ""):
+		c.that("spec.kubernetes", errors.New("either the keys or where they are shown, not both"))
+	case k.JWKS != "":
+	case k.JWKSURL != "":
+		c.that("spec.kubernetes.jwks_url.url", checkHTTPS(k.JWKSURL))
+	default:
+		c.that("spec.kubernetes.oidc.issuer", checkHTTPS(k.Issuer))
+	}
+	if k.CA != "" && !x509.NewCertPool().AppendCertsFromPEM([]byte(k.CA)) {
+		c.that("spec.kubernetes", errors.New("ca: no certificate in PEM"))
+	}
+}
+
+func checkHTTPS(s string) error {
+	if u, err := url.Parse(s); err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || u.Fragment != "" {
+		return fmt.Errorf("%q is not an https:// address", s)
+	}
+	return nil
 }
 
 // PutToken creates or replaces a token. Its uses go on counting.

@@ -24,7 +24,8 @@ func TestJoinBy(t *testing.T) {
 	known := Proof{Method: MethodToken, SecretSHA256: hash}
 	caller := func(account, arn string) Proof { return Proof{Method: MethodIAM, Account: account, ARN: arn} }
 	instance := Proof{Method: MethodEC2, Account: "123456789012", Region: "us-east-1", Instance: "i-1"}
-	pod := Proof{Method: MethodKubernetes, JWKS: "keys", ServiceAccount: "ns:proxy"}
+	cluster := ClusterOf(*k8s.Kubernetes)
+	pod := Proof{Method: MethodKubernetes, Cluster: cluster, ServiceAccount: "ns:proxy"}
 	used := func(token, principal string) []events.Payload {
 		return []events.Payload{&events.TokenUsed{Name: token, Kind: "proxy", Agent: "p1", Principal: principal, ClientAddr: "192.0.2.1", CertificateSerial: "5e", ExpiresAt: soon}}
 	}
@@ -63,8 +64,8 @@ func TestJoinBy(t *testing.T) {
 
 		{"pod", []events.Payload{created(k8s)}, "k8s", "proxy", pod, used("k8s", "ns:proxy"), ""},
 		{"pod again", append([]events.Payload{created(k8s)}, used("k8s", "ns:proxy")...), "k8s", "proxy", pod, used("k8s", "ns:proxy"), ""},
-		{"another pod", []events.Payload{created(k8s)}, "k8s", "proxy", Proof{Method: MethodKubernetes, JWKS: "keys", ServiceAccount: "ns:other"}, nil, "denied: does not let"},
-		{"verified by former keys", []events.Payload{created(k8s)}, "k8s", "proxy", Proof{Method: MethodKubernetes, JWKS: "former", ServiceAccount: "ns:proxy"}, nil, "denied: does not let"},
+		{"another pod", []events.Payload{created(k8s)}, "k8s", "proxy", Proof{Method: MethodKubernetes, Cluster: cluster, ServiceAccount: "ns:other"}, nil, "denied: does not let"},
+		{"verified by former keys", []events.Payload{created(k8s)}, "k8s", "proxy", Proof{Method: MethodKubernetes, Cluster: Cluster{JWKS: "former", Audience: "postern"}, ServiceAccount: "ns:proxy"}, nil, "denied: does not let"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := newStory(t).given(c.given...)

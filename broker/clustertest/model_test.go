@@ -152,7 +152,7 @@ var commands = []struct {
 	{1, (*stage).addMember}, {1, (*stage).removeMember}, {1, (*stage).reviewList},
 	{3, (*stage).ask}, {6, (*stage).review}, {1, (*stage).drop}, {1, (*stage).revoke}, {1, (*stage).promote},
 	{6, (*stage).start}, {1, (*stage).end},
-	{1, (*stage).lock}, {2, (*stage).lift},
+	{1, (*stage).lock}, {4, (*stage).lift},
 }
 
 // step gives one random command to a random broker and notes what it says.

@@ -321,11 +321,12 @@ func TestKubernetes(t *testing.T) {
 		return text
 	}
 	good := sign(key, jose.ES256, nil)
-	got, err := joining.Kubernetes(k, good+"\n", at.Add(time.Minute))
+	var clusters joining.Clusters
+	got, err := clusters.Verify(t.Context(), k, good+"\n", at.Add(time.Minute))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if d := cmp.Diff(access.Proof{Method: access.MethodKubernetes, JWKS: k.JWKS, ServiceAccount: "ns:proxy"}, got); d != "" {
+	if d := cmp.Diff(access.Proof{Method: access.MethodKubernetes, Cluster: access.ClusterOf(k), ServiceAccount: "ns:proxy"}, got); d != "" {
 		t.Error(d)
 	}
 	public, err := x509.MarshalPKIXPublicKey(key.Public())
@@ -349,7 +350,7 @@ func TestKubernetes(t *testing.T) {
 		"changed":              {body[0] + "." + body[1][:len(body[1])-4] + "AAAA." + body[2], "none of the cluster's keys"},
 		"nothing":              {"", "the JWT"},
 	} {
-		_, err := joining.Kubernetes(k, c.text, at.Add(time.Minute))
+		_, err := clusters.Verify(t.Context(), k, c.text, at.Add(time.Minute))
 		refused(t, name, err, c.want)
 	}
 }

@@ -1,6 +1,7 @@
 package joining
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -22,18 +23,34 @@ var jwtAlgorithms = []jose.SignatureAlgorithm{jose.RS256, jose.RS384, jose.RS512
 // and the old ones of secrets do not.
 const maxJWTLife = 24 * time.Hour
 
-// Kubernetes verifies a projected service account's JWT by the cluster's keys.
-func Kubernetes(k events.JoinKubernetes, token string, now time.Time) (access.Proof, error) {
-	var keys jose.JSONWebKeySet
-	if err := json.Unmarshal([]byte(k.JWKS), &keys); err != nil {
-		return access.Proof{}, fmt.Errorf("the token's JWKS: %w", err)
-	}
-	parsed, err := jwt.ParseSigned(strings.TrimSpace(token), jwtAlgorithms)
+// Verify verifies a projected service account's JWT by the cluster's keys.
+func (c *Clusters) Verify(ctx context.Context, k events.JoinKubernetes, token string, now time.Time) (access.Proof, error) {
+	token = strings.TrimSpace(token)
+	parsed, err := jwt.ParseSigned(token, jwtAlgorithms)
 	if err != nil {
 		return access.Proof{}, fmt.Errorf("the JWT: %w", err)
 	}
 	var claims jwt.Claims
-	if err := parsed.Claims(keys, &claims); err != nil {
+	if k.JWKS != "" {
+		var keys jose.JSONWebKeySet
+		if err := json.Unmarshal([]byte(k.JWKS), &keys); err != nil {
+			return access.Proof{}, fmt.Errorf("the token's JWKS: %w", err)
+		}
+		err = parsed.Claims(keys, &claims)
+	} else {
+		keys, err := c.keys(ctx, k, now)
+		if err != nil {
+			return access.Proof{}, err
+		}
+		payload, err := keys.VerifySignature(ctx, token)
+		if err != nil {
+			return access.Proof{}, fmt.Errorf("the JWT is signed by none of the keys that the cluster shows: %w", err)
+		}
+		if err := json.Unmarshal(payload, &claims); err != nil {
+			return access.Proof{}, fmt.Errorf("the JWT: %w", err)
+		}
+	}
+	if err != nil {
 		return access.Proof{}, fmt.Errorf("the JWT is signed by none of the cluster's keys: %w", err)
 	}
 	if claims.Expiry == nil || claims.Expiry.Time().Sub(now) > maxJWTLife {
@@ -47,5 +64,5 @@ func Kubernetes(k events.JoinKubernetes, token string, now time.Time) (access.Pr
 	if !ok {
 		return access.Proof{}, errors.New("the JWT is not of a service account")
 	}
-	return access.Proof{Method: access.MethodKubernetes, JWKS: k.JWKS, ServiceAccount: account}, nil
+	return access.Proof{Method: access.MethodKubernetes, Cluster: access.ClusterOf(k), ServiceAccount: account}, nil
 }

@@ -154,6 +154,9 @@ func TestParseFaults(t *testing.T) {
 		{"token for all of AWS", "kind: token\nmetadata: {name: t}\nspec: {roles: [Proxy], join_method: iam}\n", "spec.allow: missing"},
 		{"token for any account", "kind: token\nmetadata: {name: t}\nspec: {roles: [Proxy], join_method: iam, allow: [{aws_arn: '*'}]}\n", "spec.allow[0].aws_account: not an AWS account id"},
 		{"service account of iam", "kind: token\nmetadata: {name: t}\nspec: {roles: [Proxy], join_method: iam, allow: [{service_account: 'a:b'}]}\n", "only join_method kubernetes takes service accounts"},
+		{"keys by http", "kind: token\nmetadata: {name: t}\nspec: {roles: [Proxy], join_method: kubernetes, kubernetes: {jwks_url: {url: 'http://k/jwks'}, audience: a}, allow: [{service_account: 'a:b'}]}\n", "spec.kubernetes.jwks_url.url: \"http://k/jwks\" is not an https:// address"},
+		{"keys twice", "kind: token\nmetadata: {name: t}\nspec: {roles: [Proxy], join_method: kubernetes, kubernetes: {jwks_url: {url: 'https://k/jwks'}, static_jwks: {jwks: x}, audience: a}, allow: [{service_account: 'a:b'}]}\n", "not both"},
+		{"no keys", "kind: token\nmetadata: {name: t}\nspec: {roles: [Proxy], join_method: kubernetes, kubernetes: {audience: a}, allow: [{service_account: 'a:b'}]}\n", "no keys to know the cluster by"},
 		{"service account", "kind: token\nmetadata: {name: t}\nspec: {roles: [Proxy], join_method: kubernetes, kubernetes: {static_jwks: {jwks: x}, audience: a}, allow: [{service_account: b}]}\n", "spec.allow[0].service_account: \"b\" is not NAMESPACE:NAME"},
 		{"join method", "kind: token\nmetadata: {name: t}\nspec: {roles: [Proxy], join_method: gcp}\n", "spec.join_method: \"gcp\" is not a method"},
 		{"syntax", "kind: role\n  x: [\n", "f.yaml:2: mapping values are not allowed in this context"},
@@ -279,6 +282,22 @@ metadata: {name: k8s}
 spec:
   roles: [Proxy]
   kubernetes: {type: static_jwks, static_jwks: {jwks: '{"keys": []}'}, issuer: "https://k", audience: postern}
+  allow: [{service_account: "postern:proxy"}]
+  join_method: kubernetes
+---
+kind: token
+metadata: {name: eks}
+spec:
+  roles: [Proxy]
+  kubernetes: {type: oidc, oidc: {issuer: "https://oidc.eks.eu-west-1.amazonaws.com/id/0123"}, audience: postern}
+  allow: [{service_account: "postern:proxy"}]
+  join_method: kubernetes
+---
+kind: token
+metadata: {name: url}
+spec:
+  roles: [Proxy]
+  kubernetes: {type: jwks_url, jwks_url: {url: "https://k8s.example.com/openid/v1/jwks"}, issuer: "https://k", audience: postern}
   allow: [{service_account: "postern:proxy"}]
   join_method: kubernetes
 `))

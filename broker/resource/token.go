@@ -37,7 +37,7 @@ func (r *reader) token(n *yaml.Node, path string, meta metadata) *events.JoinTok
 	switch {
 	case t.Method == access.MethodKubernetes:
 		t.Kubernetes = &cluster
-	case cluster.JWKS != "" || len(cluster.ServiceAccounts) > 0:
+	case access.ClusterOf(cluster) != (access.Cluster{}) || len(cluster.ServiceAccounts) > 0:
 		r.faultAt(path, errors.New("only join_method kubernetes takes service accounts"))
 	}
 	return t
@@ -65,9 +65,26 @@ func (r *reader) joinAWS(n *yaml.Node, path string, cluster *events.JoinKubernet
 func (r *reader) cluster(n *yaml.Node, path string, cluster *events.JoinKubernetes) {
 	r.fields(n, path, map[string]func(*yaml.Node, string){
 		"type": func(n *yaml.Node, at string) {
-			if v := r.text(n, at); v != "static_jwks" {
-				r.fault(n, at, "%q is not a way to know a cluster's keys here; want static_jwks", v)
+			if v := r.text(n, at); !slices.Contains([]string{keysStatic, keysURL, keysOIDC}, v) {
+				r.fault(n, at, "%q is not a way to know a cluster's keys here; want %s, %s or %s", v, keysStatic, keysURL, keysOIDC)
 			}
+		},
+		"jwks_url": func(n *yaml.Node, at string) {
+			r.fields(n, at, map[string]func(*yaml.Node, string){
+				"url": func(n *yaml.Node, at string) { cluster.JWKSURL = r.text(n, at) },
+				"ca":  func(n *yaml.Node, at string) { cluster.CA = r.text(n, at) },
+			}, nil)
+		},
+		"oidc": func(n *yaml.Node, at string) {
+			r.fields(n, at, map[string]func(*yaml.Node, string){
+				"issuer": func(n *yaml.Node, at string) { cluster.Issuer = r.text(n, at) },
+				"ca":     func(n *yaml.Node, at string) { cluster.CA = r.text(n, at) },
+				"insecure_allow_http_issuer": func(n *yaml.Node, at string) {
+					if r.flag(n, at) {
+						r.fault(n, at, "an issuer that is not reached by HTTPS proves nothing")
+					}
+				},
+			}, nil)
 		},
 		"static_jwks": func(n *yaml.Node, at string) {
 			r.fields(n, at, map[string]func(*yaml.Node, string){
@@ -78,6 +95,13 @@ func (r *reader) cluster(n *yaml.Node, path string, cluster *events.JoinKubernet
 		"audience": func(n *yaml.Node, at string) { cluster.Audience = r.text(n, at) },
 	}, nil)
 }
+
+// Types of ways to know a cluster's keys, of which two are Teleport's.
+const (
+	keysStatic = "static_jwks"
+	keysURL    = "jwks_url"
+	keysOIDC   = "oidc"
+)
 
 // The form in which tokens are written.
 type (
@@ -96,10 +120,20 @@ type (
 		ServiceAccount string   `yaml:"service_account,omitempty" json:"service_account,omitempty"`
 	}
 	writtenKubernetes struct {
-		Type       string      `yaml:"type" json:"type"`
-		StaticJWKS writtenJWKS `yaml:"static_jwks" json:"static_jwks"`
-		Issuer     string      `yaml:"issuer,omitempty" json:"issuer,omitempty"`
-		Audience   string      `yaml:"audience,omitempty" json:"audience,omitempty"`
+		Type       string       `yaml:"type" json:"type"`
+		StaticJWKS *writtenJWKS `yaml:"static_jwks,omitempty" json:"static_jwks,omitempty"`
+		JWKSURL    *writtenURL  `yaml:"jwks_url,omitempty" json:"jwks_url,omitempty"`
+		OIDC       *writtenIssuer `yaml:"oidc,omitempty" json:"oidc,omitempty"`
+		Issuer     string       `yaml:"issuer,omitempty" json:"issuer,omitempty"`
+		Audience   string       `yaml:"audience,omitempty" json:"audience,omitempty"`
+	}
+	writtenURL struct {
+		URL string `yaml:"url" json:"url"`
+		CA  string `yaml:"ca,omitempty" json:"ca,omitempty"`
+	}
+	writtenIssuer struct {
+		Issuer string `yaml:"issuer" json:"issuer"`
+		CA     string `yaml:"ca,omitempty" json:"ca,omitempty"`
 	}
 	writtenJWKS struct {
 		JWKS string `yaml:"jwks" json:"jwks"`
@@ -115,7 +149,15 @@ func writeToken(t *events.JoinToken) writtenToken {
 		w.Allow = append(w.Allow, writtenJoin{AWSAccount: a.Account, AWSARN: a.ARN, AWSRegions: slices.Clone(a.Regions)})
 	}
 	if k := t.Kubernetes; k != nil {
-		w.Kubernetes = &writtenKubernetes{Type: "static_jwks", StaticJWKS: writtenJWKS{k.JWKS}, Issuer: k.Issuer, Audience: k.Audience}
+		w.Kubernetes = &writtenKubernetes{Audience: k.Audience, Issuer: k.Issuer}
+		switch w := w.Kubernetes; {
+		case k.JWKS != "":
+			w.Type, w.StaticJWKS = keysStatic, &writtenJWKS{k.JWKS}
+		case k.JWKSURL != "":
+			w.Type, w.JWKSURL = keysURL, &writtenURL{k.JWKSURL, k.CA}
+		default:
+			w.Type, w.OIDC, w.Issuer = keysOIDC, &writtenIssuer{k.Issuer, k.CA}, ""
+		}
 		for _, a := range k.ServiceAccounts {
 			w.Allow = append(w.Allow, writtenJoin{ServiceAccount: a})
 		}
