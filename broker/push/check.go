@@ -53,7 +53,7 @@ func Check(p *events.Push, stream string) error {
 		}
 		switch {
 		case stream != events.Access:
-			return errors.New("filter: Security Event Tokens are of decisions: want one that begins with access.")
+			return errors.New("filter: Security Event Tokens are of decisions: want one that begins with access, as access.> does")
 		case len(p.Audience) == 0:
 			return errors.New("audience: want the receiver's, such as https://receiver.example.com")
 		case p.Subject != "iss_sub" && p.Subject != "email":

@@ -209,8 +209,13 @@ func (w *world) tamper() {
 		case 2:
 			e := &w.entries[i]
 			e.StoredAt = e.StoredAt.Add(time.Duration(w.r.IntN(100)-50) * time.Hour)
-		case 6: // on another channel
+		case 3: // on another channel
 			w.entries[i].Channel = w.entries[k].Channel
+		case 4: // one in another's place
+			a, b := &w.entries[i], w.entries[k]
+			a.Channel, a.Raw, a.Event = b.Channel, b.Raw, b.Event
+		case 5: // cut off at the front
+			w.entries = w.entries[min(i, len(w.entries)/4):]
 		default:
 			e := &w.entries[i]
 			if len(e.Raw) > 0 {
@@ -218,11 +223,6 @@ func (w *world) tamper() {
 				e.Raw[w.r.IntN(len(e.Raw))] ^= 1
 				e.Event, _ = decode(*e)
 			}
-		case 4: // one in another's place
-			a, b := &w.entries[i], w.entries[k]
-			a.Channel, a.Raw, a.Event = b.Channel, b.Raw, b.Event
-		case 5: // cut off at the front
-			w.entries = w.entries[min(i, len(w.entries)/4):]
 		}
 	}
 }
