@@ -94,7 +94,7 @@ func (c *cli) audit() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return c.print(d, func(w *tabwriter.Writer) { printDetail(w, d) })
+			return c.printRows(d, func() *query.Table { return query.Rows(d) }, "", func(w *tabwriter.Writer) { printDetail(w, d) })
 		}),
 	}
 	why := &cobra.Command{
@@ -104,7 +104,7 @@ func (c *cli) audit() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return c.print(chain, func(w *tabwriter.Writer) {
+			return c.printRows(chain, func() *query.Table { return query.Rows(chain) }, "", func(w *tabwriter.Writer) {
 				for _, s := range chain.Steps {
 					fmt.Fprintf(w, "%s\t%s\t%s\n", s.Time.Local().Format(time.DateTime), s.Kind, oneLine(s.Summary))
 				}
@@ -120,7 +120,7 @@ func (c *cli) audit() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return c.print(cov, func(w *tabwriter.Writer) { printCoverage(w, cov) })
+			return c.printRows(cov, func() *query.Table { return query.Rows(cov) }, "", func(w *tabwriter.Writer) { printCoverage(w, cov) })
 		}),
 	}
 	coverage.Flags().StringVar(&since, "since", "", "from this time on")
@@ -311,7 +311,10 @@ func (c *cli) printRows(v any, table func() *query.Table, more string, text func
 	write := (*query.Table).WriteCSV
 	switch c.format {
 	default:
-		return c.print(v, text)
+		if err := c.print(v, text); err != nil {
+			return usageOr(err, "--format=%s: this command knows table, json, yaml, csv and parquet", c.format)
+		}
+		return nil
 	case "csv":
 	case "parquet":
 		if isTerminal(c.stdout) {
@@ -337,4 +340,12 @@ func cell(v any) string {
 		return fmt.Sprint(v)
 	}
 	return string(b)
+}
+
+// usageOr says better what a command should have been given; other errors stay.
+func usageOr(err error, format string, args ...any) error {
+	if _, ok := errors.AsType[usageError](err); ok {
+		return usageError{fmt.Errorf(format, args...)}
+	}
+	return err
 }

@@ -52,7 +52,7 @@ func (c *cli) auditPolicy() *cobra.Command {
 				}
 				out.Granted = append(out.Granted, g...)
 			}
-			if err := c.print(out, func(w *tabwriter.Writer) { printPolicies(w, p) }); err != nil {
+			if err := c.printRows(out, func() *query.Table { return query.Rows(p) }, "", func(w *tabwriter.Writer) { printPolicies(w, p) }); err != nil {
 				return err
 			}
 			c.sayPolicy(out)

@@ -11,6 +11,7 @@ import (
 	"github.com/posternhq/postern/auditor"
 	"github.com/posternhq/postern/auditor/client"
 	"github.com/posternhq/postern/auditor/cloudtrail"
+	"github.com/posternhq/postern/auditor/query"
 )
 
 func (c *cli) auditIngest() *cobra.Command {
@@ -137,7 +138,7 @@ func (c *cli) auditDeadLetters() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				return c.print(list, func(w *tabwriter.Writer) {
+				return c.printRows(list, func() *query.Table { return query.Flat(list) }, "", func(w *tabwriter.Writer) {
 					fmt.Fprintln(w, "SET ASIDE\tKIND\tSOURCE\tREASON\tID")
 					for _, l := range list {
 						fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", l.RejectedAt.Local().Format(time.DateTime), l.Kind, oneLine(l.Source), oneLine(l.Reason), l.ID)

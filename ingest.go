@@ -67,7 +67,7 @@ func (c *cli) ingest(cmd *cobra.Command, a *client.Client, paths, buckets []stri
 				return err
 			case ctx.Err() != nil:
 				return context.Cause(ctx)
-			case d.IsDir() || path != root && !strings.HasSuffix(path, ".json.gz") && !strings.HasSuffix(path, ".json"):
+			case d.IsDir() || path != root && !trailFile(path):
 				return nil
 			}
 			group.Go(func() error { return one(path) })
@@ -103,4 +103,10 @@ func (c *cli) ingest(cmd *cobra.Command, a *client.Client, paths, buckets []stri
 		return fmt.Errorf("%d of %d files were set aside", total.Rejected, total.Files)
 	}
 	return nil
+}
+
+// trailFile tells by its name what may hold CloudTrail's records.
+func trailFile(path string) bool {
+	path = strings.TrimSuffix(path, ".gz")
+	return strings.HasSuffix(path, ".json") || strings.HasSuffix(path, ".ndjson") || strings.HasSuffix(path, ".jsonl")
 }

@@ -2,6 +2,7 @@ package auditor
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/posternhq/postern/auditor/query"
@@ -10,7 +11,8 @@ import (
 // checkFormat refuses what a question can't be answered in.
 func checkFormat(format, pattern string) error {
 	_, question, _ := strings.Cut(pattern, "/v1/audit/")
-	rows := question == "search" || question == "findings" || question == "sql"
+	question, _, _ = strings.Cut(question, "/")
+	rows := slices.Contains([]string{"search", "show", "why", "coverage", "policy", "findings", "sql"}, question)
 	switch {
 	case format == "", format == "json", rows && (format == "csv" || format == "parquet"):
 		return nil
@@ -23,16 +25,12 @@ func checkFormat(format, pattern string) error {
 // export answers with rows in a format for files. The cursor of the next page,
 // and that rows are missing at the end, are headers.
 func (a *Auditor) export(w http.ResponseWriter, format string, v any) {
-	var table *query.Table
 	switch v := v.(type) {
 	case *query.Page:
-		table = query.Flat(v.Entries)
 		w.Header().Set("Postern-Next", v.Next)
 	case *query.Found:
-		table = query.Flat(v.Findings)
 		w.Header().Set("Postern-Next", v.Next)
 	case *query.Table:
-		table = v
 		if v.Truncated {
 			w.Header().Set("Postern-Truncated", "true")
 		}
@@ -42,7 +40,7 @@ func (a *Auditor) export(w http.ResponseWriter, format string, v any) {
 		write, kind = (*query.Table).WriteParquet, "application/vnd.apache.parquet"
 	}
 	w.Header().Set("Content-Type", kind)
-	if err := write(table, w); err != nil {
+	if err := write(query.Rows(v), w); err != nil {
 		a.c.Log.Debug().Err(err).Msg("answer was not sent")
 	}
 }

@@ -75,7 +75,8 @@ func (i *Identity) RoleARN() string {
 //	                   FederatedUser: what follows federated-user/
 //	root               Root: "root", whatever alias userName gives
 //	on_behalf_of       IdentityCenterUser: onBehalfOf.userId
-//	invoked_by         AWSService, or no type at all: the service that acted
+//	invoked_by         AWSService, AWSAccount without a principalId, or no type at
+//	                   all: the service that acted
 //
 // Names are always cut at the separators that AWS documents and compared
 // whole; nothing is found by searching inside a string.
@@ -117,6 +118,9 @@ func (i *Identity) User() (name, rule string) {
 	}
 	if _, s, ok := strings.Cut(i.PrincipalID, ":"); ok && s != "" {
 		return s, "principal_id"
+	}
+	if i.Type == "AWSAccount" && i.InvokedBy != "" {
+		return i.InvokedBy, "invoked_by"
 	}
 	return "", ""
 }

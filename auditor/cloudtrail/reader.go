@@ -235,6 +235,11 @@ func (w *window) file(n *int, each func(int, []byte, *Record) error) error {
 	} else if c != '{' {
 		return fmt.Errorf("starts with %c, not with an object", c)
 	}
+	if w.bare() {
+		if done, err := w.lines(n, each); done || err != nil {
+			return err
+		}
+	}
 	seen := false
 	err := w.eachOf('{', '}', func() error {
 		if c, err := w.peek(); err != nil || c != '"' {

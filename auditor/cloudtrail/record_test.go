@@ -110,6 +110,9 @@ func TestRead(t *testing.T) {
 		{"no JSON", zipped(`{"Records":[` + one + `,{"eventName":01}]}`), 1, "record 1: invalid JSON"},
 		{"deep", zipped(`{"Records":[` + one + `,` + strings.Repeat(`[`, 2000) + `]}`), 1, "record 1: JSON is nested too deeply"},
 		{"keys with escapes", zipped(`{"\u0052ecords":[` + one + `]}`), 1, ""},
+		{"lines", zipped(one + "\n" + one + "\n" + one), 3, ""},
+		{"lines, some of which are no record", zipped(one + "\n7\n{}\n" + one + "\n"), 2, "line 2: not a CloudTrail record: no JSON object, and 1 more lines"},
+		{"lines cut off", zipped(one + "\n" + one[:9]), 1, "file is cut off"},
 		{"a record without end", zipped(long), 0, "a record is longer than 4194304 bytes"},
 	} {
 		n := 0

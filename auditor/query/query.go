@@ -46,7 +46,7 @@ type BadInput struct{ Field, Reason string }
 func (e *BadInput) Error() string { return e.Field + ": " + e.Reason }
 
 // Time reads an absolute time (RFC 3339, or a date) or one relative to now:
-// "90m", "36h", "7d", "2w" ago.
+// "90m", "36h", "7d", "2w" ago, "today", "yesterday" (from midnight, UTC).
 func Time(field, s string, now time.Time) (time.Time, error) {
 	if s == "" {
 		return time.Time{}, nil
@@ -55,6 +55,14 @@ func Time(field, s string, now time.Time) (time.Time, error) {
 		if t, err := time.Parse(layout, s); err == nil {
 			return t.UTC(), nil
 		}
+	}
+	switch day := now.UTC().Truncate(24 * time.Hour); s {
+	case "now":
+		return now.UTC(), nil
+	case "today":
+		return day, nil
+	case "yesterday":
+		return day.AddDate(0, 0, -1), nil
 	}
 	if n := len(s) - 1; s[n] == 'd' || s[n] == 'w' {
 		if days, err := strconv.ParseFloat(s[:n], 64); err == nil && days >= 0 && days < 1e5 {

@@ -1,0 +1,66 @@
+package cloudtrail
+
+import (
+	"bytes"
+	"fmt"
+)
+
+// Others pass CloudTrail's records on one by one, a line each: what SIEMs and
+// queries on trails export. Such a file is known by its first object, which is a
+// record itself.
+
+// firstKey is more than stands before the end of a log file's first key.
+const firstKey = 256
+
+// bare tells that the object to come does not begin with Records, as those that
+// AWS writes do.
+func (w *window) bare() bool {
+	for len(w.buf)-w.at < firstKey && w.err == nil {
+		if w.more() != nil {
+			break
+		}
+	}
+	rest := bytes.TrimLeft(w.buf[w.at+1:], " \t\r\n")
+	return bytes.HasPrefix(rest, []byte(`"`)) && !bytes.HasPrefix(rest, []byte(`"Records"`))
+}
+
+// lines reads a file of records without what AWS puts around them. It is not done,
+// and nothing is read, where the first object is no record. A line that is no
+// record spoils no other; the error is about the first.
+func (w *window) lines(n *int, each func(int, []byte, *Record) error) (done bool, err error) {
+	var bad error
+	wrong := 0
+	for line := 1; ; line++ {
+		if _, err := w.peek(); err == errShort && line > 1 {
+			break
+		} else if err != nil {
+			return line > 1, err
+		}
+		raw, err := w.value(recordShape)
+		if err != nil {
+			if line == 1 {
+				return false, nil // what is wrong with it, the reader of log files says
+			}
+			return true, err
+		}
+		r, err := w.scan.record(raw)
+		if line == 1 && (err != nil || r.EventName == "") {
+			w.at -= len(raw)
+			return false, nil
+		}
+		if err != nil {
+			if wrong++; bad == nil {
+				bad = fmt.Errorf("line %d: %w", line, err)
+			}
+			continue
+		}
+		if err := each(*n, raw, r); err != nil {
+			return true, eachError{err}
+		}
+		*n++
+	}
+	if wrong > 1 {
+		bad = fmt.Errorf("%w, and %d more lines", bad, wrong-1)
+	}
+	return true, bad
+}
