@@ -51,7 +51,7 @@ func scopeWorld(t *testing.T) (*world, *authority) {
 	now := time.Now().UTC().Truncate(time.Millisecond)
 	for i, account := range []string{accountOurs, accountTheirs} {
 		n := fmt.Sprint(i + 1)
-		arn := "arn:aws:iam::" + account + ":role/R" + n
+		arn := "arn:aws:iam::" + account + ":role/role" + n
 		w.say(journal.NewID(), "", &events.SessionStarted{SessionID: "sess" + n, User: "user" + n, App: "app" + n, AWSRoleARN: arn, Account: account,
 			Roles: []events.RoleRef{{Name: "team" + n, Revision: 9}}, RequestIDs: []string{"ask" + n}, StartedAt: now, ExpiresAt: now.Add(time.Hour)})
 		w.say(journal.NewID(), "", &events.RequestCreated{RequestID: "ask" + n, User: "user" + n, Roles: []string{"team" + n}, Reason: "incident " + n, ExpiresAt: now.Add(time.Hour)})
@@ -63,7 +63,7 @@ func scopeWorld(t *testing.T) (*world, *authority) {
 			Account: account, Partition: "aws", Region: "eu-central-1", Service: "s3", SigningName: "s3", Operation: "GetObject", Action: "s3:GetObject",
 			Resources: []string{"arn:aws:s3:::secret-of-" + account + "/k"}, Method: "GET", Host: "s3.eu-central-1.amazonaws.com", Path: "/", ReceivedAt: now, AccessKeyID: "ASIA" + account}
 		w.say(journal.NewID(), "", &events.AWSRequestAdmitted{AWSRequest: call, Role: "team" + n})
-		w.say(journal.NewID(), "", &events.AWSRequestCompleted{AWSRequest: call, Status: 200, AWSRequestID: "AWS" + n})
+		w.say(journal.NewID(), "", &events.AWSRequestCompleted{AWSRequest: call, Status: 200, AWSRequestID: "awsreq" + n})
 		w.say(journal.NewID(), "", &events.AWSCredentialsIssued{AccessKeyID: "ASIA" + account, SessionID: "sess" + n, User: "user" + n, App: "app" + n, AWSRoleARN: arn, Account: account, IssuedAt: now, ExpiresAt: now.Add(time.Hour)})
 		w.say(journal.NewID(), "", &events.FindingOpened{FindingID: "find" + n, Kind: "bypass", Severity: "high", User: "user" + n, Account: account, Summary: "seen in " + account, OpenedAt: now})
 		if i == 1 {
@@ -72,7 +72,7 @@ func scopeWorld(t *testing.T) (*world, *authority) {
 	}
 	c := ca.client(w, "root", "auditor")
 	for i, account := range []string{accountOurs, accountTheirs} {
-		file := fmt.Sprintf(`{"Records":[{"eventVersion":"1.11","eventID":"0000000%d-aaaa-4aaa-8aaa-aaaaaaaaaaaa","eventTime":%q,"eventSource":"iam.amazonaws.com","eventName":"ListUsers","awsRegion":"us-east-1","recipientAccountId":%q,"eventType":"AwsApiCall","requestID":"R%d","userIdentity":{"type":"IAMUser","accountId":%q,"arn":"arn:aws:iam::%s:user/u","userName":"person-of-%s"}}]}`,
+		file := fmt.Sprintf(`{"Records":[{"eventVersion":"1.11","eventID":"0000000%d-aaaa-4aaa-8aaa-aaaaaaaaaaaa","eventTime":%q,"eventSource":"iam.amazonaws.com","eventName":"ListUsers","awsRegion":"us-east-1","recipientAccountId":%q,"eventType":"AwsApiCall","requestID":"trailreq%d","userIdentity":{"type":"IAMUser","accountId":%q,"arn":"arn:aws:iam::%s:user/u","userName":"person-of-%s"}}]}`,
 			i+1, now.Add(-time.Hour).Format("2006-01-02T15:04:05Z"), account, i+1, account, account, account)
 		if _, err := c.Ingest(t.Context(), account+"_CloudTrail_x.json", strings.NewReader(file), nil); err != nil {
 			t.Fatal(err)
@@ -113,7 +113,7 @@ func TestScope(t *testing.T) {
 		if want := []string{"call1", "person-of-" + accountOurs}; !slices.Equal(got, want) {
 			t.Errorf("search: %v, want %v", got, want)
 		}
-		for _, id := range []string{"call2", "AWS2", "00000002-aaaa-4aaa-8aaa-aaaaaaaaaaaa", "R2"} {
+		for _, id := range []string{"call2", "awsreq2", "00000002-aaaa-4aaa-8aaa-aaaaaaaaaaaa", "trailreq2"} {
 			var refused *client.Error
 			if _, err := c.Show(ctx, id); !errors.As(err, &refused) || refused.Status != http.StatusNotFound {
 				t.Errorf("show %s: %v", id, err)
@@ -122,7 +122,7 @@ func TestScope(t *testing.T) {
 				t.Errorf("why %s: %v", id, err)
 			}
 		}
-		d, err := c.Show(ctx, "AWS1")
+		d, err := c.Show(ctx, "awsreq1")
 		if err != nil || d.Session == nil || d.Session.SessionID != "sess1" || len(d.AccessRequests) != 1 || d.Request.Verdict == "" {
 			t.Errorf("show: %+v, %v", d, err)
 		}
@@ -148,7 +148,7 @@ func TestScope(t *testing.T) {
 		if err != nil || len(found.Findings) != 1 || found.Findings[0].FindingID != "find1" {
 			t.Errorf("findings: %+v, %v", found, err)
 		}
-		for role, calls := range map[string]int{"R1": 1, "R2": 0} {
+		for role, calls := range map[string]int{"role1": 1, "role2": 0} {
 			if p, err := c.Policy(ctx, query.PolicyFilter{AWSRole: role}); err != nil || len(p.Used) != calls {
 				t.Errorf("policy of %s: %+v, %v", role, p, err)
 			}
@@ -184,7 +184,7 @@ func TestScope(t *testing.T) {
 		}
 	})
 	// What is looked for can't be told by an answer, nor by an error.
-	secrets := []string{accountTheirs, "user2", "call2", "sess2", "person-of-" + accountTheirs, "R2", "AWS2"}
+	secrets := []string{accountTheirs, "user2", "call2", "sess2", "person-of-" + accountTheirs, "role2", "awsreq2", "trailreq2"} // in lower case, which no id that is made by chance has
 	for _, attack := range attacks {
 		t.Run(attack, func(t *testing.T) {
 			body := url.Values{"query": {attack}}.Encode()

@@ -23,7 +23,7 @@ type Filter struct {
 	Outcome      string `json:"outcome,omitempty"` // admitted, completed, denied, failed, dry_run, or a verdict
 	Since        string `json:"since,omitempty"`
 	Until        string `json:"until,omitempty"`
-	RequestID    string `json:"request_id,omitempty"`
+	RequestID    string `json:"request_id,omitempty"` // of a call, else of the access request that calls rest on
 	AWSRequestID string `json:"aws_request_id,omitempty"`
 	// FederatedUser is the name behind CloudTrail's identity, whether the call
 	// came through postern or not.
@@ -33,6 +33,9 @@ type Filter struct {
 	Limit int `json:"limit,omitempty"`
 	// Cursor is Page.Next of the page before.
 	Cursor string `json:"cursor,omitempty"`
+
+	// byAccessRequest: no call has RequestID, so it is an access request's.
+	byAccessRequest bool
 }
 
 // Page is a part of an answer, newest first.
@@ -76,6 +79,10 @@ func (a *Asker) Search(ctx context.Context, f Filter) (*Page, error) {
 		rows, err := a.requests(ctx, rw, fmt.Sprintf("ORDER BY received_at DESC, request_id DESC LIMIT %d", f.Limit+1))
 		if err != nil {
 			return nil, err
+		}
+		if len(rows) == 0 && f.RequestID != "" && !f.byAccessRequest {
+			f.byAccessRequest = true
+			return a.Search(ctx, f)
 		}
 		for i := range rows {
 			entries = append(entries, Entry{Time: rows[i].ReceivedAt, Verdict: rows[i].Verdict, Request: &rows[i]})
@@ -140,7 +147,11 @@ func (f *Filter) requestWhere() *where {
 	default:
 		w.add("verdict = ?", f.Outcome)
 	}
-	w.match("request_id", f.RequestID)
+	if f.byAccessRequest {
+		w.add("arrayExists(a -> a LIKE ?, access_request_ids)", like(f.RequestID))
+	} else {
+		w.match("request_id", f.RequestID)
+	}
 	w.match("aws_request_id", f.AWSRequestID)
 	w.match("session_id", f.SessionID)
 	if f.FederatedUser != "" {
