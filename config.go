@@ -148,6 +148,9 @@ type ProxyConfig struct {
 	// HoldFor is how long a call waits for its approval before its client gets an
 	// error to come back with; default 50s, less than AWS's clients wait.
 	HoldFor time.Duration `yaml:"hold_for"`
+	// TicketKeyFile has the key that proxies share where no broker gives it to them,
+	// which it does to those that run beside it or join: 32 random bytes in base64.
+	TicketKeyFile string `yaml:"ticket_key_file"`
 }
 
 // AWSConfig is how the proxy reaches AWS.

@@ -27,36 +27,46 @@ import (
 // showing is what a server shows and whom it trusts at a moment.
 type showing func() (*tls.Certificate, *x509.CertPool, error)
 
+// placement is what a proxy or an auditor needs to take its place.
+type placement struct {
+	journal *journal.Journal
+	tls     *tls.Config // its server's
+	// ticketKey is what proxies share, nil where no broker gives it.
+	ticketKey []byte
+}
+
 // place gives a proxy or an auditor its journal and its server's TLS: from the
 // broker that it joins, from the one in this process, or from files.
-func (s *services) place(ctx context.Context, kind, name string, join *JoinConfig, files *TLSFiles, listen string, names []string) (*journal.Journal, *tls.Config, error) {
+func (s *services) place(ctx context.Context, kind, name string, join *JoinConfig, files *TLSFiles, listen string, names []string) (out placement, err error) {
 	perms := agentPermissions[kind]
 	names = append(serverNames(listen), names...)
 	if join == nil {
-		j, err := s.journal(kind, perms)
-		if err != nil {
-			return nil, nil, err
+		if out.journal, err = s.journal(kind, perms); err != nil {
+			return out, err
+		}
+		if s.broker != nil {
+			out.ticketKey = s.broker.TicketKey()
 		}
 		show := fromFiles(files)
 		if files == nil {
 			show = s.broker.Server(names)
 		}
-		conf, err := mutualTLS(show, clientAuth[kind])
-		return j, conf, err
+		out.tls, err = mutualTLS(show, clientAuth[kind])
+		return out, err
 	}
 	m := s.membership(kind, name, join, names)
 	if err := m.join(ctx); err != nil {
-		return nil, nil, err
+		return out, err
 	}
-	j, err := s.joinedJournal(m)
-	if err != nil {
-		return nil, nil, err
+	out.ticketKey = m.given.Load().TicketKey
+	if out.journal, err = s.joinedJournal(m); err != nil {
+		return out, err
 	}
 	if err := s.stack.start(ctx, kind+" membership", m); err != nil {
-		return nil, nil, err
+		return out, err
 	}
-	conf, err := mutualTLS(m.server, clientAuth[kind])
-	return j, conf, err
+	out.tls, err = mutualTLS(m.server, clientAuth[kind])
+	return out, err
 }
 
 var agentPermissions = map[string]embedded.Permissions{"proxy": embedded.Proxy(), "auditor": embedded.Auditor()}

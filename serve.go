@@ -405,9 +405,14 @@ func scope() embedded.Scope {
 
 func (s *services) startProxy(ctx context.Context) error {
 	p := s.cfg.Proxy
-	j, conf, err := s.place(ctx, "proxy", p.Name, p.Join, p.TLS, p.Listen, p.PublicNames)
+	at, err := s.place(ctx, "proxy", p.Name, p.Join, p.TLS, p.Listen, p.PublicNames)
 	if err != nil {
 		return fmt.Errorf("proxy: %w", err)
+	}
+	if p.TicketKeyFile != "" {
+		if at.ticketKey, err = sealed.ReadKey(p.TicketKeyFile); err != nil {
+			return fmt.Errorf("proxy.ticket_key_file: %w", err)
+		}
 	}
 	link := sts.Link{Dial: p.AWS.Dial}
 	if p.AWS.CAFile != "" {
@@ -425,9 +430,9 @@ func (s *services) startProxy(ctx context.Context) error {
 	}
 	s.proxy, err = proxy.New(proxy.Config{
 		Serves: serves,
-		Listen: p.Listen, Name: p.Name, TLS: conf,
-		Journal: j,
-		AWS:     proxy.AWS{Link: link, Region: p.AWS.Region, LockPolicy: lockPolicy},
+		Listen: p.Listen, Name: p.Name, TLS: at.tls,
+		Journal: at.journal, TicketKey: at.ticketKey,
+		AWS: proxy.AWS{Link: link, Region: p.AWS.Region, LockPolicy: lockPolicy},
 
 		MaxSilence:       p.MaxSilence,
 		BestEffort:       p.Strict != nil && !*p.Strict,
@@ -447,7 +452,7 @@ func (s *services) startProxy(ctx context.Context) error {
 
 func (s *services) startAuditor(ctx context.Context) error {
 	a := s.cfg.Auditor
-	j, conf, err := s.place(ctx, "auditor", a.Name, a.Join, a.TLS, a.Listen, a.PublicNames)
+	at, err := s.place(ctx, "auditor", a.Name, a.Join, a.TLS, a.Listen, a.PublicNames)
 	if err != nil {
 		return fmt.Errorf("auditor: %w", err)
 	}
@@ -466,9 +471,9 @@ func (s *services) startAuditor(ctx context.Context) error {
 	s.auditor, err = auditor.New(auditor.Config{
 		Actions:       actions.Actions,
 		Listen:        a.Listen,
-		TLS:           conf,
-		BrokerCA:      conf.ClientCAs,
-		Journal:       j,
+		TLS:           at.tls,
+		BrokerCA:      at.tls.ClientCAs,
+		Journal:       at.journal,
 		ClickHouseDSN: owner, ReaderDSN: reader, ScopedDSN: scoped,
 		DataDir:     filepath.Join(s.cfg.DataDir, "auditor"),
 		TrailDirs:   a.CloudTrail,

@@ -83,6 +83,7 @@ type Broker struct {
 	openID     *oidc.Clients
 	challenges *joining.Challenger
 	clusters   joining.Clusters
+	ticketKey  []byte // see TicketKey
 	throttle   *identity.Throttle
 	vault      *push.Vault
 	signing    *signing
@@ -149,6 +150,9 @@ func New(cfg Config) (*Broker, error) {
 	}
 	if b.pages, err = web.New(); err != nil {
 		return nil, fmt.Errorf("broker: %w", err)
+	}
+	if b.ticketKey, err = keepKey(ctx, cfg.Secrets, "proxy/tickets"); err != nil {
+		return nil, err
 	}
 	if b.challenges, err = openChallenges(ctx, cfg.Secrets); err != nil {
 		return nil, fmt.Errorf("broker: %w", err)

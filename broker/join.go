@@ -229,6 +229,9 @@ func (b *Broker) postRenew(c *call) (any, error) {
 
 func (b *Broker) joined(kind, agent string, issued identity.Issued) (any, error) {
 	out := api.Joined{Kind: kind, Agent: agent, Certificate: string(issued.PEM), CA: string(b.ca.PEM()), ExpiresAt: issued.ExpiresAt}
+	if kind == "proxy" {
+		out.TicketKey = b.ticketKey
+	}
 	if b.cfg.Joining.NATS != nil {
 		// A name of its own for each, and with it an inbox.
 		nats, err := b.cfg.Joining.NATS(kind, kind+"-"+issued.Serial[:16], issued.ExpiresAt.Sub(b.now()))
@@ -262,19 +265,28 @@ func (b *Broker) agentTTL() time.Duration {
 	return identity.DefaultAgentTTL
 }
 
+// TicketKey is what the proxies of this postern share, and nobody else knows: 32
+// bytes, with which they seal what they give their users to hold.
+func (b *Broker) TicketKey() []byte { return slices.Clone(b.ticketKey) }
+
 // openChallenges returns a Challenger whose key all brokers share.
 func openChallenges(ctx context.Context, secrets *sealed.Store) (*joining.Challenger, error) {
-	const name, size = "join/challenges", 32
-	key := make([]byte, size)
+	key, err := keepKey(ctx, secrets, "join/challenges")
+	return joining.NewChallenger(key), err
+}
+
+// keepKey returns 32 random bytes that all brokers share, made by the first to ask.
+func keepKey(ctx context.Context, secrets *sealed.Store, name string) ([]byte, error) {
+	key := make([]byte, 32)
 	rand.Read(key) // never fails: crypto/rand
 	_, err := secrets.Update(ctx, name, key, 0)
 	if errors.Is(err, sealed.ErrConflict) {
 		key, _, err = secrets.Get(ctx, name)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("key of challenges: %w", err)
+		return nil, fmt.Errorf("key %s: %w", name, err)
 	}
-	return joining.NewChallenger(key), nil
+	return key, nil
 }
 
 func (b *Broker) getAuthorities() api.CA {

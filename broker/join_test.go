@@ -108,6 +108,9 @@ func TestJoinByToken(t *testing.T) {
 	if !strings.HasPrefix(minted, "proxy proxy-") || !strings.HasSuffix(minted, " 6h0m0s") || out.NATS == nil || out.NATS.Creds != "creds" {
 		t.Errorf("credentials for the streams: %q, %+v", minted, out.NATS)
 	}
+	if string(out.TicketKey) != string(b.TicketKey()) || len(out.TicketKey) != 32 {
+		t.Errorf("a proxy is given a ticket key of %d bytes", len(out.TicketKey))
+	}
 	if _, err := c.Join(ctx, in); code(err) != api.CodeDenied {
 		t.Errorf("a second time: %v", err)
 	}

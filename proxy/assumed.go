@@ -48,9 +48,10 @@ func readGiven(body []byte) (*given, error) {
 	return a, nil
 }
 
-// rewriteGiven is such an answer with another secret and another end;
-// "" leaves the secret. Where the old secret would still be in it, there is none.
-func rewriteGiven(body []byte, a *given, secret string, expires time.Time) ([]byte, error) {
+// rewriteGiven is such an answer with another secret, another session token and
+// another end; "" leaves secret and token. Where the old ones would still be in it,
+// there is none.
+func rewriteGiven(body []byte, a *given, secret, token string, expires time.Time) ([]byte, error) {
 	out, err := replaceText(body, "Expiration", expires.UTC().Format(time.RFC3339))
 	if err != nil || secret == "" {
 		return out, err
@@ -58,8 +59,12 @@ func rewriteGiven(body []byte, a *given, secret string, expires time.Time) ([]by
 	if out, err = replaceText(out, "SecretAccessKey", secret); err != nil {
 		return nil, err
 	}
+	if out, err = replaceText(out, "SessionToken", token); err != nil {
+		return nil, err
+	}
 	again, err := readGiven(out)
-	if err != nil || again.Credentials.SecretAccessKey != secret || bytes.Contains(out, []byte(a.Credentials.SecretAccessKey)) {
+	if err != nil || again.Credentials.SecretAccessKey != secret || again.Credentials.SessionToken != token ||
+		bytes.Contains(out, []byte(a.Credentials.SecretAccessKey)) || bytes.Contains(out, []byte(a.Credentials.SessionToken)) {
 		return nil, errors.New("AWS's answer holds its secret in more places than one")
 	}
 	return out, nil
@@ -88,15 +93,11 @@ func (f *flight) hold() error {
 	if err != nil {
 		return err
 	}
-	secret := "" // AWS's
+	secret, token := "", "" // AWS's
 	if !f.handOut {
 		secret = loopbackSecret()
 	}
 	keys := a.Credentials
-	body, err = rewriteGiven(body, a, secret, earlier(keys.Expiration, f.session.ExpiresAt))
-	if err != nil {
-		return err
-	}
 	x := &issued{
 		Credentials: sigv4.Credentials{AccessKeyID: keys.AccessKeyId, SecretAccessKey: keys.SecretAccessKey, SessionToken: keys.SessionToken, S3Session: f.bucket != ""},
 		secret:      cmp.Or(secret, keys.SecretAccessKey), session: f.id, roleARN: f.assumed, expires: keys.Expiration,
@@ -107,6 +108,15 @@ func (f *flight) hold() error {
 		x.account, x.roleSessionName, x.sourceIdentity = f.about.Account, f.about.RoleSessionName, f.about.SourceIdentity
 	} else {
 		x.account, x.roleSessionName, x.sourceIdentity = accountOf(a.AssumedRoleUser.Arn), f.session.RoleSessionName, a.SourceIdentity
+	}
+	if !f.handOut {
+		if token, err = f.p.tickets.Load().seal(x); err != nil {
+			return err
+		}
+	}
+	body, err = rewriteGiven(body, a, secret, token, earlier(keys.Expiration, f.session.ExpiresAt))
+	if err != nil {
+		return err
 	}
 	var dry *events.DryRun
 	if f.handOut {

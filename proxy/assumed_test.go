@@ -36,7 +36,8 @@ func FuzzRewriteGiven(f *testing.F) {
 			return
 		}
 		const secret = "LOOPBACK0000000000000000000000000000SEC"
-		out, err := rewriteGiven(body, a, secret, end)
+		const token = "postern1.LOOPBACK"
+		out, err := rewriteGiven(body, a, secret, token, end)
 		if err != nil {
 			return
 		}
@@ -45,7 +46,7 @@ func FuzzRewriteGiven(f *testing.F) {
 			t.Fatalf("%v\n%s", err, out)
 		}
 		c := b.Credentials
-		if c.SecretAccessKey != secret || !c.Expiration.Equal(end) || c.AccessKeyId != a.Credentials.AccessKeyId || c.SessionToken != a.Credentials.SessionToken ||
+		if c.SecretAccessKey != secret || !c.Expiration.Equal(end) || c.AccessKeyId != a.Credentials.AccessKeyId || c.SessionToken != token ||
 			bytes.Contains(out, []byte(a.Credentials.SecretAccessKey)) {
 			t.Errorf("%s\nbecame\n%s", body, out)
 		}
@@ -57,7 +58,7 @@ func TestRewriteGiven(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	out, err := rewriteGiven([]byte(stsSays), a, "", time.Date(2026, 2, 1, 0, 0, 0, 0, time.UTC))
+	out, err := rewriteGiven([]byte(stsSays), a, "", "", time.Date(2026, 2, 1, 0, 0, 0, 0, time.UTC))
 	if want := strings.Replace(stsSays, "2026-03-01T12", "2026-02-01T00", 1); err != nil || string(out) != want {
 		t.Errorf("handed out as it is: %v\n%s", err, out)
 	}

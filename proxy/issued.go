@@ -31,8 +31,8 @@ func (x *issued) targets() []events.LockTarget {
 	return []events.LockTarget{{Kind: "aws_role", Name: x.roleARN}, {Kind: "account", Name: x.account}}
 }
 
-// keyring finds issued credentials by access key id. They are in memory only:
-// after a restart of the proxy, clients have to ask again.
+// keyring finds issued credentials by access key id, in memory. What is not there
+// may be in a ticket; only credentials that work without postern have none.
 type keyring struct {
 	mu   sync.RWMutex
 	byID map[string]*issued

@@ -28,6 +28,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -87,6 +88,9 @@ type Config struct {
 	HoldFor time.Duration
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
+	// TicketKey is what all proxies of a postern share, 32 bytes: see
+	// [Proxy.UseTicketKey]. nil makes one that ends with this process.
+	TicketKey []byte
 }
 
 // AWS says how AWS is reached.
@@ -122,6 +126,7 @@ type Proxy struct {
 	signer   sigv4.Signer
 	verifier sigv4.Verifier
 	issued   keyring
+	tickets  atomic.Pointer[tickets]
 	upstream *http.Transport
 	// duplex speaks HTTP/2, which streams of events both ways need.
 	duplex   *http.Transport
@@ -193,6 +198,9 @@ func New(cfg Config) (*Proxy, error) {
 		revisions: map[string]uint64{},
 		buffers:   sync.Pool{New: func() any { b := make([]byte, 32<<10); return &b }},
 		ready:     make(chan struct{}),
+	}
+	if err := p.UseTicketKey(cfg.TicketKey); err != nil {
+		return nil, fmt.Errorf("proxy: %w", err)
 	}
 	p.grants.Serve(cfg.Serves)
 	p.grants.Silence(cfg.MaxSilence, !cfg.BestEffort)

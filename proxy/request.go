@@ -247,13 +247,13 @@ func (c *call) parse() bool {
 		return false
 	}
 	c.about.SigningName = c.auth.Service
-	if c.issued = c.p.issued.find(c.auth.AccessKeyID); c.issued != nil {
+	if c.issued = c.p.issuedFor(c.auth); c.issued != nil {
 		c.id, c.about.SessionID = c.issued.session, c.issued.session
 	}
 	switch {
 	case c.unverified && c.issued == nil:
 		c.deny(denial{cause: "signature", code: awserr.UnknownAccessKey(c.r), reason: fmt.Sprintf(
-			"access key %s is not of credentials that this proxy gave you, or it was restarted since: assume the role again, or leave out the profile and keys that are not postern's", c.auth.AccessKeyID)})
+			"access key %s is not of credentials that postern gave you, or they are no longer known: assume the role again, or leave out the profile and keys that are not postern's", c.auth.AccessKeyID)})
 	case c.id == "":
 		c.deny(denial{cause: grants.CauseNoSession, reason: "the request names no session", next: "postern apps login"})
 	case c.upgrades() && !c.upgradeable():

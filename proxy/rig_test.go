@@ -76,15 +76,7 @@ func newRigBy(t testing.TB, ca *authority, nc *nats.Conn, own *journal.Journal, 
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg := proxy.Config{
-		Name: "test", Listen: "127.0.0.1:0", Journal: j,
-		TLS: r.serverTLS(r.ca.pool),
-		AWS: proxy.AWS{Link: r.aws.Link(), Base: r.aws.Base()},
-		Log: zerolog.New(zerolog.NewTestWriter(t)).Level(zerolog.ErrorLevel),
-	}
-	if _, bench := t.(*testing.B); bench {
-		cfg.Log = zerolog.Nop()
-	}
+	cfg := r.config(func(c *proxy.Config) { c.Journal = j })
 	for _, f := range change {
 		f(&cfg, r.aws)
 	}
@@ -100,6 +92,21 @@ func newRigBy(t testing.TB, ca *authority, nc *nats.Conn, own *journal.Journal, 
 func (r *rig) serverTLS(trusted *x509.CertPool) *tls.Config {
 	return &tls.Config{MinVersion: tls.VersionTLS13, ClientAuth: tls.RequireAndVerifyClientCert,
 		ClientCAs: trusted, Certificates: []tls.Certificate{r.ca.issue(r.t, "proxy.test", nil)}}
+}
+
+// config is that of a proxy called test, but for its journal.
+func (r *rig) config(change func(*proxy.Config)) proxy.Config {
+	cfg := proxy.Config{
+		Name: "test", Listen: "127.0.0.1:0",
+		TLS: r.serverTLS(r.ca.pool),
+		AWS: proxy.AWS{Link: r.aws.Link(), Base: r.aws.Base()},
+		Log: zerolog.New(zerolog.NewTestWriter(r.t)).Level(zerolog.ErrorLevel),
+	}
+	if _, bench := r.t.(*testing.B); bench {
+		cfg.Log = zerolog.Nop()
+	}
+	change(&cfg)
+	return cfg
 }
 
 // emit appends an ACCESS event and waits until the proxy has applied it.

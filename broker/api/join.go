@@ -89,6 +89,8 @@ type Joined struct {
 	ExpiresAt   time.Time `json:"expires_at"`
 	// NATS is absent where the broker cannot make credentials.
 	NATS *NATSAccess `json:"nats,omitempty"`
+	// TicketKey, for proxies, is the key that all of them share: 32 bytes.
+	TicketKey []byte `json:"ticket_key,omitempty"`
 }
 
 // NATSAccess is how a service reaches the streams.
