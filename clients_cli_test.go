@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -216,22 +217,31 @@ func (c *clients) errors(t *testing.T) {
 	c.refused(t, environ(vars), "expired", "expired.*postern apps login clients-brief", 3)
 }
 
-// bigFiles: 1 GiB up and down by the AWS CLI, with no retry and little memory.
+// bigFiles: a large file up and down by the AWS CLI, with no retry and little
+// memory. POSTERN_TEST_COPY_GIB says how large, in GiB; 1 by default.
 func (c *clients) bigFiles(t *testing.T) {
 	if testing.Short() {
 		t.Skip("-short: carries 2 GiB")
 	}
 	needs(t, "aws", "--version")
-	const size = 1 << 30
+	gib := uint64(1)
+	if v := os.Getenv("POSTERN_TEST_COPY_GIB"); v != "" {
+		var err error
+		if gib, err = strconv.ParseUint(v, 10, 8); err != nil || gib == 0 {
+			t.Fatalf("POSTERN_TEST_COPY_GIB=%q: want a number of GiB from 1 to 255", v)
+		}
+	}
+	size := gib << 30
 	dir := t.TempDir()
 	var disk syscall.Statfs_t
 	if err := syscall.Statfs(dir, &disk); err != nil || disk.Bavail*uint64(disk.Bsize) < 6*size {
 		t.Skipf("needs %d GiB of disk: %v", 6*size>>30, err)
 	}
 	up, down := filepath.Join(dir, "up"), filepath.Join(dir, "down")
-	want := randomFile(t, up, size)
+	want := randomFile(t, up, int64(size))
+	const object = "s3://cli-big/a large file"
 	output(t, c.aws(t, "s3", "mb", "s3://cli-big"))
-	for _, step := range []struct{ what, from, to string }{{"up", up, "s3://cli-big/1 GiB"}, {"down", "s3://cli-big/1 GiB", down}} {
+	for _, step := range []struct{ what, from, to string }{{"up", up, object}, {"down", object, down}} {
 		started := time.Now()
 		cmd := c.aws(t, "s3", "cp", "--no-progress", "--debug", step.from, step.to)
 		log, err := os.Create(filepath.Join(dir, step.what+".log"))
@@ -262,7 +272,7 @@ func (c *clients) bigFiles(t *testing.T) {
 			t.Errorf("%s: %d retries (or the log has no word of them)", step.what, n)
 		}
 		took := time.Since(started)
-		t.Logf("1 GiB %s: %.1f s, %.0f MiB/s; peak RSS of postern aws %d MiB, of postern dev %d MiB", step.what, took.Seconds(), size/1048576/took.Seconds(), peak, peakRSS(c.dev.pid))
+		t.Logf("%d GiB %s: %.1f s, %.0f MiB/s; peak RSS of postern aws %d MiB, of postern dev %d MiB", gib, step.what, took.Seconds(), float64(size>>20)/took.Seconds(), peak, peakRSS(c.dev.pid))
 		if peak == 0 || peak > 96 {
 			t.Errorf("peak RSS of the helper is %d MiB; it may hold 96", peak)
 		}
@@ -270,5 +280,5 @@ func (c *clients) bigFiles(t *testing.T) {
 	if got := hashFile(t, down); got != want {
 		t.Error("the file came back changed")
 	}
-	output(t, c.aws(t, "s3", "rm", "s3://cli-big/1 GiB"))
+	output(t, c.aws(t, "s3", "rm", object))
 }

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -29,6 +30,8 @@ const (
 	pendingHeader = "Postern-Access-Request"
 	// unverifiedHeader says that the helper does not know the key that signed.
 	unverifiedHeader = "Postern-Unverified"
+	// unsignedHeader says that there is no signature.
+	unsignedHeader = "Postern-Unsigned"
 )
 
 var (
@@ -65,6 +68,8 @@ type call struct {
 	// own: an endpoint of the proxy's own, whose errors are not AWS's.
 	own   bool
 	offer []string // roles that would allow a refused call
+	// unsigned: it goes to AWS as it is, without credentials.
+	unsigned bool
 	// unverified: the signature is to be verified here, with the secret of issued.
 	unverified bool
 	issued     *issued
@@ -161,6 +166,10 @@ func (c *call) serve() {
 		return
 	}
 	rec := c.recognize()
+	if c.unsigned && bytes.Contains(c.body.head, []byte("AWSAccessKeyId=")) {
+		c.deny(denial{cause: "signature", reason: "the request is signed in its body, by Signature Version 2, which postern does not take"})
+		return
+	}
 	if rec.Ambiguous {
 		c.deny(denial{cause: "signature", reason: "the request names its operation twice, in different ways; AWS and postern might read it differently"})
 		return
@@ -185,8 +194,14 @@ func (c *call) serve() {
 	if what.Among(c.p.cfg.RecordParameters) {
 		c.params = c.parameters()
 	}
-	creds, _, ok := c.credentials()
-	if !ok || !c.hashBody() || !c.verify() || !c.assume(&rec) {
+	var creds sigv4.Credentials
+	if !c.unsigned {
+		var ok bool
+		if creds, _, ok = c.credentials(); !ok {
+			return
+		}
+	}
+	if !c.hashBody() || !c.verify() || !c.assume(&rec) {
 		return
 	}
 	out, err := c.sign(creds)
@@ -217,6 +232,7 @@ func (c *call) parse() bool {
 		c.hash = v[0]
 	}
 	_, c.unverified = h[unverifiedHeader]
+	_, c.unsigned = h[unsignedHeader]
 	for name := range h {
 		if strings.HasPrefix(name, headerPrefix) {
 			delete(h, name)
@@ -235,7 +251,11 @@ func (c *call) parse() bool {
 	}
 	c.host = host
 	c.about.Partition, c.about.Region = host.Partition, host.Region
-	if c.auth, err = sigv4.Parse(c.r); err != nil {
+	c.auth, err = sigv4.Parse(c.r)
+	if c.unsigned = c.unsigned && sigv4.Anonymous(c.r, err); c.unsigned {
+		c.auth, err = &sigv4.Authorization{Payload: sigv4.PayloadUnsigned}, nil
+	}
+	if err != nil {
 		d := denial{cause: "signature", reason: err.Error()}
 		if e, ok := errors.AsType[*sigv4.Error](err); ok {
 			if e.Service == "" {

@@ -34,6 +34,10 @@ func (c *call) sign(creds sigv4.Credentials) (*http.Request, error) {
 	if _, ok := r.Header["User-Agent"]; !ok {
 		out.Header["User-Agent"] = nil // or net/http would send its own
 	}
+	if c.unsigned {
+		out.RequestURI = ""
+		return out, sigv4.SetTarget(out.URL, r.RequestURI)
+	}
 	var signed *sigv4.Authorization
 	var err error
 	if c.upgrades() && c.auth.Presigned {

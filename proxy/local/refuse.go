@@ -39,7 +39,7 @@ func refusal(r *http.Request, err error) awserr.Error {
 			e.Code = "SignatureDoesNotMatch"
 			e.Message = fmt.Sprintf("postern: %v: the secret key is not the one of this `postern proxy aws`, or something changed the request on its way; %s", err, credentialsHint)
 		case sigv4.ErrMissing:
-			e.Message = fmt.Sprintf("postern: %v: unsigned requests are not sent to AWS; %s", err, credentialsHint)
+			e.Message = fmt.Sprintf("postern: %v in a way that postern knows; %s", err, credentialsHint)
 		default:
 			e.Message = fmt.Sprintf("postern: %v", err)
 		}

@@ -149,6 +149,9 @@ func (h *Helper) readdress(r *http.Request, v *verified) error {
 	if v.unknown {
 		r.Header["Postern-Unverified"] = []string{"1"}
 	}
+	if v.unsigned {
+		r.Header["Postern-Unsigned"] = []string{"1"}
+	}
 	if v.hash != "" {
 		r.Header["Postern-Payload-Sha256"] = []string{v.hash}
 	}

@@ -115,3 +115,27 @@ func TestUnknownTemporaryKey(t *testing.T) {
 		t.Errorf("%q, want %q first", got, want)
 	}
 }
+
+// What has no signature is passed on as it is, marked, in the name of the first
+// session; the proxy decides.
+func TestUnsigned(t *testing.T) {
+	var s seen
+	h := pair(t, func(_ http.ResponseWriter, r *http.Request) {
+		s.add(r.Header.Get("Postern-Unsigned"), r.Header.Get("Postern-Session"), r.Header.Get("Authorization"), r.RequestURI)
+	})
+	c := client(t, h.Env(), false)
+	if resp, body := do(t, c, request(t, "GET", "https://bucket.s3.eu-central-1.amazonaws.com/a%20public/key", nil)); resp.StatusCode != 200 {
+		t.Fatalf("%d %s", resp.StatusCode, body)
+	}
+	bearer := request(t, "GET", "https://bucket.s3.eu-central-1.amazonaws.com/key", nil)
+	bearer.Header.Set("Authorization", "Bearer x")
+	if resp, body := do(t, c, bearer); resp.StatusCode < 400 {
+		t.Errorf("a token of another kind: %d %s", resp.StatusCode, body)
+	}
+	signed := request(t, "GET", "https://bucket.s3.eu-central-1.amazonaws.com/key", nil)
+	signed.Header.Set("Postern-Unsigned", "1") // nobody marks it but the helper
+	do(t, c, sign(t, signed, h.Env(), "s3", unsigned))
+	if got := s.take(); len(got) != 2 || got[0] != "1 01K0SESSION1  /a%20public/key" || !strings.HasPrefix(got[1], " 01K0SESSION1 AWS4") {
+		t.Errorf("%q", got)
+	}
+}

@@ -22,6 +22,8 @@ type verified struct {
 	// unknown: nobody has verified it. It was signed with temporary credentials that
 	// the proxy may have given out, and the proxy verifies it.
 	unknown bool
+	// unsigned: it has no signature at all, see package sigv4.
+	unsigned bool
 	// hash is the body's SHA-256 where it had to be computed, else "".
 	hash string
 	// body is the body where it had to be read for that; nil: the request's.
@@ -38,9 +40,12 @@ func (v *verified) close() {
 }
 
 // verify checks that r was signed, for now, with credentials that this helper
-// gave out. Errors are *sigv4.Error or wrap one of this file's.
+// gave out, or not at all: then it is asked in the name of the first session. Errors are *sigv4.Error or wrap one of this file's.
 func (h *Helper) verify(r *http.Request) (*verified, error) {
 	a, err := sigv4.Parse(r)
+	if c := h.keys.first(); err != nil && c != nil && sigv4.Anonymous(r, err) {
+		return &verified{session: c.ID, unsigned: true}, nil
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package sigv4
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -15,6 +16,36 @@ const maxExpires = 7 * 24 * time.Hour
 // defaultExpires holds where X-Amz-Expires is absent, which services other than
 // S3 allow.
 const defaultExpires = 15 * time.Minute
+
+// Anonymous tells whether a request that Parse refused with err has no signature
+// of any kind and no session token: some of AWS's operations take none, such as
+// cognito-idp:InitiateAuth and reading a public object of S3.
+func Anonymous(r *http.Request, err error) bool {
+	if !errors.Is(err, ErrMissing) {
+		return false
+	}
+	h, m := r.Header, messageOf(r)
+	for _, name := range [...]string{"Authorization", "X-Amz-Security-Token", "X-Amz-S3session-Token"} {
+		if len(h[name]) > 0 {
+			return false
+		}
+	}
+	// The form of a POST to S3 may hold a signature, and so may queries of Signature
+	// Version 2.
+	for _, v := range h["Content-Type"] {
+		if strings.HasPrefix(strings.ToLower(v), "multipart/") {
+			return false
+		}
+	}
+	for pair := range strings.SplitSeq(m.query, "&") {
+		name, _, _ := strings.Cut(pair, "=")
+		switch strings.ToLower(string(appendDecoded(nil, name))) {
+		case "signature", "awsaccesskeyid", "x-amz-signature", "x-amz-credential", "x-amz-security-token":
+			return false
+		}
+	}
+	return true
+}
 
 // Parse reads a request's signature from its Authorization header or its query.
 // It refuses what could be read in two ways: a signature in both places, a
