@@ -25,7 +25,8 @@ func Anonymous(r *http.Request, err error) bool {
 		return false
 	}
 	h, m := r.Header, messageOf(r)
-	for _, name := range [...]string{"Authorization", "X-Amz-Security-Token", "X-Amz-S3session-Token"} {
+	// Only signers set X-Amz-Date: what has one lost its signature.
+	for _, name := range [...]string{"Authorization", "X-Amz-Date", "X-Amz-Security-Token", "X-Amz-S3session-Token"} {
 		if len(h[name]) > 0 {
 			return false
 		}
@@ -40,7 +41,7 @@ func Anonymous(r *http.Request, err error) bool {
 	for pair := range strings.SplitSeq(m.query, "&") {
 		name, _, _ := strings.Cut(pair, "=")
 		switch strings.ToLower(string(appendDecoded(nil, name))) {
-		case "signature", "awsaccesskeyid", "x-amz-signature", "x-amz-credential", "x-amz-security-token":
+		case "signature", "awsaccesskeyid", "x-amz-signature", "x-amz-credential", "x-amz-security-token", "x-amz-date":
 			return false
 		}
 	}

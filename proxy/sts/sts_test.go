@@ -382,34 +382,6 @@ func TestNoCredentials(t *testing.T) {
 	}
 }
 
-// The default chain is the SDK's.
-func TestDefaultChain(t *testing.T) {
-	t.Setenv("AWS_ACCESS_KEY_ID", ststest.BaseKey)
-	t.Setenv("AWS_SECRET_ACCESS_KEY", "base-secret-not-real")
-	t.Setenv("AWS_SESSION_TOKEN", "")
-	r := newRig(t, func(c *sts.Config, _ *ststest.AWS) { c.Base = nil })
-	r.get(t, r.session("s", time.Hour))
-	if bad := r.aws.Violations(); len(bad) > 0 {
-		t.Error(bad)
-	}
-}
-
-func TestRegionFollowsPartition(t *testing.T) {
-	r := newRig(t)
-	for partition, want := range map[string]string{
-		"aws": "sts.us-east-1.amazonaws.com", "aws-cn": "sts.cn-north-1.amazonaws.com.cn", "aws-us-gov": "sts.us-gov-west-1.amazonaws.com",
-	} {
-		t.Setenv("AWS_REGION", "")
-		s := r.session(partition, time.Hour)
-		s.Region, s.Partition = "", partition
-		r.get(t, s)
-		calls := r.aws.Calls("AssumeRole")
-		if got := calls[len(calls)-1].Get("Host"); got != want {
-			t.Errorf("%s: STS at %s, want %s", partition, got, want)
-		}
-	}
-}
-
 func TestConsole(t *testing.T) {
 	for _, c := range []struct {
 		name, partition, destination string

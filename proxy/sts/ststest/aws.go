@@ -169,7 +169,7 @@ func (a *AWS) serve(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "<Error><Code>SignatureDoesNotMatch</Code><Message>"+err.Error()+"</Message></Error>", http.StatusForbidden)
 		return
 	}
-	if strings.HasPrefix(host, "sts.") {
+	if strings.HasPrefix(host, "sts.") || strings.HasPrefix(host, "sts-fips.") {
 		a.sts(w, r, k)
 		return
 	}
@@ -255,10 +255,10 @@ func (a *AWS) certificate(t testing.TB) tls.Certificate {
 	for _, d := range []string{"amazonaws.com", "amazonaws.com.cn", "aws.amazon.com", "amazonaws-us-gov.com", "amazonaws.cn"} {
 		leaf.DNSNames = append(leaf.DNSNames, d, "*."+d)
 	}
-	for _, r := range []string{"us-east-1", "eu-west-1", "us-gov-west-1", "s3.us-east-1", "s3express-use1-az4.us-east-1"} {
+	for _, r := range []string{"us-east-1", "us-east-2", "us-west-2", "eu-west-1", "us-gov-west-1", "us-gov-east-1", "s3.us-east-1", "s3express-use1-az4.us-east-1"} {
 		leaf.DNSNames = append(leaf.DNSNames, "*."+r+".amazonaws.com")
 	}
-	leaf.DNSNames = append(leaf.DNSNames, "*.cn-north-1.amazonaws.com.cn")
+	leaf.DNSNames = append(leaf.DNSNames, "*.cn-north-1.amazonaws.com.cn", "*.cn-northwest-1.amazonaws.com.cn")
 	leafKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
