@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -47,7 +48,7 @@ metadata: {name: unreal}
 spec:
   allow:
     app_labels: {real: "no"}
-    aws_role_arns: ["arn:aws:iam::` + realAccount + `:role/Deploy"]
+    aws_role_arns: ["arn:aws:iam::*:role/Deploy"]
 ---
 kind: app
 version: v3
@@ -57,7 +58,17 @@ spec: {cloud: AWS, aws: {account_id: "` + realAccount + `", region: us-east-1}}
 kind: app
 version: v3
 metadata: {name: unreal, labels: {real: "no"}}
-spec: {cloud: AWS, aws: {account_id: "` + realAccount + `", region: us-east-1}}
+spec: {cloud: AWS, aws: {account_id: "` + realAccount + `", role_arns: ["arn:aws:iam::` + realAccount + `:role/Deploy"], region: us-east-1}}
+---
+kind: app
+version: v3
+metadata: {name: second, labels: {real: "no"}}
+spec: {cloud: AWS, aws: {account_id: "555566667777", role_arns: ["arn:aws:iam::555566667777:role/Deploy"], region: us-east-1}}
+---
+kind: app
+version: v3
+metadata: {name: third, labels: {real: "no"}}
+spec: {cloud: AWS, aws: {account_id: "666677778888", role_arns: ["arn:aws:iam::666677778888:role/Deploy"], region: us-east-1}}
 `
 
 // real is a running postern before a simulated AWS that the test reaches too,
@@ -81,8 +92,11 @@ func TestRealCredentials(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, trusted := range map[string]string{"Deploy": "arn:aws:iam::" + realAccount + ":root", "Second": "arn:aws:iam::" + realAccount + ":role/Deploy"} {
-		if err := sim.PutRole(simaws.Role{ARN: "arn:aws:iam::" + realAccount + ":role/" + name,
+	for role, trusted := range map[string]string{
+		realAccount + ":role/Deploy": "arn:aws:iam::" + realAccount + ":root", realAccount + ":role/Second": "arn:aws:iam::" + realAccount + ":role/Deploy",
+		"555566667777:role/Deploy": "arn:aws:iam::" + realAccount + ":root", "666677778888:role/Deploy": "arn:aws:iam::" + realAccount + ":root",
+	} {
+		if err := sim.PutRole(simaws.Role{ARN: "arn:aws:iam::" + role,
 			TrustPolicy: `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"` + trusted + `"},"Action":"sts:AssumeRole"}]}`}); err != nil {
 			t.Fatal(err)
 		}
@@ -93,7 +107,7 @@ func TestRealCredentials(t *testing.T) {
 	r.grant(t, realResources, "real,unreal")
 	for name, run := range map[string]func(*testing.T){
 		"kubectl": r.kubectl, "database": r.database, "git": r.git, "presign": r.presign,
-		"profile": r.profile, "terraform": r.terraform, "export": r.export, "container": r.container, "metadata": r.metadata,
+		"profile": r.profile, "terraform": r.terraform, "accounts": r.accounts, "export": r.export, "container": r.container, "metadata": r.metadata,
 	} {
 		t.Run(name, run)
 	}
@@ -449,26 +463,48 @@ func TestWhoAmI(t *testing.T) {
 
 // terraform: the AWS provider's assume_role block.
 func (r *real) terraform(t *testing.T) {
+	run := r.terraforms(t, "assume.tf", "unreal")
+	if out := run("apply", "-auto-approve", "-input=false"); !strings.Contains(out, "assumed-role/Second/alice") {
+		t.Errorf("apply: %s", out)
+	}
+	run("plan", "-detailed-exitcode", "-input=false")
+	run("destroy", "-auto-approve", "-input=false")
+}
+
+// accounts: one run of Terraform in three accounts, by aliases of its provider.
+func (r *real) accounts(t *testing.T) {
+	run := r.terraforms(t, "accounts.tf", "unreal", "second", "third")
+	want := "arn:aws:sts::" + realAccount + ":assumed-role/Deploy/alice arn:aws:sts::555566667777:assumed-role/Deploy/alice arn:aws:sts::666677778888:assumed-role/Deploy/alice"
+	if out := run("apply", "-auto-approve", "-input=false"); !strings.Contains(out, want) {
+		t.Errorf("apply: %s", out)
+	}
+}
+
+// terraforms prepares a configuration, and runs it with sessions on apps.
+func (r *real) terraforms(t *testing.T, file string, apps ...string) func(args ...string) string {
+	t.Helper()
 	plugins := terraformPlugins()
 	if _, err := exec.LookPath("terraform"); err != nil || plugins == "" || testing.Short() {
 		t.Skipf("needs terraform with its AWS provider, and not -short: %v", err)
 	}
 	dir := t.TempDir()
-	config, err := os.ReadFile("testdata/clients/assume.tf")
+	config, err := os.ReadFile(filepath.Join("testdata/clients", file))
 	if err == nil {
 		err = os.WriteFile(filepath.Join(dir, "main.tf"), config, 0o600)
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, args := range [][]string{
-		{"init", "-plugin-dir=" + plugins}, {"apply", "-auto-approve", "-input=false"},
-		{"plan", "-detailed-exitcode", "-input=false"}, {"destroy", "-auto-approve", "-input=false"},
-	} {
-		cmd := r.postern(t, "alice", r.home, append([]string{"exec", "--app", "unreal", "--", "terraform", "-chdir=" + dir}, append(args, "-no-color")...)...)
-		cmd.Env = append(cmd.Env, "TF_IN_AUTOMATION=1", "CHECKPOINT_DISABLE=1", "TF_CLI_CONFIG_FILE="+os.DevNull)
-		if out := output(t, cmd); args[0] == "apply" && !strings.Contains(out, "assumed-role/Second/alice") {
-			t.Errorf("apply: %s", out)
-		}
+	exec := []string{"exec"}
+	for _, app := range apps {
+		exec = append(exec, "--app", app)
 	}
+	run := func(args ...string) string {
+		t.Helper()
+		cmd := r.postern(t, "alice", r.home, slices.Concat(exec, []string{"--", "terraform", "-chdir=" + dir}, args, []string{"-no-color"})...)
+		cmd.Env = append(cmd.Env, "TF_IN_AUTOMATION=1", "CHECKPOINT_DISABLE=1", "TF_CLI_CONFIG_FILE="+os.DevNull)
+		return output(t, cmd)
+	}
+	run("init", "-plugin-dir="+plugins)
+	return run
 }
