@@ -105,7 +105,7 @@ const (
 	MaxDifferences = 100
 	// rederiveMargin is how far clocks of proxies, AWS and the streams may be apart.
 	rederiveMargin = 10 * time.Minute
-	rederiveBatch  = 5_000
+	rederiveBatch  = 20_000
 	// rederiveMemory is from where on ClickHouse sorts and groups on disk, in bytes.
 	rederiveMemory = 256 << 20
 )
@@ -329,7 +329,7 @@ func (s *Store) differ(ctx context.Context, d derived, beside string, p Part, si
 	}
 	side := func(database string, n int) string {
 		return fmt.Sprintf("SELECT %s AS thing, %s AS id, %d AS side, [%s] AS hashes FROM %s.%s FINAL WHERE (%s) AND (%s)",
-			d.thing, "tuple("+strings.Join(d.key, ", ")+")", n, hashes(columns), quote(database), d.table, d.whole, where)
+			d.thing, "tuple("+strings.Join(d.key, ", ")+")", n, hashes(columns, things != nil), quote(database), d.table, d.whole, where)
 	}
 	ctx = clickhouse.Context(ctx, clickhouse.WithSettings(clickhouse.Settings{"max_bytes_before_external_group_by": rederiveMemory, "max_bytes_before_external_sort": rederiveMemory}))
 	var total uint64
@@ -354,7 +354,7 @@ func (s *Store) differ(ctx context.Context, d derived, beside string, p Part, si
 		}
 		diff := Difference{Table: strings.TrimSuffix(d.table, "_rows"), Thing: thing, Kind: map[uint8]string{1: "unexpected", 2: "missing", 3: "changed"}[sides]}
 		for i, c := range columns {
-			if sides == 3 && ours[i] != again[i] {
+			if sides == 3 && len(ours) == len(columns) && ours[i] != again[i] {
 				diff.Columns = append(diff.Columns, c.name)
 			}
 		}
@@ -365,16 +365,27 @@ func (s *Store) differ(ctx context.Context, d derived, beside string, p Part, si
 
 type column struct{ name, typ string }
 
-func hashes(columns []column) string {
+// hashes are of each column, or one of all: which columns differ is asked of few
+// rows.
+func hashes(columns []column, each bool) string {
 	out := make([]string, len(columns))
 	for i, c := range columns {
 		v := "`" + c.name + "`"
-		if strings.Contains(c.typ, "groupUniqArrayArray") {
+		switch {
+		case strings.Contains(c.typ, "groupUniqArrayArray"):
 			v = "arraySort(" + v + ")" // in no order
+		case strings.Contains(c.typ, "Nullable"):
+			v = "ifNull(toString(" + v + "), 'NULL')"
 		}
-		out[i] = "cityHash64(ifNull(toString(" + v + "), 'NULL'))"
+		if out[i] = v; each {
+			out[i] = "cityHash64(" + v + ")"
+		}
 	}
-	return strings.Join(out, ", ")
+	all := strings.Join(out, ", ")
+	if each {
+		return all
+	}
+	return "cityHash64(" + all + ")"
 }
 
 // comparable are the columns that hold something of their own.

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
 
@@ -22,15 +23,33 @@ func recordValues(d *events.CloudTrailRecordReceived, r *cloudtrail.Record, whol
 	i := &r.Identity
 	user, rule := i.User()
 	_, _, sessionName, _ := i.RoleSession()
+	source, name := string(r.EventSource), string(r.EventName)
+	if r.EventCategory == "Insight" && name == "" {
+		source, name = insight(whole)
+	}
 	return []any{
 		r.EventTime, d.RecipientAccountID, d.EventID, string(r.EventVersion), string(r.EventType), string(r.EventCategory),
-		string(r.EventSource), string(r.EventName), string(r.AWSRegion), string(r.RequestID), string(r.SharedEventID),
+		source, name, string(r.AWSRegion), string(r.RequestID), string(r.SharedEventID),
 		string(i.Type), string(i.PrincipalID), string(i.ARN), string(i.AccountID), string(i.AccessKeyID), string(i.UserName),
 		string(i.InvokedBy), string(i.Session.Issuer.ARN), sessionName, string(i.Session.SourceIdentity), user, rule,
 		string(r.SourceIPAddress), string(r.UserAgent), string(r.ErrorCode), string(r.ErrorMessage), bool(r.ReadOnly),
 		bool(r.ManagementEvent), bool(r.FromConsole), string(r.VPCEndpointID), list(r.Resources), r.Response.IssuedAccessKeyID,
 		d.File, string(whole), true,
 	}
+}
+
+// insight is what an Insights event is about, which it does not say where other
+// events do:
+// https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-insights-fields-trails.html
+func insight(whole []byte) (source, name string) {
+	var r struct {
+		InsightDetails struct {
+			EventSource string `json:"eventSource"`
+			EventName   string `json:"eventName"`
+		} `json:"insightDetails"`
+	}
+	_ = json.Unmarshal(whole, &r) // it was read as a record: at worst it says nothing
+	return r.InsightDetails.EventSource, r.InsightDetails.EventName
 }
 
 // Ranks order verdicts as the tables' Enum8 do: the higher one replaces the

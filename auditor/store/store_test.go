@@ -16,7 +16,7 @@ import (
 	"github.com/posternhq/postern/events/journal"
 )
 
-func open(t *testing.T, dsn string) *store.Store {
+func open(t testing.TB, dsn string) *store.Store {
 	t.Helper()
 	s, err := store.New(store.Config{DSN: dsn, Log: zerolog.Nop()})
 	if err != nil {
@@ -26,7 +26,7 @@ func open(t *testing.T, dsn string) *store.Store {
 	return s
 }
 
-func migrated(t *testing.T) *store.Store {
+func migrated(t testing.TB) *store.Store {
 	t.Helper()
 	s := open(t, embeddedtest.ClickHouse(t))
 	if err := s.Migrate(t.Context()); err != nil {

@@ -1,0 +1,95 @@
+package store_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/posternhq/postern/auditor/store"
+	"github.com/posternhq/postern/events"
+	"github.com/posternhq/postern/events/journal"
+)
+
+// An Insights event is found by what it is about.
+func TestInsightRow(t *testing.T) {
+	s := migrated(t)
+	k, err := s.Sink(t.Context(), events.CloudTrail)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := &events.CloudTrailRecordReceived{RecipientAccountID: "123456789012", EventID: "i1", Region: "us-east-1", File: "f", Record: json.RawMessage(
+		`{"eventVersion":"1.09","eventTime":"2026-01-15T12:00:00Z","awsRegion":"us-east-1","eventID":"i1","eventType":"AwsCloudTrailInsight","recipientAccountId":"123456789012","insightDetails":{"state":"Start","eventSource":"ec2.amazonaws.com","eventName":"RunInstances","insightType":"ApiCallRateInsight"},"eventCategory":"Insight"}`)}
+	e := journal.Entry{Event: events.Event{Meta: events.Meta{ID: "i1", Source: "/s", Time: time.Now()}, Data: d}, Stream: events.CloudTrail, Channel: d.Channel(), Seq: 1, StoredAt: time.Now().UTC(), Raw: []byte("{}")}
+	if _, err := k.Write(t.Context(), []journal.Entry{e}, nil); err != nil {
+		t.Fatal(err)
+	}
+	if n := count(t, s, `SELECT count() FROM cloudtrail WHERE event_source = 'ec2.amazonaws.com' AND event_name = 'RunInstances' AND event_category = 'Insight'`); n != 1 {
+		t.Errorf("%d such rows", n)
+	}
+}
+
+// BenchmarkRederive makes the rows of 100,000 requests again and compares them; the
+// limit beside is reading the same ledger to this process.
+func BenchmarkRederive(b *testing.B) {
+	const requests, batch = 100_000, 5_000
+	s := migrated(b)
+	k, err := s.Sink(b.Context(), events.Audit)
+	if err != nil {
+		b.Fatal(err)
+	}
+	at := time.Now().UTC().Truncate(time.Microsecond).Add(-time.Hour)
+	var entries []journal.Entry
+	seq := uint64(0)
+	add := func(p events.Payload) {
+		seq++
+		e := events.Event{Meta: events.Meta{ID: fmt.Sprint("id", seq), Source: "/s", Time: at}, Data: p}
+		raw, err := events.Encode(e)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if entries = append(entries, journal.Entry{Event: e, Stream: events.Audit, Channel: p.Channel(), Seq: seq, StoredAt: at, Raw: raw}); len(entries) < batch {
+			return
+		}
+		if _, err := k.Write(b.Context(), entries, nil); err != nil {
+			b.Fatal(err)
+		}
+		entries = entries[:0]
+	}
+	for i := range requests {
+		r := events.AWSRequest{RequestID: fmt.Sprintf("request-%08d", i), SessionID: fmt.Sprint("s", i%500), User: fmt.Sprint("user", i%200), App: "app", AWSRoleARN: "arn:aws:iam::123456789012:role/R",
+			Account: "123456789012", Partition: "aws", Region: "eu-central-1", Service: "s3", SigningName: "s3", Operation: "GetObject", Action: "s3:GetObject", Resources: []string{fmt.Sprint("arn:aws:s3:::bucket/key", i)},
+			Method: "GET", Host: "s3.eu-central-1.amazonaws.com", Path: "/", Proxy: "p", ReceivedAt: at.Add(time.Duration(i) * time.Millisecond)}
+		add(&events.AWSRequestAdmitted{AWSRequest: r, Role: "engineer"})
+		add(&events.AWSRequestCompleted{AWSRequest: r, Status: 200, AWSRequestID: fmt.Sprint("AWS", i)})
+	}
+	rate := func(name string, run func()) {
+		start := time.Now()
+		run()
+		b.ReportMetric(float64(seq)/time.Since(start).Seconds(), name+"/s")
+	}
+	for b.Loop() {
+		rate("raw-read", func() {
+			rows, err := s.Conn().Query(b.Context(), `SELECT stream, seq, channel, stored_at, raw FROM events ORDER BY stream, seq`)
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer rows.Close()
+			var e journal.Entry
+			var raw string
+			for rows.Next() {
+				if err := rows.Scan(&e.Stream, &e.Seq, &e.Channel, &e.StoredAt, &raw); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+		for name, part := range map[string]store.Part{"rederived": {Of: 1}, "rederived-1-in-100": {Of: 100, Index: 7}} {
+			rate(name, func() {
+				r, err := s.Rederive(b.Context(), part, time.Time{}, nil)
+				if err != nil || len(r.Differences) > 0 || r.Rows["request_rows"] == 0 {
+					b.Fatalf("%+v, %v", r, err)
+				}
+			})
+		}
+	}
+}
