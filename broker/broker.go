@@ -170,6 +170,7 @@ func New(cfg Config) (*Broker, error) {
 	b.signing = newSigning(b.ca, cfg.Journal)
 	b.ledger = newLedger(cfg.Journal, b.ca.Pool(), filepath.Join(cfg.DataDir, "access.snapshot"), b.now, cfg.Log)
 	b.ledger.snapshotKey = b.seed.Derive("access snapshot", sha256.Size)
+	b.ledger.observe = b.attempted
 	if b.handler, err = b.routes(); err != nil {
 		return nil, fmt.Errorf("broker: %w", err)
 	}

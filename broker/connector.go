@@ -162,7 +162,7 @@ func (b *Broker) signedOn(v *visit, f flow, c *events.Connector, on access.SignO
 
 // signOn makes the user what the provider says.
 func (b *Broker) signOn(ctx context.Context, asked time.Duration, c *events.Connector, on access.SignOn, addr string) error {
-	if err := b.throttled("connector "+c.Name, addr); err != nil {
+	if err := b.throttled(signinsBy(c.Name), addr); err != nil {
 		return err
 	}
 	ttl, err := identity.TTL(asked, 0)
@@ -183,7 +183,6 @@ func (b *Broker) signOn(ctx context.Context, asked time.Duration, c *events.Conn
 // notSignedIn records a failed sign-in at an identity provider. Whoever tries
 // reads the reason: it is about themselves.
 func (b *Broker) notSignedIn(ctx context.Context, kind, connector, user, addr string, reason error) error {
-	b.throttle.Failed("connector "+connector, addr, b.now())
 	e := &events.SigninFailed{User: cmp.Or(user, "(unknown)"), Method: kind, Connector: connector, ClientAddr: addr, Reason: shorten(reason.Error())}
 	if access.CheckUserName(e.User) != nil {
 		e.User = "(unknown)"

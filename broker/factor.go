@@ -11,6 +11,7 @@ import (
 
 	"github.com/posternhq/postern/broker/access"
 	"github.com/posternhq/postern/broker/api"
+	"github.com/posternhq/postern/broker/identity"
 	"github.com/posternhq/postern/broker/identity/mfa"
 	"github.com/posternhq/postern/events"
 )
@@ -56,8 +57,7 @@ func asksFactor(message string, factors []events.Factor) *api.Error {
 // proveFactor checks a proof and records its use, once. Wrong ones slow further
 // ones down, wherever they come from: whoever gets here knows the password.
 func (b *Broker) proveFactor(ctx context.Context, user string, p factorProof, purpose, addr string) (factorID, eventID string, err error) {
-	key := "second factor of " + user
-	if err := b.throttled(key, key); err != nil {
+	if err := b.throttled(factorsOf(user), factorsOf(user)); err != nil {
 		return "", "", err
 	}
 	use := access.UseFactor{User: user, Purpose: purpose, ClientAddr: addr}
@@ -65,7 +65,6 @@ func (b *Broker) proveFactor(ctx context.Context, user string, p factorProof, pu
 	if err = b.check(&use, have, p); err == nil {
 		var es []events.Event
 		if es, err = b.ledger.do(ctx, user, func(s *access.State, env access.Env) ([]events.Event, error) { return access.Use(s, env, use) }); err == nil {
-			b.throttle.Succeeded(key, key)
 			return use.FactorID, es[0].ID, nil
 		}
 	}
@@ -73,7 +72,6 @@ func (b *Broker) proveFactor(ctx context.Context, user string, p factorProof, pu
 	if !errors.As(err, &refusal) {
 		return "", "", err
 	}
-	b.throttle.Failed(key, key, b.now())
 	return "", "", b.failed(ctx, &events.SigninFailed{User: user, Method: p.method(), ClientAddr: addr, Reason: refusal.Message},
 		&api.Error{Status: http.StatusUnauthorized, Code: api.CodeUnauthenticated, Message: refusal.Message})
 }
@@ -120,13 +118,49 @@ func (b *Broker) throttled(user, addr string) error {
 		Message: "too many failed sign-ins: try again in " + strconv.Itoa(int(d/time.Second)+1) + " s"}
 }
 
-// failed records a failed sign-in before anybody is told.
+// failed records a failed sign-in before anybody is told. It counts here before
+// the next one comes, and at all brokers as soon as they have read it.
 func (b *Broker) failed(ctx context.Context, e *events.SigninFailed, answer error) error {
-	if err := b.record(ctx, e); err != nil {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commandTimeout)
+	defer cancel()
+	seq, err := b.cfg.Journal.Append(ctx, events.Event{Meta: events.Meta{Time: b.now()}, Data: e})
+	if err == nil {
+		err = b.ledger.reach(ctx, seq)
+	}
+	if err != nil {
 		return err
 	}
 	return answer
 }
+
+// attempted slows guessing down: brokers learn from the stream of what failed and
+// what succeeded at any of them.
+func (b *Broker) attempted(e events.Event) {
+	if b.now().Sub(e.Time) > identity.ThrottleMemory {
+		return
+	}
+	switch d := e.Data.(type) {
+	case *events.SigninFailed:
+		switch {
+		case d.Connector != "":
+			b.throttle.Failed(signinsBy(d.Connector), d.ClientAddr, e.Time)
+		case d.Method == "password":
+			b.throttle.Failed(d.User, d.ClientAddr, e.Time)
+		default: // wherever it came from: whoever got there knows the password
+			b.throttle.Failed(factorsOf(d.User), factorsOf(d.User), e.Time)
+		}
+	case *events.SigninSucceeded:
+		if d.Method == "password" {
+			b.throttle.Succeeded(d.User, d.ClientAddr)
+		}
+	case *events.CredentialFactorUsed:
+		b.throttle.Succeeded(factorsOf(d.User), factorsOf(d.User))
+	}
+}
+
+// What attempts count under, beside user names; none is one.
+func factorsOf(user string) string      { return "second factor of " + user }
+func signinsBy(connector string) string { return "connector " + connector }
 
 func (b *Broker) getFactors(c *call) (any, error) {
 	out := api.Factors{Factors: []api.Factor{}}

@@ -68,6 +68,8 @@ type ledger struct {
 	snapshot snapshot.End
 	checked  bool
 
+	// observe, if set before follow, sees every event that counts, once it is in.
+	observe func(events.Event)
 	// changed has room for one: it wakes the janitor.
 	changed chan struct{}
 }
@@ -166,6 +168,9 @@ func (l *ledger) apply(e journal.Verified) {
 	default:
 		l.state.Apply(e.Event, e.Seq)
 		woken = l.touched.Add(e.Data)
+		if l.observe != nil {
+			l.observe(e.Event)
+		}
 	}
 	l.seq = e.Seq
 	l.noted(e)

@@ -76,10 +76,8 @@ func (b *Broker) checkPassword(ctx context.Context, name, password, addr string)
 		answer = asAPI(refused)
 		reason = answer.Message
 	default:
-		b.throttle.Succeeded(name, addr)
 		return nil
 	}
-	b.throttle.Failed(name, addr, b.now())
 	return b.failed(ctx, &events.SigninFailed{User: name, Method: "password", ClientAddr: addr, Reason: reason}, answer)
 }
 
@@ -161,14 +159,6 @@ func (b *Broker) issue(ctx context.Context, p proof, addr string, sign func(time
 		err = b.ledger.reach(ctx, seq) // so that it can be listed, revoked, and not be made twice
 	}
 	return issued, err
-}
-
-// record appends an event that nothing is decided by.
-func (b *Broker) record(ctx context.Context, p events.Payload) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commandTimeout)
-	defer cancel()
-	_, err := b.cfg.Journal.Append(ctx, events.Event{Meta: events.Meta{Time: b.now()}, Data: p})
-	return err
 }
 
 // IssueIdentity makes a key and a certificate for a user who does not sign in:

@@ -105,6 +105,68 @@ func TestLoginThrottled(t *testing.T) {
 	}
 }
 
+// Who guesses at several brokers in turn gets no further than at one.
+func TestLoginThrottledEverywhere(t *testing.T) {
+	nc, clk := eventstest.Connect(t), newClock()
+	var bs []*Broker
+	for range 3 {
+		bs = append(bs, start(t, eventstest.Open(t, nc), clk))
+	}
+	if _, err := bs[0].Apply(t.Context(), "test", []byte(demo)); err != nil {
+		t.Fatal(err)
+	}
+	if err := bs[0].SetPassword(t.Context(), "test", "alice", secret); err != nil {
+		t.Fatal(err)
+	}
+	same := func() { // all have read what the others recorded
+		t.Helper()
+		for _, b := range bs {
+			last, err := b.cfg.Journal.Last(t.Context(), events.Access)
+			if err == nil {
+				err = b.ledger.reach(t.Context(), last)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for i := range 5 {
+		same()
+		if _, _, err := login(t, bs[i%len(bs)], "alice", "guess guess", ""); code(err) != api.CodeUnauthenticated {
+			t.Fatal(err)
+		}
+	}
+	same()
+	for i, b := range bs {
+		if _, _, err := login(t, b, "alice", secret, ""); code(err) != api.CodeThrottled {
+			t.Errorf("broker %d takes the right password after five wrong ones: %v", i+1, err)
+		}
+	}
+	clk.advance(time.Minute)
+	if _, _, err := login(t, bs[1], "alice", secret, ""); err != nil {
+		t.Fatalf("a minute later: %v", err)
+	}
+	same()
+	for range 4 { // a sign-in at one ends the count at all
+		if _, _, err := login(t, bs[2], "alice", "guess guess", ""); code(err) != api.CodeUnauthenticated {
+			t.Fatal(err)
+		}
+	}
+	if _, _, err := login(t, bs[2], "alice", secret, ""); err != nil {
+		t.Errorf("after four more: %v", err)
+	}
+	// So it is for one that starts later.
+	for range 5 {
+		if _, _, err := login(t, bs[0], "alice", "guess guess", ""); code(err) != api.CodeUnauthenticated {
+			t.Fatal(err)
+		}
+	}
+	late := start(t, eventstest.Open(t, nc), clk)
+	if _, _, err := login(t, late, "alice", secret, ""); code(err) != api.CodeThrottled {
+		t.Errorf("one that starts later: %v", err)
+	}
+}
+
 func TestLoginRefused(t *testing.T) {
 	b, _, _ := demoBroker(t)
 	ctx := t.Context()

@@ -191,7 +191,7 @@ func TestThrottle(t *testing.T) {
 	if d := th.Wait("alice", "10.0.0.9", now); d != 0 {
 		t.Errorf("after success waits %s", d)
 	}
-	if d := th.Wait("alice", "10.0.0.1", now.Add(forgetAfter+longestWait)); d != 0 {
+	if d := th.Wait("alice", "10.0.0.1", now.Add(ThrottleMemory+longestWait)); d != 0 {
 		t.Errorf("long after, waits %s", d)
 	}
 }

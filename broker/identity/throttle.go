@@ -11,9 +11,11 @@ const (
 	freeAddrFailures = 50 // of one address, whoever it tries
 	firstWait        = time.Second
 	longestWait      = 5 * time.Minute
-	forgetAfter      = 15 * time.Minute
 	maxThrottled     = 100_000 // keys remembered
 )
+
+// ThrottleMemory is how long a failure is remembered.
+const ThrottleMemory = 15 * time.Minute
 
 // Throttle makes guessing slow: after some failures each further one doubles
 // the wait, for that user from that address (nobody locks somebody else out
@@ -55,7 +57,7 @@ func (t *Throttle) Failed(user, addr string, now time.Time) {
 	defer t.mu.Unlock()
 	if len(t.keys) >= maxThrottled {
 		for k, f := range t.keys {
-			if now.Sub(f.last) > forgetAfter {
+			if now.Sub(f.last) > ThrottleMemory {
 				delete(t.keys, k)
 			}
 		}
@@ -65,10 +67,14 @@ func (t *Throttle) Failed(user, addr string, now time.Time) {
 	}
 	for _, k := range []throttleKey{{user, addr}, {"", addr}} {
 		f := t.keys[k]
-		if now.Sub(f.last) > forgetAfter {
+		if now.Sub(f.last) > ThrottleMemory {
 			f.count = 0
 		}
-		t.keys[k] = failures{count: f.count + 1, last: now}
+		f.count++
+		if now.After(f.last) { // brokers' clocks are not quite the same
+			f.last = now
+		}
+		t.keys[k] = f
 	}
 }
 
