@@ -2,6 +2,7 @@ package resource
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -60,6 +61,46 @@ func TestTeleportRoles(t *testing.T) {
 	} {
 		if !strings.Contains(all, w) {
 			t.Errorf("no warning %q in:\n%s", w, all)
+		}
+	}
+}
+
+// Whatever else Teleport's roles say, of any version, they load, and what has no
+// effect here is said.
+func TestTeleportEverything(t *testing.T) {
+	data, err := os.ReadFile("testdata/teleport-everything.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var first *events.Role
+	for _, version := range []string{"v5", "v6", "v7", "v8"} {
+		docs, warnings, err := Parse("role.yaml", []byte(strings.Replace(string(data), "VERSION", version, 1)))
+		if err != nil {
+			t.Fatalf("%s: %v", version, err)
+		}
+		r := docs[0].Role
+		if first == nil {
+			first = r
+		}
+		if d := cmp.Diff(first, r); d != "" {
+			t.Errorf("%s is another role than v5:\n%s", version, d)
+		}
+		all := strings.Join(warnings, "\n")
+		for _, w := range []string{"spec.options.idp", "spec.allow.mcp", "spec.allow.node_labels_expression", "okta_import_rule has no meaning", "spec.allow.request.kubernetes_resources", "spec.deny.node_labels"} {
+			if !strings.Contains(all, w) {
+				t.Errorf("%s: no warning %q in:\n%s", version, w, all)
+			}
+		}
+	}
+	if first.Options.Lock != events.LockStrict || first.Options.MaxSessionTTL != 8*3600 || !first.Options.RequireSessionMFA ||
+		len(first.Allow.AWSRoleARNs) != 3 || first.Allow.Request == nil || first.Allow.ReviewRequests == nil || len(first.Deny.Rules) != 1 {
+		t.Errorf("%+v", first)
+	}
+	// A typing error for one of ours is none of theirs.
+	for _, name := range []string{"sesion", "users", "acces_list", "lockk", "Role"} {
+		_, _, err := Parse("role.yaml", fmt.Appendf(nil, "kind: role\nmetadata: {name: r}\nspec: {allow: {rules: [{resources: [%s], verbs: [list]}]}}\n", name))
+		if err == nil || !strings.Contains(err.Error(), "is not known") {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 }

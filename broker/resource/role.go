@@ -3,6 +3,7 @@ package resource
 import (
 	"cmp"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -204,17 +205,50 @@ func (r *reader) claims(n *yaml.Node, path string, deny bool) {
 	}
 }
 
+// resourceForm is that of the names of Teleport's resources, of which every version
+// has more: what may be one is reported, unless it looks like a typing error for one
+// of ours.
+var (
+	resourceForm = regexp.MustCompile(`^[a-z][a-z0-9]*(_[a-z0-9]+)*$`)
+	nothing      = regexp.MustCompile(`$^`)
+)
+
+// similar tells names that differ by a letter or, if they are long, two
+// (Levenshtein's distance).
+func similar(a, b string) bool {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		left := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := left
+			if a[i] != b[j] {
+				cost++
+			}
+			left = row[j+1]
+			row[j+1] = min(cost, row[j]+1, left+1)
+		}
+	}
+	if min(len(a), len(b)) < 5 {
+		return row[len(b)] <= 1
+	}
+	return row[len(b)] <= 2
+}
+
 // rule reads access to postern's own resources; Teleport's others fall away.
 func (r *reader) rule(n *yaml.Node, path string, deny bool) (events.ResourceRule, bool) {
 	var rule events.ResourceRule
 	conditional := false
-	named := func(n *yaml.Node, at string, ours, theirs []string) []string {
+	named := func(n *yaml.Node, at string, ours, theirs []string, others *regexp.Regexp) []string {
 		var out []string
 		for _, v := range r.list(n, at) {
 			switch {
 			case v == "*" || slices.Contains(ours, v):
 				out = append(out, v)
-			case slices.Contains(theirs, v):
+			case slices.Contains(theirs, v), others.MatchString(v) && !slices.ContainsFunc(ours, func(o string) bool { return similar(v, o) }):
 				r.warn(n, at, v+" has no meaning in postern")
 			default:
 				r.fault(n, at, "%q is not known; want one of %s or *", v, strings.Join(ours, ", "))
@@ -224,10 +258,10 @@ func (r *reader) rule(n *yaml.Node, path string, deny bool) (events.ResourceRule
 	}
 	r.fields(n, path, map[string]func(*yaml.Node, string){
 		"resources": func(n *yaml.Node, at string) {
-			rule.Resources = named(n, at, policy.RuleResources(), teleportResources)
+			rule.Resources = named(n, at, policy.RuleResources(), teleportResources, resourceForm)
 		},
 		"verbs": func(n *yaml.Node, at string) {
-			rule.Verbs = named(n, at, policy.RuleVerbs(), teleportVerbs)
+			rule.Verbs = named(n, at, policy.RuleVerbs(), teleportVerbs, nothing)
 		},
 		"aws_accounts": func(n *yaml.Node, at string) {
 			if rule.AWSAccounts = r.list(n, at); len(rule.AWSAccounts) == 0 {

@@ -120,12 +120,12 @@ type (
 		ServiceAccount string   `yaml:"service_account,omitempty" json:"service_account,omitempty"`
 	}
 	writtenKubernetes struct {
-		Type       string       `yaml:"type" json:"type"`
-		StaticJWKS *writtenJWKS `yaml:"static_jwks,omitempty" json:"static_jwks,omitempty"`
-		JWKSURL    *writtenURL  `yaml:"jwks_url,omitempty" json:"jwks_url,omitempty"`
+		Type       string         `yaml:"type" json:"type"`
+		StaticJWKS *writtenJWKS   `yaml:"static_jwks,omitempty" json:"static_jwks,omitempty"`
+		JWKSURL    *writtenURL    `yaml:"jwks_url,omitempty" json:"jwks_url,omitempty"`
 		OIDC       *writtenIssuer `yaml:"oidc,omitempty" json:"oidc,omitempty"`
-		Issuer     string       `yaml:"issuer,omitempty" json:"issuer,omitempty"`
-		Audience   string       `yaml:"audience,omitempty" json:"audience,omitempty"`
+		Issuer     string         `yaml:"issuer,omitempty" json:"issuer,omitempty"`
+		Audience   string         `yaml:"audience,omitempty" json:"audience,omitempty"`
 	}
 	writtenURL struct {
 		URL string `yaml:"url" json:"url"`
