@@ -143,6 +143,10 @@ func ScopeStatements(database, owner string) []string {
 		fmt.Sprintf("GRANT SELECT ON %s.* TO scoped", ScopeDatabase(database)),
 		fmt.Sprintf("GRANT SET DEFINER ON %s TO %s", ScopeUser, owner),
 		fmt.Sprintf("GRANT ALL ON %s.* TO %s", ScopeDatabase(database), owner),
+		// by which the owner makes sure that all of this stands
+		fmt.Sprintf("GRANT SHOW ROW POLICIES, SHOW USERS, SHOW ROLES ON *.* TO %s", owner),
+		fmt.Sprintf("GRANT SELECT ON system.row_policies TO %s", owner),
+		fmt.Sprintf("GRANT SELECT ON system.grants TO %s", owner),
 	}
 	for _, table := range ScopeTables() {
 		out = append(out, fmt.Sprintf("GRANT SELECT ON %s.%s TO %s", database, table, ScopeUser))
