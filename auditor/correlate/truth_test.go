@@ -47,8 +47,8 @@ var operations = []struct{ service, operation, source, name string }{
 }
 
 // world makes n calls through postern, and what AWS says about them and about
-// some that went around it.
-func world(r *rand.Rand, n int) *truth {
+// some that went around it. What the proxy says comes lag late.
+func world(r *rand.Rand, n int, lag time.Duration) *truth {
 	w := &truth{
 		requests: map[string]string{}, records: map[correlate.RecordID]string{}, pairs: map[string]correlate.RecordID{},
 		opened: map[string]bool{}, awsID: map[correlate.RecordID]string{},
@@ -103,7 +103,7 @@ func world(r *rand.Rand, n int) *truth {
 			tell(half, func(st *correlate.State) []correlate.Judgement { return st.EndSession(s.id, half) })
 		}
 	}
-	deliver := func(rec correlate.Record, verdict string) {
+	deliver := func(rec correlate.Record, verdict string, more ...time.Duration) {
 		w.records[rec.ID()] = verdict
 		w.awsID[rec.ID()] = rec.RequestID
 		times := 1
@@ -115,11 +115,15 @@ func world(r *rand.Rand, n int) *truth {
 			if r.Float64() < 0.02 { // a record that is there at once
 				delay = time.Duration(r.Int64N(int64(50 * time.Millisecond)))
 			}
+			for _, d := range more {
+				delay += d
+			}
 			w.steps = append(w.steps, step{rec.EventTime.Add(delay + 2*time.Second), func(st *correlate.State, now time.Time) []correlate.Judgement {
 				return st.AddRecord(rec, now)
 			}, nil, &rec})
 		}
 	}
+	var last struct{ id, account string }
 	for i := range n {
 		at = at.Add(time.Duration(r.Int64N(int64(200 * time.Millisecond))))
 		s := sessions[r.IntN(len(sessions))]
@@ -155,14 +159,25 @@ func world(r *rand.Rand, n int) *truth {
 		if r.Float64() < 0.001 {
 			took = 15 * time.Minute // a long download: its record comes before its end
 		}
+		if last.id != "" && last.account != s.account && r.Float64() < 0.01 { // ids are unique within an account at best
+			done.AWSRequestID, rec.RequestID = last.id, last.id
+		}
+		last.id, last.account = done.AWSRequestID, s.account
+		bare := false
 		if r.Float64() < 0.01 && !quiet { // the answer had no request id, so key, name and time must do
 			op := fmt.Sprintf("Unusual%d", i)
 			req.Operation, done.Operation, rec.EventName = op, op, op
 			done.AWSRequestID = ""
+			last.id = ""
+		} else if r.Float64() < 0.005 && !quiet { // or the record has none
+			op := fmt.Sprintf("Unusual%d", i)
+			req.Operation, done.Operation, rec.EventName = op, op, op
+			rec.RequestID, bare = "", true
+			last.id = ""
 		}
 		w.steps = append(w.steps,
-			step{at, func(st *correlate.State, now time.Time) []correlate.Judgement { return st.AddRequest(req, now) }, &req, nil},
-			step{at.Add(took), func(st *correlate.State, now time.Time) []correlate.Judgement { return st.AddRequest(done, now) }, &done, nil})
+			step{at.Add(lag), func(st *correlate.State, now time.Time) []correlate.Judgement { return st.AddRequest(req, now) }, &req, nil},
+			step{at.Add(took + lag), func(st *correlate.State, now time.Time) []correlate.Judgement { return st.AddRequest(done, now) }, &done, nil})
 		switch p := r.Float64(); {
 		case quiet && p < 0.9:
 			w.requests[req.ID] = events.NotLogged
@@ -176,12 +191,17 @@ func world(r *rand.Rand, n int) *truth {
 			w.requests[req.ID] = events.Mismatched
 			w.opened["mismatch:"+req.ID] = true
 			deliver(rec, events.Mismatched)
+		case p < 0.01 && !bare && done.AWSRequestID != "": // a day late: missing, and not after all
+			w.requests[req.ID] = events.Matched
+			deliver(rec, events.Matched, 24*time.Hour)
+			w.pairs[req.ID] = rec.ID()
+			continue
 		default:
 			w.requests[req.ID] = events.Matched
 			deliver(rec, events.Matched)
 		}
 		w.pairs[req.ID] = rec.ID()
-		if r.Float64() < 0.03 { // the same event for the owner of the bucket
+		if r.Float64() < 0.03 && !bare { // the same event for the owner of the bucket
 			copied := rec
 			copied.Account, copied.EventID, copied.SharedEventID = "999999999999", rec.EventID+"-copy", "shared"
 			deliver(copied, events.Proxied)
@@ -190,7 +210,7 @@ func world(r *rand.Rand, n int) *truth {
 		other := rec
 		other.EventID, other.RequestID, other.SessionName = rec.EventID+"-x", fmt.Sprintf("around-%d", i), s.user
 		other.Resources = []string{"arn:aws:s3:::signed/else"}
-		if done.AWSRequestID == "" { // else nobody could tell which of the two is the call
+		if done.AWSRequestID == "" || bare { // else nobody could tell which of the two is the call
 			other.EventName += "Around"
 		}
 		switch p := r.Float64(); {
@@ -344,17 +364,17 @@ func (b *store) recall(d correlate.Doubt) (correlate.Found, error) {
 	f := correlate.Found{Judged: map[correlate.RecordID]string{}}
 	for _, r := range d.Records {
 		f.Judged[r.ID()] = b.record[r.ID()]
-		request, bare := b.bare[r.RequestID]
-		switch {
-		case bare: // paired without AWS's id in the answer
+		known := false
+		if request, bare := b.bare[r.RequestID]; bare && r.RequestID != "" { // paired without AWS's id in the answer
 			x := b.request(request)
 			x.AWSRequestID = r.RequestID
-			f.Requests = append(f.Requests, x)
-		case len(b.byAWS[r.RequestID]) > 0:
-			for _, id := range b.byAWS[r.RequestID] {
-				f.Requests = append(f.Requests, b.request(id))
-			}
-		case r.AccessKeyID != "":
+			f.Requests, known = append(f.Requests, x), x.MayBe(&r)
+		}
+		for _, id := range b.byAWS[r.RequestID] {
+			x := b.request(id)
+			f.Requests, known = append(f.Requests, x), known || x.MayBe(&r)
+		}
+		if !known && r.AccessKeyID != "" {
 			f.Requests = append(f.Requests, b.near(&r)...)
 		}
 	}
@@ -391,7 +411,7 @@ func (b *store) recall(d correlate.Doubt) (correlate.Found, error) {
 }
 
 // play runs a world through a state and returns what the store ends up with.
-func play(t *testing.T, w *truth, c correlate.Config) *store {
+func play(t *testing.T, w *truth, c correlate.Config, lag time.Duration) *store {
 	st := correlate.New(c)
 	b := &store{w: w, verdicts: map[string]string{}, record: map[correlate.RecordID]string{}, pair: map[string]correlate.RecordID{}, bare: map[string]string{},
 		findings: map[string]string{}, ids: map[string]int{}, current: map[string]correlate.Request{}, minutes: map[time.Time][]string{}, bareOf: map[string][]string{},
@@ -399,7 +419,7 @@ func play(t *testing.T, w *truth, c correlate.Config) *store {
 	tick := start
 	advance := func(now time.Time) {
 		for again := true; again; again = st.Behind() {
-			js, err := st.Advance(correlate.Clock{Now: now, Requests: now, Records: now}, b.recall)
+			js, err := st.Advance(correlate.Clock{Now: now, Requests: now.Add(-lag), Records: now}, b.recall)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -408,7 +428,11 @@ func play(t *testing.T, w *truth, c correlate.Config) *store {
 	}
 	for _, s := range w.steps {
 		for s.at.Sub(tick) > time.Second {
-			tick = tick.Add(time.Second)
+			step := time.Second
+			if s.at.Sub(tick) > time.Hour {
+				step = 10 * time.Minute
+			}
+			tick = tick.Add(step)
 			advance(tick)
 		}
 		if s.says != nil { // the store has it first
@@ -488,16 +512,17 @@ func (b *store) check(t *testing.T) {
 func TestGroundTruth(t *testing.T) {
 	for _, c := range []struct{ remember, open, calls int }{{0, 0, 80_000}, {100, 0, 10_000}, {1, 0, 5_000}, {1, 1, 5_000}, {100, 500, 10_000}} {
 		t.Run(fmt.Sprintf("remember %d, %d open", c.remember, c.open), func(t *testing.T) {
-			w := world(rand.New(rand.NewPCG(1, uint64(c.remember))), c.calls)
-			play(t, w, correlate.Config{Remember: c.remember, Open: c.open}).check(t)
+			w := world(rand.New(rand.NewPCG(1, uint64(c.remember))), c.calls, 0)
+			play(t, w, correlate.Config{Remember: c.remember, Open: c.open}, 0).check(t)
 		})
 	}
 }
 
 func TestManyWorlds(t *testing.T) {
-	for seed := range uint64(20) {
-		w := world(rand.New(rand.NewPCG(seed, 7)), 500)
-		b := play(t, w, correlate.Config{Remember: 1 + int(seed)*10, Open: int(seed%4) * 10})
+	for seed := range uint64(40) {
+		lag := time.Duration(seed%3) * 17 * time.Second
+		w := world(rand.New(rand.NewPCG(seed, 7)), 500, lag)
+		b := play(t, w, correlate.Config{Remember: 1 + int(seed)*10, Open: int(seed%4) * 10}, lag)
 		b.check(t)
 		if t.Failed() {
 			t.Fatalf("seed %d", seed)
