@@ -157,31 +157,6 @@ func TestRecallFails(t *testing.T) {
 	}
 }
 
-// A million of each, to see that the cost follows what is new.
-func BenchmarkReconcile(b *testing.B) {
-	const n = 100_000
-	for b.Loop() {
-		s := correlate.New(correlate.Config{})
-		s.AddCredential(ourKey)
-		pairs := 0
-		for i := range n {
-			id := string(rune('a'+i%26)) + time.Duration(i).String()
-			r := ours("R"+id, "A"+id)
-			s.AddRequest(r, start)
-			pairs += len(s.AddRecord(theirs("E"+id, "A"+id), start))
-			if i%1000 == 0 {
-				if _, err := s.Advance(correlate.Clock{Now: start, Requests: start, Records: start}, nil); err != nil {
-					b.Fatal(err)
-				}
-			}
-		}
-		if pairs != n {
-			b.Fatalf("%d pairs", pairs)
-		}
-	}
-	b.ReportMetric(float64(n)*float64(b.N)/b.Elapsed().Seconds(), "pairs/s")
-}
-
 // A lock, or an end, that comes to be known after its calls were judged.
 func TestLateNews(t *testing.T) {
 	at := start.Add(time.Minute)
