@@ -291,7 +291,7 @@ func FuzzJudge(f *testing.F) {
 	f.Fuzz(func(t *testing.T, seed uint64, change []byte, at uint16) {
 		w := newWorld(t, seed)
 		w.publish()
-		for range 200 {
+		for range 60 {
 			w.step()
 		}
 		for i := range w.entries {
