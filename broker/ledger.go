@@ -28,6 +28,8 @@ const (
 	conflictPause = 100 * time.Millisecond
 	// commandTimeout bounds one command from its decision to its effect here.
 	commandTimeout = 15 * time.Second
+	// forgetAfter is for ledger.forgetAfter.
+	forgetAfter = 10_000
 	// followPause is the wait before following again after the stream was lost.
 	followPause = 500 * time.Millisecond
 )
@@ -70,6 +72,11 @@ type ledger struct {
 
 	// observe, if set before follow, sees every event that counts, once it is in.
 	observe func(events.Event)
+
+	// forgetAfter is how many events are read, when catching up, before what is over
+	// is dropped, kept those since that was.
+	forgetAfter, kept int
+
 	// changed has room for one: it wakes the janitor.
 	changed chan struct{}
 }
@@ -93,6 +100,8 @@ func newLedger(j *journal.Journal, roots *x509.CertPool, snapshots string, now f
 		changed:   make(chan struct{}, 1),
 
 		attestable: make(chan struct{}, 1),
+
+		forgetAfter: forgetAfter,
 	}
 }
 
@@ -127,7 +136,11 @@ func (l *ledger) follow(ctx context.Context) error {
 				break
 			}
 			l.apply(e)
-			if !caughtUp && e.Seq >= last {
+			if caughtUp {
+				continue // the janitor has it forget
+			}
+			l.forgetOften()
+			if e.Seq >= last {
 				caughtUp = true
 				close(l.ready)
 			}
@@ -138,6 +151,18 @@ func (l *ledger) follow(ctx context.Context) error {
 		case <-time.After(followPause):
 		}
 	}
+}
+
+// forgetOften drops what is over while a long history is read, of which most is: at a
+// cost in proportion to what is read.
+func (l *ledger) forgetOften() {
+	if l.kept++; l.kept < max(l.forgetAfter, len(l.state.Sessions)) {
+		return
+	}
+	l.kept = 0
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.state.Forget(l.now().Add(-remember))
 }
 
 // apply folds an entry in.

@@ -263,6 +263,35 @@ func TestSnapshotAgainstFold(t *testing.T) {
 	}
 }
 
+// What a ledger forgets while it reads a long history is what it would forget at its
+// end.
+func TestForgetWhileReading(t *testing.T) {
+	s, es := newStream(t), wildHistory(4, 1200, time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC))
+	s.append(t, es)
+	now := es[len(es)-1].Time
+	var log quietly
+	l := newLedger(s.Journal, s.roots, "", func() time.Time { return now }, zerolog.New(&log))
+	l.forgetAfter = 1
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- l.follow(ctx) }()
+	<-l.ready
+	cancel()
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+	whole := s.fold(t)
+	if n := len(whole.Sessions) - len(l.state.Sessions); n < 20 {
+		t.Errorf("it forgot %d sessions", n)
+	}
+	for _, state := range []*access.State{whole, l.state} {
+		state.Forget(now.Add(-remember))
+	}
+	if d := sameState(whole, l.state); d != "" || l.unread != nil || len(l.refused) > 0 {
+		t.Errorf("refused %v, unread %v; -fold +state:\n%s", l.refused, l.unread, d)
+	}
+}
+
 // A snapshot that is damaged, of another program or of another stream is left
 // out, with a word about it, and the stream is read.
 func TestBadSnapshot(t *testing.T) {
