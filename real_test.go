@@ -342,7 +342,7 @@ func (r *real) profile(t *testing.T) {
 		t.Fatal(err)
 	}
 	k := out.Credentials
-	if text, err := r.awsAround(t, "AWS_ACCESS_KEY_ID="+k.AccessKeyId, "AWS_SECRET_ACCESS_KEY="+k.SecretAccessKey, "AWS_SESSION_TOKEN="+k.SessionToken); err == nil || !strings.Contains(text, "SignatureDoesNotMatch") {
+	if text, err := r.awsAround(t, "AWS_ACCESS_KEY_ID="+k.AccessKeyId, "AWS_SECRET_ACCESS_KEY="+k.SecretAccessKey, "AWS_SESSION_TOKEN="+k.SessionToken); err == nil || !strings.Contains(text, "InvalidClientTokenId") {
 		t.Errorf("around postern: %v %s", err, text)
 	}
 }
