@@ -227,7 +227,10 @@ func TestAPIFormats(t *testing.T) {
 	if _, body := ask("findings?format=parquet"); !strings.HasPrefix(body, "PAR1") || !strings.HasSuffix(body, "PAR1") {
 		t.Errorf("findings: %q is no Parquet", body)
 	}
-	for _, bad := range []string{"search?format=xml", "coverage?format=csv"} {
+	if _, body := ask("coverage?format=csv"); !strings.HasPrefix(body, "verdict,calls,share\r\nmatched,") {
+		t.Errorf("coverage: %q is no CSV", body)
+	}
+	for _, bad := range []string{"search?format=xml", "dead-letters?format=csv"} {
 		if resp, body := ask(bad); resp.StatusCode != http.StatusBadRequest || !strings.Contains(body, "format: must be json") {
 			t.Errorf("%s: %s %s", bad, resp.Status, body)
 		}
