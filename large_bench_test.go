@@ -38,30 +38,7 @@ const large = 5 << 30
 // against bare ones within the client's process, the stand-in's too, which nobody
 // could run. It reports the peak memory of helper and proxy in MiB.
 func BenchmarkLargeObject(b *testing.B) {
-	c := startCluster(b, plainBinary(b))
-	c.stop("auditor")
-	c.stop("proxy")
-	standIn := ststest.Start(b)
-	standIn.Lax, standIn.Serve = true, serveLarge
-	base, err := standIn.Base().Retrieve(b.Context())
-	if err != nil {
-		b.Fatal(err)
-	}
-	c.write("aws-credentials", fmt.Appendf(nil, "[default]\naws_access_key_id = %s\naws_secret_access_key = %s\n", base.AccessKeyID, base.SecretAccessKey))
-	c.write("standin.pem", standIn.CA())
-	config, err := os.ReadFile(filepath.Join(c.dir, "proxy.yaml"))
-	if err != nil {
-		b.Fatal(err)
-	}
-	c.write("proxy.yaml", []byte(strings.NewReplacer(c.sim.Addr(), standIn.Link().Dial, c.sim.CAFile(), filepath.Join(c.dir, "standin.pem")).Replace(string(config))))
-	c.start("proxy")
-
-	c.write("load.yaml", []byte(loadResources))
-	for _, args := range [][]string{{"create", "--force", "-f", filepath.Join(c.dir, "load.yaml")}, {"apps", "login", "load"}} {
-		if _, err := c.postern(b.Context(), args...); err != nil {
-			b.Fatal(err)
-		}
-	}
+	c, standIn, _ := startStandIn(b, serveLarge)
 	helper, env := c.helper(b)
 	roots, err := sts.RootsWith(env["AWS_CA_BUNDLE"])
 	if err != nil {
@@ -92,6 +69,42 @@ func BenchmarkLargeObject(b *testing.B) {
 			b.ReportMetric(float64(peakRSS(helper)), "helper-RSS-MiB")
 		})
 	}
+}
+
+// startStandIn runs a broker with NATS and a proxy, each a process of its own, with
+// a stand-in for AWS that checks no signatures, and starts a session on it.
+func startStandIn(b *testing.B, serve func(http.ResponseWriter, *http.Request, ststest.Key)) (*cluster, *ststest.AWS, appSession) {
+	b.Helper()
+	c := startCluster(b, plainBinary(b))
+	c.stop("auditor")
+	c.stop("proxy")
+	standIn := ststest.Start(b)
+	standIn.Lax, standIn.Serve = true, serve
+	base, err := standIn.Base().Retrieve(b.Context())
+	if err != nil {
+		b.Fatal(err)
+	}
+	c.write("aws-credentials", fmt.Appendf(nil, "[default]\naws_access_key_id = %s\naws_secret_access_key = %s\n", base.AccessKeyID, base.SecretAccessKey))
+	c.write("standin.pem", standIn.CA())
+	config, err := os.ReadFile(filepath.Join(c.dir, "proxy.yaml"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	c.write("proxy.yaml", []byte(strings.NewReplacer(c.sim.Addr(), standIn.Link().Dial, c.sim.CAFile(), filepath.Join(c.dir, "standin.pem")).Replace(string(config))))
+	c.start("proxy")
+
+	c.write("load.yaml", []byte(loadResources))
+	var session appSession
+	for _, args := range [][]string{{"create", "--force", "-f", filepath.Join(c.dir, "load.yaml")}, {"apps", "login", "--format=json", "load"}} {
+		out, err := c.postern(b.Context(), args...)
+		if err == nil && args[0] == "apps" {
+			err = json.Unmarshal([]byte(out), &session)
+		}
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+	return c, standIn, session
 }
 
 // helper runs `postern proxy aws` and returns its process id and the environment

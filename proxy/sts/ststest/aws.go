@@ -60,8 +60,9 @@ type AWS struct {
 	// Lifetime overrides what AssumeRole is asked for, if not zero.
 	Lifetime time.Duration
 	Clock    func() time.Time
-	// Lax leaves out the check of signatures of what Serve answers: for
-	// benchmarks, whose subject is not the stand-in.
+	// Lax leaves out the check of signatures of what Serve answers, and lets clients
+	// in that reach it by its address: for benchmarks, whose subject is not the
+	// stand-in.
 	Lax bool
 	// Presigned leaves the check of presigned URLs to Serve.
 	Presigned bool
@@ -149,7 +150,7 @@ func (a *AWS) serve(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		host = r.Host
 	}
-	if r.TLS.ServerName != host {
+	if r.TLS.ServerName != host && !(a.Lax && r.TLS.ServerName == "") {
 		http.Error(w, "SNI "+r.TLS.ServerName+" for host "+host, http.StatusMisdirectedRequest)
 		return
 	}
@@ -251,7 +252,7 @@ func (a *AWS) certificate(t testing.TB) tls.Certificate {
 	if err != nil {
 		t.Fatal(err)
 	}
-	leaf := &x509.Certificate{SerialNumber: big.NewInt(2), NotBefore: ca.NotBefore, NotAfter: ca.NotAfter}
+	leaf := &x509.Certificate{SerialNumber: big.NewInt(2), NotBefore: ca.NotBefore, NotAfter: ca.NotAfter, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}}
 	for _, d := range []string{"amazonaws.com", "amazonaws.com.cn", "aws.amazon.com", "amazonaws-us-gov.com", "amazonaws.cn"} {
 		leaf.DNSNames = append(leaf.DNSNames, d, "*."+d)
 	}
