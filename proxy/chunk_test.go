@@ -29,22 +29,35 @@ func TestSignedChunks(t *testing.T) {
 		}
 	})
 	cl := r.client(r.session())
-	send := func(framed string, decoded int) (int, string) {
+	send := func(framed string, decoded int, declared bool) (int, string) {
 		req, err := http.NewRequestWithContext(t.Context(), "PUT", object, strings.NewReader(framed))
 		if err != nil {
 			t.Fatal(err)
 		}
 		req.Header.Set("X-Amz-Decoded-Content-Length", strconv.Itoa(decoded))
 		req.Header.Set("Content-Encoding", "aws-chunked")
-		resp, body := cl.do(t, cl.sign(t, req, "STREAMING-AWS4-HMAC-SHA256-PAYLOAD"))
+		req = cl.sign(t, req, "STREAMING-AWS4-HMAC-SHA256-PAYLOAD")
+		if declared {
+			req.Header.Set("Postern-Chunk-Sha256", "1")
+		}
+		resp, body := cl.do(t, req)
 		return resp.StatusCode, body
 	}
 	// The helper has verified these signatures; the proxy replaces them unread.
 	signature := ";chunk-signature=" + strings.Repeat("0", 64) + "\r\n"
 	big := strings.Repeat("x", 70_000)
 	good := fmt.Sprintf("%x%s%s\r\n5%shello\r\n0%s\r\n", len(big), signature, big, signature, signature)
-	if status, body := send(good, len(big)+5); status != 200 || body != big+"hello" {
+	if status, body := send(good, len(big)+5, false); status != 200 || body != big+"hello" {
 		t.Errorf("%d %.100s (%d bytes)", status, body, len(body))
+	}
+	// Or it tells the hashes in their place, and the proxy takes its word.
+	hash := func(s string) string {
+		sum := sha256.Sum256([]byte(s))
+		return ";chunk-signature=" + hex.EncodeToString(sum[:]) + "\r\n"
+	}
+	good = fmt.Sprintf("%x%s%s\r\n5%shello\r\n0%s\r\n", len(big), hash(big), big, hash("hello"), hash(""))
+	if status, body := send(good, len(big)+5, true); status != 200 || body != big+"hello" {
+		t.Errorf("hashes declared: %d %.100s (%d bytes)", status, body, len(body))
 	}
 	r.clean()
 }

@@ -24,6 +24,9 @@ const (
 	headerPrefix  = "Postern-"
 	sessionHeader = "Postern-Session"
 	hashHeader    = "Postern-Payload-Sha256"
+	// chunksHeader says that signed chunks carry their SHA-256 in the place of their
+	// signatures, which the helper has verified.
+	chunksHeader = "Postern-Chunk-Sha256"
 	// In answers, for the helper: the role to ask for, or the access request to
 	// wait for, before the call is made again.
 	offerHeader   = "Postern-Requestable-Role"
@@ -73,6 +76,8 @@ type call struct {
 	// unverified: the signature is to be verified here, with the secret of issued.
 	unverified bool
 	issued     *issued
+	// declared: chunks carry their hashes in the place of their signatures.
+	declared bool
 	// gives tells a call whose answer has credentials in it, and handOut says that
 	// the user gets them as they are, rather than ones that work through this proxy
 	// alone. Credentials are of the role assumed, or of the directory bucket named.
@@ -233,6 +238,7 @@ func (c *call) parse() bool {
 	}
 	_, c.unverified = h[unverifiedHeader]
 	_, c.unsigned = h[unsignedHeader]
+	_, c.declared = h[chunksHeader]
 	for name := range h {
 		if strings.HasPrefix(name, headerPrefix) {
 			delete(h, name)

@@ -57,6 +57,7 @@ func (c *call) sign(creds sigv4.Credentials) (*http.Request, error) {
 			Sign:          &sigv4.Chain{Auth: signed, Secret: creds.SecretAccessKey},
 			DecodedLength: sigv4.DecodedLength(r.Header), Keys: &c.p.signer.Keys,
 		}
+		cfg.Declared = c.declared && c.issued == nil && c.auth.Payload != sigv4.PayloadEvents
 		if c.issued != nil {
 			cfg.Verify = &sigv4.Chain{Auth: c.auth, Secret: c.issued.secret}
 		}

@@ -2,6 +2,8 @@ package local_test
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"io"
 	"net/http"
@@ -42,13 +44,17 @@ func chunked(t *testing.T, env []local.Var, chunks ...string) (*http.Request, []
 	return r, body
 }
 
-// Signed chunks pass unchanged; at the first that is not signed right the upload
+// Signed chunks pass with their hashes for signatures; at the first that is not signed right the upload
 // breaks off, so that the proxy never sees a whole body.
 func TestSignedChunks(t *testing.T) {
 	var s seen
 	h := pair(t, func(w http.ResponseWriter, r *http.Request) {
 		b, err := io.ReadAll(r.Body)
 		s.add(fmt.Sprint(r.ContentLength, len(b), err == nil, bytes.Contains(b, []byte("tampere"))))
+		sum := sha256.Sum256(nil)
+		if err == nil && (r.Header.Get("Postern-Chunk-Sha256") == "" || !bytes.Contains(b, []byte("0;chunk-signature="+hex.EncodeToString(sum[:])))) {
+			t.Errorf("the chunks do not carry their hashes")
+		}
 	})
 	c := client(t, h.Env(), false)
 	send := func(r *http.Request, body []byte) (int, string) {

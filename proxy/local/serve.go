@@ -159,6 +159,9 @@ func (h *Helper) readdress(r *http.Request, v *verified) error {
 		r.Body, r.ContentLength, r.TransferEncoding = io.NopCloser(v.body), v.body.Size, nil
 		delete(r.Header, "Expect") // the body is here already
 	}
+	if v.declared {
+		r.Header["Postern-Chunk-Sha256"] = []string{"1"}
+	}
 	if v.stream != nil {
 		r.Body = v.stream // length and framing stay
 	}

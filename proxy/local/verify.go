@@ -28,6 +28,8 @@ type verified struct {
 	hash string
 	// body is the body where it had to be read for that; nil: the request's.
 	body *sigv4.HashedBody
+	// declared: the chunks of stream carry their hashes in the place of signatures.
+	declared bool
 	// stream checks, as it passes, a body that carries signatures of its own;
 	// nil: there are none.
 	stream *sigv4.StreamReader
@@ -61,8 +63,10 @@ func (h *Helper) verify(r *http.Request) (*verified, error) {
 	v := &verified{session: c.ID}
 	switch {
 	case a.Payload.Signed():
+		v.declared = a.Payload != sigv4.PayloadEvents
 		v.stream, err = sigv4.NewStreamReader(r.Body, sigv4.StreamConfig{
 			Verify:        &sigv4.Chain{Auth: a, Secret: c.secret},
+			Declare:       v.declared,
 			DecodedLength: sigv4.DecodedLength(r.Header),
 			Keys:          &h.verifier.Keys,
 		})

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"crypto/sha256"
+	"encoding/hex"
 )
 
 const (
@@ -29,9 +30,24 @@ func (s *StreamReader) chunk() error {
 	if err := s.read(size); err != nil {
 		return err
 	}
-	sum := sha256.Sum256(s.buf[dataAt:])
+	field := s.buf[sigAt : sigAt+sigLen]
+	var sum [32]byte
+	if !s.declared {
+		sum = sha256.Sum256(s.buf[dataAt:])
+	} else if n, err := hex.Decode(sum[:], field[:min(sigSize, sigLen)]); err != nil || n != len(sum) {
+		return s.bad("chunk that declares no SHA-256")
+	}
 	if err := s.link("PAYLOAD", sigAt, sigLen, &sum); err != nil {
 		return err
+	}
+	if s.declare {
+		if sigLen < sigSize {
+			return s.bad("chunk signature of %d digits cannot be replaced", sigLen)
+		}
+		hex.Encode(field, sum[:])
+		for i := sigSize; i < sigLen; i++ {
+			field[i] = '*'
+		}
 	}
 	if size == 0 {
 		s.last = true

@@ -3,6 +3,7 @@ package sigv4
 import (
 	"bytes"
 	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -270,6 +271,55 @@ func TestChunksSigV4A(t *testing.T) {
 }
 
 // FuzzChunks: whatever comes in, what is released verified and is a prefix of it.
+// What one reader makes that verifies and signs, two make of which the first
+// declares hashes to the second; and a false hash makes a signature that AWS, who
+// holds it against the data, does not take.
+func TestChunksDeclared(t *testing.T) {
+	for _, mode := range []PayloadMode{PayloadChunked, PayloadChunkedTrailer} {
+		a, body := small(t, mode, "hello", "world")
+		out := *a
+		sign := &Chain{&out, "other"}
+		want, err := io.ReadAll(stream(t, bytes.NewReader(body), StreamConfig{Verify: &Chain{a, docsSecret}, Sign: sign, DecodedLength: -1}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		declared, err := io.ReadAll(stream(t, bytes.NewReader(body), StreamConfig{Verify: &Chain{a, docsSecret}, Declare: true, DecodedLength: -1}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		sum := sha256.Sum256([]byte("hello"))
+		hash := hex.EncodeToString(sum[:])
+		if len(declared) != len(body) || !bytes.Contains(declared, []byte(hash)) {
+			t.Errorf("declared: %s", declared)
+		}
+		again := func(body []byte) ([]byte, error) {
+			return io.ReadAll(stream(t, bytes.NewReader(body), StreamConfig{Sign: sign, Declared: true, DecodedLength: -1}))
+		}
+		if got, err := again(declared); err != nil || !bytes.Equal(got, want) {
+			t.Errorf("signed %s, error %v, want %s", got, err, want)
+		}
+		lie, err := again(bytes.Replace(declared, []byte("hello"), []byte("hullo"), 1))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadAll(stream(t, bytes.NewReader(lie), StreamConfig{Verify: sign, DecodedLength: -1})); err == nil {
+			t.Error("data that is not what was declared verifies at AWS")
+		}
+		if _, err := again(bytes.Replace(declared, []byte(hash[:8]), []byte("nonsense"), 1)); err == nil {
+			t.Error("signed what is no hash")
+		}
+	}
+	a, body := small(t, PayloadChunked, "hello")
+	for _, cfg := range []StreamConfig{
+		{Verify: &Chain{a, docsSecret}, Sign: &Chain{a, docsSecret}, Declare: true},
+		{Verify: &Chain{a, docsSecret}, Declared: true},
+	} {
+		if _, err := NewStreamReader(bytes.NewReader(body), cfg); err == nil {
+			t.Errorf("taken: %+v", cfg)
+		}
+	}
+}
+
 func FuzzChunks(f *testing.F) {
 	for _, mode := range []PayloadMode{PayloadChunked, PayloadChunkedTrailer} {
 		_, body := small(f, mode, "hello", "world")
@@ -354,10 +404,10 @@ func BenchmarkChunks64K(b *testing.B) {
 		versus(b, func() {
 			r, w := io.Pipe()
 			go func() {
-				_, err := io.Copy(w, stream(b, bytes.NewReader(body), StreamConfig{Verify: &Chain{a, docsSecret}, Keys: &keys, DecodedLength: -1}))
+				_, err := io.Copy(w, stream(b, bytes.NewReader(body), StreamConfig{Verify: &Chain{a, docsSecret}, Declare: true, Keys: &keys, DecodedLength: -1}))
 				w.CloseWithError(err)
 			}()
-			if _, err := io.Copy(io.Discard, stream(b, r, StreamConfig{Sign: &Chain{&out, "other"}, Keys: &keys, DecodedLength: -1})); err != nil {
+			if _, err := io.Copy(io.Discard, stream(b, r, StreamConfig{Sign: &Chain{&out, "other"}, Declared: true, Keys: &keys, DecodedLength: -1})); err != nil {
 				b.Fatal(err)
 			}
 		})

@@ -26,6 +26,12 @@ type StreamConfig struct {
 	// Verify, if set, checks each chunk or frame; Sign, if set, signs it anew.
 	// With both the body is hashed once.
 	Verify, Sign *Chain
+	// Declare, with Verify alone, has each chunk carry its SHA-256 in the place of
+	// its signature, for a reader with Sign and Declared, which then need not hash
+	// what it signs. It can trust whoever declared no further than that: AWS holds
+	// each chunk against its signature, which covers the declared hash, and refuses
+	// one that is not the data's. Trailers and frames keep their signatures.
+	Declare, Declared bool
 	// DecodedLength is X-Amz-Decoded-Content-Length, to which the chunks must
 	// add up; negative if unknown.
 	DecodedLength int64
@@ -57,6 +63,8 @@ type StreamReader struct {
 	decoded      int64 // bytes still to come, negative if unknown
 	verify, sign *chain
 	trailer      bool
+
+	declare, declared bool
 }
 
 // DecodedLength reads X-Amz-Decoded-Content-Length, in bytes; -1 if a request has
@@ -79,7 +87,10 @@ func NewStreamReader(body io.Reader, cfg StreamConfig) (*StreamReader, error) {
 	if cfg.Verify == nil && cfg.Sign == nil {
 		return nil, errors.New("signed stream: neither to verify nor to sign")
 	}
-	s := &StreamReader{src: bufio.NewReaderSize(body, 64<<10), max: cfg.MaxChunk, decoded: cfg.DecodedLength}
+	if cfg.Declare && cfg.Sign != nil || cfg.Declared && cfg.Verify != nil {
+		return nil, errors.New("signed stream: hashes are declared by who only verifies to who only signs")
+	}
+	s := &StreamReader{src: bufio.NewReaderSize(body, 64<<10), max: cfg.MaxChunk, decoded: cfg.DecodedLength, declare: cfg.Declare, declared: cfg.Declared}
 	s.closer, _ = body.(io.Closer)
 	if s.max <= 0 {
 		s.max = DefaultMaxChunk
