@@ -117,8 +117,17 @@ func (g *gathering) request(id string) {
 		g.take(`stream = 'ACCESS' AND signature IN ('', 'valid') AND thing = ?`, "request/"+id)
 		return
 	}
-	calls := g.ask(`SELECT request_id FROM requests WHERE request_id = ? OR aws_request_id = ? OR cloudtrail_event_id = ? LIMIT 1`, id, id, id)
-	sessions := g.ask(`SELECT session_id FROM requests WHERE request_id IN (?) AND session_id != ''`, calls)
+	var calls []string // rows need no merging to find them: each has the key
+	for _, q := range []string{
+		`SELECT request_id FROM request_rows WHERE request_id = ? LIMIT 1`,
+		`SELECT request_id FROM request_rows WHERE aws_request_id = ? LIMIT 1`,
+		`SELECT postern_request_id FROM cloudtrail_rows WHERE event_id = ? AND verdict IN ('matched', 'mismatched') AND postern_request_id != '' LIMIT 1`,
+	} {
+		if len(calls) == 0 {
+			calls = g.ask(q, id)
+		}
+	}
+	sessions := g.ask(`SELECT DISTINCT session_id FROM request_rows WHERE request_id IN (?) AND session_id != ''`, calls)
 	g.basis(sessions)
 	g.calls(calls)
 	g.records(g.ask(`SELECT DISTINCT thing FROM events WHERE stream = 'CLOUDTRAIL' AND startsWith(thing, 'cloudtrail/') AND endsWith(thing, ?)`, "/"+id))
@@ -137,14 +146,14 @@ func (g *gathering) user(name string, since time.Time) {
 		g.take(`stream = 'ACCESS' AND signature IN ('', 'valid') AND thing = ?`, "request/"+id)
 	}
 	g.take(`stream = 'ACCESS' AND signature IN ('', 'valid') AND stored_at >= @since AND thing = concat('user/', @user)`, at, who)
-	g.calls(g.ask(`SELECT DISTINCT request_id FROM requests WHERE received_at >= @since AND user = @user`, at, who))
+	g.calls(g.ask(`SELECT DISTINCT request_id FROM request_rows WHERE received_at >= @since AND user = @user`, at, who))
 	g.take(`stream = 'FINDINGS' AND type LIKE 'io.postern.finding.%'`+mine, at, who)
 }
 
 // sessions gathers sessions whole: what they rest on and all of their calls.
 func (g *gathering) sessions(ids []string) {
 	g.basis(ids)
-	g.calls(g.ask(`SELECT DISTINCT request_id FROM requests WHERE session_id IN (?)`, ids))
+	g.calls(g.ask(`SELECT DISTINCT request_id FROM request_rows WHERE session_id IN (?)`, ids))
 	g.take(`stream = 'AUDIT' AND (type LIKE 'io.postern.aws.credentials.%' OR type LIKE 'io.postern.aws.console.%') AND JSONExtractString(raw, 'data', 'session_id') IN (?)`, ids)
 }
 
@@ -166,7 +175,7 @@ func (g *gathering) calls(ids []string) {
 		g.take(`stream = 'AUDIT' AND (correlation_id IN (?) OR thing IN (?))`, part, prefixed("aws-request/", part))
 		g.take(`stream = 'FINDINGS' AND thing IN (?)`, prefixed("aws-request/", part))
 		g.take(`stream = 'FINDINGS' AND type LIKE 'io.postern.finding.%' AND JSONExtractString(raw, 'data', 'request_id') IN (?)`, part)
-		records := g.ask(`SELECT DISTINCT concat('cloudtrail/', cloudtrail_account, '/', cloudtrail_event_id) FROM requests WHERE request_id IN (?) AND cloudtrail_event_id != ''`, part)
+		records := g.ask(`SELECT DISTINCT concat('cloudtrail/', cloudtrail_account, '/', cloudtrail_event_id) FROM request_rows WHERE request_id IN (?) AND cloudtrail_event_id != ''`, part)
 		g.records(records)
 	}
 }

@@ -61,19 +61,16 @@ func (a *Asker) Coverage(ctx context.Context, sinceText string) (*Coverage, erro
 		return nil, err
 	}
 	c := &Coverage{Since: since, Until: now.UTC(), Offenders: []Offender{}}
-	from := timestamp(since)
-	if since.IsZero() {
-		from = timestamp(time.Unix(0, 0))
-	}
-	err = a.conn.QueryRow(ctx, `SELECT countIf(verdict = 'matched'), countIf(verdict = 'awaiting'), countIf(verdict = 'missing'),
-		countIf(verdict = 'mismatched'), countIf(verdict = 'not_logged'), countIf(outcome = 'denied'), countIf(outcome = 'failed') FROM requests WHERE received_at >= `+from).
+	requests, records := hourly{ours, "outcome, verdict", "1"}, hourly{theirs, "verdict", "1"}
+	err = a.conn.QueryRow(ctx, `SELECT sumIf(n, verdict = 'matched'), sumIf(n, verdict IN ('', 'awaiting') AND outcome IN ('admitted', 'completed')), sumIf(n, verdict = 'missing'),
+		sumIf(n, verdict = 'mismatched'), sumIf(n, verdict = 'not_logged'), sumIf(n, outcome = 'denied'), sumIf(n, outcome = 'failed') FROM (`+a.count(requests, since)+`)`).
 		Scan(&c.Matched.Count, &c.Awaiting.Count, &c.Missing.Count, &c.Mismatched.Count, &c.NotLogged.Count, &c.Denied, &c.Failed)
 	if err != nil {
 		return nil, fmt.Errorf("count requests: %w", err)
 	}
-	err = a.conn.QueryRow(ctx, `SELECT count(), countIf(verdict = 'bypass'), countIf(verdict = 'matched' OR verdict = 'mismatched' OR verdict = 'proxied'),
-		countIf(verdict = 'console'), countIf(verdict = 'forwarded'), countIf(verdict = 'credentials'), countIf(verdict = 'exported'), countIf(verdict = 'token'), countIf(verdict = '')
-		FROM cloudtrail WHERE event_time >= `+from).
+	err = a.conn.QueryRow(ctx, `SELECT sum(n), sumIf(n, verdict = 'bypass'), sumIf(n, verdict = 'matched' OR verdict = 'mismatched' OR verdict = 'proxied'),
+		sumIf(n, verdict = 'console'), sumIf(n, verdict = 'forwarded'), sumIf(n, verdict = 'credentials'), sumIf(n, verdict = 'exported'), sumIf(n, verdict = 'token'), sumIf(n, verdict = '')
+		FROM (`+a.count(records, since)+`)`).
 		Scan(&c.Records, &c.Bypass.Count, &c.Proxied, &c.Console, &c.Forwarded, &c.Credentials, &c.Exported, &c.Token, &c.Unrelated)
 	if err != nil {
 		return nil, fmt.Errorf("count cloudtrail records: %w", err)
@@ -87,12 +84,14 @@ func (a *Asker) Coverage(ctx context.Context, sinceText string) (*Coverage, erro
 			p.Share = float64(p.Count) / float64(c.Calls)
 		}
 	}
+	requests = hourly{ours, "account, user, outcome, verdict", "verdict IN ('mismatched', 'missing')"}
+	records = hourly{theirs, "recipient_account_id, identity_account_id, federated_user, verdict", "verdict = 'bypass'"}
 	err = a.conn.Select(ctx, &c.Offenders, `SELECT who AS user, account, sum(b) AS bypass, sum(mm) AS mismatched, sum(m) AS missing FROM (
-			SELECT toString(user) AS who, toString(account) AS account, toUInt64(0) AS b, countIf(verdict = 'mismatched') AS mm, countIf(verdict = 'missing') AS m
-			FROM requests WHERE received_at >= `+from+` AND verdict IN ('mismatched', 'missing') GROUP BY who, account
+			SELECT toString(user) AS who, toString(account) AS account, toUInt64(0) AS b, sumIf(n, verdict = 'mismatched') AS mm, sumIf(n, verdict = 'missing') AS m
+			FROM (`+a.count(requests, since)+`) GROUP BY who, account
 			UNION ALL
-			SELECT toString(federated_user) AS who, toString(if(identity_account_id != '', identity_account_id, recipient_account_id)) AS account, count() AS b, toUInt64(0) AS mm, toUInt64(0) AS m
-			FROM cloudtrail WHERE event_time >= `+from+` AND verdict = 'bypass' GROUP BY who, account
+			SELECT toString(federated_user) AS who, toString(if(identity_account_id != '', identity_account_id, recipient_account_id)) AS account, sum(n) AS b, toUInt64(0) AS mm, toUInt64(0) AS m
+			FROM (`+a.count(records, since)+`) GROUP BY who, account
 		) GROUP BY who, account ORDER BY bypass DESC, mismatched DESC, missing DESC, user LIMIT 20`)
 	if err != nil {
 		return nil, fmt.Errorf("count by user: %w", err)

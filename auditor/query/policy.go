@@ -69,14 +69,23 @@ type usage struct {
 	Tops    []string `ch:"tops"`
 }
 
-// usages counts only what AWS did: a call that it denied was not granted.
-const usages = `SELECT service, operation, action, region, copied AND i > 1 AS source, groupUniqArray(100)(aws_role_arn) AS roles,
-	uniqExact(request_id) AS calls, max(received_at) AS last, countIf(r = '') AS bare,
+// usages counts only what AWS did: a call that it denied was not granted. Rows need
+// no merging for it: the one that says that a call was completed says all else too.
+// What lies in what is worked out once for each name.
+const usages = `SELECT service, operation, action, region, source, groupUniqArrayArray(100)(roles) AS roles,
+	uniqExactMerge(ids) AS calls, max(last) AS last, sumIf(rows, r = '') AS bare,
 	groupUniqArrayIf(501)(r, r != '') AS names,
 	groupUniqArrayIf(501)(replaceRegexpOne(r, '^(([^:]*:){5}.*[/:]).*$', '\\1'), r != '') AS parents,
 	groupUniqArrayIf(501)(replaceRegexpOne(r, '^(([^:]*:){5}[^/:]*[/:]).*$', '\\1'), r != '') AS tops
-FROM (SELECT *, operation IN ('CopyObject', 'UploadPartCopy') AS copied FROM requests WHERE %s)
-ARRAY JOIN if(empty(resources), [''], resources) AS r, arrayEnumerate(if(empty(resources), [''], resources)) AS i
+FROM
+(
+	SELECT service, operation, action, region, operation IN ('CopyObject', 'UploadPartCopy') AND i > 1 AS source, r,
+		groupUniqArray(100)(aws_role_arn) AS roles, uniqExactState(request_id) AS ids, max(received_at) AS last, count() AS rows
+	FROM %s
+	ARRAY JOIN if(empty(resources), [''], resources) AS r, arrayEnumerate(if(empty(resources), [''], resources)) AS i
+	WHERE %s
+	GROUP BY service, operation, action, region, source, r
+)
 GROUP BY service, operation, action, region, source ORDER BY ALL`
 
 // Policy writes the least IAM policy that allows what was done under a role.
@@ -95,16 +104,16 @@ func (a *Asker) Policy(ctx context.Context, f PolicyFilter, actions Actions) (*L
 	matchRole(around, "issuer_arn", f.AWSRole)
 	if !since.IsZero() {
 		done.add("received_at >= " + timestamp(since))
-		around.add("event_time >= " + timestamp(since))
 	}
 	done.add(`outcome = 'completed' AND status != 403 AND NOT match(error_code, 'AccessDenied|Unauthorized|NotAuthorized')`)
 	around.add(`verdict IN ('console', 'bypass', '') AND NOT match(error_code, 'AccessDenied|Unauthorized|NotAuthorized')`)
 	var rows []usage
-	if err := a.conn.Select(ctx, &rows, fmt.Sprintf(usages, done), done.args...); err != nil {
+	if err := a.conn.Select(ctx, &rows, fmt.Sprintf(usages, a.table(ours), done), done.args...); err != nil {
 		return nil, fmt.Errorf("ask for the use of %s: %w", f.AWSRole, err)
 	}
-	err = a.conn.Select(ctx, &p.Elsewhere, `SELECT event_source AS service, event_name AS operation, verdict, count() AS calls FROM cloudtrail
-		WHERE `+around.String()+` GROUP BY ALL ORDER BY calls DESC, service, operation LIMIT 100`, around.args...)
+	records := hourly{theirs, "issuer_arn, event_source, event_name, error_code, verdict", "1"}
+	err = a.conn.Select(ctx, &p.Elsewhere, `SELECT toString(event_source) AS service, toString(event_name) AS operation, toString(verdict) AS verdict, sum(n) AS calls
+		FROM (`+a.count(records, since)+`) WHERE `+around.String()+` GROUP BY ALL ORDER BY calls DESC, service, operation LIMIT 100`, around.args...)
 	if err != nil {
 		return nil, fmt.Errorf("ask for calls of %s around postern: %w", f.AWSRole, err)
 	}

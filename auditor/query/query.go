@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -87,6 +88,10 @@ type where struct {
 func (w *where) add(condition string, args ...any) {
 	w.text = append(w.text, condition)
 	w.args = append(w.args, args...)
+}
+
+func (w *where) clone() *where {
+	return &where{slices.Clone(w.text), slices.Clone(w.args)}
 }
 
 // match adds a comparison with a value in which * stands for any characters.

@@ -73,10 +73,14 @@ func (a *Asker) Search(ctx context.Context, f Filter) (*Page, error) {
 	if err != nil {
 		return nil, err
 	}
+	b := bounds{since: since, until: until, before: at, beforeID: id}
 	var entries []Entry
 	if rw := f.requestWhere(); rw != nil {
-		bound(rw, "received_at", "request_id", since, until, at, id)
-		rows, err := a.requests(ctx, rw, fmt.Sprintf("ORDER BY received_at DESC, request_id DESC LIMIT %d", f.Limit+1))
+		keys, err := a.newest(ctx, ours, rw, b.near(f.RequestID), f.Limit+1)
+		if err != nil {
+			return nil, err
+		}
+		rows, err := rowsOf(keys, ours, func(w *where) ([]Request, error) { return a.requests(ctx, w, "") })
 		if err != nil {
 			return nil, err
 		}
@@ -89,8 +93,11 @@ func (a *Asker) Search(ctx context.Context, f Filter) (*Page, error) {
 		}
 	}
 	if cw := f.recordWhere(); cw != nil {
-		bound(cw, "event_time", "event_id", since, until, at, id)
-		rows, err := a.records(ctx, cw, fmt.Sprintf("ORDER BY event_time DESC, event_id DESC LIMIT %d", f.Limit+1))
+		keys, err := a.newest(ctx, theirs, cw, b, f.Limit+1)
+		if err != nil {
+			return nil, err
+		}
+		rows, err := rowsOf(keys, theirs, func(w *where) ([]Record, error) { return a.records(ctx, w, "") })
 		if err != nil {
 			return nil, err
 		}
@@ -98,12 +105,7 @@ func (a *Asker) Search(ctx context.Context, f Filter) (*Page, error) {
 			entries = append(entries, Entry{Time: rows[i].EventTime, Verdict: rows[i].Verdict, CloudTrail: &rows[i]})
 		}
 	}
-	slices.SortFunc(entries, func(x, y Entry) int {
-		if c := y.Time.Compare(x.Time); c != 0 {
-			return c
-		}
-		return strings.Compare(y.id(), x.id())
-	})
+	slices.SortFunc(entries, func(x, y Entry) int { return later(x.Time, x.id(), y.Time, y.id()) })
 	page := &Page{Entries: entries}
 	if len(entries) > f.Limit {
 		page.Entries = entries[:f.Limit]
@@ -123,8 +125,17 @@ func (e *Entry) id() string {
 	return e.CloudTrail.EventID
 }
 
+// Verdicts that only one side has.
+var (
+	ofRequests = []string{"awaiting", "missing", "not_logged"}
+	ofRecords  = []string{"proxied", "console", "credentials", "forwarded", "exported", "token", "bypass"}
+)
+
 // requestWhere is the filter over requests; nil means that none can match.
 func (f *Filter) requestWhere() *where {
+	if slices.Contains(ofRecords, f.Outcome) {
+		return nil
+	}
 	w := &where{}
 	w.match("user", f.User)
 	matchRole(w, "aws_role_arn", f.AWSRole)
@@ -133,11 +144,13 @@ func (f *Filter) requestWhere() *where {
 		w.add("service = ? OR signing_name = ?", f.Service, f.Service)
 	}
 	if f.Action != "" {
-		w.add("action LIKE ? OR operation LIKE ?", like(f.Action), like(operationOf(f.Action)))
+		if operation := operationOf(f.Action); strings.Contains(f.Action, "*") {
+			w.add("action LIKE ? OR operation LIKE ?", like(f.Action), like(operation))
+		} else {
+			w.add("action = ? OR operation = ?", f.Action, operation)
+		}
 	}
-	if f.Resource != "" {
-		w.add("arrayExists(r -> r LIKE ?, resources)", like(f.Resource))
-	}
+	matchAny(w, "resources", f.Resource)
 	switch {
 	case f.Outcome == "":
 	case f.Outcome == dryRun:
@@ -163,7 +176,7 @@ func (f *Filter) requestWhere() *where {
 // recordWhere is the filter over records without a request; nil means that
 // none can match.
 func (f *Filter) recordWhere() *where {
-	if f.RequestID != "" || f.SessionID != "" || slices.Contains(outcomes, f.Outcome) {
+	if f.RequestID != "" || f.SessionID != "" || slices.Contains(outcomes, f.Outcome) || slices.Contains(ofRequests, f.Outcome) {
 		return nil
 	}
 	w := &where{}
@@ -183,12 +196,21 @@ func (f *Filter) recordWhere() *where {
 			w.add("splitByChar('.', toString(event_source))[1] = ?", service)
 		}
 	}
-	if f.Resource != "" {
-		w.add("arrayExists(r -> r LIKE ?, resources)", like(f.Resource))
-	}
+	matchAny(w, "resources", f.Resource)
 	w.match("verdict", f.Outcome)
 	w.match("request_id", f.AWSRequestID)
 	return w
+}
+
+// matchAny compares with every element of a list.
+func matchAny(w *where, column, value string) {
+	switch {
+	case value == "":
+	case strings.Contains(value, "*"):
+		w.add("arrayExists(r -> r LIKE ?, "+column+")", like(value))
+	default:
+		w.add("has("+column+", ?)", value)
+	}
 }
 
 // operationOf is what follows the service in an action.
@@ -247,38 +269,35 @@ func parseCursor(s string) (time.Time, string, error) {
 
 // pair puts the CloudTrail record beside each request that has one.
 func (a *Asker) pair(ctx context.Context, entries []Entry) error {
-	byID := map[string][]*Entry{}
-	var ids []string
-	var from, to time.Time
+	by := map[string][]*Entry{}
+	var keys []key
 	for i := range entries {
 		r := entries[i].Request
 		if r == nil || r.CloudTrailEventID == "" {
 			continue
 		}
-		if from.IsZero() || r.CloudTrailTime.Before(from) {
-			from = r.CloudTrailTime
-		}
-		if r.CloudTrailTime.After(to) {
-			to = r.CloudTrailTime
-		}
-		byID[r.CloudTrailEventID] = append(byID[r.CloudTrailEventID], &entries[i])
-		ids = append(ids, r.CloudTrailEventID)
+		k := key{At: r.CloudTrailTime, Account: r.CloudTrailAccount, ID: r.CloudTrailEventID}
+		by[k.Account+"/"+k.ID] = append(by[k.Account+"/"+k.ID], &entries[i])
+		keys = append(keys, k)
 	}
-	for chunk := range slices.Chunk(ids, 1000) {
-		w := &where{}
-		w.add("event_time BETWEEN " + timestamp(from) + " AND " + timestamp(to))
-		w.add("event_id IN (?)", chunk)
-		rows, err := a.records(ctx, w, "")
+	rows, err := rowsOf(keys, theirs, func(w *where) ([]Record, error) { return a.records(ctx, w, "") })
+	for i := range rows {
+		for _, e := range by[rows[i].RecipientAccountID+"/"+rows[i].EventID] {
+			e.CloudTrail = &rows[i]
+		}
+	}
+	return err
+}
+
+// rowsOf asks for the whole rows of keys, some at a time.
+func rowsOf[T any](keys []key, s side, ask func(*where) ([]T, error)) ([]T, error) {
+	var out []T
+	for some := range slices.Chunk(keys, keysAtOnce) {
+		rows, err := ask(s.of(some))
 		if err != nil {
-			return err
+			return nil, err
 		}
-		for i := range rows {
-			for _, e := range byID[rows[i].EventID] {
-				if e.Request.CloudTrailAccount == rows[i].RecipientAccountID {
-					e.CloudTrail = &rows[i]
-				}
-			}
-		}
+		out = append(out, rows...)
 	}
-	return nil
+	return out, nil
 }

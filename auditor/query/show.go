@@ -32,6 +32,7 @@ func (a *Asker) Show(ctx context.Context, id string) (*Detail, error) {
 	if r := d.Request; r != nil {
 		if r.AWSRequestID != "" {
 			w := &where{}
+			w.add("event_time BETWEEN " + timestamp(r.ReceivedAt.Add(-sameCall)) + " AND " + timestamp(r.ReceivedAt.Add(sameCall)))
 			w.add("request_id = ?", r.AWSRequestID)
 			if d.Others, err = a.records(ctx, w, "ORDER BY event_time, event_id LIMIT 100"); err != nil {
 				return nil, err
@@ -71,44 +72,37 @@ func (a *Asker) find(ctx context.Context, id string) (*Detail, error) {
 	if id == "" {
 		return nil, &BadInput{"id", "is empty: give a request id, an AWS request id or a CloudTrail event id"}
 	}
-	for _, column := range []string{"request_id", "aws_request_id", "cloudtrail_event_id"} {
-		w := &where{}
-		w.add(column+" = ?", id)
-		rows, err := a.requests(ctx, w, "ORDER BY received_at DESC LIMIT 1")
+	request, record, err := a.locate(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	var d Detail
+	if request.ID != "" {
+		rows, err := a.requests(ctx, ours.of([]key{request}), "LIMIT 1")
 		if err != nil {
 			return nil, err
 		}
 		if len(rows) > 0 {
-			entries := []Entry{{Time: rows[0].ReceivedAt, Verdict: rows[0].Verdict, Request: &rows[0]}}
-			if err := a.pair(ctx, entries); err != nil {
-				return nil, err
-			}
-			return &Detail{Entry: entries[0]}, nil
+			d.Request = &rows[0]
 		}
 	}
-	w := &where{}
-	w.add("event_id = ? OR request_id = ?", id, id)
-	rows, err := a.records(ctx, w, "ORDER BY event_time LIMIT 1")
-	if err != nil {
-		return nil, err
+	// The record that was asked for may be another than the request's own.
+	if r := d.Request; r != nil && (record.ID == "" || r.CloudTrailEventID == record.ID) {
+		entries := []Entry{{Time: r.ReceivedAt, Verdict: r.Verdict, Request: r}}
+		err := a.pair(ctx, entries)
+		return &Detail{Entry: entries[0]}, err
 	}
-	if len(rows) == 0 {
-		return nil, fmt.Errorf("%w: nothing has the id %q, neither a request of postern's, nor an AWS request, nor a CloudTrail event", ErrNotFound, id)
-	}
-	d := &Detail{Entry: Entry{Time: rows[0].EventTime, Verdict: rows[0].Verdict, CloudTrail: &rows[0]}}
-	if p := rows[0].PosternRequestID; p != "" {
-		w := &where{}
-		w.add("received_at = " + timestamp(rows[0].PosternReceivedAt))
-		w.add("request_id = ?", p)
-		found, err := a.requests(ctx, w, "LIMIT 1")
+	if record.ID != "" {
+		rows, err := a.records(ctx, theirs.of([]key{record}), "LIMIT 1")
 		if err != nil {
 			return nil, err
 		}
-		if len(found) > 0 {
-			d.Request = &found[0]
+		if len(rows) > 0 {
+			d.Time, d.Verdict, d.CloudTrail = rows[0].EventTime, rows[0].Verdict, &rows[0]
+			return &d, nil
 		}
 	}
-	return d, nil
+	return nil, fmt.Errorf("%w: nothing has the id %q, neither a request of postern's, nor an AWS request, nor a CloudTrail event", ErrNotFound, id)
 }
 
 // whole adds the record as AWS wrote it.

@@ -15,7 +15,13 @@ func TestClusterDialect(t *testing.T) {
 		t.Fatal(names, err)
 	}
 	create := regexp.MustCompile("(?s)(CREATE (OR REPLACE )?(TABLE|VIEW)|ALTER TABLE) .*ON CLUSTER `c1`")
+	numbers := map[string]bool{}
 	for _, name := range names {
+		number, _, _ := strings.Cut(name, "_")
+		if numbers[number] {
+			t.Errorf("%s: another migration has its number", name)
+		}
+		numbers[number] = true
 		text, err := migrations.ReadFile(name)
 		if err != nil {
 			t.Fatal(err)

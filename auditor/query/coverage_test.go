@@ -1,0 +1,104 @@
+package query_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/posternhq/postern/auditor/query"
+	"github.com/posternhq/postern/deploy/embedded/embeddedtest"
+)
+
+// Counts stay exact while verdicts come late and deliveries twice, whatever has
+// been merged by then; they are what counting row by row finds.
+func TestCoverageIsExact(t *testing.T) {
+	c, dsn := tables(t)
+	start := time.Now().UTC().Truncate(time.Hour).Add(-10 * time.Hour)
+	a := query.New(embeddedtest.Open(t, embeddedtest.ReaderDSN(t, dsn)), nil)
+	calls := func(first, n int, columns, values string) {
+		exec(t, c, fmt.Sprintf(`INSERT INTO request_rows (received_at, request_id, %s) SELECT fromUnixTimestamp64Micro(%d + number * 30000000, 'UTC'), toString(number), %s FROM numbers(%d, %d)`,
+			columns, start.UnixMicro(), values, first, n))
+		exec(t, c, fmt.Sprintf(`INSERT INTO cloudtrail_rows (event_time, recipient_account_id, event_id, %s) SELECT fromUnixTimestamp64Micro(%d + number * 30000000, 'UTC'), '1', toString(number), %s FROM numbers(%d, %d)`,
+			map[bool]string{true: "verdict", false: "present, federated_user"}[columns == "verdict"], start.UnixMicro(),
+			map[bool]string{true: "if(number % 50 = 3, 'bypass', 'matched')", false: "1, concat('u', toString(number % 7))"}[columns == "verdict"], first, n))
+	}
+	base := func(first, n int) {
+		calls(first, n, "outcome, user, account", "if(number % 10 = 0, 'denied', 'completed'), concat('u', toString(number % 7)), '1'")
+	}
+	verdicts := func(verdict string, first, n int) { calls(first, n, "verdict", "'"+verdict+"'") }
+	check := func(when string) {
+		t.Helper()
+		for _, since := range []time.Time{{}, start.Add(2 * time.Hour), start.Add(3*time.Hour + 17*time.Minute + time.Second)} {
+			text, from := "", "0"
+			if !since.IsZero() {
+				text, from = since.Format(time.RFC3339Nano), fmt.Sprint(since.UnixMicro())
+			}
+			got, err := a.Coverage(t.Context(), text)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var want [7]uint64
+			row := c.QueryRow(t.Context(), `SELECT countIf(verdict = 'matched'), countIf(verdict = 'awaiting'), countIf(verdict = 'missing'), countIf(outcome = 'denied') FROM requests WHERE toUnixTimestamp64Micro(received_at) >= `+from)
+			if err := row.Scan(&want[0], &want[1], &want[2], &want[3]); err != nil {
+				t.Fatal(err)
+			}
+			row = c.QueryRow(t.Context(), `SELECT count(), countIf(verdict = 'bypass'), countIf(verdict = '') FROM cloudtrail WHERE toUnixTimestamp64Micro(event_time) >= `+from)
+			if err := row.Scan(&want[4], &want[5], &want[6]); err != nil {
+				t.Fatal(err)
+			}
+			have := [7]uint64{got.Matched.Count, got.Awaiting.Count, got.Missing.Count, got.Denied, got.Records, got.Bypass.Count, got.Unrelated}
+			if diff := cmp.Diff(want, have); diff != "" {
+				t.Errorf("%s, since %q (-counted one by one +got):\n%s", when, text, diff)
+			}
+			var offences uint64
+			for _, o := range got.Offenders {
+				offences += o.Bypass + o.Missing + o.Mismatched
+			}
+			if offences != got.Bypass.Count+got.Missing.Count {
+				t.Errorf("%s, since %q: offenders have %d of %d bypasses and %d missing", when, text, offences, got.Bypass.Count, got.Missing.Count)
+			}
+		}
+		for _, view := range []string{"requests_by_hour", "cloudtrail_by_hour"} {
+			n, rows := map[string]string{"requests_by_hour": "calls", "cloudtrail_by_hour": "events"}[view], map[string]string{"requests_by_hour": "requests", "cloudtrail_by_hour": "cloudtrail"}[view]
+			var have, want uint64
+			if err := c.QueryRow(t.Context(), fmt.Sprintf(`SELECT (SELECT sum(%s) FROM %s), (SELECT count() FROM %s)`, n, view, rows)).Scan(&have, &want); err != nil {
+				t.Fatal(err)
+			}
+			if have != want {
+				t.Errorf("%s: %s has %d, %s %d", when, view, have, rows, want)
+			}
+		}
+	}
+	optimize := func() {
+		exec(t, c, `OPTIMIZE TABLE request_rows FINAL`)
+		exec(t, c, `OPTIMIZE TABLE cloudtrail_rows FINAL`)
+	}
+	base(0, 1000)
+	check("as they came")
+	verdicts("matched", 0, 500)
+	verdicts("missing", 500, 100)
+	check("with verdicts in parts of their own")
+	// Indexes leave out no row that another one of its call makes count.
+	for _, condition := range []string{"user = 'u1' AND verdict = 'missing'", "outcome = 'completed' AND verdict = 'missing'", "outcome != '' AND user IN ('u1', 'u2') AND verdict IN ('missing', 'mismatched')"} {
+		var have, want uint64
+		if err := c.QueryRow(t.Context(), fmt.Sprintf(`SELECT (SELECT count() FROM requests WHERE %[1]s), (SELECT countIf(%[1]s) FROM requests)`, condition)).Scan(&have, &want); err != nil {
+			t.Fatal(err)
+		}
+		if have != want || want == 0 {
+			t.Errorf("%s: %d requests, want %d", condition, have, want)
+		}
+	}
+	optimize()
+	check("all merged")
+	base(300, 300) // delivered twice
+	check("doubled")
+	verdicts("matched", 500, 100) // what was missing came after all
+	verdicts("matched", 0, 500)   // said twice
+	check("moved")
+	base(1000, 50)
+	check("with newer calls")
+	optimize()
+	check("all merged again")
+}

@@ -1,0 +1,48 @@
+package query
+
+import (
+	"strings"
+	"time"
+)
+
+// hourly counts calls by some columns, of those that a condition on the same
+// columns is true of. The tables' projections have the counts of every part by
+// hour. A part has each key once, so they are exact for an hour that lies in one
+// part; rows of the other hours, and of an hour of which only a part is asked for,
+// are merged and counted. All of it sees one state of the table.
+//
+// Those who see some accounts alone have views only: there every row is counted.
+type hourly struct {
+	side
+	columns, condition string
+}
+
+// count is the statement, over columns and n, from a time on; zero means ever.
+func (a *Asker) count(h hourly, t time.Time) string {
+	if a.narrow {
+		from := "1"
+		if !t.IsZero() {
+			from = h.at + " >= " + timestamp(t)
+		}
+		return "SELECT " + h.columns + ", count() AS n FROM " + h.view + " WHERE " + from + " AND " + h.condition + " GROUP BY " + h.columns
+	}
+	start := t.UTC().Truncate(time.Hour)
+	edge := "0"
+	if start.Before(t) {
+		start = start.Add(time.Hour)
+		edge = "at >= " + timestamp(t) + " AND at < " + timestamp(start)
+	}
+	hours := "hour >= toDateTime(0)"
+	if !t.IsZero() {
+		hours = "hour >= " + timestamp(start)
+	}
+	return strings.NewReplacer("TABLE", h.rows, "COLUMNS", h.columns, "CONDITION", h.there+" AND "+h.condition, "HOURS", strings.ReplaceAll(hours, "hour", "toStartOfHour("+h.at+")"),
+		"EDGE", strings.ReplaceAll(edge, "at ", h.at+" "), "HOUR", "toStartOfHour("+h.at+")").Replace(`
+		WITH shared AS (SELECT hour FROM (SELECT HOUR AS hour, _part AS part FROM TABLE WHERE HOURS GROUP BY hour, part) GROUP BY hour HAVING count() > 1)
+		SELECT COLUMNS, n FROM (SELECT HOUR AS hour, _part AS part, COLUMNS, count() AS n FROM TABLE WHERE HOURS AND CONDITION GROUP BY hour, part, COLUMNS)
+		WHERE hour NOT IN (SELECT hour FROM shared)
+		UNION ALL
+		SELECT COLUMNS, count() AS n FROM TABLE FINAL WHERE HOURS AND HOUR IN (SELECT hour FROM shared) AND CONDITION GROUP BY COLUMNS
+		UNION ALL
+		SELECT COLUMNS, count() AS n FROM TABLE FINAL WHERE EDGE AND CONDITION GROUP BY COLUMNS`)
+}
