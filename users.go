@@ -19,9 +19,18 @@ func (c *cli) users() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
 	var roles, traits []string
 	var ttl string
+	var pseudonym bool
 	add := &cobra.Command{
 		Use: "add NAME --roles R[,R]", Short: "Make a user and a link with which they set password and second factor", Args: cobra.ExactArgs(1),
 		RunE: c.withBroker(func(cmd *cobra.Command, b *client.Client, args []string) error {
+			if pseudonym {
+				p, err := b.NewPerson(cmd.Context(), args[0])
+				if err != nil {
+					return err
+				}
+				c.say("%s is %s in all that is recorded, and signs in by either.", p.Name, p.Pseudonym)
+				args[0] = p.Pseudonym
+			}
 			doc, err := userDocument(args[0], roles, traits)
 			if err != nil {
 				return err
@@ -35,6 +44,7 @@ func (c *cli) users() *cobra.Command {
 	add.Flags().StringSliceVar(&roles, "roles", nil, "roles of the user")
 	add.Flags().StringArrayVar(&traits, "trait", nil, "NAME=VALUE[,VALUE], for role templates; may be given more than once")
 	add.Flags().StringVar(&ttl, "ttl", "", "how long the link holds (default 24h, 168h at most)")
+	add.Flags().BoolVar(&pseudonym, "pseudonym", false, "record a pseudonym in place of the name, which can then be forgotten (docs/privacy.md)")
 	_ = add.MarkFlagRequired("roles")
 	reset := &cobra.Command{
 		Use: "reset NAME", Short: "Make a link with which a user sets password and second factor anew", Args: cobra.ExactArgs(1),
@@ -59,8 +69,38 @@ func (c *cli) users() *cobra.Command {
 			return nil
 		}),
 	}
-	cmd.AddCommand(add, reset, list, rm)
+	cmd.AddCommand(add, reset, list, rm, c.usersForget())
 	return cmd
+}
+
+func (c *cli) usersForget() *cobra.Command {
+	return &cobra.Command{
+		Use: "forget PSEUDONYM|NAME", Short: "Destroy what says who a user is, for ever", Args: cobra.ExactArgs(1),
+		Long: "Destroy what says who is behind a user's pseudonym, and remove the user. Events stay\n" +
+			"as they are, and verify; they are about nobody known. It cannot be undone.",
+		RunE: c.withBroker(func(cmd *cobra.Command, b *client.Client, args []string) error {
+			known, err := b.People(cmd.Context())
+			if err != nil {
+				return err
+			}
+			var of []string
+			for _, p := range known {
+				if p.Name == args[0] {
+					of = append(of, p.Pseudonym)
+				}
+			}
+			if len(of) == 0 {
+				of = args
+			}
+			for _, p := range of {
+				if err := b.Forget(cmd.Context(), p); err != nil {
+					return err
+				}
+				c.say("Who %s is, is forgotten.", p)
+			}
+			return nil
+		}),
+	}
 }
 
 // userDocument is a user as a resource file says it.
@@ -95,8 +135,17 @@ func (c *cli) listUsers(ctx context.Context, b *client.Client) error {
 	if err != nil {
 		return err
 	}
+	known, err := b.People(ctx)
+	if err != nil {
+		return err
+	}
+	behind := map[string]string{}
+	for _, p := range known {
+		behind[p.Pseudonym] = p.Name
+	}
 	type user struct {
 		Name      string   `json:"name"`
+		Person    string   `json:"person,omitempty"` // who is behind a pseudonym
 		Roles     []string `json:"roles"`
 		Connector string   `json:"connector,omitempty"`
 		Expires   string   `json:"expires,omitempty"`
@@ -111,11 +160,11 @@ func (c *cli) listUsers(ctx context.Context, b *client.Client) error {
 		if err := json.Unmarshal(raw, &d); err != nil {
 			return err
 		}
-		d.Spec.Name = d.Metadata.Name
+		d.Spec.Name, d.Spec.Person = d.Metadata.Name, behind[d.Metadata.Name]
 		users = append(users, d.Spec)
 	}
 	return c.print(users, func(w *tabwriter.Writer) {
-		fmt.Fprintln(w, "USER\tROLES\tSIGNS IN WITH\tUNTIL")
+		fmt.Fprintln(w, "USER\tROLES\tSIGNS IN WITH\tUNTIL\tPERSON")
 		for _, u := range users {
 			how := u.Connector
 			if how == "" {
@@ -124,7 +173,7 @@ func (c *cli) listUsers(ctx context.Context, b *client.Client) error {
 			if u.Disabled {
 				how = "disabled"
 			}
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", u.Name, orDash(strings.Join(u.Roles, ",")), how, orDash(u.Expires))
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", u.Name, orDash(strings.Join(u.Roles, ",")), how, orDash(u.Expires), orDash(u.Person))
 		}
 	})
 }

@@ -28,6 +28,7 @@ import (
 	"github.com/posternhq/postern/broker/identity"
 	"github.com/posternhq/postern/broker/identity/oidc"
 	"github.com/posternhq/postern/broker/joining"
+	"github.com/posternhq/postern/broker/people"
 	"github.com/posternhq/postern/broker/push"
 	"github.com/posternhq/postern/broker/sealed"
 	"github.com/posternhq/postern/broker/web"
@@ -86,6 +87,7 @@ type Broker struct {
 	ticketKey  []byte // see TicketKey
 	throttle   *identity.Throttle
 	vault      *push.Vault
+	people     *people.Register
 	signing    *signing
 	ledger     *ledger
 	replays    chan struct{} // has room for as many as may run
@@ -148,6 +150,7 @@ func New(cfg Config) (*Broker, error) {
 	if b.seed, err = identity.OpenSeed(ctx, cfg.Secrets); err != nil {
 		return nil, fmt.Errorf("broker: %w", err)
 	}
+	b.people = people.NewRegister(cfg.Secrets, b.seed.Derive(registerPurpose, 32))
 	if b.pages, err = web.New(); err != nil {
 		return nil, fmt.Errorf("broker: %w", err)
 	}

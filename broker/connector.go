@@ -19,6 +19,7 @@ import (
 	"github.com/posternhq/postern/broker/api"
 	"github.com/posternhq/postern/broker/identity"
 	"github.com/posternhq/postern/broker/identity/saml"
+	"github.com/posternhq/postern/broker/people"
 	"github.com/posternhq/postern/events"
 )
 
@@ -154,6 +155,10 @@ func (b *Broker) samlResponse(v *visit) error {
 
 // signedOn ends a sign-in at an identity provider in a browser.
 func (b *Broker) signedOn(v *visit, f flow, c *events.Connector, on access.SignOn) error {
+	on, err := b.pseudonymous(v.Context(), c, on)
+	if err != nil {
+		return err
+	}
 	if err := b.signOn(v.Context(), f.TTL, c, on, v.addr()); err != nil {
 		return err
 	}
@@ -184,13 +189,19 @@ func (b *Broker) signOn(ctx context.Context, asked time.Duration, c *events.Conn
 // reads the reason: it is about themselves.
 func (b *Broker) notSignedIn(ctx context.Context, kind, connector, user, addr string, reason error) error {
 	e := &events.SigninFailed{User: cmp.Or(user, "(unknown)"), Method: kind, Connector: connector, ClientAddr: addr, Reason: shorten(reason.Error())}
+	if c, err := b.connector(connector); err == nil && c.Pseudonyms && !people.IsPseudonym(user) {
+		if user != "" {
+			e.Reason = strings.ReplaceAll(e.Reason, user, "(unknown)")
+		}
+		e.User = ""
+	}
 	if access.CheckUserName(e.User) != nil {
 		e.User = "(unknown)"
 	}
 	var known *api.Error
 	var refusal *access.Error
 	if !errors.As(reason, &known) && !errors.As(reason, &refusal) {
-		reason = &api.Error{Status: http.StatusUnauthorized, Code: api.CodeUnauthenticated, Message: "not signed in: " + e.Reason, Next: "postern login"}
+		reason = &api.Error{Status: http.StatusUnauthorized, Code: api.CodeUnauthenticated, Message: "not signed in: " + shorten(reason.Error()), Next: "postern login"}
 	}
 	return b.failed(ctx, e, reason)
 }

@@ -122,7 +122,10 @@ func (b *Broker) postDeviceFinish(c *call) (any, error) {
 	case err != nil:
 		return nil, b.notSignedIn(c.Context(), conn.Kind, conn.Name, p.User, c.clientAddr(), err)
 	}
-	on := access.SignOn{User: p.User, Traits: p.Claims, ID: p.ID}
+	on, err := b.pseudonymous(c.Context(), conn, access.SignOn{User: p.User, Traits: p.Claims, ID: p.ID})
+	if err != nil {
+		return nil, err
+	}
 	if err := b.signOn(c.Context(), d.Flow.TTL, conn, on, c.clientAddr()); err != nil {
 		return nil, err
 	}

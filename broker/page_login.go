@@ -41,13 +41,17 @@ type signinPage struct {
 type connectorLink struct{ Display, URL string }
 
 func (b *Broker) postLoginPage(v *visit) error {
-	token, user := v.PostFormValue("flow"), v.PostFormValue("user")
+	token, typed := v.PostFormValue("flow"), v.PostFormValue("user")
 	f, err := b.flow(token)
 	if err != nil {
 		return err
 	}
+	user, err := b.typed(v.Context(), typed)
+	if err != nil {
+		return err
+	}
 	if err := b.checkPassword(v.Context(), user, v.PostFormValue("password"), v.addr()); err != nil {
-		return v.again("signin", err, func(fault string) any { return b.signinPage(token, user, fault) })
+		return v.again("signin", err, func(fault string) any { return b.signinPage(token, typed, fault) })
 	}
 	p := proof{Flow: f, User: user, Method: "password"}
 	if have, needed := b.factors(user); needed && len(have) == 0 {

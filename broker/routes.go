@@ -102,6 +102,9 @@ func (b *Broker) table() []route {
 		{"DELETE", "/v1/resources/{kind}/{name}", false, b.deleteResource},
 		{"PUT", "/v1/users/{name}/password", false, b.putPassword},
 		{"POST", "/v1/users/{name}/invitation", false, b.postInvitation},
+		{"POST", "/v1/people", false, b.postPerson},
+		{"GET", "/v1/people", false, b.getPeople},
+		{"POST", "/v1/people/{name}/forget", false, b.postForget},
 	}
 }
 

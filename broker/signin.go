@@ -28,6 +28,9 @@ func (b *Broker) postLogin(c *call) (any, error) {
 		return nil, err
 	}
 	addr := c.clientAddr()
+	if in.User, err = b.typed(c.Context(), in.User); err != nil {
+		return nil, err
+	}
 	if err := b.checkPassword(c.Context(), in.User, in.Password, addr); err != nil {
 		return nil, err
 	}

@@ -36,6 +36,17 @@ type UserDeleted struct {
 	By   string `json:"by"`
 }
 
+// UserForgotten says that who the user was, whose name is a pseudonym, is known no
+// more.
+type UserForgotten struct {
+	Name string `json:"name"`
+	By   string `json:"by"`
+}
+
+func (e *UserForgotten) Channel() string { return channel("access", "user", e.Name) }
+func (e *UserForgotten) Thing() string   { return "user/" + e.Name }
+func (*UserForgotten) Type() Type        { return TypeUserForgotten }
+
 // UserPasswordChanged says that there is a new password; neither it nor its
 // hash is in any event.
 type UserPasswordChanged struct {

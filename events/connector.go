@@ -10,6 +10,8 @@ type Connector struct {
 	Display string         `json:"display,omitempty"`
 	OIDC    *OIDCConnector `json:"oidc,omitempty"`
 	SAML    *SAMLConnector `json:"saml,omitempty"`
+	// Pseudonyms stand for the users in all that is recorded.
+	Pseudonyms bool `json:"pseudonyms,omitempty"`
 	// Mappings give roles to what the provider says of a user.
 	Mappings []RoleMapping `json:"mappings"`
 }

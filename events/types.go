@@ -31,6 +31,7 @@ const (
 	TypeUserUpdated         Type = "io.postern.user.updated.v1"
 	TypeUserDeleted         Type = "io.postern.user.deleted.v1"
 	TypeUserPasswordChanged Type = "io.postern.user.password_changed.v1"
+	TypeUserForgotten       Type = "io.postern.user.forgotten.v1"
 
 	TypeSigninSucceeded Type = "io.postern.signin.succeeded.v1"
 	TypeSigninFailed    Type = "io.postern.signin.failed.v1"
@@ -137,7 +138,7 @@ const (
 // Types lists every event type of this version.
 func Types() []Type {
 	return []Type{
-		TypeUserCreated, TypeUserUpdated, TypeUserDeleted, TypeUserPasswordChanged,
+		TypeUserCreated, TypeUserUpdated, TypeUserDeleted, TypeUserPasswordChanged, TypeUserForgotten,
 		TypeSigninSucceeded, TypeSigninFailed, TypeSigninRevoked,
 		TypeCredentialInvited, TypeCredentialEnrolled, TypeCredentialFactorAdded, TypeCredentialFactorRemoved, TypeCredentialFactorUsed,
 		TypeConnectorCreated, TypeConnectorUpdated, TypeConnectorDeleted, TypeClusterSettingsUpdated,
@@ -173,6 +174,8 @@ func (t Type) New() (Payload, error) {
 		return &UserUpdated{}, nil
 	case TypeUserDeleted:
 		return &UserDeleted{}, nil
+	case TypeUserForgotten:
+		return &UserForgotten{}, nil
 	case TypeUserPasswordChanged:
 		return &UserPasswordChanged{}, nil
 	case TypeSigninSucceeded:

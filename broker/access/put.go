@@ -168,3 +168,16 @@ func few(names []string) string {
 	}
 	return strings.Join(sorted, ", ")
 }
+
+// ForgetUser records that nobody knows any more who a user was, and ends the user.
+// Somebody may be known who never became one.
+func ForgetUser(s *State, env Env, name string, known bool) ([]events.Event, error) {
+	if !known && s.Head((&events.UserForgotten{Name: name}).Channel()).Seq == 0 {
+		return nil, refuse(NotFound, "there is and was no user %s", name)
+	}
+	out := env.one("", "", &events.UserForgotten{Name: name, By: env.By})
+	if s.Users[name] != nil {
+		out = append(env.one("", "", &events.UserDeleted{Name: name, By: env.By}), out...)
+	}
+	return out, nil
+}

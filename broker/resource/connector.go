@@ -16,6 +16,7 @@ func (r *reader) oidc(n *yaml.Node, path string, meta metadata) *events.Connecto
 	c := &events.Connector{Name: meta.name, Kind: KindOIDC, OIDC: o}
 	r.fields(n, path, map[string]func(*yaml.Node, string){
 		"display":       func(n *yaml.Node, at string) { c.Display = r.text(n, at) },
+		"pseudonyms":    func(n *yaml.Node, at string) { c.Pseudonyms = r.flag(n, at) },
 		"issuer_url":    func(n *yaml.Node, at string) { o.IssuerURL = r.text(n, at) },
 		"client_id":     func(n *yaml.Node, at string) { o.ClientID = r.text(n, at) },
 		"client_secret": func(n *yaml.Node, at string) { o.ClientSecretFile = r.secretFile(n, at) },
@@ -48,6 +49,7 @@ func (r *reader) saml(n *yaml.Node, path string, meta metadata) *events.Connecto
 	}
 	r.fields(n, path, map[string]func(*yaml.Node, string){
 		"display":                 func(n *yaml.Node, at string) { c.Display = r.text(n, at) },
+		"pseudonyms":              func(n *yaml.Node, at string) { c.Pseudonyms = r.flag(n, at) },
 		"acs":                     func(n *yaml.Node, at string) { s.ACS = r.text(n, at) },
 		"entity_descriptor":       func(n *yaml.Node, at string) { s.EntityDescriptor = r.text(n, at) },
 		"service_provider_issuer": func(n *yaml.Node, at string) { s.Issuer = r.text(n, at) },
@@ -100,6 +102,7 @@ func (r *reader) settings(n *yaml.Node, path string) *events.ClusterSettings {
 type (
 	writtenOIDC struct {
 		Display              string         `yaml:"display,omitempty" json:"display,omitempty"`
+		Pseudonyms           bool           `yaml:"pseudonyms,omitempty" json:"pseudonyms,omitempty"`
 		IssuerURL            string         `yaml:"issuer_url" json:"issuer_url"`
 		ClientID             string         `yaml:"client_id" json:"client_id"`
 		ClientSecret         string         `yaml:"client_secret,omitempty" json:"client_secret,omitempty"`
@@ -118,6 +121,7 @@ type (
 	}
 	writtenSAML struct {
 		Display           string             `yaml:"display,omitempty" json:"display,omitempty"`
+		Pseudonyms        bool               `yaml:"pseudonyms,omitempty" json:"pseudonyms,omitempty"`
 		ACS               string             `yaml:"acs" json:"acs"`
 		Issuer            string             `yaml:"service_provider_issuer,omitempty" json:"service_provider_issuer,omitempty"`
 		Audience          string             `yaml:"audience,omitempty" json:"audience,omitempty"`
@@ -139,7 +143,7 @@ type (
 func writeConnector(c events.Connector) any {
 	if o := c.OIDC; o != nil {
 		w := writtenOIDC{
-			Display: c.Display, IssuerURL: o.IssuerURL, ClientID: o.ClientID, RedirectURL: o.RedirectURL, Scope: o.Scope,
+			Display: c.Display, Pseudonyms: c.Pseudonyms, IssuerURL: o.IssuerURL, ClientID: o.ClientID, RedirectURL: o.RedirectURL, Scope: o.Scope,
 			Prompt: o.Prompt, ACRValues: o.ACRValues, UsernameClaim: o.UsernameClaim, AllowUnverifiedEmail: o.AllowUnverifiedEmail,
 		}
 		if o.ClientSecretFile != "" {
@@ -152,7 +156,7 @@ func writeConnector(c events.Connector) any {
 	}
 	s := c.SAML
 	w := writtenSAML{
-		Display: c.Display, ACS: s.ACS, Issuer: s.Issuer, Audience: s.Audience, UsernameAttribute: s.UsernameAttribute,
+		Display: c.Display, Pseudonyms: c.Pseudonyms, ACS: s.ACS, Issuer: s.Issuer, Audience: s.Audience, UsernameAttribute: s.UsernameAttribute,
 		ForceAuthn: s.ForceAuthn, EntityDescriptor: s.EntityDescriptor,
 	}
 	for _, m := range c.Mappings {

@@ -1,0 +1,118 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/posternhq/postern/broker/access"
+	"github.com/posternhq/postern/broker/api"
+	"github.com/posternhq/postern/broker/people"
+	"github.com/posternhq/postern/events"
+)
+
+// registerPurpose is what the key of the mapping's index is derived for.
+const registerPurpose = "people index"
+
+// typed is the user whom somebody means who types a name to sign in: by name, or by
+// the pseudonym that stands for it.
+func (b *Broker) typed(ctx context.Context, name string) (string, error) {
+	pseudonym, err := b.people.Find(ctx, "", name)
+	if errors.Is(err, people.ErrUnknown) {
+		return name, nil
+	}
+	return pseudonym, err
+}
+
+// pseudonymous replaces who signed in at a connector by a pseudonym, and leaves of
+// what the provider said only what gives roles.
+func (b *Broker) pseudonymous(ctx context.Context, c *events.Connector, on access.SignOn) (access.SignOn, error) {
+	if !c.Pseudonyms {
+		return on, nil
+	}
+	var err error
+	if on.User, err = b.people.Pseudonym(ctx, c.Name, on.User, b.now()); err != nil {
+		return on, err
+	}
+	kept := map[string][]string{}
+	for _, m := range c.Mappings {
+		if v := on.Traits[m.Claim]; len(v) > 0 {
+			kept[m.Claim] = slices.Clone(v)
+		}
+	}
+	on.Traits = kept
+	return on, nil
+}
+
+// postPerson makes the pseudonym of somebody who is to be a user with a password.
+func (b *Broker) postPerson(c *call) (any, error) {
+	var in api.NewPerson
+	if err := decode(c, &in); err != nil {
+		return nil, err
+	}
+	if err := b.require(c.who, "create", "user"); err != nil {
+		return nil, err
+	}
+	if err := access.CheckUserName(in.Name); err != nil {
+		return nil, invalid("name: %v", err)
+	}
+	var taken bool
+	b.ledger.read(func(s *access.State, _ time.Time) { taken = s.Users[in.Name] != nil })
+	if taken || people.IsPseudonym(in.Name) {
+		return nil, &access.Error{Code: access.Exists, Message: "there is a user of that name: it is in events already"}
+	}
+	pseudonym, err := b.people.Pseudonym(c.Context(), "", in.Name, b.now())
+	if err != nil {
+		return nil, unreachable(err)
+	}
+	return created{api.Person{Pseudonym: pseudonym, Name: in.Name}}, nil
+}
+
+// getPeople tells who is behind the pseudonyms, to those who may list users.
+func (b *Broker) getPeople(c *call) (any, error) {
+	if err := b.require(c.who, "list", "user"); err != nil {
+		return nil, err
+	}
+	all, err := b.people.All(c.Context())
+	if err != nil {
+		return nil, unreachable(err)
+	}
+	out := api.People{People: []api.Person{}}
+	for _, p := range all {
+		out.People = append(out.People, api.Person{Pseudonym: p.Pseudonym, Name: p.Name, Connector: p.Connector})
+	}
+	return out, nil
+}
+
+// postForget destroys what says who a user is, and ends the user. What is
+// recorded as forgotten is: so the record comes last.
+func (b *Broker) postForget(c *call) (any, error) {
+	name := c.PathValue("name")
+	_, err := b.people.Who(c.Context(), name)
+	if err != nil && !errors.Is(err, people.ErrUnknown) {
+		return nil, unreachable(err)
+	}
+	known := err == nil
+	decide := func(s *access.State, env access.Env) ([]events.Event, error) {
+		if err := mustMay(s, env.Now, c.who.User, "delete", "user"); err != nil {
+			return nil, err
+		}
+		if !people.IsPseudonym(name) {
+			return nil, &access.Error{Code: access.Invalid, Message: name + " is no pseudonym: the name is in events, which nobody can change",
+				Next: "postern users add --pseudonym, or pseudonyms: true of a connector, for those to come (docs/privacy.md)"}
+		}
+		return access.ForgetUser(s, env, name, known)
+	}
+	if _, err := b.could(c, decide); err != nil {
+		return nil, err
+	}
+	err = b.people.Forget(c.Context(), name)
+	if err == nil {
+		err = b.passwords.Forget(c.Context(), name)
+	}
+	if err != nil {
+		return nil, unreachable(err)
+	}
+	return nil, b.do(c.Context(), c.who, decide)
+}
