@@ -151,7 +151,7 @@ func (s *Store) rederived(ctx context.Context, p Part, since time.Time, things [
 		}
 	}()
 	for _, d := range derivedTables() {
-		q := fmt.Sprintf("CREATE TABLE %s.%s AS %s.%s ENGINE = AggregatingMergeTree ORDER BY (%s)", quote(beside), d.table, quote(s.Database()), d.table, strings.Join(d.key, ", "))
+		q := fmt.Sprintf("CREATE TABLE %s.%s AS %s.%s ENGINE = AggregatingMergeTree ORDER BY (%s) SETTINGS deduplicate_merge_projection_mode = 'drop'", quote(beside), d.table, quote(s.Database()), d.table, strings.Join(d.key, ", "))
 		if err := s.conn.Exec(ctx, q); err != nil {
 			return nil, fmt.Errorf("make %s again: %w", d.table, err)
 		}

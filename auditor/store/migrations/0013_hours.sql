@@ -6,11 +6,11 @@
 -- Merges make the projections again. A month that nothing was added to for a day
 -- becomes one part, within the limit on the size of merges.
 ALTER TABLE request_rows {{.OnCluster}}
-    MODIFY SETTING deduplicate_merge_projection_mode = 'rebuild', min_age_to_force_merge_seconds = 86400,
+    MODIFY SETTING deduplicate_merge_projection_mode = 'rebuild', lightweight_mutation_projection_mode = 'rebuild', min_age_to_force_merge_seconds = 86400,
         min_age_to_force_merge_on_partition_only = 1, enable_max_bytes_limit_for_min_age_to_force_merge = 1;
 
 ALTER TABLE cloudtrail_rows {{.OnCluster}}
-    MODIFY SETTING deduplicate_merge_projection_mode = 'rebuild', min_age_to_force_merge_seconds = 86400,
+    MODIFY SETTING deduplicate_merge_projection_mode = 'rebuild', lightweight_mutation_projection_mode = 'rebuild', min_age_to_force_merge_seconds = 86400,
         min_age_to_force_merge_on_partition_only = 1, enable_max_bytes_limit_for_min_age_to_force_merge = 1;
 
 ALTER TABLE request_rows {{.OnCluster}}
