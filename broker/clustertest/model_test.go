@@ -151,7 +151,7 @@ var commands = []struct {
 	{1, (*stage).createRole}, {1, (*stage).changeRole},
 	{1, (*stage).addMember}, {1, (*stage).removeMember}, {1, (*stage).reviewList},
 	{3, (*stage).ask}, {6, (*stage).review}, {1, (*stage).drop}, {1, (*stage).revoke}, {1, (*stage).promote},
-	{12, (*stage).start}, {1, (*stage).end},
+	{12, (*stage).start}, {1, (*stage).end}, // sessions must last for something to be seen
 	{1, (*stage).lock}, {4, (*stage).lift},
 }
 
@@ -312,7 +312,7 @@ func (s *stage) bar(kind, name string) {
 	})
 }
 
-// lock places a lock on something. One that stops a lot ends soon by itself.
+// lock places a lock on something. One that stops a lot mostly ends soon by itself.
 func (s *stage) lock(ctx context.Context) (string, error) {
 	in := api.CreateLock{Message: s.mark, Target: pick(s.rng, []api.LockTarget{
 		{Kind: "user", Name: s.asker}, {Kind: "session", Name: s.session.ID}, {Kind: "request", Name: s.request.id},
@@ -322,7 +322,7 @@ func (s *stage) lock(ctx context.Context) (string, error) {
 	if in.Target.Name == "" {
 		return "", nil
 	}
-	if !slices.Contains([]string{"user", "session", "request", "device"}, in.Target.Kind) {
+	if !slices.Contains([]string{"session", "request"}, in.Target.Kind) && s.rng.IntN(8) > 0 {
 		in.TTL = "1s"
 	}
 	l, err := s.admin().PlaceLock(ctx, in)
