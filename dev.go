@@ -9,8 +9,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"text/template"
 	"time"
 
@@ -18,6 +20,7 @@ import (
 
 	"github.com/posternhq/postern/deploy/embedded"
 	"github.com/posternhq/postern/deploy/simaws"
+	"github.com/posternhq/postern/proxy/awsreq"
 )
 
 //go:embed deploy/postern.yaml
@@ -208,9 +211,14 @@ Stop with Ctrl-C.`,
 // proxy finds its credentials where it would find real ones.
 func (s *services) startSim(ctx context.Context, dir string) (*simaws.Sim, error) {
 	s.stack = newStack(s.log)
+	table, err := awsreq.New()
+	if err != nil {
+		return nil, err
+	}
 	sim, err := simaws.New(simaws.Config{
 		Dir: filepath.Join(dir, "aws-sim"), DataEvents: []string{"arn:aws:s3", "arn:aws:dynamodb"},
-		Log: s.log.With().Str("service", "aws-sim").Logger(),
+		OperationOf: func(r *http.Request) string { return operationOf(table, r) },
+		Log:         s.log.With().Str("service", "aws-sim").Logger(),
 	})
 	if err != nil {
 		return nil, err
@@ -232,6 +240,17 @@ func (s *services) startSim(ctx context.Context, dir string) (*simaws.Sim, error
 		}
 	}
 	return sim, os.Setenv("AWS_SHARED_CREDENTIALS_FILE", file)
+}
+
+// operationOf names the operation that a request asks for, for what the
+// simulated AWS has no more of than the name.
+func operationOf(table *awsreq.Table, r *http.Request) string {
+	host, err := table.ParseHost(r.Host)
+	if err != nil {
+		return ""
+	}
+	path, query, _ := strings.Cut(r.RequestURI, "?")
+	return table.Lookup(&awsreq.Input{Method: r.Method, Host: &host, Path: path, RawQuery: query, Header: r.Header}).Operation
 }
 
 // seedSim makes what the demo needs in the simulated AWS and returns the

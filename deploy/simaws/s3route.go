@@ -138,7 +138,7 @@ func (s *Sim) serveS3(c *call) error {
 	}
 	op, ok := sc.s3Operation()
 	if !ok {
-		c.event.name = "UnknownOperation"
+		c.event.name = s.operationOf(c)
 		return failure(http.StatusNotImplemented, "NotImplemented", "A header you provided implies functionality that is not implemented.")
 	}
 	c.event.name, c.event.data = op.event, op.data

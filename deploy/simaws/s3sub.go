@@ -81,8 +81,12 @@ func getSub(c *s3Call, name string, sub subResource) error {
 		body = `<PolicyStatus ` + s3Namespace + `><IsPublic>false</IsPublic></PolicyStatus>`
 	}
 	c.bucket.mu.RUnlock()
-	if id := c.param("id"); id != "" && (name == "analytics" || name == "inventory" || name == "metrics" || name == "intelligent-tiering") {
-		return failure(http.StatusNotFound, "NoSuchConfiguration", "The specified configuration does not exist.")
+	switch name {
+	case "analytics", "inventory", "metrics", "intelligent-tiering": // several a bucket
+		if c.param("id") != "" {
+			return failure(http.StatusNotFound, "NoSuchConfiguration", "The specified configuration does not exist.")
+		}
+		c.event.name = "List" + sub.event + "s"
 	}
 	if body == "" && sub.get == "acl" {
 		return c.xml(func(b *bytes.Buffer) { aclXML(b, account) })

@@ -52,7 +52,10 @@ type Config struct {
 	// TrailClock tells the time of CloudTrail's deliveries and digests; Clock when
 	// nil. Clients' signatures are not measured by it.
 	TrailClock func() time.Time
-	Log        zerolog.Logger
+	// OperationOf names what REST calls ask for that are not simulated, for
+	// CloudTrail; where it is nil or says "", they are UnknownOperation.
+	OperationOf func(*http.Request) string
+	Log         zerolog.Logger
 }
 
 // Sim is one simulated AWS: all accounts, all regions.

@@ -10,7 +10,7 @@ import (
 // with a status that no SDK retries. CloudTrail hears of it as of any failure.
 func (s *Sim) serveUnknown(c *call) error {
 	c.event.source = c.ep.service + ".amazonaws.com"
-	c.event.name = "UnknownOperation"
+	c.event.name = s.operationOf(c)
 	c.event.readOnly = c.r.Method == http.MethodGet || c.r.Method == http.MethodHead
 	switch c.proto {
 	case protoJSON, protoCBOR:
@@ -37,6 +37,16 @@ func (s *Sim) serveUnknown(c *call) error {
 		return err
 	}
 	return failure(http.StatusNotImplemented, "UnknownOperationException", "The simulated AWS does not have "+c.r.Method+" "+c.path+" of "+c.ep.service+".")
+}
+
+// operationOf names a REST call that is not simulated.
+func (s *Sim) operationOf(c *call) string {
+	if s.cfg.OperationOf != nil {
+		if name := s.cfg.OperationOf(c.r); name != "" {
+			return name
+		}
+	}
+	return "UnknownOperation"
 }
 
 // parseForm reads the parameters of the query protocol, sent by POST or GET.

@@ -104,6 +104,10 @@ func (t *Table) resolve(h *Host, p endpoint.Parts) error {
 	if t.known(h, p, p.Left) {
 		return nil
 	}
+	if p.Left == "queue" && h.Region == "" { // SQS of us-east-1, as version 1 of the AWS CLI calls it
+		t.known(h, p, "sqs")
+		return nil
+	}
 	if t.global(h, p) {
 		return nil
 	}

@@ -23,6 +23,7 @@ func TestParseHost(t *testing.T) {
 		"sts.us-iso-east-1.c2s.ic.gov":       {Partition: "aws-iso", Region: "us-iso-east-1", SigningName: "sts", SigningRegion: "us-iso-east-1", Endpoint: "sts"},
 		"sts.us-isof-south-1.csp.hci.ic.gov": {Partition: "aws-iso-f", Region: "us-isof-south-1", SigningName: "sts", SigningRegion: "us-isof-south-1", Endpoint: "sts"},
 		"sts.eu-isoe-west-1.cloud.adc-e.uk":  {Partition: "aws-iso-e", Region: "eu-isoe-west-1", SigningName: "sts", SigningRegion: "eu-isoe-west-1", Endpoint: "sts"},
+		"queue.amazonaws.com":                {Partition: "aws", SigningName: "sqs", SigningRegion: "us-east-1", Endpoint: "sqs"},
 		"us-west-2.queue.amazonaws.com":      {Partition: "aws", Region: "us-west-2", SigningName: "sqs", SigningRegion: "us-west-2", Endpoint: "sqs"},
 		"api.sagemaker.eu-west-1.amazonaws.com": {Partition: "aws", Region: "eu-west-1", SigningName: "sagemaker",
 			SigningRegion: "eu-west-1", Endpoint: "api.sagemaker"},
