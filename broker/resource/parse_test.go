@@ -273,6 +273,9 @@ func roundTrip(t *testing.T, docs []Document) {
 }
 
 func TestRoundTrip(t *testing.T) {
+	if none, err := YAML(); err != nil || len(none) != 0 {
+		t.Errorf("no documents: %q, %v", none, err)
+	}
 	data, err := os.ReadFile("testdata/teleport-aws-console.yaml")
 	if err != nil {
 		t.Fatal(err)

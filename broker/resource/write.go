@@ -128,8 +128,11 @@ type (
 	}
 )
 
-// YAML writes documents as a file that Parse reads.
+// YAML writes documents as a file that Parse reads, none as an empty one.
 func YAML(docs ...Document) ([]byte, error) {
+	if len(docs) == 0 {
+		return nil, nil // an encoder that wrote nothing does not close
+	}
 	var buf bytes.Buffer
 	enc := yaml.NewEncoder(&buf)
 	enc.SetIndent(2)

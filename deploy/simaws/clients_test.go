@@ -210,6 +210,10 @@ func TestCLI(t *testing.T) {
 	if _, errs, ok := cli.try("cloudwatch", "list-metrics"); ok || !strings.Contains(errs, "(UnknownOperationException)") {
 		t.Errorf("what is not simulated: %s", errs)
 	}
+	cli.must("sqs", "create-queue", "--queue-name", "jobs")
+	if out := cli.must("sqs", "list-queues", "--query", "QueueUrls", "--output", "text"); !strings.HasSuffix(out, "/jobs\n") {
+		t.Errorf("list-queues: %q", out)
+	}
 	if out := cli.must("iam", "get-role", "--role-name", "Reader", "--query", "Role.Arn", "--output", "text"); out != testRole+"\n" {
 		t.Errorf("get-role: %q", out)
 	}
@@ -228,7 +232,7 @@ func TestCLI(t *testing.T) {
 	for name, want := range map[string]int{"GetCallerIdentity": 1, "CreateBucket": 1, "CreateMultipartUpload": 1, "UploadPart": 3, "CompleteMultipartUpload": 1,
 		"HeadObject": 1, "GetObject": 4, "PutObject": 2, "ListObjects": 2, "GetBucketPolicy NoSuchBucketPolicy": 1, "DeleteObject": 3, "DeleteBucket": 1,
 		"DescribeInstances": 1, "TerminateInstances": 1, "DescribeInstances Client.InvalidInstanceID.NotFound": 1, "DescribeVpcs Client.InvalidAction": 1,
-		"ListSecrets UnknownOperationException": 1, "ListMetrics UnknownOperationException": 1, "GetRole": 1} {
+		"ListSecrets UnknownOperationException": 1, "ListMetrics UnknownOperationException": 1, "CreateQueue": 1, "ListQueues": 1, "GetRole": 1} {
 		if names[name] != want {
 			t.Errorf("%d records of %s, want %d (all: %v)", names[name], name, want, names)
 		}

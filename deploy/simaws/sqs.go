@@ -162,11 +162,12 @@ func (s *Sim) created(b *bucket, o *object) {
 }
 
 type sqsInput struct {
-	QueueName, QueueUrl, MessageBody, ReceiptHandle string
-	VisibilityTimeout                               *int
-	MaxNumberOfMessages, WaitTimeSeconds            int
-	Attributes                                      map[string]string
-	Entries                                         []struct {
+	QueueName, QueueNamePrefix, QueueUrl, MessageBody, ReceiptHandle string
+
+	VisibilityTimeout                    *int
+	MaxNumberOfMessages, WaitTimeSeconds int
+	Attributes                           map[string]string
+	Entries                              []struct {
 		Id, ReceiptHandle string
 		VisibilityTimeout int
 	}
@@ -178,13 +179,20 @@ func (s *Sim) serveSQS(c *call) error {
 	if !ok || c.proto != protoJSON {
 		return s.serveUnknown(c)
 	}
-	c.event.source, c.event.data = "sqs.amazonaws.com", true
+	c.event.source = "sqs.amazonaws.com"
 	c.event.nameIt(name)
+	c.event.data = strings.Contains(name, "Message") // https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/logging-using-cloudtrail.html
 	var in sqsInput
 	if err := json.Unmarshal(c.body, &in); err != nil {
 		return failure(http.StatusBadRequest, "SerializationException", "the request body is not what "+name+" takes")
 	}
-	if name == "CreateQueue" {
+	switch name {
+	case "ListQueues":
+		if err := c.authorize("sqs:ListQueues", "*"); err != nil {
+			return err
+		}
+		return c.json("1.0", map[string]any{"QueueUrls": s.sqs.list(c.who.account, c.ep.region, in.QueueNamePrefix)})
+	case "CreateQueue":
 		in.QueueUrl = (&queue{account: c.who.account, region: c.ep.region, name: in.QueueName}).url()
 		visibility, _ := strconv.Atoi(in.Attributes["VisibilityTimeout"])
 		if err := c.authorize("sqs:CreateQueue", "*"); err != nil {
@@ -194,8 +202,7 @@ func (s *Sim) serveSQS(c *call) error {
 			return failure(http.StatusBadRequest, "InvalidParameterValue", err.Error())
 		}
 		return c.json("1.0", map[string]any{"QueueUrl": in.QueueUrl})
-	}
-	if name == "GetQueueUrl" {
+	case "GetQueueUrl":
 		in.QueueUrl = (&queue{account: c.who.account, region: c.ep.region, name: in.QueueName}).url()
 	}
 	qs := s.sqs
@@ -244,6 +251,20 @@ func (s *Sim) serveSQS(c *call) error {
 		return failure(http.StatusBadRequest, "UnknownOperationException", "The simulated AWS does not have sqs:"+name+".")
 	}
 	return c.json("1.0", map[string]any{"Successful": done, "Failed": []string{}})
+}
+
+// list returns the URLs of an account's queues, in order.
+func (qs *queues) list(account, region, prefix string) []string {
+	qs.mu.Lock()
+	defer qs.mu.Unlock()
+	urls := []string{}
+	for url, q := range qs.all {
+		if q.account == account && q.region == region && strings.HasPrefix(q.name, prefix) {
+			urls = append(urls, url)
+		}
+	}
+	slices.Sort(urls)
+	return urls
 }
 
 // receive waits for messages as long as the caller asked to.
