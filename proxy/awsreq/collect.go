@@ -5,15 +5,17 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
-	"slices"
+	"net/http"
 	"strings"
 )
 
 // params are the named texts in a request: labels of the path, query, form, and
-// the top level of a JSON body.
+// the top level of a JSON body; those that the operation knows.
 type params struct {
+	o     *operation
 	list  []param
-	twice bool // a name was given twice, in whatever case
+	seen  map[string]bool // names in lower case
+	twice bool            // a name was given twice, in whatever case
 }
 
 type param struct{ name, value string }
@@ -22,10 +24,18 @@ type param struct{ name, value string }
 const maxParams = 512
 
 func collect(in *Input, o *operation, caps *captures) params {
-	var p params
+	p := params{o: o, seen: map[string]bool{}}
 	for i, name := range o.labels {
 		if i < caps.n {
-			p.add(name, decode(caps.val[i], true), false)
+			p.seen[strings.ToLower(name)] = true
+			p.put(strings.ReplaceAll(name, "-", ""), decode(caps.val[i], true))
+		}
+	}
+	for name := range strings.SplitSeq(o.members, ",") {
+		if name, ok := strings.CutPrefix(name, "@"); ok {
+			if v := in.Header[http.CanonicalHeaderKey(name)]; len(v) == 1 {
+				p.put(name, v[0])
+			}
 		}
 	}
 	p.addQuery(in.RawQuery)
@@ -45,17 +55,35 @@ func isJSON(in *Input) bool {
 	return len(ct) == 1 && strings.HasPrefix(ct[0], "application/") && strings.Contains(ct[0], "json")
 }
 
+// add takes a parameter that the sender named.
 func (p *params) add(name, value string, list bool) {
-	if !list {
-		for _, o := range p.list {
-			p.twice = p.twice || strings.EqualFold(o.name, name)
-		}
+	if low := strings.ToLower(name); !list {
+		p.twice = p.twice || p.seen[low]
+		p.seen[low] = true
 	}
+	head, _, _ := strings.Cut(name, ".")
+	if value != "" && p.o.takes(head) {
+		p.put(name, value)
+	}
+}
+
+func (p *params) put(name, value string) {
 	if len(p.list) < maxParams {
 		p.list = append(p.list, param{name, value})
 	} else {
 		p.twice = true
 	}
+}
+
+// takes tells whether an operation has a parameter of this name that may say what
+// is acted upon.
+func (o *operation) takes(name string) bool {
+	for member := range strings.SplitSeq(o.members, ",") {
+		if member == name {
+			return true
+		}
+	}
+	return false
 }
 
 func (p *params) addQuery(q string) {
@@ -90,9 +118,9 @@ func (p *params) addJSON(body []byte) {
 		var s string
 		var many []string
 		switch {
-		case name == "RequestItems" && raw[0] == '{':
+		case name == "RequestItems" && strings.HasPrefix(p.o.name, "Batch"):
 			p.addKeys(raw)
-		case name == "TransactItems" && raw[0] == '[':
+		case name == "TransactItems" && strings.HasPrefix(p.o.name, "Transact"):
 			p.addTables(raw)
 		case json.Unmarshal(raw, &s) == nil:
 			p.add(name, s, false)
@@ -117,7 +145,7 @@ func (p *params) addKeys(raw json.RawMessage) {
 	var m map[string]json.RawMessage
 	if json.Unmarshal(raw, &m) == nil {
 		for k := range m {
-			p.add("TableName", k, true)
+			p.put("TableName", k)
 		}
 	}
 }
@@ -131,7 +159,7 @@ func (p *params) addTables(raw json.RawMessage) {
 	}
 	for _, it := range items {
 		for _, op := range it {
-			p.add("TableName", op.TableName, true)
+			p.put("TableName", op.TableName)
 		}
 	}
 }
@@ -143,7 +171,7 @@ func (p *params) addQueue(account string) {
 		if v.name == "QueueUrl" {
 			f := strings.Split(v.value, "/")
 			if n := len(f); n >= 2 && (f[n-2] == account || digits(f[n-2]) == "") {
-				p.add("QueueName", f[n-1], false)
+				p.put("QueueName", f[n-1])
 			}
 			return
 		}
@@ -159,7 +187,7 @@ func (p *params) named(name string) []string {
 		if len(n) < len(name) || !strings.EqualFold(n[:len(name)], name) {
 			continue
 		}
-		if rest := n[len(name):]; rest == "" || rest == "s" || isIndex(rest) || isIndex(strings.TrimPrefix(rest, "s")) {
+		if rest := stem(n[len(name):]); rest == "" || rest == "s" {
 			if v.value != "" {
 				out = appendNew(out, v.value)
 			}
@@ -168,61 +196,23 @@ func (p *params) named(name string) []string {
 	return out
 }
 
-// values gives what stands for a variable in the ARN of a resource of this type:
-// the parameter of that name, or of one that it is known to have; for
-// ${ClusterName} of a cluster also "cluster" and "clusterId"; and for the name of
-// what the operation is about, a plain "name" or "id".
-func (t *Table) values(o *operation, p *params, prefix, typ, name string) []string {
-	if out := p.named(name); len(out) > 0 {
-		return out
+// stem is a parameter's name without its place in a list: ResourceId of
+// ResourceId.1, ResourceIds of ResourceIds.member.1.
+func stem(name string) string {
+	name, placed := placeless(name)
+	if i := strings.LastIndexByte(name, '.'); placed && i >= 0 && i < len(name)-1 && !strings.ContainsFunc(name[i+1:], notLetter) {
+		name = name[:i]
 	}
-	var out []string
-	for _, k := range []variable{{prefix, typ, name}, {prefix, "*", name}} {
-		for _, param := range t.variables[k] {
-			param, front, _ := strings.Cut(param, "^")
-			for _, v := range p.named(param) {
-				out = appendNew(out, strings.TrimPrefix(v, front))
-			}
-		}
-	}
-	if len(out) > 0 {
-		return out
-	}
-	kind := plain(typ)
-	rest, ok := strings.CutPrefix(plain(name), kind)
-	if !ok || kind == "" || !slices.Contains(handles, rest) {
-		return nil
-	}
-	for _, h := range handles {
-		if out = p.named(kind + h); len(out) > 0 {
-			return out
-		}
-	}
-	for i, v := range p.list {
-		// A path's only label is what it is about, and so is the noun of the
-		// operation's name, where all of it is that.
-		only := i == 0 && len(o.labels) == 1 && !strings.Contains(o.types, ",")
-		if (only || isAbout(o.name, kind)) && v.value != "" && slices.Contains(handles[1:], strings.ToLower(v.name)) {
-			return []string{v.value}
-		}
-	}
-	return nil
+	return name
 }
 
-// handles are the endings of parameters by which services name a resource.
-var handles = []string{"", "name", "id", "identifier"}
-
-// plain folds what spellings differ in.
-func plain(s string) string {
-	return strings.ToLower(strings.NewReplacer("-", "", "_", "", " ", "").Replace(s))
-}
-
-// isAbout tells whether an operation's name is one verb and this noun:
-// DescribeProject, project.
-func isAbout(operation, noun string) bool {
-	verb := 1
-	for verb < len(operation) && (operation[verb] < 'A' || operation[verb] > 'Z') {
-		verb++
+// placeless is a name without a number at its end.
+func placeless(name string) (string, bool) {
+	i := strings.LastIndexByte(name, '.')
+	if i < 0 || i == len(name)-1 || strings.Trim(name[i+1:], "0123456789") != "" {
+		return name, false
 	}
-	return strings.EqualFold(operation[verb:], noun)
+	return name[:i], true
 }
+
+func notLetter(r rune) bool { return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') }

@@ -57,17 +57,23 @@ func every(tab *Table, f, endpoint []string, fill string) *Input {
 	return in
 }
 
-// TestEveryOperation builds every operation's request anew, with labels that hold
-// spaces, pluses, encoded slashes, ARNs and words that are literals elsewhere, and
-// reads it back. S3's are in TestRecognizeS3: their hosts say part of it.
-func TestEveryOperation(t *testing.T) {
-	tab := newTable(t)
+// usEndpoints gives one endpoint for each service, us-east-1's where there is one.
+func usEndpoints(t *testing.T) map[string][]string {
 	endpoints := map[string][]string{}
 	for _, e := range tsv(t, "aws-endpoints.tsv.gz") {
 		if o := endpoints[e[0]]; o == nil || o[7] != "us-east-1" && e[7] == "us-east-1" {
 			endpoints[e[0]] = e
 		}
 	}
+	return endpoints
+}
+
+// TestEveryOperation builds every operation's request anew, with labels that hold
+// spaces, pluses, encoded slashes, ARNs and words that are literals elsewhere, and
+// reads it back. S3's are in TestRecognizeS3: their hosts say part of it.
+func TestEveryOperation(t *testing.T) {
+	tab := newTable(t)
+	endpoints := usEndpoints(t)
 	wrong, total := 0, 0
 	for _, fill := range []string{"x", "a%20b%2Bc", "v1%2Fitems", "arn%3Aaws%3Aservice%3Aus-east-1%3A123456789012%3Athing%2Fabc", "%C3%A9..", "tags"} {
 		for _, f := range tsv(t, "aws-operations.tsv.gz") {

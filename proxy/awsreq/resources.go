@@ -2,14 +2,15 @@ package awsreq
 
 import (
 	"slices"
-	"strconv"
 	"strings"
 )
 
 // Resources names the ARNs that a looked-up request acts upon: S3's from host and
 // path; an ARN given in path, query or body, if it is of a type that the action
-// works on; else one put together from names, if the request gives every part of
-// it under the name that IAM's own pattern uses (table/${TableName}). Bodies count
+// works on; and those put together from names and ids, where the request gives
+// every part under the name that IAM's own pattern uses (table/${TableName}), or
+// one that is known to mean it. Where only some of the parts are known, and nothing
+// else is, "*" stands for the others: it is one of those, or several. Bodies count
 // only when they are complete, and a parameter given twice makes r ambiguous.
 func (t *Table) Resources(in *Input, r *Request) []string {
 	switch {
@@ -41,23 +42,40 @@ func (t *Table) Resources(in *Input, r *Request) []string {
 		return nil
 	}
 	types := strings.Split(o.types, ",")
+	ids, ok := t.identified(prefix, types, &p)
+	if !ok {
+		return nil
+	}
 	var out []string
 	for _, v := range p.list {
 		if strings.HasPrefix(v.value, "arn:") && slices.ContainsFunc(types, func(typ string) bool { return matchesAny(t.resources[prefix][typ], v.value) }) {
 			out = appendNew(out, v.value)
 		}
 	}
-	if len(out) > 0 {
-		return out
-	}
-	for _, typ := range types {
-		for _, pattern := range t.resources[prefix][typ] {
-			for _, arn := range build(pattern, r, func(name string) []string { return t.values(o, &p, prefix, typ, name) }) {
-				out = appendNew(out, arn)
+	whole := len(out) > 0
+	// What is known in part is named only where nothing is known whole, and what
+	// goes without saying (glue's catalog) only beside what has a name.
+	for _, part := range []bool{false, true} {
+		for _, typ := range types {
+			for _, pattern := range t.resources[prefix][typ] {
+				if whole && strings.Count(pattern, "${") == strings.Count(pattern, "${Partition}")+strings.Count(pattern, "${Region}")+strings.Count(pattern, "${Account}") {
+					continue
+				}
+				n := naming{t: t, o: o, p: &p, prefix: prefix, typ: typ, pattern: pattern, ids: ids[typ]}
+				arns, ok := n.build(r, part || len(n.ids) > 0)
+				if !ok {
+					return nil
+				}
+				for _, arn := range arns {
+					out = appendNew(out, arn)
+				}
 			}
 		}
+		if len(out) > 0 {
+			return out
+		}
 	}
-	return out
+	return nil
 }
 
 func appendNew(list []string, s string) []string {
@@ -65,49 +83,6 @@ func appendNew(list []string, s string) []string {
 		return list
 	}
 	return append(list, s)
-}
-
-// build fills in a pattern's variables; nothing if one is not known. A list in
-// one variable gives several ARNs.
-func build(pattern string, r *Request, values func(name string) []string) []string {
-	out := []string{""}
-	for pattern != "" {
-		text, rest, ok := strings.Cut(pattern, "${")
-		for i := range out {
-			out[i] += text
-		}
-		if !ok {
-			break
-		}
-		var name string
-		name, pattern, _ = strings.Cut(rest, "}")
-		var found []string
-		switch name {
-		case "Partition":
-			found = []string{r.Partition}
-		case "Region":
-			found = []string{r.Region}
-		case "Account":
-			found = []string{r.Account}
-		default:
-			found = values(name)
-		}
-		var next []string
-		for _, v := range found {
-			// A name that brings separators along is no plain name: a qualified
-			// function, an ARN in its place.
-			if v == "" || strings.HasPrefix(v, "arn:") || strings.HasPrefix(v, "alias/") || strings.ContainsAny(v, ":*?$ ") {
-				continue
-			}
-			for _, o := range out {
-				next = append(next, o+v)
-			}
-		}
-		if out = next; len(out) == 0 || len(out) > 64 {
-			return nil
-		}
-	}
-	return out
 }
 
 // matchesAny tells whether an ARN is of one of the patterns' types.
@@ -236,16 +211,6 @@ func s3Resources(in *Input, r *Request) []string {
 		}
 	}
 	return out
-}
-
-// isIndex tells ".3" and ".member.3".
-func isIndex(s string) bool {
-	s = strings.TrimPrefix(s, ".member")
-	if len(s) < 2 || s[0] != '.' {
-		return false
-	}
-	_, err := strconv.ParseUint(s[1:], 10, 16)
-	return err == nil
 }
 
 // maxDeleted is how many keys of a DeleteObjects are named one by one; S3 allows

@@ -16,6 +16,9 @@ var operationsText string
 //go:embed tables/resources.tsv
 var resourcesText string
 
+//go:embed tables/members.tsv
+var membersText string
+
 // Table knows AWS's services. It is read-only once built, and may serve all
 // goroutines.
 type Table struct {
@@ -28,6 +31,8 @@ type Table struct {
 	resources map[string]map[string][]string // IAM prefix, resource type -> ARN patterns
 	// variables are the parameters that a pattern's variable is called in requests.
 	variables map[variable][]string
+	// ids are the types that beginnings of ids tell, by prefix.
+	ids map[string]map[string]string
 	// elsewhere are the actions that take the place of S3's, by prefix and s3:Action.
 	elsewhere map[string]map[string]string
 }
@@ -57,6 +62,7 @@ type operation struct {
 	types             string // resource types of the action, comma-separated
 	query             []queryConst
 	labels            []string // names of the path's labels, in order
+	members           string   // parameters that may name resources, comma-separated; with "@", headers
 }
 
 // variable is one of an ARN pattern's; typ "*" stands for all of the prefix's types.
@@ -69,7 +75,7 @@ func New() (*Table, error) {
 	t := &Table{
 		hosts: map[string]hostEntry{}, byName: map[string][]int32{}, bySigning: map[string][]int32{},
 		nodes: make([]node, 1), resources: map[string]map[string][]string{},
-		variables: map[variable][]string{}, elsewhere: map[string]map[string]string{},
+		variables: map[variable][]string{}, ids: map[string]map[string]string{}, elsewhere: map[string]map[string]string{},
 	}
 	if err := t.readOperations(); err != nil {
 		return nil, fmt.Errorf("operations table: %w", err)
@@ -77,9 +83,25 @@ func New() (*Table, error) {
 	if err := t.readHosts(); err != nil {
 		return nil, fmt.Errorf("hosts table: %w", err)
 	}
+	for f := range records(membersText) {
+		for _, svc := range t.byName[f[0]] {
+			for name := range strings.SplitSeq(f[2], ",") {
+				if op := t.operation(svc, name); op >= 0 {
+					t.ops[op].members = f[1]
+				}
+			}
+		}
+	}
 	for f := range records(resourcesText) {
 		if f[0] == "=" {
 			t.variables[variable{f[1], f[2], f[3]}] = strings.Split(f[4], ",")
+			continue
+		}
+		if f[0] == "-" {
+			if t.ids[f[1]] == nil {
+				t.ids[f[1]] = map[string]string{}
+			}
+			t.ids[f[1]][f[2]] = f[3]
 			continue
 		}
 		if t.resources[f[0]] == nil {

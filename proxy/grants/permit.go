@@ -302,20 +302,61 @@ func sameLevel(a, b string) bool {
 }
 
 func matchResource(list, resources []string) (answer, string) {
+	best, entry := no, ""
 	for _, pattern := range list {
 		if pattern == "*" {
 			return yes, pattern
 		}
 		for _, r := range resources {
-			if glob(pattern, r, false) {
+			switch {
+			case glob(pattern, r, false):
 				return yes, pattern
+			case best == no && inPart(r) && meets(pattern, r):
+				best, entry = unknown, pattern
 			}
 		}
 	}
 	if len(resources) == 0 {
 		return unknown, list[0]
 	}
-	return no, ""
+	return best, entry
+}
+
+// inPart tells of an ARN that a request gives in part only: "*" stands for what it
+// does not say.
+func inPart(arn string) bool { return strings.HasPrefix(arn, "arn:") && strings.Contains(arn, "*") }
+
+// meets tells whether some text fits both an IAM pattern and an ARN given in part.
+func meets(pattern, part string) bool {
+	// at[j]: what was taken of the pattern so far can be what part[:j] stands for.
+	at := make([]bool, len(part)+1)
+	at[0] = true
+	spread := func(from []bool) {
+		for j := range part {
+			from[j+1] = from[j+1] || from[j] && part[j] == '*'
+		}
+	}
+	spread(at)
+	for i := range len(pattern) {
+		next := make([]bool, len(part)+1)
+		for j := 0; j < len(at); j++ {
+			switch {
+			case !at[j]:
+			case pattern[i] == '*': // nothing of the part, or any of it
+				for k := j; k < len(next); k++ {
+					next[k] = true
+				}
+				j = len(at)
+			case j < len(part) && part[j] == '*': // takes this, and may take more
+				next[j] = true
+			case j < len(part) && (pattern[i] == '?' || pattern[i] == part[j]):
+				next[j+1] = true
+			}
+		}
+		spread(next)
+		at = next
+	}
+	return at[len(part)]
 }
 
 // matchRegion treats the region sets of SigV4A as unknown, unless the pattern
@@ -338,13 +379,16 @@ func unknownDetail(p *events.Permission, call *Call) string {
 	switch {
 	case len(p.Resources) > 0 && len(call.Resources) == 0:
 		return "it narrows by resource, and postern cannot tell which resources this call is about"
+	case len(p.Resources) > 0 && slices.ContainsFunc(call.Resources, inPart):
+		return "it narrows by resource, and the call says only in part which resources it is about"
 	case len(p.Actions) > 0 && (call.Action == "" || call.AccessLevel == ""):
 		return "it narrows by action, and postern cannot tell which IAM action this call needs"
 	}
 	return "it narrows by region, and postern cannot tell the region of this call"
 }
 
-// glob matches s against an IAM pattern: "*" is any text, "?" any one byte
+// glob matches s against an IAM pattern: "*" is any text, "?" any one byte, but no
+// "*" that stands for more
 // (https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_resource.html).
 func glob(pattern, s string, fold bool) bool {
 	p, i := 0, 0
@@ -357,7 +401,7 @@ func glob(pattern, s string, fold bool) bool {
 			}
 			star, from = p, i
 			p++
-		case p < len(pattern) && (pattern[p] == '?' || pattern[p] == s[i] || fold && lower(pattern[p]) == lower(s[i])):
+		case p < len(pattern) && (pattern[p] == '?' && s[i] != '*' || pattern[p] == s[i] || fold && lower(pattern[p]) == lower(s[i])):
 			p++
 			i++
 		case star >= 0:

@@ -18,6 +18,7 @@ func TestPermissions(t *testing.T) {
 	acl := grants.Call{Action: "s3:PutObjectAcl", AccessLevel: "Permissions management", Resources: []string{"arn:aws:s3:::b/k"}, Region: "us-east-1"}
 	regions := grants.Call{Action: "s3:GetObject", AccessLevel: "Read", Resources: []string{"arn:aws:s3:::b/k"}, Region: "*"}
 	copied := grants.Call{Action: "s3:PutObject", Also: []string{"s3:PutObjectTagging", "s3:GetObject"}, AccessLevel: "Write", Resources: []string{"arn:aws:s3:::b/k"}, Region: "us-east-1"}
+	part := grants.Call{Action: "s3:DeleteObject", AccessLevel: "Write", Resources: []string{"arn:aws:s3:::b/*"}, Region: "us-east-1"}
 	type perms = []events.Permission
 	allow := func(actions, resources, regions string) events.Permission {
 		return events.Permission{Role: "dev", Effect: "Allow", Actions: fields(actions), Resources: fields(resources), Regions: fields(regions)}
@@ -75,6 +76,11 @@ func TestPermissions(t *testing.T) {
 		{"one of several missing", perms{allow("s3:Put*", "", "")}, copied, "no role of the session allows it", "allows s3:GetObject"},
 		{"one of several denied", perms{allow("", "", ""), deny("s3:GetObject", "", "")}, copied, "role guard denies s3:GetObject", "denies s3:GetObject by"},
 		{"unknown resource, all", perms{allow("", "*", "")}, grants.Call{Action: "s3:GetObject"}, "", ""},
+		{"in part, covered", perms{allow("", "arn:aws:s3:::b/*", "")}, part, "", ""},
+		{"in part, not covered", perms{allow("", "arn:aws:s3:::b/secret/*", "")}, part, "no role of the session allows it", "only in part"},
+		{"in part, one letter", perms{allow("", "arn:aws:s3:::b/?", "")}, part, "no role of the session allows it", "only in part"},
+		{"in part, may be denied", perms{allow("", "", ""), deny("", "arn:aws:s3:::b/secret/*", "")}, part, "role guard denies arn:aws:s3:::b/secret/*", "only in part"},
+		{"in part, denied elsewhere", perms{allow("", "", ""), deny("", "arn:aws:s3:::other/*", "")}, part, "", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			g := grants.New("proxy-1")
@@ -109,7 +115,7 @@ func FuzzGlob(f *testing.F) {
 		f.Add(s, "aabab")
 	}
 	f.Fuzz(func(t *testing.T, pattern, s string) {
-		if strings.ContainsAny(pattern, `[]\/`) || strings.ContainsAny(s, "/") || strings.ContainsFunc(pattern+s, func(r rune) bool { return r >= 0x80 }) {
+		if strings.ContainsAny(pattern, `[]\/`) || strings.ContainsAny(s, "/*") || strings.ContainsFunc(pattern+s, func(r rune) bool { return r >= 0x80 }) {
 			t.Skip("means something else to path.Match")
 		}
 		want, err := path.Match(pattern, s)
@@ -120,4 +126,36 @@ func FuzzGlob(f *testing.F) {
 			t.Errorf("glob(%q, %q) = %v", pattern, s, got)
 		}
 	})
+}
+
+// FuzzMeets holds patterns against what is given in part, by a text that both fit.
+func FuzzMeets(f *testing.F) {
+	f.Add("a*c", "ab*", "abc")
+	f.Add("*?b", "a*", "aab")
+	f.Add("user/alice", "user/*alice", "user/alice")
+	f.Fuzz(func(t *testing.T, pattern, part, text string) {
+		if strings.Contains(text, "*") || strings.Contains(part, "?") || !grants.Glob(part, text) {
+			t.Skip("the part does not stand for the text")
+		}
+		switch fits := grants.Glob(pattern, text); {
+		case fits && !grants.Meets(pattern, part):
+			t.Errorf("%q and %q have %q in common", pattern, part, text)
+		case !fits && grants.Glob(pattern, part):
+			t.Errorf("%q does not cover all of %q: not %q", pattern, part, text)
+		}
+	})
+}
+
+func TestMeets(t *testing.T) {
+	for _, c := range []struct {
+		pattern, part string
+		want          bool
+	}{
+		{"user/alice", "user/*alice", true}, {"user/team/alice", "user/*alice", true}, {"user/bob", "user/*alice", false},
+		{"b/secret/*", "b/*", true}, {"b/?", "b/*", true}, {"c/*", "b/*", false}, {"*", "b/*", true}, {"a*b*c", "*x*", true}, {"abc", "abc*", true}, {"ab", "abc*", false},
+	} {
+		if got := grants.Meets(c.pattern, c.part); got != c.want {
+			t.Errorf("%s and %s: %v", c.pattern, c.part, got)
+		}
+	}
 }

@@ -3,7 +3,9 @@ package main
 import (
 	"bytes"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -19,11 +21,17 @@ func TestTablesAreFresh(t *testing.T) {
 			t.Skipf("shared data is absent (set POSTERN_SHARED): %v", err)
 		}
 	}
-	out := t.TempDir()
-	if err := run(data, out, "."); err != nil {
+	out, names := t.TempDir(), []string{"hosts.tsv", "operations.tsv", "resources.tsv"}
+	models, err := exec.Command("python3", "-c", "import botocore, os; assert botocore.__version__.startswith('1.43.'); print(os.path.join(os.path.dirname(botocore.__file__), 'data'))").Output()
+	if err == nil {
+		names = append(names, "members.tsv")
+	} else {
+		t.Logf("members.tsv is not checked: python3 with botocore 1.43 is needed: %v", err)
+	}
+	if err := run(data, strings.TrimSpace(string(models)), out, "."); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"hosts.tsv", "operations.tsv", "resources.tsv"} {
+	for _, name := range names {
 		got, err := os.ReadFile(filepath.Join(out, name))
 		if err != nil {
 			t.Fatal(err)

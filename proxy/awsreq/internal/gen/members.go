@@ -1,0 +1,131 @@
+package main
+
+import (
+	"compress/gzip"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+type model struct {
+	Metadata   struct{ Protocol string }
+	Operations map[string]struct{ Input struct{ Shape string } }
+	Shapes     map[string]shape
+}
+
+type shape struct {
+	Type      string
+	Flattened bool
+	Payload   string
+	Enum      []string
+	Members   map[string]member
+	Member    member
+}
+
+type member struct {
+	Shape, Location, LocationName, QueryName string
+}
+
+// members lists which parameters of operations may name what is acted upon:
+//
+//	service parameters operations
+//
+// Those are the texts at the top of an input and the lists of such, as they are
+// called on the wire; with "@", the ARNs in headers; of EC2, which nests, whatever
+// may hold some. Nothing else in a request is looked at for resources: what AWS
+// ignores must not decide.
+func members(models string) ([]string, error) {
+	files, err := filepath.Glob(filepath.Join(models, "*", "*", "service-2.json*"))
+	if err != nil || len(files) == 0 {
+		return nil, fmt.Errorf("no service models in %s: %w", models, err)
+	}
+	latest := map[string]string{} // by service: versions are dates, and files are sorted
+	for _, f := range files {
+		latest[filepath.Base(filepath.Dir(filepath.Dir(f)))] = f
+	}
+	var out []string
+	for _, service := range slices.Sorted(maps.Keys(latest)) {
+		m, err := readModel(latest[service])
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", latest[service], err)
+		}
+		byNames := map[string][]string{}
+		for op, o := range m.Operations {
+			if names := m.names(m.Shapes[o.Input.Shape]); len(names) > 0 {
+				text := strings.Join(names, ",")
+				byNames[text] = append(byNames[text], op)
+			}
+		}
+		for _, names := range slices.Sorted(maps.Keys(byNames)) {
+			slices.Sort(byNames[names])
+			out = append(out, service+"\t"+names+"\t"+strings.Join(byNames[names], ","))
+		}
+	}
+	return out, nil
+}
+
+func readModel(file string) (*model, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	var r io.Reader = f
+	if strings.HasSuffix(file, ".gz") {
+		if r, err = gzip.NewReader(f); err != nil {
+			return nil, err
+		}
+	}
+	m := &model{}
+	return m, json.NewDecoder(r).Decode(m)
+}
+
+func (m *model) names(input shape) []string {
+	found := map[string]bool{}
+	if body := m.Shapes[input.Members[input.Payload].Shape]; body.Type == "structure" { // the body is that member
+		for _, name := range m.names(body) {
+			found[name] = true
+		}
+	}
+	for name, x := range input.Members {
+		s := m.Shapes[x.Shape]
+		text := s
+		if s.Type == "list" {
+			text = m.Shapes[s.Member.Shape]
+		}
+		if strings.HasSuffix(name, "Token") || strings.HasSuffix(name, "Description") || len(text.Enum) > 0 {
+			continue
+		}
+		wire := x.LocationName
+		if wire == "" {
+			wire = name
+		}
+		switch ec2 := m.Metadata.Protocol == "ec2"; {
+		case ec2 && (text.Type == "structure" || text.Type == "string"):
+			if wire = x.QueryName; wire == "" {
+				wire = x.LocationName
+			}
+			if wire == "" {
+				wire = name
+			}
+			if wire = strings.ToUpper(wire[:1]) + wire[1:]; wire != "Filter" && wire != "TagSpecification" {
+				found[wire] = true
+			}
+		case text.Type != "string", x.Location == "uri", x.Location == "headers":
+		case x.Location == "header":
+			if strings.HasSuffix(name, "Arn") {
+				found["@"+wire] = true
+			}
+		case m.Metadata.Protocol == "query" && s.Type == "list" && s.Flattened && s.Member.LocationName != "":
+			found[s.Member.LocationName] = true
+		default:
+			found[wire] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(found))
+}

@@ -1,0 +1,294 @@
+package awsreq
+
+import (
+	"slices"
+	"strings"
+)
+
+// naming puts together ARNs of one pattern from what a request names.
+type naming struct {
+	t                    *Table
+	o                    *operation
+	p                    *params
+	prefix, typ, pattern string
+	ids                  []string // whose beginning tells that they are of this type
+}
+
+// build fills in the pattern's variables; nothing if one is not known. A list in
+// one variable gives several ARNs. In part, "*" takes the place of what is not
+// known, if something is, or if it is yet to be made. Not ok: of a list, some is
+// not to be understood.
+func (n *naming) build(r *Request, part bool) (arns []string, ok bool) {
+	out, known := []string{""}, n.creates()
+	for pattern := n.pattern; pattern != ""; {
+		text, rest, more := strings.Cut(pattern, "${")
+		for i := range out {
+			out[i] += text
+		}
+		if !more {
+			break
+		}
+		var name string
+		name, pattern, _ = strings.Cut(rest, "}")
+		var found []string
+		switch name {
+		case "Partition":
+			found = []string{r.Partition}
+		case "Region":
+			found = []string{r.Region}
+		case "Account":
+			found = []string{r.Account}
+		default:
+			if found, ok = n.plain(n.values(name, !strings.Contains(pattern, "${"))); !ok {
+				return nil, false
+			}
+			switch base, pathed := strings.CutSuffix(name, "WithPath"); {
+			case len(found) > 0 && pathed && !n.creates():
+				if !part {
+					return nil, true
+				}
+				for i := range found {
+					found[i] = "*" + found[i]
+				}
+			case len(found) > 0 && pathed && base != "":
+				path := append(n.p.named("Path"), "/")[0]
+				for i := range found {
+					found[i] = strings.TrimPrefix(path, "/") + found[i]
+				}
+			}
+			switch {
+			case len(found) > 0:
+				known = true
+			case part:
+				found = []string{"*"}
+			}
+		}
+		// Part of an id may stand in the pattern: policy/p-${PolicyId}.
+		begun := text[strings.LastIndexAny(text, "/:")+1:]
+		var next []string
+		for _, v := range found {
+			if v == "" {
+				return nil, true
+			}
+			for _, o := range out {
+				next = append(next, o+strings.TrimPrefix(v, begun))
+			}
+		}
+		if out = next; len(out) == 0 || len(out) > 64 {
+			return nil, len(out) == 0
+		}
+	}
+	if part && !known {
+		return nil, true
+	}
+	return out, true
+}
+
+// plain takes the names out of values. One that brings separators along is no
+// plain name: a qualified function, an ARN in its place.
+func (n *naming) plain(values []string) (names []string, ok bool) {
+	ok = true
+	for _, v := range values {
+		switch {
+		case v == "":
+		case strings.HasPrefix(v, "arn:") && matchesAny(n.t.resources[n.prefix][n.typ], v): // named as it is
+		case strings.HasPrefix(v, "arn:"), strings.HasPrefix(v, "alias/"), strings.ContainsAny(v, ":*?$ "):
+			ok = false
+		default:
+			names = append(names, v)
+		}
+	}
+	return names, ok || len(names) == 0
+}
+
+// creates tells whether what the ARN is of is not there yet.
+func (n *naming) creates() bool {
+	return (strings.HasPrefix(n.o.name, "Create") || strings.HasPrefix(n.o.name, "Upload")) && isAbout(n.o.name, plain(n.typ))
+}
+
+// handles are the endings of parameters by which services name a resource, and
+// those that stand for an id: a name that somebody gave is none.
+var (
+	handles   = []string{"", "name", "id", "identifier"}
+	idHandles = []string{"id", "identifier", ""}
+)
+
+// values gives what stands for a variable in the ARN of a resource of this type:
+// the parameter of that name, or of one that it is known to have; for
+// ${ClusterName} of a cluster also "cluster" and "clusterId", for a variable
+// that ends the ARN, whatever IAM calls it, the type's own id or name; and for the
+// name of what the operation is about, a plain "name" or "id".
+func (n *naming) values(name string, last bool) []string {
+	name = strings.TrimSuffix(name, "WithPath")
+	var params []string
+	for _, k := range []variable{{n.prefix, n.typ, name}, {n.prefix, "*", name}} {
+		params = append(params, n.t.variables[k]...)
+	}
+	if slices.Contains(params, "-") {
+		return nil
+	}
+	out := n.p.named(name)
+	for _, q := range []string{"Source", "Target", "Destination"} {
+		for _, v := range n.p.named(q + name) {
+			out = appendNew(out, v)
+		}
+	}
+	if last {
+		for _, v := range n.ids {
+			out = appendNew(out, v)
+		}
+	}
+	if len(out) > 0 {
+		return out
+	}
+	for _, param := range params {
+		param, front, _ := strings.Cut(param, "^")
+		for _, v := range n.p.named(param) {
+			out = appendNew(out, strings.TrimPrefix(v, front))
+		}
+	}
+	kind := plain(n.typ)
+	if len(out) > 0 || kind == "" {
+		return out
+	}
+	var ends []string
+	rest, own := strings.CutPrefix(plain(name), kind)
+	switch low := strings.ToLower(name); {
+	case !last && !(own && slices.Contains(handles, rest)):
+		return nil
+	case strings.HasSuffix(low, "id"), strings.HasSuffix(low, "identifier"):
+		ends = idHandles
+	case own && slices.Contains(handles, rest):
+		ends = handles
+	case strings.HasSuffix(low, "name"):
+		ends = handles[:2]
+	default:
+		return nil
+	}
+	for _, h := range ends {
+		if n.elsewhere(kind + h) {
+			continue
+		}
+		if out = n.p.named(kind + h); len(out) > 0 {
+			return out
+		}
+	}
+	for i, v := range n.p.list {
+		// A path's only label is what it is about, and so is the noun of the
+		// operation's name, where all of it is that.
+		only := i == 0 && len(n.o.labels) == 1 && !strings.Contains(n.o.types, ",")
+		if h := strings.TrimSuffix(strings.ToLower(stem(v.name)), "s"); (only || isAbout(n.o.name, kind)) && h != "" && slices.Contains(ends, h) {
+			out = appendNew(out, v.value)
+		}
+	}
+	if len(out) > 0 || !last || strings.Contains(n.o.types, ",") {
+		return out
+	}
+	return n.shortened(kind, ends)
+}
+
+// shortened takes the one parameter whose name is the end of the type's (PoolName
+// of a dedicated-ip-pool), or ends with it (DBProxyName of a proxy). Only for
+// operations on one type: it could be of another.
+func (n *naming) shortened(kind string, ends []string) (values []string) {
+	found := ""
+	for _, v := range n.p.list {
+		name := plain(stem(v.name))
+		for _, end := range ends {
+			base, ok := strings.CutSuffix(name, end)
+			if !ok {
+				base, ok = strings.CutSuffix(name, end+"s")
+			}
+			if !ok || end == "" || len(base) < 4 || len(kind) < 4 || !strings.HasSuffix(kind, base) && !strings.HasSuffix(base, kind) {
+				continue
+			}
+			if n.elsewhere(name) || found != "" && found != name {
+				return nil
+			}
+			found, values = name, append(values, v.value)
+			break
+		}
+	}
+	return values
+}
+
+// elsewhere tells whether a parameter is one of the pattern's own variables.
+func (n *naming) elsewhere(param string) bool {
+	for _, part := range strings.Split(n.pattern, "${")[1:] {
+		name, _, _ := strings.Cut(part, "}")
+		if strings.EqualFold(name, param) {
+			return true
+		}
+	}
+	return false
+}
+
+// identified sorts ids by what their beginnings tell, as far as the action is
+// granted on such. Not ok: of a list, some tell nothing.
+func (t *Table) identified(prefix string, types []string, p *params) (ids map[string][]string, ok bool) {
+	kinds := t.ids[prefix]
+	if kinds == nil {
+		return nil, true
+	}
+	ids = map[string][]string{}
+	told := map[string]bool{}
+	for _, v := range p.list {
+		name, _ := placeless(v.name)
+		if v.value == "" || strings.HasPrefix(v.value, "arn:") || !namesThing(name) {
+			continue
+		}
+		typ := kindOf(kinds, prefix, v.value)
+		if !slices.Contains(types, typ) {
+			typ = ""
+		}
+		if before, again := told[name]; again && before != (typ != "") {
+			return nil, false
+		}
+		if told[name] = typ != ""; typ != "" {
+			ids[typ] = append(ids[typ], v.value)
+		}
+	}
+	return ids, true
+}
+
+// namesThing tells whether a parameter holds ids of things that are acted upon.
+// Filters and tags do not.
+func namesThing(name string) bool {
+	if strings.HasPrefix(name, "Filter.") || strings.Contains(name, "Tag.") {
+		return false
+	}
+	last := name[strings.LastIndexByte(name, '.')+1:]
+	return strings.HasSuffix(last, "Id") || strings.HasSuffix(last, "Ids") || last == "Source" || last == "Destination"
+}
+
+// kindOf tells of which type an id is; the longest beginning that is known counts.
+func kindOf(kinds map[string]string, prefix, id string) string {
+	if digits(id) != "" {
+		return kinds["#"]
+	}
+	letters := "abcdefghijklmnopqrstuvwxyz"
+	if prefix == "ec2" {
+		letters = "abcdef"
+	}
+	for i := len(id) - 1; i > 0; i-- {
+		if id[i] == '-' && kinds[id[:i]] != "" && i < len(id)-1 && strings.Trim(id[i+1:], letters+"0123456789-") == "" {
+			return kinds[id[:i]]
+		}
+	}
+	return ""
+}
+
+// plain folds what spellings differ in.
+func plain(s string) string {
+	return strings.ToLower(strings.NewReplacer("-", "", "_", "", " ", "").Replace(s))
+}
+
+// isAbout tells whether an operation's name is one verb and this noun:
+// DescribeProject, project.
+func isAbout(operation, noun string) bool {
+	verb := 1
+	for verb < len(operation) && (operation[verb] < 'A' || operation[verb] > 'Z') {
+		verb++
+	}
+	return strings.EqualFold(operation[verb:], noun)
+}

@@ -1,0 +1,85 @@
+package awsreq
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// TestResources: what requests name by id, by name, in part, or not at all.
+func TestResources(t *testing.T) {
+	tab := newTable(t)
+	form := func(service, body string) *Input {
+		return request(t, tab, "POST https://"+service+".us-east-1.amazonaws.com/", http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}, body)
+	}
+	target := func(service, target, body string) *Input {
+		return request(t, tab, "POST https://"+service+".us-east-1.amazonaws.com/", http.Header{"Content-Type": {"application/x-amz-json-1.1"}, "X-Amz-Target": {target}}, body)
+	}
+	iam := func(body string) *Input {
+		in := form("sts", body)
+		h, err := tab.ParseHost("iam.amazonaws.com")
+		if err != nil {
+			t.Fatal(err)
+		}
+		in.Host = &h
+		return in
+	}
+	const ec2 = "arn:aws:ec2:us-east-1:" + account + ":"
+	for _, c := range []struct {
+		in   *Input
+		want string // separated by spaces
+	}{
+		// By what the id begins with; images and snapshots are of no account.
+		{form("ec2", "Action=CreateTags&ResourceId.1=i-0a1b2c3d4e5f67890&ResourceId.2=vol-0a1b2c3d&ResourceId.3=ami-0a1b2c3d&ResourceId.4=snap-0a1b2c3d&Tag.1.Key=owner&Tag.1.Value=sg-0a1b2c3d"),
+			"arn:aws:ec2:us-east-1::image/ami-0a1b2c3d " + ec2 + "instance/i-0a1b2c3d4e5f67890 arn:aws:ec2:us-east-1::snapshot/snap-0a1b2c3d " + ec2 + "volume/vol-0a1b2c3d"},
+		{form("ec2", "Action=DeleteTags&ResourceId.1=tgw-attach-0a1b2c3d"), ec2 + "transit-gateway-attachment/tgw-attach-0a1b2c3d"},
+		{form("ec2", "Action=CreateTags&ResourceId.1=ipam-pool-0a1b2c3d"), "arn:aws:ec2::" + account + ":ipam-pool/ipam-pool-0a1b2c3d"},
+		{form("ec2", "Action=CreateTags&ResourceId.1=fleet-73fbd2ce-aa30-494c-8788-1cee4abcdef0"), ec2 + "fleet/fleet-73fbd2ce-aa30-494c-8788-1cee4abcdef0"},
+		// A key pair's ARN has its name, which the id does not tell.
+		{form("ec2", "Action=CreateTags&ResourceId.1=i-0a1b2c3d&ResourceId.2=key-0a1b2c3d"), ""},
+		{form("ec2", "Action=CreateTags&ResourceId.1=arn%3Aaws%3Aec2%3Aus-east-1%3A"+account+"%3Avpc%2Fvpc-1"), ec2 + "vpc/vpc-1"},
+		// One of an unknown kind among others: not all are known, so none is told.
+		{form("ec2", "Action=CreateTags&ResourceId.1=i-0a1b2c3d&ResourceId.2=new-0a1b2c3d"), ""},
+		{form("ec2", "Action=CreateTags&ResourceId.1=i-0a1b2c3d&ResourceId.2=tgw-new-0a1b2c3d"), ""},
+		{form("ec2", "Action=CreateTags&ResourceId.1=rimod-0a1b2c3d"), ""},
+		{form("ec2", "Action=TerminateInstances&InstanceId.1=i-1&InstanceId.2=i-2%3Ax"), ""},
+		{form("ec2", "Action=DeleteNetworkAcl&NetworkAclId=acl-0a1b2c3d"), ec2 + "network-acl/acl-0a1b2c3d"},
+		{form("ec2", "Action=AssociateRouteTable&RouteTableId=rtb-0a1b2c3d&GatewayId=igw-0a1b2c3d"), ec2 + "internet-gateway/igw-0a1b2c3d " + ec2 + "route-table/rtb-0a1b2c3d"},
+		{form("ec2", "Action=RunInstances&ImageId=ami-0a1b2c3d&NetworkInterface.1.SubnetId=subnet-0a1b2c3d&NetworkInterface.1.SecurityGroupId.1=sg-0a1b2c3d"),
+			"arn:aws:ec2:us-east-1::image/ami-0a1b2c3d " + ec2 + "security-group/sg-0a1b2c3d " + ec2 + "subnet/subnet-0a1b2c3d"},
+		// What is yet to be made has no id.
+		{form("ec2", "Action=CreateVpc&CidrBlock=10.0.0.0%2F16"), ec2 + "vpc/*"},
+		// What the operation does not take says nothing, whatever stands in it.
+		{form("ec2", "Action=DisassociateVpcCidrBlock&AssociationId=vpc-cidr-assoc-1&VpcId=vpc-0a1b2c3d"), ""},
+		{form("ec2", "Action=DisassociateVpcCidrBlock&AssociationId=vpc-cidr-assoc-1&X=arn%3Aaws%3Aec2%3Aus-east-1%3A"+account+"%3Avpc%2Fvpc-1"), ""},
+		{request(t, tab, "POST https://lambda.us-east-1.amazonaws.com/2015-03-31/functions/secret/invocations", http.Header{"Content-Type": {"application/json"}},
+			`{"x":"arn:aws:lambda:us-east-1:`+account+`:function:mine"}`), "arn:aws:lambda:us-east-1:" + account + ":function:secret"},
+		// Names without their path, which only IAM knows; with it, where they are made.
+		{iam("Action=GetUser&Version=2010-05-08&UserName=alice"), "arn:aws:iam::" + account + ":user/*alice"},
+		{iam("Action=CreateAccessKey&Version=2010-05-08&UserName=alice"), "arn:aws:iam::" + account + ":user/*alice"},
+		{iam("Action=CreateUser&Version=2010-05-08&UserName=alice"), "arn:aws:iam::" + account + ":user/alice"},
+		{iam("Action=CreateRole&Version=2010-05-08&RoleName=app&Path=%2Fteam%2F"), "arn:aws:iam::" + account + ":role/team/app"},
+		{iam("Action=AttachRolePolicy&Version=2010-05-08&RoleName=app&PolicyArn=arn%3Aaws%3Aiam%3A%3Aaws%3Apolicy%2FX"), "arn:aws:iam::" + account + ":role/*app"},
+		// In part.
+		{form("autoscaling", "Action=DeleteAutoScalingGroup&AutoScalingGroupName=web"), "arn:aws:autoscaling:us-east-1:" + account + ":autoScalingGroup:*:autoScalingGroupName/web"},
+		{form("cloudformation", "Action=DeleteStack&StackName=web"), "arn:aws:cloudformation:us-east-1:" + account + ":stack/web/*"},
+		{target("organizations", "AWSOrganizationsV20161128.AttachPolicy", `{"PolicyId":"p-abcd1234","TargetId":"ou-ab12-cd345678"}`),
+			"arn:aws:organizations::" + account + ":ou/o-*/ou-ab12-cd345678 arn:aws:organizations::" + account + ":policy/o-*/*/p-abcd1234"},
+		{target("organizations", "AWSOrganizationsV20161128.TagResource", `{"ResourceId":"210987654321"}`), "arn:aws:organizations::" + account + ":account/o-*/210987654321"},
+		{target("wafv2", "AWSWAF_20190729.GetIPSet", `{"Name":"n","Scope":"REGIONAL","Id":"i"}`), "arn:aws:wafv2:us-east-1:" + account + ":*/ipset/n/i"},
+		// By names that end as the type does.
+		{target("api.sagemaker", "SageMaker.DeleteMlflowTrackingServer", `{"TrackingServerName":"m"}`), "arn:aws:sagemaker:us-east-1:" + account + ":mlflow-tracking-server/m"},
+		{request(t, tab, "DELETE https://pinpoint.us-east-1.amazonaws.com/v1/apps/a1", nil, ""), "arn:aws:mobiletargeting:us-east-1:" + account + ":apps/a1"},
+		{request(t, tab, "POST https://clouddirectory.us-east-1.amazonaws.com/amazonclouddirectory/2017-01-11/object/information",
+			http.Header{"X-Amz-Data-Partition": {"arn:aws:clouddirectory:us-east-1:" + account + ":directory/d"}}, ""), "arn:aws:clouddirectory:us-east-1:" + account + ":directory/d"},
+		// An id is no name, and a name that somebody gave no id.
+		{target("lightsail", "Lightsail_20161128.DeleteDisk", `{"diskName":"d"}`), ""},
+	} {
+		r := tab.Recognize(c.in)
+		if d := cmp.Diff(c.want, strings.Join(r.Resources, " ")); d != "" || r.Ambiguous || r.Operation == "" {
+			t.Errorf("%s %s (ambiguous %v): %s", r.Operation, c.in.Body, r.Ambiguous, d)
+		}
+	}
+}
