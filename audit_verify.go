@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -231,6 +232,7 @@ func printVerified(w *tabwriter.Writer, v *verified) {
 	faults := v.Faults()
 	if len(faults) == 0 {
 		fmt.Fprintln(w, "\nwhole: stream, ClickHouse and log agree on every event")
+		printExpired(w, v.Report)
 		printTables(w, v.Tables)
 		return
 	}
@@ -242,6 +244,25 @@ func printVerified(w *tabwriter.Writer, v *verified) {
 			break
 		}
 		fmt.Fprintln(w, f)
+	}
+}
+
+// printExpired says what can't be looked at any more.
+func printExpired(w *tabwriter.Writer, r *evidence.Report) {
+	var gone uint64
+	for _, s := range r.Streams {
+		gone += s.Expired
+	}
+	if gone > 0 {
+		fmt.Fprintf(w, "events: %d rows from before %s expired by retention: of these stream and log alone were compared\n", gone, r.Horizons.Events.UTC().Format(time.RFC3339))
+	}
+	for _, of := range []struct {
+		what string
+		at   time.Time
+	}{{"requests", r.Horizons.Requests}, {"cloudtrail", r.Horizons.CloudTrail}} {
+		if !of.at.IsZero() {
+			fmt.Fprintf(w, "%s: rows from before %s expire by retention and are not checked\n", of.what, of.at.UTC().Format(time.RFC3339))
+		}
 	}
 }
 
@@ -274,7 +295,7 @@ func (c *cli) printChecks() error {
 		return err
 	}
 	for _, check := range checks {
-		sql := strings.ReplaceAll(check.SQL, "{since:DateTime64(9, 'UTC')}", "toDateTime64('1970-01-01 00:00:00', 9, 'UTC')")
+		sql := regexp.MustCompile(`\{(since|expired):DateTime64\(9, 'UTC'\)\}`).ReplaceAllString(check.SQL, "toDateTime64('1970-01-01 00:00:00', 9, 'UTC')")
 		if _, err := fmt.Fprintf(c.stdout, "%s;\n\n", strings.TrimSpace(sql)); err != nil {
 			return err
 		}

@@ -80,6 +80,9 @@ type ClickHouseConfig struct {
 	// of some AWS accounts; `postern config clickhouse` prints what the server needs.
 	// Without it they are refused.
 	ScopedDSN string `yaml:"scoped_dsn"`
+	// Retention and Tiers are of all auditors that share a database; docs/tables.md.
+	Retention RetentionConfig `yaml:"retention"`
+	Tiers     *TiersConfig    `yaml:"tiers"`
 }
 
 // BrokerConfig is the service that decides who may do what.
@@ -281,6 +284,9 @@ var typeName = strings.NewReplacer(
 	"not found in type main.LogConfig", "in log",
 	"not found in type main.NATSConfig", "in nats",
 	"not found in type main.ClickHouseConfig", "in clickhouse",
+	"not found in type main.RetentionConfig", "in clickhouse.retention",
+	"not found in type main.TiersConfig", "in clickhouse.tiers",
+	"not found in type main.TierS3Config", "in clickhouse.tiers.s3",
 	"not found in type main.BrokerConfig", "in broker",
 	"not found in type main.ProxyConfig", "in proxy",
 	"not found in type main.AWSConfig", "in proxy.aws",
@@ -386,6 +392,9 @@ func (c *Config) check() (key, problem string) {
 		case c.Auditor.Log.PublishEvery < 0:
 			return "auditor.log.publish_every", "must not be negative"
 		}
+	}
+	if key, p := c.ClickHouse.checkAges(); p != "" {
+		return "clickhouse." + key, p
 	}
 	if c.Auditor != nil && c.Auditor.AWS != nil {
 		if key, p := c.Auditor.AWS.check(); p != "" {

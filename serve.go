@@ -386,10 +386,15 @@ func (s *services) startClickHouse(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	cold, err := s.cfg.ClickHouse.Tiers.cold()
+	if err != nil {
+		return err
+	}
 	s.clickhouse, err = embedded.NewClickHouse(embedded.ClickHouseConfig{
 		Dir: filepath.Join(s.cfg.DataDir, "clickhouse"), Lib: lib, MaxMemory: s.cfg.ClickHouse.MaxMemory,
 		Command: []string{self, engineCommand},
 		Scope:   scope(),
+		Cold:    cold,
 		Log:     s.log.With().Str("service", "clickhouse").Logger(),
 	})
 	if err != nil {
@@ -475,6 +480,8 @@ func (s *services) startAuditor(ctx context.Context) error {
 		BrokerCA:      at.tls.ClientCAs,
 		Journal:       at.journal,
 		ClickHouseDSN: owner, ReaderDSN: reader, ScopedDSN: scoped,
+		Retention:   s.cfg.ClickHouse.Retention.retention(),
+		Tiers:       s.cfg.ClickHouse.Tiers.tiers(),
 		DataDir:     filepath.Join(s.cfg.DataDir, "auditor"),
 		TrailDirs:   a.CloudTrail,
 		Trail:       a.AWS.trail(),

@@ -68,7 +68,10 @@ type Config struct {
 	Actions query.Actions
 	// Skew is how far the proxy's clock and AWS's may be apart; 0 means 60 s.
 	Skew time.Duration
-	Log  zerolog.Logger
+	// Retention is for how long rows are kept, Tiers where old ones are.
+	Retention store.Retention
+	Tiers     store.Tiers
+	Log       zerolog.Logger
 }
 
 // Auditor is the service. Make it with New.
@@ -86,6 +89,7 @@ type Auditor struct {
 	notary   *notary            // nil without a data directory
 
 	floors   map[string]*atomic.Uint64
+	kept     atomic.Pointer[[]store.RetentionSet]
 	writing  atomic.Bool
 	listener net.Listener
 	ready    chan struct{}
@@ -220,6 +224,9 @@ func (a *Auditor) close() {
 func (a *Auditor) migrate(ctx context.Context) error {
 	for pause := 100 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
 		err := a.store.Migrate(ctx)
+		if err == nil {
+			err = a.retain(ctx)
+		}
 		if err == nil || ctx.Err() != nil {
 			return err
 		}
@@ -255,9 +262,19 @@ func (a *Auditor) write(ctx context.Context, held func() bool) error {
 	return g.Wait()
 }
 
-// follow keeps the floors of an auditor that does not write itself.
+// follow keeps the floors of an auditor that does not write itself, and has them
+// written down where rows expire: what is gone must be known to have been there.
 func (a *Auditor) follow(ctx context.Context) error {
+	var written time.Time
 	for sleep(ctx, followEvery) {
+		if a.c.Retention.Events > 0 && time.Since(written) > time.Hour {
+			written = time.Now()
+			for _, stream := range events.Streams() {
+				if _, err := a.store.Sink(ctx, stream); err != nil && ctx.Err() == nil {
+					a.c.Log.Warn().Err(err).Str("stream", stream).Msg("what is stored is not written down; trying again in an hour")
+				}
+			}
+		}
 		for _, stream := range events.Streams() {
 			if a.writing.Load() {
 				break

@@ -42,7 +42,7 @@ func (a *Auditor) packed(r *http.Request) ([]byte, error) {
 	defer cancel()
 	items, err := evidence.Gather(ctx, a.store.Conn(), s)
 	if errors.Is(err, evidence.ErrNothing) {
-		return nil, fmt.Errorf("%s%s: %w", s.Request, s.User, query.ErrNotFound)
+		return nil, a.expired(ctx, fmt.Errorf("%s%s: %w", s.Request, s.User, query.ErrNotFound))
 	}
 	if err != nil {
 		return nil, err

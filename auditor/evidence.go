@@ -34,6 +34,9 @@ func (a *Auditor) logStatus(r *http.Request) (any, error) {
 		return nil, err
 	}
 	out := evidence.Statuses{Key: a.notary.key.Public()}
+	if out.Horizons, err = a.horizons(ctx); err != nil {
+		return nil, err
+	}
 	for _, stream := range events.Streams() {
 		s := evidence.Status{Stream: stream, Stored: a.Floor(stream)}
 		if s.Rows, err = a.store.Highest(ctx, stream); err != nil {
@@ -52,6 +55,11 @@ func (a *Auditor) logStatus(r *http.Request) (any, error) {
 		}
 		if !since.IsZero() {
 			if s.Before, err = a.c.Journal.Before(ctx, stream, since); err != nil {
+				return nil, err
+			}
+		}
+		if h := out.Horizons.Events; !h.IsZero() && store.EventsGo(stream) {
+			if s.Expired, err = a.c.Journal.Before(ctx, stream, h); err != nil {
 				return nil, err
 			}
 		}
@@ -74,7 +82,11 @@ func (a *Auditor) ledgerChecks(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	faults, err := evidence.RunChecks(r.Context(), a.store.Conn(), since)
+	gone, err := a.horizons(r.Context())
+	if err != nil {
+		return nil, err
+	}
+	faults, err := evidence.RunChecks(r.Context(), a.store.Conn(), since, gone.Events)
 	return map[string]any{"faults": faults}, err
 }
 
@@ -159,6 +171,11 @@ func (a *Auditor) tables(w http.ResponseWriter, r *http.Request) {
 		a.reply(w, nil, &query.BadInput{Field: "part", Reason: "want of=N, a number of parts, and part from 0 to N-1"})
 		return
 	}
-	out, err := a.store.Rederive(r.Context(), store.Part{Of: uint32(of), Index: uint32(part)}, since, nil)
+	gone, err := a.horizons(r.Context())
+	if err != nil {
+		a.reply(w, nil, err)
+		return
+	}
+	out, err := a.store.Rederive(r.Context(), store.Part{Of: uint32(of), Index: uint32(part)}, since, gone, nil)
 	a.reply(w, out, err)
 }

@@ -176,7 +176,7 @@ func (j *judge) feed(p portion, now time.Time) []correlate.Judgement {
 				j.state.Withdraw(d.RequestID)
 			}
 		case *events.CloudTrailRecordReceived:
-			if r, ok := record(d, p.entries[i].Seq); ok {
+			if r, ok := record(d, p.entries[i].Seq); ok && !j.a.tooOld(r.EventTime) {
 				out = append(out, j.state.AddRecord(r, now)...)
 			}
 		}

@@ -492,7 +492,7 @@ func (j *judge) addUnjudged(ctx context.Context, conn driver.Conn, batch []corre
 		}
 	}
 	for _, r := range batch {
-		if f.Judged[r.ID()] != "" {
+		if f.Judged[r.ID()] != "" || j.a.tooOld(r.EventTime) {
 			continue
 		}
 		if !j.say(ctx, j.state.AddRecord(r, now)) {

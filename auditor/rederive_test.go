@@ -32,7 +32,7 @@ func TestRederive(t *testing.T) {
 		t.Helper()
 		rows = map[string]uint64{}
 		for i := range parts {
-			r, err := s.Rederive(t.Context(), store.Part{Of: parts, Index: i}, since, nil)
+			r, err := s.Rederive(t.Context(), store.Part{Of: parts, Index: i}, since, store.Horizons{}, nil)
 			if err != nil {
 				t.Fatal(err)
 			}

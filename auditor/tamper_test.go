@@ -331,7 +331,7 @@ func TestChecks(t *testing.T) {
 	publish(t, w.j, 30)
 	w.settle(events.Audit)
 	check := func() []evidence.Fault {
-		f, err := evidence.RunChecks(t.Context(), w.conn, time.Time{})
+		f, err := evidence.RunChecks(t.Context(), w.conn, time.Time{}, time.Time{})
 		if err != nil {
 			t.Fatal(err)
 		}

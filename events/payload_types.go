@@ -83,3 +83,5 @@ func (*FindingResolved) Type() Type { return TypeFindingResolved }
 
 func (*LogOpened) Type() Type       { return TypeLogOpened }
 func (*LogCheckpointed) Type() Type { return TypeLogCheckpointed }
+
+func (*RetentionSet) Type() Type { return TypeRetentionSet }

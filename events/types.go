@@ -133,6 +133,8 @@ const (
 
 	TypeLogOpened       Type = "io.postern.log.opened.v1"
 	TypeLogCheckpointed Type = "io.postern.log.checkpointed.v1"
+
+	TypeRetentionSet Type = "io.postern.retention.set.v1"
 )
 
 // Types lists every event type of this version.
@@ -161,6 +163,7 @@ func Types() []Type {
 		TypeCloudTrailFileReceived, TypeCloudTrailMessageRejected, TypeCloudTrailLetterReplayed, TypeCloudTrailDigestChecked, TypeCloudTrailTrailObserved,
 		TypeVerdictReached, TypeFindingOpened, TypeFindingResolved,
 		TypeLogOpened, TypeLogCheckpointed,
+		TypeRetentionSet,
 	}
 }
 
@@ -338,6 +341,8 @@ func (t Type) New() (Payload, error) {
 		return &LogOpened{}, nil
 	case TypeLogCheckpointed:
 		return &LogCheckpointed{}, nil
+	case TypeRetentionSet:
+		return &RetentionSet{}, nil
 	}
 	return nil, fmt.Errorf("%w %q", ErrUnknownType, string(t))
 }

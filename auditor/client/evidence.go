@@ -81,7 +81,7 @@ func (c *Client) Verify(ctx context.Context, in VerifyInput) (*evidence.Report, 
 		return nil, err
 	}
 	known := slices.Concat(in.Known, published)
-	report := &evidence.Report{Key: in.Key, Streams: []*evidence.Result{}}
+	report := &evidence.Report{Key: in.Key, Streams: []*evidence.Result{}, Horizons: status.Horizons}
 	for _, s := range status.Streams {
 		accounts, err := c.Accounts(s.Stream)
 		if err != nil {

@@ -16,7 +16,8 @@ import (
 var checks embed.FS
 
 // Check is a question to the ledger alone that has no answer when all is well.
-// Its one parameter is since, a DateTime64(9).
+// Its parameters are since, and expired: before it rows may be gone on purpose.
+// Both are of DateTime64(9).
 type Check struct {
 	Name string
 	SQL  string
@@ -39,16 +40,20 @@ func Checks() ([]Check, error) {
 	return out, nil
 }
 
-// RunChecks asks them all.
-func RunChecks(ctx context.Context, conn driver.Conn, since time.Time) ([]Fault, error) {
+// RunChecks asks them all. A zero time is the beginning.
+func RunChecks(ctx context.Context, conn driver.Conn, since, expired time.Time) ([]Fault, error) {
 	all, err := Checks()
 	if err != nil {
 		return nil, err
 	}
-	if since.IsZero() {
-		since = time.Unix(0, 0)
+	parameters := clickhouse.Parameters{}
+	for name, at := range map[string]time.Time{"since": since, "expired": expired} {
+		if at.IsZero() {
+			at = time.Unix(0, 0)
+		}
+		parameters[name] = at.UTC().Format("2006-01-02 15:04:05.999999999")
 	}
-	ctx = clickhouse.Context(ctx, clickhouse.WithParameters(clickhouse.Parameters{"since": since.UTC().Format("2006-01-02 15:04:05.999999999")}))
+	ctx = clickhouse.Context(ctx, clickhouse.WithParameters(parameters))
 	faults := []Fault{}
 	for _, c := range all {
 		rows, err := conn.Query(ctx, c.SQL)

@@ -49,9 +49,10 @@ func (f Fault) String() string {
 // account comes in that order; one from the log or of a row may come with an
 // error that says what is wrong with it. An error with sequence 0 means that an
 // account can't be read, and is returned. tick, if not nil, hears of each
-// sequence that is done.
-func Compare(stream string, after, until uint64, log, messages, rows iter.Seq2[tlog.Leaf, error], tick func(seq uint64)) ([]Fault, error) {
-	c := comparison{stream: stream}
+// sequence that is done. Rows of sequences up to expired may be gone on purpose:
+// these are counted, and are no faults.
+func Compare(stream string, after, until, expired uint64, log, messages, rows iter.Seq2[tlog.Leaf, error], tick func(seq uint64)) (faults []Fault, gone uint64, err error) {
+	c := comparison{stream: stream, expired: expired}
 	accounts := [3]*account{newAccount(log), newAccount(messages), newAccount(rows)}
 	for _, a := range accounts {
 		defer a.stop()
@@ -61,7 +62,7 @@ func Compare(stream string, after, until uint64, log, messages, rows iter.Seq2[t
 		for i, a := range accounts {
 			leaves, wrong, err := a.take(seq)
 			if err != nil {
-				return c.faults(), err
+				return c.faults(), c.gone, err
 			}
 			said[i] = leaves
 			for _, w := range wrong {
@@ -79,7 +80,7 @@ func Compare(stream string, after, until uint64, log, messages, rows iter.Seq2[t
 		c.add(until, InLog, logKind(w), w.Error())
 	}
 	c.blame()
-	return c.faults(), err
+	return c.faults(), c.gone, err
 }
 
 // blame says who is wrong where the log stands alone: the log, if it isn't what
@@ -130,6 +131,8 @@ func (a *account) take(seq uint64) (leaves []tlog.Leaf, wrong []error, err error
 
 type comparison struct {
 	stream string
+	// expired is up to where rows may be gone on purpose, gone how many are.
+	expired, gone uint64
 	// alone are sequences of which stream and ledger say the same, and the log
 	// something else.
 	alone  []uint64
@@ -158,6 +161,8 @@ func (c *comparison) judge(seq uint64, said [3][]tlog.Leaf) {
 		measure = message
 	}
 	switch {
+	case len(rows) == 0 && seq <= c.expired:
+		c.gone++
 	case len(rows) == 0:
 		c.add(seq, InLedger, "missing", "")
 	case len(rows) > 1:

@@ -57,7 +57,7 @@ func TestCompare(t *testing.T) {
 		{"log behind and a row changed", "1 2", "1 2 3 4", "1 2 3 4x", "3–4: missing in the log|4: changed in the clickhouse"},
 		{"log ahead", "1 2 3 4 5 6", "1 2 3 4", "1 2 3 4", ""},
 	} {
-		faults, err := evidence.Compare("AUDIT", 0, 4, account(c.log), account(c.stream), account(c.rows), nil)
+		faults, _, err := evidence.Compare("AUDIT", 0, 4, 0, account(c.log), account(c.stream), account(c.rows), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -70,7 +70,7 @@ func TestCompare(t *testing.T) {
 		}
 	}
 	broken := func(yield func(tlog.Leaf, error) bool) { yield(tlog.Leaf{}, errors.New("gone")) }
-	if _, err := evidence.Compare("AUDIT", 0, 4, account("1 2 3 4"), broken, account("1 2 3 4"), nil); err == nil {
+	if _, _, err := evidence.Compare("AUDIT", 0, 4, 0, account("1 2 3 4"), broken, account("1 2 3 4"), nil); err == nil {
 		t.Error("an account that can't be read passes for an empty one")
 	}
 }

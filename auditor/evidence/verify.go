@@ -8,6 +8,7 @@ import (
 	"iter"
 	"slices"
 
+	"github.com/posternhq/postern/auditor/store"
 	"github.com/posternhq/postern/auditor/tlog"
 )
 
@@ -25,6 +26,8 @@ type Status struct {
 	Stored uint64 `json:"stored"`
 	// Before is the last sequence before the time asked for.
 	Before uint64 `json:"before,omitempty"`
+	// Expired is the last sequence whose row may be gone on purpose.
+	Expired uint64 `json:"expired,omitempty"`
 	// Problem says why nothing is logged any more.
 	Problem string `json:"problem,omitempty"`
 }
@@ -34,6 +37,9 @@ type Status struct {
 type Statuses struct {
 	Key     tlog.PublicKey `json:"key"`
 	Streams []Status       `json:"streams"`
+	// Horizons are the times before which rows may be gone on purpose, as events
+	// on findings.retention say.
+	Horizons store.Horizons `json:"horizons,omitzero"`
 }
 
 // Report is what verifying everything came to.
@@ -42,6 +48,8 @@ type Report struct {
 	// OK: no fault anywhere.
 	OK      bool      `json:"ok"`
 	Streams []*Result `json:"streams"`
+	// Horizons are as in Statuses.
+	Horizons store.Horizons `json:"horizons,omitzero"`
 	// Ledger is what SQL alone found in the ledger.
 	Ledger []Fault `json:"ledger_faults"`
 }
@@ -73,7 +81,10 @@ type Result struct {
 	Size uint64 `json:"log_size"`
 	Root string `json:"log_root,omitempty"`
 	// Earlier is how many older checkpoints the log was held against.
-	Earlier int     `json:"earlier_checkpoints"`
+	Earlier int `json:"earlier_checkpoints"`
+	// Expired is how many rows are gone on purpose: of these, stream and log alone
+	// were compared.
+	Expired uint64  `json:"expired,omitempty"`
 	Faults  []Fault `json:"faults"`
 
 	// Checkpoint is the log's, to be remembered if there is no fault.
@@ -114,8 +125,8 @@ func Verify(ctx context.Context, key tlog.PublicKey, s Status, a Accounts, known
 		r.Earlier++
 	}
 	log := tlog.Walk(ctx, a.Tiles, min(s.Before, c.Size), c, passed)
-	faults, err := Compare(s.Stream, s.Before, r.To, log, a.Messages(ctx, s.Before, r.To), a.Rows(ctx, s.Before, r.To), tick)
-	r.Faults = append(r.Faults, faults...)
+	faults, gone, err := Compare(s.Stream, s.Before, r.To, s.Expired, log, a.Messages(ctx, s.Before, r.To), a.Rows(ctx, s.Before, r.To), tick)
+	r.Faults, r.Expired = append(r.Faults, faults...), gone
 	if err == nil && s.Rows > r.To {
 		faults, err = beyond(s.Stream, a.Rows(ctx, r.To, s.Rows))
 		r.Faults = append(r.Faults, faults...)

@@ -43,6 +43,9 @@ func Lasting(err error) (nextStep string, lasting bool) {
 	if errors.Is(err, ErrForeign) {
 		return "use the version of postern that made it, or another database in clickhouse.dsn", true
 	}
+	if errors.Is(err, ErrTiers) {
+		return "see clickhouse.tiers, and docs/tables.md for what the server needs", true
+	}
 	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
 		return "the server's certificate is not trusted: see tls options of clickhouse.dsn", true
 	}

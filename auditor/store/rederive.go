@@ -111,14 +111,14 @@ const (
 )
 
 // Rederive makes one part of the tables again, of what the ledger took in since a
-// time, and compares. What was stored meanwhile is looked at a second time. tick,
-// which may be nil, hears how many events were read.
-func (s *Store) Rederive(ctx context.Context, p Part, since time.Time, tick func(read uint64)) (*Rederivation, error) {
+// time, and compares, but for rows that may be gone. What was stored meanwhile is
+// looked at a second time. tick, which may be nil, hears how many events were read.
+func (s *Store) Rederive(ctx context.Context, p Part, since time.Time, gone Horizons, tick func(read uint64)) (*Rederivation, error) {
 	if p.Of == 0 || p.Index >= p.Of {
 		return nil, fmt.Errorf("part %d of %d: there is none", p.Index, p.Of)
 	}
 	r := &Rederivation{Rows: map[string]uint64{}, Differences: []Difference{}}
-	first, err := s.rederived(ctx, p, since, nil, tick, r.Rows)
+	first, err := s.rederived(ctx, p, since, gone, nil, tick, r.Rows)
 	if err != nil || len(first) == 0 {
 		return r, err
 	}
@@ -127,7 +127,7 @@ func (s *Store) Rederive(ctx context.Context, p Part, since time.Time, tick func
 		things[d.Thing] = true
 	}
 	// Of these alone, from their beginning: what was under way is there by now.
-	r.Differences, err = s.rederived(ctx, p, since, slices.Sorted(maps.Keys(things)), nil, map[string]uint64{})
+	r.Differences, err = s.rederived(ctx, p, since, gone, slices.Sorted(maps.Keys(things)), nil, map[string]uint64{})
 	if err == nil {
 		counts := map[string]int{}
 		for _, d := range r.Differences {
@@ -138,7 +138,7 @@ func (s *Store) Rederive(ctx context.Context, p Part, since time.Time, tick func
 	return r, err
 }
 
-func (s *Store) rederived(ctx context.Context, p Part, since time.Time, things []string, tick func(uint64), counted map[string]uint64) ([]Difference, error) {
+func (s *Store) rederived(ctx context.Context, p Part, since time.Time, gone Horizons, things []string, tick func(uint64), counted map[string]uint64) ([]Difference, error) {
 	beside := s.Database() + "_verify_" + strings.ToLower(rand.Text()[:12])
 	if err := s.conn.Exec(ctx, "CREATE DATABASE "+quote(beside)); err != nil {
 		return nil, fmt.Errorf("make tables again: %w", err)
@@ -161,7 +161,7 @@ func (s *Store) rederived(ctx context.Context, p Part, since time.Time, things [
 	}
 	var out []Difference
 	for _, d := range derivedTables() {
-		found, n, err := s.differ(ctx, d, beside, p, since, things)
+		found, n, err := s.differ(ctx, d, beside, p, since, gone, things)
 		if err != nil {
 			return nil, fmt.Errorf("compare %s: %w", d.table, err)
 		}
@@ -315,7 +315,7 @@ func (b *besideTables) insert(ctx context.Context, entries []journal.Entry) erro
 }
 
 // differ compares a table with the one beside, row by row, and counts the rows.
-func (s *Store) differ(ctx context.Context, d derived, beside string, p Part, since time.Time, things []string) ([]Difference, uint64, error) {
+func (s *Store) differ(ctx context.Context, d derived, beside string, p Part, since time.Time, gone Horizons, things []string) ([]Difference, uint64, error) {
 	columns, err := s.comparable(ctx, d)
 	if err != nil {
 		return nil, 0, err
@@ -324,8 +324,14 @@ func (s *Store) differ(ctx context.Context, d derived, beside string, p Part, si
 	if things != nil {
 		where, args = d.thing+" IN (?)", []any{things, things}
 	}
+	if !since.IsZero() {
+		since = since.Add(rederiveMargin)
+	}
+	if at := gone.of(d.table); at.After(since) {
+		since = at
+	}
 	if !since.IsZero() && d.since != "" {
-		where += fmt.Sprintf(" AND %s >= fromUnixTimestamp64Micro(%d, 'UTC')", d.since, since.Add(rederiveMargin).UnixMicro())
+		where += fmt.Sprintf(" AND %s >= fromUnixTimestamp64Micro(%d, 'UTC')", d.since, since.UnixMicro())
 	}
 	side := func(database string, n int) string {
 		return fmt.Sprintf("SELECT %s AS thing, %s AS id, %d AS side, [%s] AS hashes FROM %s.%s FINAL WHERE (%s) AND (%s)",

@@ -85,7 +85,7 @@ func BenchmarkRederive(b *testing.B) {
 		})
 		for name, part := range map[string]store.Part{"rederived": {Of: 1}, "rederived-1-in-100": {Of: 100, Index: 7}} {
 			rate(name, func() {
-				r, err := s.Rederive(b.Context(), part, time.Time{}, nil)
+				r, err := s.Rederive(b.Context(), part, time.Time{}, store.Horizons{}, nil)
 				if err != nil || len(r.Differences) > 0 || r.Rows["request_rows"] == 0 {
 					b.Fatalf("%+v, %v", r, err)
 				}

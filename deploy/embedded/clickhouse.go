@@ -35,6 +35,26 @@ type Scope struct {
 	Filters  map[string]string // row policies, by table
 }
 
+// Cold is a slower, cheaper place for old rows: the second volume of a storage
+// policy whose first is the data directory. Rows go there by age alone, as TTLs of
+// tables say. What is there is part of the database: without it no table that has
+// rows there can be read.
+type Cold struct {
+	Policy, Volume string  // names that tables and their TTLs use
+	Path           string  // a directory of its own, or
+	S3             *ColdS3 // a bucket
+}
+
+// ColdS3 is a place in a bucket. It must not be emptied by anybody else: what is
+// where in it, only the data directory knows.
+type ColdS3 struct {
+	Endpoint string // URL of bucket and prefix, "https://BUCKET.s3.REGION.amazonaws.com/PREFIX/"
+	Region   string
+	// Of an access key; without one, that of the machine's role
+	// (https://clickhouse.com/docs/engines/table-engines/integrations/s3#s3-settings).
+	AccessKeyID, SecretAccessKey string
+}
+
 // ClickHouseConfig says where and how the embedded ClickHouse server runs.
 // It listens on 127.0.0.1 only: it has no TLS.
 type ClickHouseConfig struct {
@@ -45,6 +65,7 @@ type ClickHouseConfig struct {
 	TCPPort, HTTPPort int
 	MaxMemory         int64 // of the engine in bytes; 0: half of the machine's
 	Scope             Scope // without a User there is no Scoped
+	Cold              *Cold // where old rows go; nil: there is no such place
 	// LazySync acknowledges inserts before they are on disk. They are then lost
 	// when the machine loses power: it is for tests only.
 	LazySync bool

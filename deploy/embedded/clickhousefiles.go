@@ -7,7 +7,9 @@ import (
 	"embed"
 	"encoding/json"
 	"encoding/xml"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"text/template"
@@ -52,7 +54,43 @@ func openPasswords(dir string) (map[string]string, error) {
 	return passwords, writePrivate(path, data, os.Rename)
 }
 
+// keepCold remembers where the cold volume is: tables that use it can't be loaded
+// without it, or with another one in its place.
+func (c *ClickHouse) keepCold() error {
+	type place struct{ Policy, Volume, Path, Endpoint string }
+	var now, was place
+	if cold := c.cfg.Cold; cold != nil {
+		now = place{Policy: cold.Policy, Volume: cold.Volume, Path: cold.Path}
+		if cold.S3 != nil {
+			now.Endpoint = cold.S3.Endpoint
+		}
+	}
+	path := filepath.Join(c.cfg.Dir, "cold.json")
+	switch data, err := os.ReadFile(path); {
+	case errors.Is(err, fs.ErrNotExist) && c.cfg.Cold == nil:
+		return nil
+	case errors.Is(err, fs.ErrNotExist):
+		if data, err = json.Marshal(now); err != nil {
+			return err
+		}
+		return writePrivate(path, data, os.Rename)
+	case err != nil:
+		return err
+	default:
+		if err := json.Unmarshal(data, &was); err != nil {
+			return fmt.Errorf("%s: %w", path, err)
+		}
+	}
+	if now != was {
+		return fmt.Errorf("tables have rows in volume %s of policy %s, at %s%s: configure it as it was (after moving it elsewhere, change %s, too)", was.Volume, was.Policy, was.Path, was.Endpoint, path)
+	}
+	return nil
+}
+
 func (c *ClickHouse) writeFiles() error {
+	if err := c.keepCold(); err != nil {
+		return err
+	}
 	for _, dir := range []string{c.dataDir(), filepath.Join(c.dataDir(), "metadata"), filepath.Join(c.cfg.Dir, "log")} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return err
@@ -66,6 +104,7 @@ func (c *ClickHouse) writeFiles() error {
 		"ReaderMemory": readerMemory,
 		"Database":     Database,
 		"Scope":        c.cfg.Scope,
+		"Cold":         c.cfg.Cold,
 	}
 	tmpl, err := template.New("").Funcs(template.FuncMap{
 		"xml":    escapeXML,
