@@ -1,14 +1,15 @@
 package events
 
 import (
+	"bytes"
 	"strconv"
 	"time"
 )
 
-// quickFields are payloads that a proxy's traffic consists of. field reads the
-// value of a member into its field; it says no to what it does not know, or what
-// is written in any other way than Encode's, and encoding/json then reads the
-// whole payload. A fuzz test holds the two together.
+// quickFields are payloads of which there are many: those of a proxy's traffic, and
+// those of who may do what. field reads the value of a member into its field; it says
+// no to what it does not know, or what is written in any other way than Encode's, and
+// encoding/json then reads the whole payload. A fuzz test holds the two together.
 type quickFields interface {
 	field(name []byte, s *scanner) bool
 }
@@ -16,16 +17,21 @@ type quickFields interface {
 // quickPayload reads what encoding/json would, some five times as fast.
 func quickPayload(data []byte, into quickFields) bool {
 	s := scanner{data}
+	return s.fields(into) && len(s.rest) == 0
+}
+
+// fields takes an object with a member at least.
+func (s *scanner) fields(into quickFields) bool {
 	if !s.take('{') {
 		return false
 	}
 	for {
 		name, ok := s.str()
-		if !ok || !s.take(':') || !into.field(name, &s) {
+		if !ok || !s.take(':') || !into.field(name, s) {
 			return false
 		}
 		if !s.take(',') {
-			return s.take('}') && len(s.rest) == 0
+			return s.take('}')
 		}
 	}
 }
@@ -98,22 +104,19 @@ func (e *AWSRequestAdmitted) field(name []byte, s *scanner) bool {
 func (e *AWSRequestCompleted) field(name []byte, s *scanner) bool {
 	switch string(name) {
 	case "status":
-		var n int64
-		ok := s.number(&n)
-		e.Status = int(n)
-		return ok && int64(e.Status) == n
+		return number(s, &e.Status)
 	case "aws_request_id":
 		return s.text(&e.AWSRequestID)
 	case "aws_error_code":
 		return s.text(&e.AWSErrorCode)
 	case "request_bytes":
-		return s.number(&e.RequestBytes)
+		return number(s, &e.RequestBytes)
 	case "response_bytes":
-		return s.number(&e.ResponseBytes)
+		return number(s, &e.ResponseBytes)
 	case "latency_us":
-		return s.number(&e.LatencyMicros)
+		return number(s, &e.LatencyMicros)
 	case "duration_us":
-		return s.number(&e.DurationMicros)
+		return number(s, &e.DurationMicros)
 	case "interrupted":
 		return s.text(&e.Interrupted)
 	case "interrupted_detail":
@@ -147,9 +150,9 @@ func (e *AWSRequestFailed) field(name []byte, s *scanner) bool {
 	case "reason":
 		return s.text(&e.Reason)
 	case "request_bytes":
-		return s.number(&e.RequestBytes)
+		return number(s, &e.RequestBytes)
 	case "latency_us":
-		return s.number(&e.LatencyMicros)
+		return number(s, &e.LatencyMicros)
 	}
 	return e.AWSRequest.member(name, s)
 }
@@ -195,44 +198,139 @@ func (s *scanner) text(into *string) bool {
 
 // texts takes an array of plain strings.
 func (s *scanner) texts(into *[]string) bool {
+	list := []string{}
+	ok := s.array(func() bool {
+		b, ok := s.str()
+		list = append(list, string(b))
+		return ok
+	})
+	if ok {
+		*into = list
+	}
+	return ok
+}
+
+// structs takes an array of objects. When there was one before, encoding/json reads
+// into what that left behind.
+func structs[T any, P interface {
+	*T
+	quickFields
+}](s *scanner, into *[]T) bool {
+	if *into != nil {
+		return false
+	}
+	list := []T{}
+	ok := s.array(func() bool {
+		list = append(list, *new(T))
+		return s.fields(P(&list[len(list)-1]))
+	})
+	if ok {
+		*into = list
+	}
+	return ok
+}
+
+// array takes an array of what element takes.
+func (s *scanner) array(element func() bool) bool {
 	if !s.take('[') {
 		return false
 	}
-	list := []string{}
-	for !s.take(']') {
-		if len(list) > 0 && !s.take(',') {
-			return false
-		}
-		b, ok := s.str()
-		if !ok {
-			return false
-		}
-		list = append(list, string(b))
+	if s.take(']') {
+		return true
 	}
-	*into = list
+	for element() {
+		if !s.take(',') {
+			return s.take(']')
+		}
+	}
+	return false
+}
+
+// labels takes an object of plain strings. Members of one before would stay.
+func (s *scanner) labels(into *map[string]string) bool {
+	return members(s, into, s.text)
+}
+
+// traits takes an object of arrays of plain strings.
+func (s *scanner) traits(into *map[string][]string) bool {
+	return members(s, into, s.texts)
+}
+
+func members[T any](s *scanner, into *map[string]T, value func(*T) bool) bool {
+	if *into != nil || !s.take('{') {
+		return false
+	}
+	m := map[string]T{}
+	for {
+		name, ok := s.str()
+		var v T
+		if !ok || !s.take(':') || !value(&v) {
+			return false
+		}
+		m[string(name)] = v
+		if !s.take(',') {
+			*into = m
+			return s.take('}')
+		}
+	}
+}
+
+// number takes an integer, not a negative one, of at most 18 digits.
+func number[T int | int64 | uint64](s *scanner, into *T) bool {
+	n := 0
+	var v int64
+	for n < len(s.rest) && s.rest[n] >= '0' && s.rest[n] <= '9' {
+		if n == 18 {
+			return false
+		}
+		v = 10*v + int64(s.rest[n]-'0')
+		n++
+	}
+	if n == 0 || s.rest[0] == '0' && n > 1 || int64(T(v)) != v {
+		return false
+	}
+	*into, s.rest = T(v), s.rest[n:]
 	return true
 }
 
-// number takes an integer of at most 18 digits.
-func (s *scanner) number(into *int64) bool {
-	n := 0
-	for n < len(s.rest) && (s.rest[n] >= '0' && s.rest[n] <= '9' || n == 0 && s.rest[n] == '-') {
-		n++
+// numbers takes an array of integers.
+func (s *scanner) numbers(into *[]int) bool {
+	list := []int{}
+	ok := s.array(func() bool {
+		var n int
+		ok := number(s, &n)
+		list = append(list, n)
+		return ok
+	})
+	if ok {
+		*into = list
 	}
-	digits := s.rest[:n]
-	if n == 0 || n > 18 || digits[0] == '-' || digits[0] == '0' && n > 1 {
-		return false
+	return ok
+}
+
+// flag takes true or false.
+func (s *scanner) flag(into *bool) bool {
+	for _, v := range []bool{true, false} {
+		if rest, ok := bytes.CutPrefix(s.rest, strconv.AppendBool(nil, v)); ok {
+			*into, s.rest = v, rest
+			return true
+		}
 	}
-	v, err := strconv.ParseInt(string(digits), 10, 64)
-	if err != nil {
-		return false
-	}
-	*into, s.rest = v, s.rest[n:]
-	return true
+	return false
 }
 
 // time takes a time as time.Time reads it.
 func (s *scanner) time(into *time.Time) bool {
 	b, ok := s.str()
 	return ok && into.UnmarshalText(b) == nil
+}
+
+// moment takes a time that may be left out.
+func (s *scanner) moment(into **time.Time) bool {
+	var t time.Time
+	ok := s.time(&t)
+	if ok {
+		*into = &t
+	}
+	return ok
 }
