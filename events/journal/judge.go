@@ -41,7 +41,8 @@ type Judge struct {
 	keys *signed.Keys
 	// recent are the last leaves that were seen, of held entries and of those before.
 	recent []signed.Leaf
-	held   []Verified
+	held   []*Verified
+	fresh  int // how many of the last held nobody has looked at
 }
 
 // NewJudge returns a judge by some keys, which learn from what is judged.
@@ -53,17 +54,26 @@ func (g *Judge) Verify(entries []Entry) []Verified {
 	for i := range entries {
 		vs[i] = Verified{Entry: entries[i], decoded: true}
 	}
-	return g.take(vs, false)
+	g.hold(vs)
+	g.take(false)
+	return vs
 }
 
-// take judges what it is given and has held, in order. If more is on its way it
-// holds back what an attestation may be about that has still to come.
-func (g *Judge) take(vs []Verified, more bool) []Verified {
-	from := len(g.held)
-	g.held = append(g.held, vs...)
-	fresh := g.held[from:]
+// hold gives the judge the next entries, for take.
+func (g *Judge) hold(vs []Verified) {
+	for i := range vs {
+		g.held = append(g.held, &vs[i])
+	}
+	g.fresh += len(vs)
+}
+
+// take judges what is held, in order. If more is on its way it holds back what an
+// attestation may be about that has still to come.
+func (g *Judge) take(more bool) []*Verified {
+	fresh := g.held[len(g.held)-g.fresh:]
+	g.fresh = 0
 	parallel(len(fresh), func(i int) {
-		v := &fresh[i]
+		v := fresh[i]
 		if !v.decoded {
 			v.Event, v.Unread = decode(v.Entry)
 			v.decoded = true
@@ -72,8 +82,7 @@ func (g *Judge) take(vs []Verified, more bool) []Verified {
 	})
 	g.remember(fresh)
 	done := 0 // held entries up to here wait no more
-	for i := range fresh {
-		v := &fresh[i]
+	for _, v := range fresh {
 		switch d := v.Data.(type) {
 		case *events.KeyPublished, *events.CARotated:
 			g.verify(v)
@@ -91,7 +100,7 @@ func (g *Judge) take(vs []Verified, more bool) []Verified {
 	}
 	out := g.held[:done:done]
 	g.held = slices.Clone(g.held[done:])
-	parallel(len(out), func(i int) { g.verify(&out[i]) })
+	parallel(len(out), func(i int) { g.verify(out[i]) })
 	return out
 }
 
@@ -109,14 +118,14 @@ func (g *Judge) verify(v *Verified) {
 }
 
 // remember keeps the leaves of entries.
-func (g *Judge) remember(fresh []Verified) {
+func (g *Judge) remember(fresh []*Verified) {
 	if len(fresh) == 0 {
 		return
 	}
 	// What comes again takes its former place.
 	g.recent = g.recent[:position(g.recent, fresh[0].Seq)]
-	for i := range fresh {
-		g.recent = append(g.recent, fresh[i].Leaf)
+	for _, v := range fresh {
+		g.recent = append(g.recent, v.Leaf)
 	}
 	if keep := len(g.held) + signed.MaxRun; len(g.recent) > 2*keep {
 		g.recent = slices.Clone(g.recent[len(g.recent)-keep:])
@@ -148,8 +157,7 @@ func (g *Judge) attested(d *events.HistoryAttested) int {
 	for _, seq := range d.Refused {
 		refused[seq] = true
 	}
-	for i := from; i < to; i++ {
-		v := &g.held[i]
+	for _, v := range g.held[from:to] {
 		switch v.Data.(type) {
 		case *events.KeyPublished, *events.CARotated:
 			continue

@@ -233,7 +233,7 @@ func (w *world) check(entries []Entry) (attested int) {
 	w.t.Helper()
 	alone, judge := w.keys(w.entries), NewJudge(w.keys(w.entries))
 	next := 0
-	look := func(vs []Verified) {
+	look := func(vs []*Verified) {
 		for _, v := range vs {
 			e := entries[next]
 			next++
@@ -254,7 +254,8 @@ func (w *world) check(entries []Entry) (attested int) {
 			portion[i].Event = events.Event{}
 		}
 		at += n
-		look(judge.take(portion, at < len(entries) && w.r.IntN(8) > 0))
+		judge.hold(portion)
+		look(judge.take(at < len(entries) && w.r.IntN(8) > 0))
 	}
 	if next != len(entries) {
 		w.t.Fatalf("%d of %d came", next, len(entries))

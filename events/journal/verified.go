@@ -51,9 +51,12 @@ func verified(ctx context.Context, open func(context.Context) reader, keys *sign
 	})
 	judge := NewJudge(keys)
 	for p := range arriving {
-		p = p.with(arriving)
-		for _, v := range judge.take(p.entries, p.more && p.failed == nil) {
-			if !yield(v) {
+		judge.hold(p.entries)
+		for p.failed == nil && judge.fresh < maxHeld && p.follow(arriving) {
+			judge.hold(p.entries)
+		}
+		for _, v := range judge.take(p.more && p.failed == nil) {
+			if !yield(*v) {
 				return
 			}
 		}
@@ -64,20 +67,17 @@ func verified(ctx context.Context, open func(context.Context) reader, keys *sign
 	}
 }
 
-// with adds to a parcel those that have arrived behind it.
-func (p parcel) with(arriving <-chan parcel) parcel {
-	for p.failed == nil && len(p.entries) < maxHeld {
-		select {
-		case next, ok := <-arriving:
-			if !ok {
-				return p
-			}
-			p.entries, p.more, p.failed = append(p.entries, next.entries...), next.more, next.failed
-		default:
-			return p
+// follow is the parcel that has arrived behind p, if one has.
+func (p *parcel) follow(arriving <-chan parcel) bool {
+	select {
+	case next, ok := <-arriving:
+		if ok {
+			*p = next
 		}
+		return ok
+	default:
+		return false
 	}
-	return p
 }
 
 // parcels reads entries: many at once while there are many, each when it comes

@@ -70,7 +70,7 @@ func (k *Keys) VerifyAttested(channel string, storedAt time.Time, e events.Event
 }
 
 func (k *Keys) verify(channel string, storedAt time.Time, e events.Event, raw []byte, attested bool) error {
-	event, id, sig, err := split(raw)
+	open, id, sig, err := split(raw)
 	if err != nil {
 		return err
 	}
@@ -96,7 +96,7 @@ func (k *Keys) verify(channel string, storedAt time.Time, e events.Event, raw []
 	case storedAt.Before(by.NotBefore), storedAt.After(by.NotAfter):
 		return fmt.Errorf("it was stored at %s, and key %s is good from %s to %s only", storedAt.UTC().Format(time.RFC3339),
 			id, by.NotBefore.UTC().Format(time.RFC3339), by.NotAfter.UTC().Format(time.RFC3339))
-	case !attested && !ed25519.Verify(by.Public, message(channel, event), sig):
+	case !attested && !ed25519.Verify(by.Public, message(channel, open), sig):
 		return errors.New("its signature is wrong: it was changed, or made for another subject")
 	}
 	switch e.Data.(type) {

@@ -52,20 +52,23 @@ func (s *Signer) Public() ed25519.PublicKey { return s.key.Public().(ed25519.Pub
 
 // Sign returns an encoded event with its signature for a channel.
 func (s *Signer) Sign(channel string, event []byte) []byte {
-	sig := ed25519.Sign(s.key, message(channel, event))
+	open := event[:len(event)-1]
+	sig := ed25519.Sign(s.key, message(channel, open))
 	out := make([]byte, 0, len(event)+tail-1)
-	out = append(out, event[:len(event)-1]...)
+	out = append(out, open...)
 	out = append(out, member+s.id+"."...)
 	out = base64.RawURLEncoding.AppendEncode(out, sig)
 	return append(out, `"}`...)
 }
 
-func message(channel string, event []byte) []byte {
-	return slices.Concat([]byte(context), []byte(channel), []byte("\n"), event)
+// message is what is signed of an event, given without its last brace.
+func message(channel string, open []byte) []byte {
+	return slices.Concat([]byte(context), []byte(channel), []byte("\n"), open, []byte("}"))
 }
 
-// split takes an event apart: as it was signed, by which key, the signature.
-func split(raw []byte) (event []byte, key string, sig []byte, err error) {
+// split takes an event apart: what was signed, without its last brace, by which key,
+// the signature.
+func split(raw []byte) (open []byte, key string, sig []byte, err error) {
 	at := len(raw) - tail
 	if at < 1 || string(raw[at:at+len(member)]) != member || string(raw[len(raw)-2:]) != `"}` {
 		return nil, "", nil, ErrUnsigned
@@ -78,5 +81,5 @@ func split(raw []byte) (event []byte, key string, sig []byte, err error) {
 	if err != nil {
 		return nil, "", nil, fmt.Errorf("%w: %w", ErrUnsigned, err)
 	}
-	return append(raw[:at:at], '}'), string(text[:keyLen]), sig, nil
+	return raw[:at], string(text[:keyLen]), sig, nil
 }
