@@ -68,7 +68,7 @@ func (b *Broker) postSession(c *call) (any, error) {
 	if !ok {
 		return nil, fmt.Errorf("start of a session gave %T", es[0].Data)
 	}
-	out := view.Session(&access.Session{SessionStarted: *started}, b.now())
+	out := view.Session(&access.Session{SessionStarted: started}, b.now())
 	for _, p := range b.cfg.Proxies {
 		if p.Serves(started.AppLabels) {
 			out.ProxyAddrs = append(out.ProxyAddrs, p.Addr)

@@ -154,7 +154,7 @@ func BenchmarkDecode(b *testing.B) {
 			for b.Loop() {
 				_, typ, data, err := decode(event)
 				if err == nil {
-					_, err = decodePayload(typ, data)
+					_, err = DecodePayload(typ, data)
 				}
 				if err != nil {
 					b.Fatal(err)

@@ -71,13 +71,8 @@ func tokenByte(c byte) bool {
 }
 
 func channel(tokens ...string) string {
-	var b strings.Builder
-	b.Grow(64)
 	for i, t := range tokens {
-		if i > 0 {
-			b.WriteByte('.')
-		}
-		b.WriteString(Token(t))
+		tokens[i] = Token(t)
 	}
-	return b.String()
+	return strings.Join(tokens, ".")
 }

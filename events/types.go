@@ -347,7 +347,9 @@ func (t Type) New() (Payload, error) {
 	return nil, fmt.Errorf("%w %q", ErrUnknownType, string(t))
 }
 
-func decodePayload(t Type, data []byte) (Payload, error) {
+// DecodePayload reads the data of an event of a type. The error wraps ErrUnknownType
+// where the type is none of this version.
+func DecodePayload(t Type, data []byte) (Payload, error) {
 	p, err := t.New()
 	if err != nil {
 		return nil, err

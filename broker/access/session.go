@@ -14,7 +14,7 @@ const defaultSessionTTL = 12 * time.Hour
 
 // Session is the use of one AWS role.
 type Session struct {
-	events.SessionStarted
+	*events.SessionStarted
 	Seq uint64 // of its start
 	// End is set once somebody or something ended it.
 	End *events.SessionEnded
@@ -41,7 +41,7 @@ func (x *Session) State(now time.Time) string {
 func (s *State) applySession(e events.Event, h Head) {
 	switch d := e.Data.(type) {
 	case *events.SessionStarted:
-		x := &Session{SessionStarted: *d, Seq: h.Seq}
+		x := &Session{SessionStarted: d, Seq: h.Seq}
 		s.Sessions[d.SessionID], s.running[d.SessionID] = x, x
 	case *events.SessionEnded:
 		delete(s.running, d.SessionID)

@@ -12,7 +12,7 @@ import (
 
 // Signin is a certificate that somebody signed in for.
 type Signin struct {
-	events.SigninSucceeded
+	*events.SigninSucceeded
 	At time.Time
 	// Revoked is set once somebody ended it before its time.
 	Revoked *events.SigninRevoked
@@ -45,10 +45,10 @@ func (s *State) applySignin(e events.Event) {
 			s.Devices[d.Device] = &Device{ID: d.Device, Name: d.DeviceName, User: d.User, At: e.Time, EventID: e.ID}
 		}
 		if s.Signins[d.CertificateSerial] == nil { // else it is a copy, and revoked may be what it copies
-			s.Signins[d.CertificateSerial] = &Signin{SigninSucceeded: *d, At: e.Time}
+			s.Signins[d.CertificateSerial] = &Signin{SigninSucceeded: d, At: e.Time}
 		}
 	case *events.SigninRevoked:
-		x := Signin{SigninSucceeded: events.SigninSucceeded{User: d.User, CertificateSerial: d.CertificateSerial, ExpiresAt: d.ExpiresAt}}
+		x := Signin{SigninSucceeded: &events.SigninSucceeded{User: d.User, CertificateSerial: d.CertificateSerial, ExpiresAt: d.ExpiresAt}}
 		if old := s.Signins[d.CertificateSerial]; old != nil {
 			x = *old
 		}

@@ -17,6 +17,7 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"hash"
@@ -31,7 +32,7 @@ import (
 )
 
 // format changes when files of before cannot be read any more.
-const format = "postern access snapshot 2"
+const format = "postern access snapshot 3"
 
 // perBlock is how many events are checked and decoded together.
 const perBlock = 1024
@@ -68,7 +69,7 @@ type (
 		ID, Source, Correlation, Causation string
 		Time                               time.Time
 		Sequence                           uint64
-		Data                               cbor.RawMessage
+		Data                               []byte // JSON, as in the stream
 	}
 )
 
@@ -135,7 +136,7 @@ func (w *Writer) block(v any) error {
 func (w *Writer) Add(e journal.Entry) error {
 	r := record{Seq: e.Seq, ID: e.Channel}
 	if e.Data != nil {
-		data, err := w.enc.Marshal(e.Data)
+		data, err := json.Marshal(e.Data)
 		if err != nil {
 			return fmt.Errorf("snapshot: event %d: %w", e.Seq, err)
 		}
@@ -277,10 +278,7 @@ func decode(dec cbor.DecMode, body []byte, last bool) decoded {
 		if r.Type == "" {
 			continue
 		}
-		p, err := r.Type.New()
-		if err == nil {
-			err = dec.Unmarshal(r.Data, p)
-		}
+		p, err := events.DecodePayload(r.Type, r.Data)
 		if err != nil {
 			return decoded{err: fmt.Errorf("%w: event %d: %w", errFormat, r.Seq, err)}
 		}
