@@ -20,11 +20,13 @@ import (
 	"github.com/posternhq/postern/broker/identity"
 	"github.com/posternhq/postern/broker/identity/saml"
 	"github.com/posternhq/postern/broker/people"
+	"github.com/posternhq/postern/broker/sealed"
 	"github.com/posternhq/postern/events"
 )
 
 const (
-	samlPath = "/v1/webapi/saml/acs/"
+	samlPath         = "/v1/webapi/saml/acs/"
+	samlMetadataPath = "/v1/webapi/saml/metadata/"
 	// The prefix makes browsers keep others from setting it (RFC 6265bis, 4.1.3.2).
 	cookieName = "__Host-postern-signin"
 )
@@ -86,7 +88,10 @@ func (b *Broker) toConnector(v *visit, f flow) error {
 		a.Nonce, a.Verifier = rand.Text(), oauth2.GenerateVerifier()
 		to, err = b.openID.AuthURL(v.Context(), c.OIDC, a.State, a.Nonce, a.Verifier)
 	} else {
-		to, a.Request, err = saml.AuthURL(c.SAML, a.State)
+		var keys *saml.Keys
+		if keys, err = b.samlKeys(v.Context()); err == nil {
+			to, a.Request, err = saml.AuthURL(c.SAML, keys, a.State)
+		}
 	}
 	if err != nil {
 		b.log.Warn().Err(err).Str("connector", c.Name).Msg("cannot send people to the identity provider")
@@ -146,11 +151,64 @@ func (b *Broker) samlResponse(v *visit) error {
 	if c.SAML == nil || c.Name != v.PathValue("name") {
 		return invalid("this sign-in began with connector %s", c.Name)
 	}
-	p, err := saml.Parse(c.SAML, v.PostFormValue("SAMLResponse"), a.Request)
+	keys, err := b.samlKeys(v.Context())
+	if err != nil {
+		return err
+	}
+	p, err := saml.Parse(c.SAML, keys, v.PostFormValue("SAMLResponse"), a.Request)
+	if e, ok := errors.AsType[*saml.Undisclosed](err); ok {
+		b.log.Warn().Err(e.Reason).Str("connector", c.Name).Msg("encrypted assertion refused")
+	}
 	if err != nil {
 		return b.notSignedIn(v.Context(), c.Kind, c.Name, p.User, v.addr(), err)
 	}
 	return b.signedOn(v, a.Flow, c, access.SignOn{User: p.User, Traits: p.Attributes, ID: p.ID})
+}
+
+// samlMetadata tells an identity provider of us.
+func (b *Broker) samlMetadata(v *visit) error {
+	c, err := b.connector(v.PathValue("name"))
+	if err != nil {
+		return err
+	}
+	if c.SAML == nil {
+		return invalid("connector %s is not of SAML", c.Name)
+	}
+	keys, err := b.samlKeys(v.Context())
+	if err != nil {
+		return err
+	}
+	text, err := saml.Metadata(c.SAML, keys)
+	if err != nil {
+		return err
+	}
+	v.w.Header().Set("Content-Type", "application/samlmetadata+xml")
+	_, err = v.w.Write(text)
+	return err
+}
+
+// samlKeys returns the keys that all brokers share, made when a connector first
+// needs them.
+func (b *Broker) samlKeys(ctx context.Context) (*saml.Keys, error) {
+	const name = "saml/keys"
+	text, _, err := b.cfg.Secrets.Get(ctx, name)
+	if !errors.Is(err, sealed.ErrNotFound) {
+		if err != nil {
+			return nil, err
+		}
+		return saml.ParseKeys(text)
+	}
+	keys, err := saml.NewKeys(b.now())
+	if err != nil {
+		return nil, err
+	}
+	if text, err = keys.PEM(); err != nil {
+		return nil, err
+	}
+	if _, err = b.cfg.Secrets.Update(ctx, name, text, 0); errors.Is(err, sealed.ErrConflict) {
+		return b.samlKeys(ctx) // another broker was faster
+	}
+	return keys, err
 }
 
 // signedOn ends a sign-in at an identity provider in a browser.

@@ -8,6 +8,7 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/base64"
 	"encoding/hex"
 	"fmt"
 	"html"
@@ -365,10 +366,15 @@ func TestOpenIDDevice(t *testing.T) {
 }
 
 // samlIDP runs a SAML provider and makes it a connector of b's. sign says what it
-// signs.
-func samlIDP(t *testing.T, b *Broker, sign string) {
+// signs. A secret one wants signed requests and encrypts what it says.
+func samlIDP(t *testing.T, b *Broker, sign string, secret bool) {
 	t.Helper()
 	dir := t.TempDir()
+	env := []string{"SIGN=" + sign}
+	sp := filepath.Join(dir, "sp.pem")
+	if secret {
+		env = append(env, "SP_CERT="+sp)
+	}
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
 		t.Fatal(err)
@@ -389,9 +395,12 @@ func samlIDP(t *testing.T, b *Broker, sign string) {
 		}
 	}
 	acs := "https://localhost:" + portOf(b.Addr()) + samlPath + "corp"
-	at := idp(t, []string{"SIGN=" + sign}, "saml.mjs", acs, cert, keyFile, acs)
+	at := idp(t, env, "saml.mjs", acs, cert, keyFile, acs)
 	v := newVisitor(t, b)
 	v.elsewhere("GET", at+"/metadata", nil)
+	if secret {
+		v.page = strings.Replace(v.page, "<IDPSSODescriptor ", `<IDPSSODescriptor WantAuthnRequestsSigned="true" `, 1)
+	}
 	connector(t, b, `kind: saml
 version: v2
 metadata: {name: corp}
@@ -402,13 +411,29 @@ spec:
   entity_descriptor: |
     `+strings.ReplaceAll(v.page, "\n", "\n    ")+`
 `)
+	if !secret {
+		return
+	}
+	v.elsewhere("GET", v.base+samlMetadataPath+"corp", nil)
+	ours := regexp.MustCompile(`X509Certificate[^>]*>([^<]+)<`).FindStringSubmatch(v.page)
+	if ours == nil {
+		t.Fatalf("metadata: %s", v.page)
+	}
+	der, err = base64.StdEncoding.DecodeString(ours[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(sp, pemOf("CERTIFICATE", der), 0o600); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func TestSAML(t *testing.T) {
-	for _, sign := range []string{"assertion", "response"} {
+	for _, sign := range []string{"assertion", "response", "encrypted assertion"} {
 		t.Run(sign, func(t *testing.T) {
 			b, j, _ := demoBroker(t)
-			samlIDP(t, b, sign)
+			sign, secret := strings.CutPrefix(sign, "encrypted ")
+			samlIDP(t, b, sign, secret)
 			to, finish := beginAt(t, b, "corp")
 			v := newVisitor(t, b)
 			v.visit(to)
@@ -449,7 +474,11 @@ func TestSAML(t *testing.T) {
 			if other.away != nil || other.status != http.StatusUnauthorized {
 				t.Errorf("a response to another request: sent to %v, %d:\n%s", other.away, other.status, other.page)
 			}
-			if failed := find[*events.SigninFailed](history(t, j)); len(failed) != 2 || failed[1].Method != "saml" || !strings.Contains(failed[1].Reason, "InResponseTo") {
+			want := "InResponseTo"
+			if secret {
+				want = "encrypted assertion was refused"
+			}
+			if failed := find[*events.SigninFailed](history(t, j)); len(failed) != 2 || failed[1].Method != "saml" || !strings.Contains(failed[1].Reason, want) {
 				t.Errorf("failed: %+v", failed)
 			}
 		})

@@ -20,14 +20,15 @@ type visit struct {
 // identity providers need not be told new ones.
 func (b *Broker) webRoutes() map[string]func(*visit) error {
 	return map[string]func(*visit) error{
-		"GET /web/invite":              b.getInvite,
-		"POST /web/invite":             b.postInvite,
-		"GET /web/login":               b.getLoginPage,
-		"POST /web/login":              b.postLoginPage,
-		"POST /web/factor":             b.postFactorPage,
-		"POST /web/enroll":             b.postEnrollPage,
-		"GET /v1/webapi/oidc/callback": b.oidcCallback,
-		"POST " + samlPath + "{name}":  b.samlResponse,
+		"GET /web/invite":                    b.getInvite,
+		"POST /web/invite":                   b.postInvite,
+		"GET /web/login":                     b.getLoginPage,
+		"POST /web/login":                    b.postLoginPage,
+		"POST /web/factor":                   b.postFactorPage,
+		"POST /web/enroll":                   b.postEnrollPage,
+		"GET /v1/webapi/oidc/callback":       b.oidcCallback,
+		"POST " + samlPath + "{name}":        b.samlResponse,
+		"GET " + samlMetadataPath + "{name}": b.samlMetadata,
 	}
 }
 

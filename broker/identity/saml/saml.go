@@ -1,10 +1,12 @@
 // Package saml is a service provider of SAML 2.0: the browser profile with
-// requests by redirect and responses by POST. Signatures, conditions, audience,
-// recipient and InResponseTo are checked by github.com/crewjam/saml on the very
-// element whose signature was verified.
+// requests by redirect, signed where the identity provider wants that, and
+// responses by POST. Signatures, conditions, audience, recipient and InResponseTo
+// are checked by github.com/crewjam/saml on the very element whose signature was
+// verified; encrypted assertions are decrypted by it.
 package saml
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/xml"
 	"errors"
@@ -14,6 +16,7 @@ import (
 
 	"github.com/crewjam/saml"
 	"github.com/crewjam/saml/samlsp"
+	dsig "github.com/russellhaering/goxmldsig"
 
 	"github.com/posternhq/postern/events"
 )
@@ -26,7 +29,17 @@ type Person struct {
 	ID string
 }
 
-func provider(c *events.SAMLConnector) (*saml.ServiceProvider, error) {
+// Undisclosed says that an encrypted assertion was refused, and not why: from
+// answers that differ, the plain text can be found (Jager and Somorovsky, "How To
+// Break XML Encryption", CCS 2011). The reason is for the log.
+type Undisclosed struct{ Reason error }
+
+func (*Undisclosed) Error() string {
+	return "saml response: its encrypted assertion was refused; the broker's log says why"
+}
+
+// provider is the library's; k may be nil where nothing is signed or decrypted.
+func provider(c *events.SAMLConnector, k *Keys) (*saml.ServiceProvider, error) {
 	acs, err := url.Parse(c.ACS)
 	if err != nil {
 		return nil, fmt.Errorf("acs: %w", err)
@@ -40,6 +53,15 @@ func provider(c *events.SAMLConnector) (*saml.ServiceProvider, error) {
 		sp.EntityID = c.ACS
 	}
 	sp.MetadataURL = url.URL{Path: sp.EntityID}
+	if k != nil {
+		knowGCM()
+		sp.Key, sp.Certificate = k.key, k.cert
+		for _, d := range idp.IDPSSODescriptors {
+			if d.WantAuthnRequestsSigned != nil && *d.WantAuthnRequestsSigned {
+				sp.SignatureMethod = dsig.RSASHA256SignatureMethod
+			}
+		}
+	}
 	if c.ForceAuthn {
 		sp.ForceAuthn = &c.ForceAuthn
 	}
@@ -63,8 +85,8 @@ func provider(c *events.SAMLConnector) (*saml.ServiceProvider, error) {
 
 // AuthURL is where a browser begins, and the id of the request, which is to be
 // kept until Parse.
-func AuthURL(c *events.SAMLConnector, relayState string) (to, requestID string, err error) {
-	sp, err := provider(c)
+func AuthURL(c *events.SAMLConnector, k *Keys, relayState string) (to, requestID string, err error) {
+	sp, err := provider(c, k)
 	if err != nil {
 		return "", "", err
 	}
@@ -85,8 +107,8 @@ func AuthURL(c *events.SAMLConnector, relayState string) (to, requestID string, 
 
 // Parse checks the response, in base64, that a browser brings to the request with
 // that id.
-func Parse(c *events.SAMLConnector, response, requestID string) (out Person, err error) {
-	sp, err := provider(c)
+func Parse(c *events.SAMLConnector, k *Keys, response, requestID string) (out Person, err error) {
+	sp, err := provider(c, k)
 	if err != nil {
 		return Person{}, err
 	}
@@ -95,7 +117,10 @@ func Parse(c *events.SAMLConnector, response, requestID string) (out Person, err
 		return Person{}, errors.New("saml response: it is not base64")
 	}
 	a, err := parse(sp, text, requestID)
-	if err != nil {
+	switch {
+	case err != nil && bytes.Contains(text, []byte("EncryptedAssertion")):
+		return Person{}, &Undisclosed{err}
+	case err != nil:
 		return Person{}, fmt.Errorf("saml response: %w", err)
 	}
 	out = Person{ID: "saml/" + a.Issuer.Value + "/" + a.ID, Attributes: attributes(a)}
@@ -112,6 +137,10 @@ func Parse(c *events.SAMLConnector, response, requestID string) (out Person, err
 	return out, nil
 }
 
+// pkcs1 names the one way to encrypt keys that the library knows and nobody should
+// use (XML Encryption 1.1, 5.5.1 and 6.1.2: Bleichenbacher's attack).
+const pkcs1 = "http://www.w3.org/2001/04/xmlenc#rsa-1_5"
+
 // parse is the library's check, and what the library leaves out.
 func parse(sp *saml.ServiceProvider, text []byte, requestID string) (a *saml.Assertion, err error) {
 	defer func() { // it takes elements for granted that the schema makes optional
@@ -119,6 +148,9 @@ func parse(sp *saml.ServiceProvider, text []byte, requestID string) (a *saml.Ass
 			a, err = nil, errors.New("the assertion lacks its subject or conditions")
 		}
 	}()
+	if bytes.Contains(text, []byte(pkcs1)) {
+		return nil, errors.New("its key is encrypted by RSA with PKCS #1 v1.5, which is broken; have it encrypted by RSA-OAEP")
+	}
 	a, err = sp.ParseXMLResponse(text, []string{requestID}, sp.AcsURL)
 	var invalid *saml.InvalidResponseError
 	switch {
@@ -154,10 +186,26 @@ func attributes(a *saml.Assertion) map[string][]string {
 	return out
 }
 
+// Metadata is what an identity provider wants to know of us, as XML: where
+// responses go to, and the certificate for requests and assertions.
+func Metadata(c *events.SAMLConnector, k *Keys) ([]byte, error) {
+	sp, err := provider(c, k)
+	if err != nil {
+		return nil, err
+	}
+	sp.MetadataValidDuration = certificateTTL
+	d := sp.Metadata()
+	d.ValidUntil = k.cert.NotAfter
+	sso := &d.SPSSODescriptors[0]
+	sso.ValidUntil = nil
+	sso.AssertionConsumerServices = sso.AssertionConsumerServices[:1] // no artifacts
+	return xml.MarshalIndent(d, "", "  ")
+}
+
 // Check reports what is wrong with a connector's metadata.
 func Check(c *events.SAMLConnector) error {
 	var syntax *xml.SyntaxError
-	if _, _, err := AuthURL(c, ""); errors.As(err, &syntax) {
+	if _, _, err := AuthURL(c, nil, ""); errors.As(err, &syntax) {
 		return fmt.Errorf("entity descriptor: line %d: %s", syntax.Line, syntax.Msg)
 	} else if err != nil {
 		return err

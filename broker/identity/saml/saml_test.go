@@ -29,6 +29,7 @@ type idp struct {
 	key  *rsa.PrivateKey
 	cert []byte
 	conn *events.SAMLConnector
+	keys *Keys // of the service provider
 	// What the assertion says.
 	user, audience, recipient, inResponseTo, issuer string
 	before, after                                   time.Time
@@ -48,7 +49,8 @@ func newIDP(t *testing.T) *idp {
 	}
 	now := time.Now()
 	return &idp{
-		key: key, cert: der, user: "dana@example.com", audience: acs, recipient: acs, inResponseTo: request, issuer: "urn:idp",
+		keys: spKeys(t),
+		key:  key, cert: der, user: "dana@example.com", audience: acs, recipient: acs, inResponseTo: request, issuer: "urn:idp",
 		before: now.Add(-time.Minute), after: now.Add(time.Minute), confirmation: true,
 		conn: &events.SAMLConnector{ACS: acs, EntityDescriptor: `<EntityDescriptor xmlns="urn:oasis:names:tc:SAML:2.0:metadata" entityID="urn:idp"><IDPSSODescriptor protocolSupportEnumeration="urn:oasis:names:tc:SAML:2.0:protocol"><KeyDescriptor use="signing"><KeyInfo xmlns="http://www.w3.org/2000/09/xmldsig#"><X509Data><X509Certificate>` +
 			base64.StdEncoding.EncodeToString(der) + `</X509Certificate></X509Data></KeyInfo></KeyDescriptor><SingleSignOnService Binding="urn:oasis:names:tc:SAML:2.0:bindings:HTTP-Redirect" Location="https://idp.example/sso"/></IDPSSODescriptor></EntityDescriptor>`},
@@ -113,7 +115,7 @@ func (p *idp) parse(response *etree.Element) (Person, error) {
 	if err != nil {
 		panic(err)
 	}
-	return Parse(p.conn, base64.StdEncoding.EncodeToString(text), request)
+	return Parse(p.conn, p.keys, base64.StdEncoding.EncodeToString(text), request)
 }
 
 func TestHonest(t *testing.T) {
@@ -294,11 +296,11 @@ func TestNonsense(t *testing.T) {
 		"no XML":    "hello",
 		"a doctype": `<!DOCTYPE r [<!ENTITY x "y">]><samlp:Response xmlns:samlp="urn:oasis:names:tc:SAML:2.0:protocol">&x;</samlp:Response>`,
 	} {
-		if got, err := Parse(p.conn, base64.StdEncoding.EncodeToString([]byte(text)), request); err == nil {
+		if got, err := Parse(p.conn, p.keys, base64.StdEncoding.EncodeToString([]byte(text)), request); err == nil {
 			t.Errorf("%s: %+v", name, got)
 		}
 	}
-	if _, err := Parse(p.conn, "%", request); err == nil {
+	if _, err := Parse(p.conn, p.keys, "%", request); err == nil {
 		t.Error("what is not base64 was taken")
 	}
 	bare := p.assertion("_a") // signed, and without what the schema makes optional
@@ -313,7 +315,7 @@ func TestNonsense(t *testing.T) {
 
 func TestAuthURL(t *testing.T) {
 	p := newIDP(t)
-	to, id, err := AuthURL(p.conn, "state")
+	to, id, err := AuthURL(p.conn, p.keys, "state")
 	if err != nil || !strings.HasPrefix(to, "https://idp.example/sso?") || !strings.Contains(to, "RelayState=state") || id == "" {
 		t.Errorf("%s, %s, %v", to, id, err)
 	}
