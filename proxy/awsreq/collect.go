@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 )
 
@@ -175,6 +176,25 @@ func (p *params) addQueue(account string) {
 			}
 			return
 		}
+	}
+}
+
+// addModel reads the id of a Bedrock model, or of an inference profile, which
+// begins with the regions it spans
+// (https://docs.aws.amazon.com/bedrock/latest/userguide/inference-profiles-support.html).
+func (p *params) addModel(r *Request) {
+	for _, v := range p.list {
+		if v.name != "modelId" && v.name != "modelIdentifier" {
+			continue
+		}
+		switch spans, _, dotted := strings.Cut(v.value, "."); {
+		case !dotted, strings.HasPrefix(v.value, "arn:"):
+		case slices.Contains([]string{"us", "us-gov", "ca", "sa", "eu", "apac", "au", "jp", "global"}, spans):
+			p.put("modelArn", "arn:"+r.Partition+":bedrock:"+r.Region+":"+r.Account+":inference-profile/"+v.value)
+		default:
+			p.put("modelArn", "arn:"+r.Partition+":bedrock:"+r.Region+"::foundation-model/"+v.value)
+		}
+		return
 	}
 }
 

@@ -41,6 +41,9 @@ func (t *Table) Resources(in *Input, r *Request) []string {
 		r.Ambiguous = true
 		return nil
 	}
+	if prefix == "bedrock" {
+		p.addModel(r)
+	}
 	types := strings.Split(o.types, ",")
 	ids, ok := t.identified(prefix, types, &p)
 	if !ok {

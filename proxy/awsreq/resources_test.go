@@ -74,6 +74,13 @@ func TestResources(t *testing.T) {
 		{request(t, tab, "DELETE https://pinpoint.us-east-1.amazonaws.com/v1/apps/a1", nil, ""), "arn:aws:mobiletargeting:us-east-1:" + account + ":apps/a1"},
 		{request(t, tab, "POST https://clouddirectory.us-east-1.amazonaws.com/amazonclouddirectory/2017-01-11/object/information",
 			http.Header{"X-Amz-Data-Partition": {"arn:aws:clouddirectory:us-east-1:" + account + ":directory/d"}}, ""), "arn:aws:clouddirectory:us-east-1:" + account + ":directory/d"},
+		// Bedrock's models, by their ids and those of inference profiles.
+		{request(t, tab, "POST https://bedrock-runtime.us-east-1.amazonaws.com/model/zai.glm-4.6-v1%3A0/invoke", http.Header{"Content-Type": {"application/json"}}, "{}"),
+			"arn:aws:bedrock:us-east-1::foundation-model/zai.glm-4.6-v1:0"},
+		{request(t, tab, "POST https://bedrock-runtime.us-east-1.amazonaws.com/model/eu.anthropic.claude-v2/converse-stream", http.Header{"Content-Type": {"application/json"}}, "{}"),
+			"arn:aws:bedrock:us-east-1:" + account + ":inference-profile/eu.anthropic.claude-v2"},
+		{request(t, tab, "POST https://bedrock-runtime.us-east-1.amazonaws.com/model/arn%3Aaws%3Abedrock%3Aus-east-1%3A"+account+"%3Aprovisioned-model%2Fabc/converse", http.Header{"Content-Type": {"application/json"}}, "{}"),
+			"arn:aws:bedrock:us-east-1:" + account + ":provisioned-model/abc"},
 		// An id is no name, and a name that somebody gave no id.
 		{target("lightsail", "Lightsail_20161128.DeleteDisk", `{"diskName":"d"}`), ""},
 	} {
