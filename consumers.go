@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"text/tabwriter"
 
@@ -8,6 +9,7 @@ import (
 
 	"github.com/posternhq/postern/broker/api"
 	"github.com/posternhq/postern/broker/client"
+	"github.com/posternhq/postern/events"
 )
 
 func (c *cli) consumers() *cobra.Command {
@@ -50,10 +52,19 @@ func (c *cli) consumers() *cobra.Command {
 
 // sentTo says where a consumer's events go, and how.
 func sentTo(k api.Consumer) string {
-	if k.Push == nil {
+	if k.Push == nil && k.StreamStatus == "" {
 		return ""
 	}
-	text := k.Push.Protocol + " " + k.Push.URL
+	text := "its receiver has made no stream"
+	if k.Push != nil {
+		text = k.Push.Protocol + " " + cmp.Or(k.Push.URL, "by polling")
+	}
+	if k.StreamStatus != "" && k.StreamStatus != "none" && k.StreamStatus != events.StreamEnabled {
+		text += "; " + k.StreamStatus + " by its receiver"
+	}
+	if k.Unpolled > 0 {
+		text += fmt.Sprintf("; %d tokens not polled for or not acknowledged", k.Unpolled)
+	}
 	if k.DeadLetters > 0 {
 		text += fmt.Sprintf("; %d dead letters", k.DeadLetters)
 	}
@@ -71,7 +82,7 @@ func (c *cli) consumersAdd() *cobra.Command {
 	var out string
 	var push pushFlags
 	add := &cobra.Command{
-		Use: "add NAME --filter SUBJECT [--webhook URL | --ssf URL --audience A] [--out FILE]", Short: "Let somebody read what fits a filter, and nothing else", Args: cobra.ExactArgs(1),
+		Use: "add NAME --filter SUBJECT [--webhook URL | --ssf URL --audience A | --ssf-receiver --audience A] [--out FILE]", Short: "Let somebody read what fits a filter, and nothing else", Args: cobra.ExactArgs(1),
 		Long: "Let somebody read what fits a filter, and nothing else. Their NATS credentials, or\n" +
 			"the secret that signs what a webhook is sent, are printed now, or written to a file\n" +
 			"of mode 0600, and never again. A name counts once: take another one for new\n" +
@@ -85,7 +96,7 @@ func (c *cli) consumersAdd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if made.Push != nil {
+			if made.Push != nil || in.Receiver != nil {
 				return c.printPushed(made, out)
 			}
 			if made.NATS == nil {

@@ -22,13 +22,16 @@ type pushFlags struct {
 	webhook, ssf                          string
 	push                                  api.Push
 	caFile, secretFile, authorizationFile string
-	noConsent                             bool
+	noConsent, receiver                   bool
+	pushHosts                             []string
 }
 
 func (p *pushFlags) add(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVar(&p.webhook, "webhook", "", "send the events to this https address, signed (https://www.standardwebhooks.com)")
 	f.StringVar(&p.ssf, "ssf", "", "send decisions as Security Event Tokens to this https address (OpenID SSF, CAEP, RISC)")
+	f.BoolVar(&p.receiver, "ssf-receiver", false, "print a token by which a receiver makes and manages its stream of them itself, polled or pushed")
+	f.StringSliceVar(&p.pushHosts, "push-host", nil, "host that such a receiver may have them pushed to (default: it may only poll)")
 	f.StringVar(&p.push.Format, "body", "", "what a webhook is sent: cloudevents or ocsf (default cloudevents)")
 	f.IntVar(&p.push.Batch, "batch", 0, "send a webhook up to so many events at once, as a JSON array")
 	f.StringSliceVar(&p.push.Audience, "audience", nil, "audience of the Security Event Tokens")
@@ -39,7 +42,7 @@ func (p *pushFlags) add(cmd *cobra.Command) {
 	f.StringVar(&p.secretFile, "secret-file", "", "file with the webhook's secret, whsec_… (default: one is made)")
 	f.StringVar(&p.authorizationFile, "authorization-file", "", "file with the value of the header Authorization, such as: Bearer …")
 	f.BoolVar(&p.noConsent, "no-consent", false, "do not ask the webhook whether it wants the events (OPTIONS)")
-	cmd.MarkFlagsMutuallyExclusive("webhook", "ssf")
+	cmd.MarkFlagsMutuallyExclusive("webhook", "ssf", "ssf-receiver")
 }
 
 // into completes what is asked for.
@@ -53,16 +56,22 @@ func (p *pushFlags) into(in *api.NewConsumer) error {
 		if in.Filter == "" {
 			in.Filter = events.StreamSubjects(events.Access)
 		}
+	case p.receiver:
+		if in.Filter == "" {
+			in.Filter = events.StreamSubjects(events.Access)
+		}
+		if p.secretFile != "" || p.authorizationFile != "" || p.push.Format != "" || p.push.Batch != 0 {
+			return usageError{errors.New("--secret-file, --authorization-file, --body, --batch: they are not for --ssf-receiver")}
+		}
 	case p.secretFile != "" || p.authorizationFile != "" || p.caFile != "":
 		return usageError{errors.New("--secret-file, --authorization-file, --endpoint-ca: they are for --webhook and --ssf")}
 	}
 	if in.Filter == "" {
 		return usageError{errors.New(`required flag(s) "filter" not set`)}
 	}
-	if p.push.Protocol == "" {
+	if p.push.Protocol == "" && !p.receiver {
 		return nil
 	}
-	in.Push, in.SkipConsent = &p.push, p.noConsent
 	var err error
 	if p.caFile != "" {
 		pem, err := os.ReadFile(p.caFile)
@@ -71,6 +80,11 @@ func (p *pushFlags) into(in *api.NewConsumer) error {
 		}
 		p.push.CAPEM = string(pem)
 	}
+	if p.receiver {
+		in.Receiver = &api.Receiver{Audience: p.push.Audience, Subject: p.push.Subject, PushHosts: p.pushHosts, Tries: p.push.Tries, PerMinute: p.push.PerMinute, CAPEM: p.push.CAPEM}
+		return nil
+	}
+	in.Push, in.SkipConsent = &p.push, p.noConsent
 	if in.Secret, err = secretIn(p.secretFile); err != nil {
 		return err
 	}
@@ -96,9 +110,13 @@ func secretIn(path string) (string, error) {
 
 // printPushed tells of a consumer that is sent its events.
 func (c *cli) printPushed(made api.ConsumerMade, out string) error {
-	c.say("Events of %s that fit %s are sent to %s.", made.Stream, made.Filter, made.Push.URL)
+	if made.Push != nil {
+		c.say("Events of %s that fit %s are sent to %s.", made.Stream, made.Filter, made.Push.URL)
+	} else {
+		c.say("Receiver %s makes its stream by the API that /.well-known/ssf-configuration of the broker names, with this bearer token.", made.Name)
+	}
 	switch {
-	case made.Push.Protocol == events.PushSSF:
+	case made.Push != nil && made.Push.Protocol == events.PushSSF:
 		c.say("The receiver finds the keys by /.well-known/ssf-configuration of the broker. Test it: postern consumers verify %s", made.Name)
 	case out != "":
 		if err := writePrivateBytes(out, []byte(made.Secret+"\n")); err != nil {
@@ -118,9 +136,10 @@ func (c *cli) consumersRotate() *cobra.Command {
 	var in api.RotateSecret
 	var out, file string
 	cmd := &cobra.Command{
-		Use: "rotate NAME [--out FILE]", Short: "Have another secret sign what a consumer is sent", Args: cobra.ExactArgs(1),
+		Use: "rotate NAME [--token] [--out FILE]", Short: "Have another secret sign what a consumer is sent", Args: cobra.ExactArgs(1),
 		Long: "Have another secret sign what a consumer is sent. The former one of a webhook signs,\n" +
-			"too, for --overlap; that of Security Event Tokens is published so long.",
+			"too, for --overlap; that of Security Event Tokens is published so long. With --token\n" +
+			"it is the bearer token by which a receiver manages its stream that is replaced.",
 		RunE: c.withBroker(func(cmd *cobra.Command, b *client.Client, args []string) error {
 			var err error
 			if in.Secret, err = secretIn(file); err != nil {
@@ -146,6 +165,7 @@ func (c *cli) consumersRotate() *cobra.Command {
 	}
 	cmd.Flags().StringVar(&out, "out", "", "write the secret to this file")
 	cmd.Flags().StringVar(&file, "secret-file", "", "file with the webhook's secret, whsec_… (default: one is made)")
+	cmd.Flags().BoolVar(&in.Token, "token", false, "make another bearer token of a receiver")
 	cmd.Flags().StringVar(&in.Overlap, "overlap", "24h", "how long the former one holds")
 	return cmd
 }

@@ -88,7 +88,9 @@ func (b *Broker) answer(w http.ResponseWriter, req *http.Request, v any) {
 		}
 		t = text{"application/json", append(body, '\n')}
 	}
-	w.Header().Set("Content-Type", t.mediaType)
+	if t.mediaType != "" {
+		w.Header().Set("Content-Type", t.mediaType)
+	}
 	w.Header().Set("Content-Length", strconv.Itoa(len(t.body)))
 	w.WriteHeader(status)
 	_, _ = w.Write(t.body) // the client has gone: nobody is left to tell

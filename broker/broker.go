@@ -95,8 +95,9 @@ type Broker struct {
 
 	openAPI []byte
 
-	ready chan struct{} // closed when the API answers
-	addr  net.Addr      // set before ready is closed
+	ready   chan struct{} // closed when the API answers
+	closing chan struct{} // closed when it is to end
+	addr    net.Addr      // set before ready is closed
 
 	forgotten time.Time // when the janitor last had the state forget
 
@@ -120,7 +121,7 @@ func New(cfg Config) (*Broker, error) {
 	if _, _, err := net.SplitHostPort(cfg.Listen); err != nil {
 		return nil, fmt.Errorf("broker: listen: %w", err)
 	}
-	b := &Broker{cfg: cfg, log: cfg.Log, now: cfg.Clock, throttle: identity.NewThrottle(), replays: make(chan struct{}, maxReplays), ready: make(chan struct{})}
+	b := &Broker{cfg: cfg, log: cfg.Log, now: cfg.Clock, throttle: identity.NewThrottle(), replays: make(chan struct{}, maxReplays), ready: make(chan struct{}), closing: make(chan struct{})}
 	if b.now == nil {
 		b.now = time.Now
 	}
@@ -217,6 +218,7 @@ func (b *Broker) Run(ctx context.Context) error {
 	})
 	group.Go(func() error {
 		<-ctx.Done()
+		close(b.closing)
 		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
 		defer cancel()
 		return srv.Shutdown(stop)

@@ -43,6 +43,21 @@ func (b *Broker) postConsumer(c *call) (any, error) {
 		}
 		want.Push = &p
 	}
+	token := ""
+	if in.Receiver != nil {
+		token = newReceiverToken(in.Name)
+		r := events.Receiver{TokenSHA256: hashSecret(token), Audience: in.Receiver.Audience, Subject: in.Receiver.Subject, PushHosts: in.Receiver.PushHosts,
+			CAPEM: in.Receiver.CAPEM, Tries: in.Receiver.Tries, PerMinute: in.Receiver.PerMinute}
+		switch err := push.CheckReceiver(&r); {
+		case err != nil:
+			return nil, invalid("%v", err)
+		case in.Push != nil || in.Secret != "" || in.Authorization != "":
+			return nil, invalid("receiver: it says itself how it is sent what: no push, secret or authorization beside it")
+		case events.StreamOf(in.Filter) != events.Access:
+			return nil, invalid("filter: Security Event Tokens are of decisions: want one that begins with access, as access.> does")
+		}
+		want.Receiver, want.FromNow = &r, true
+	}
 	decide := func(s *access.State, env access.Env) ([]events.Event, error) {
 		if err := mustMay(s, env.Now, c.who.User, "create", "consumer"); err != nil {
 			return nil, err
@@ -54,6 +69,9 @@ func (b *Broker) postConsumer(c *call) (any, error) {
 		return nil, err
 	}
 	consumer := could[0].Data.(*events.ConsumerCreated)
+	if want.Receiver != nil {
+		return b.addReceiver(c, consumer, token, decide)
+	}
 	if want.Push != nil {
 		return b.addPushed(c, in, consumer, want.Push, decide)
 	}
@@ -96,25 +114,42 @@ func (b *Broker) consumers(c *call) ([]api.Consumer, error) {
 	if err := b.require(c.who, "list", "consumer"); err != nil {
 		return nil, err
 	}
-	out := []api.Consumer{}
+	out, streams := []api.Consumer{}, map[string]*access.Signals{}
 	b.ledger.read(func(s *access.State, _ time.Time) {
 		for _, name := range slices.Sorted(maps.Keys(s.Consumers)) {
 			k := s.Consumers[name]
 			if k == nil {
 				continue
 			}
-			out = append(out, api.Consumer{Name: name, Stream: k.Stream, Filter: k.Filter, CreatedAt: k.CreatedAt, By: k.By,
-				Push: (*api.Push)(k.Push), Suspended: k.Suspended, DeadLetters: len(k.SetAside)})
+			x := api.Consumer{Name: name, Stream: k.Stream, Filter: k.Filter, CreatedAt: k.CreatedAt, By: k.By,
+				Push: (*api.Push)(k.Push), Suspended: k.Suspended, DeadLetters: len(k.SetAside)}
+			if streams[name] = k.Signals; k.Signals != nil {
+				x.StreamStatus = k.Signals.Status
+			} else if k.Receiver != nil {
+				x.StreamStatus = noStream
+			}
+			out = append(out, x)
 		}
 	})
 	for i := range out {
-		b.locate(c.Context(), &out[i])
+		b.locate(c.Context(), &out[i], streams[out[i].Name])
 	}
 	return out, nil
 }
 
-// locate adds how far a consumer is.
-func (b *Broker) locate(ctx context.Context, k *api.Consumer) {
+// locate adds how far a consumer is, and what waits for one that polls.
+func (b *Broker) locate(ctx context.Context, k *api.Consumer, stream *access.Signals) {
+	if stream != nil && stream.Method == events.DeliverPoll {
+		sets, err := b.vault.Unsettled(ctx, k.Name, stream.StreamID)
+		if err != nil {
+			k.Fault = err.Error()
+			return
+		}
+		k.Unpolled = len(sets)
+	}
+	if k.StreamStatus == noStream || k.StreamStatus == events.StreamDisabled {
+		return // nothing is kept for it
+	}
 	p, err := b.cfg.Consumers.Journal.PlaceOf(ctx, k.Stream, k.Name)
 	if err != nil {
 		k.Fault = err.Error()
@@ -145,7 +180,7 @@ func (b *Broker) deleteConsumer(c *call) (any, error) {
 	b.ledger.read(func(s *access.State, _ time.Time) { is = s.Consumers[name] })
 	if is != nil {
 		err := b.cfg.Consumers.Journal.DeleteConsumer(c.Context(), is.Stream, name)
-		if err == nil && is.Push != nil {
+		if err == nil && (is.Push != nil || is.Receiver != nil) {
 			err = b.vault.Forget(c.Context(), name)
 		}
 		if err != nil {
@@ -159,6 +194,9 @@ func (b *Broker) deleteConsumer(c *call) (any, error) {
 		return access.DeleteConsumer(s, env, name)
 	})
 }
+
+// noStream is the status of a receiver's stream that there is not.
+const noStream = "none"
 
 func unreachable(err error) error {
 	return &api.Error{Status: http.StatusServiceUnavailable, Code: api.CodeUnavailable,

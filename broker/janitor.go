@@ -21,7 +21,7 @@ const (
 
 // janitor does what is due by time or by what others changed: it ends sessions
 // whose ground has gone, requests that nobody decided and memberships that have
-// expired, announces reviews of access lists and suspends those without. Every broker does;
+// expired, records that locks have, announces reviews of access lists and suspends those without. Every broker does;
 // the stream takes the first.
 func (b *Broker) janitor(ctx context.Context) error {
 	for {
@@ -52,15 +52,21 @@ func (b *Broker) sweep(ctx context.Context) time.Duration {
 	}
 	l.mu.Unlock()
 
-	var sessions, requests, lists []string
+	var sessions, requests, lists, locks []string
 	var next time.Time
 	l.read(func(s *access.State, now time.Time) {
 		sessions = access.Unfounded(s, now, touched)
 		requests, next = s.Lapsing(now)
-		var due time.Time
-		if lists, due = s.ListsDue(now); next.IsZero() || !due.IsZero() && due.Before(next) {
-			next = due
+		sooner := func(due time.Time) {
+			if next.IsZero() || !due.IsZero() && due.Before(next) {
+				next = due
+			}
 		}
+		var due time.Time
+		lists, due = s.ListsDue(now)
+		sooner(due)
+		locks, due = s.LocksDue(now)
+		sooner(due)
 	})
 	failed := false
 	act := func(what, id string, decide decision) {
@@ -76,6 +82,10 @@ func (b *Broker) sweep(ctx context.Context) time.Duration {
 	for _, id := range requests {
 		act("could not expire a request; trying again", id,
 			func(s *access.State, env access.Env) ([]events.Event, error) { return access.Expire(s, env, id) })
+	}
+	for _, id := range locks {
+		act("could not record that a lock has ended; trying again", id,
+			func(s *access.State, env access.Env) ([]events.Event, error) { return access.ExpireLock(s, env, id) })
 	}
 	for _, name := range lists {
 		if err := b.tellList(ctx, name); err != nil && !errors.Is(err, context.Canceled) {

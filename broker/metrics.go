@@ -40,6 +40,7 @@ func (b *Broker) getMetrics(c *call) (any, error) {
 	})
 	pushed := func(i int) bool { return consumers[i].Push != nil }
 	gauge("postern_consumer_dead_letters", "Events that the endpoint would not take.", func(i int) (uint64, bool) { return uint64(consumers[i].DeadLetters), pushed(i) })
+	gauge("postern_consumer_unpolled_tokens", "Security Event Tokens that a receiver which polls has not acknowledged.", func(i int) (uint64, bool) { return uint64(consumers[i].Unpolled), consumers[i].StreamStatus != "" })
 	gauge("postern_consumer_suspended", "Whether nothing is sent until somebody resumes it.", func(i int) (uint64, bool) {
 		if consumers[i].Suspended != "" {
 			return 1, true

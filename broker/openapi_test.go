@@ -69,7 +69,7 @@ func TestOpenAPIRoutes(t *testing.T) {
 		}
 	}
 	served := map[string]bool{}
-	for _, r := range (&Broker{}).table() {
+	for _, r := range append((&Broker{}).table(), (&Broker{}).receiverTable()...) {
 		served[r.method+" "+r.path] = r.open
 	}
 	if d := cmp.Diff(served, described); d != "" {
@@ -91,7 +91,7 @@ func TestOpenAPISchemas(t *testing.T) {
 		api.Access{}, api.UserAccess{}, api.CouldUse{}, api.Way{}, api.Permission{}, api.Cause{}, api.RanSession{},
 		api.AccessList{}, api.AccessLists{}, api.ListMember{}, api.Membership{}, api.AddMember{}, api.ReviewList{}, api.PromoteRequest{},
 		api.NewToken{}, api.TokenMade{}, api.Token{}, api.Tokens{}, api.Challenge{}, api.Join{}, api.JoinIAM{}, api.Renew{},
-		api.Joined{}, api.NATSAccess{}, api.NewConsumer{}, api.NewAuditToken{}, api.AuditTokenMade{}, api.AuditToken{}, api.AuditTokens{}, api.ConsumerMade{}, api.Consumer{}, api.Consumers{}, api.Push{}, api.NewPerson{}, api.Person{}, api.People{}, api.RotateSecret{}, api.SecretRotated{}, api.DeadLetter{}, api.DeadLetters{}, api.Verification{}, api.Failing{}, api.RotateCA{}, api.Authority{},
+		api.Joined{}, api.NATSAccess{}, api.NewConsumer{}, api.NewAuditToken{}, api.AuditTokenMade{}, api.AuditToken{}, api.AuditTokens{}, api.ConsumerMade{}, api.Consumer{}, api.Consumers{}, api.Push{}, api.Receiver{}, api.NewPerson{}, api.Person{}, api.People{}, api.RotateSecret{}, api.SecretRotated{}, api.DeadLetter{}, api.DeadLetters{}, api.Verification{}, api.Failing{}, api.RotateCA{}, api.Authority{},
 		api.AccessDiff{}, api.AccessChange{}, api.AccessStep{},
 	}
 	seen := map[string]bool{}

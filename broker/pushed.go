@@ -48,6 +48,22 @@ func (b *Broker) addPushed(c *call, in api.NewConsumer, consumer *events.Consume
 	return created{api.ConsumerMade{Name: consumer.Name, Stream: consumer.Stream, Filter: consumer.Filter, Push: (*api.Push)(p), Secret: secret.Secret}}, nil
 }
 
+// addReceiver makes a receiver that will make its stream itself. Its token is in the
+// answer and nowhere else.
+func (b *Broker) addReceiver(c *call, consumer *events.ConsumerCreated, token string, decide decision) (any, error) {
+	secret, err := push.NewSecret(false, journal.NewID(), "")
+	if err != nil {
+		return nil, err
+	}
+	if err := b.do(c.Context(), c.who, decide); err != nil {
+		return nil, err
+	}
+	if err := b.vault.Keep(c.Context(), consumer.Name, push.Secrets{Signing: []push.Signing{secret}}); err != nil {
+		return nil, unreachable(err)
+	}
+	return created{api.ConsumerMade{Name: consumer.Name, Stream: consumer.Stream, Filter: consumer.Filter, Secret: token}}, nil
+}
+
 // postSecret has another secret sign, and the former one hold for a while.
 func (b *Broker) postSecret(c *call) (any, error) {
 	var in api.RotateSecret
@@ -58,22 +74,27 @@ func (b *Broker) postSecret(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	name := c.PathValue("name")
+	name, token, hash := c.PathValue("name"), "", ""
+	if in.Token {
+		token = newReceiverToken(name)
+		hash = hashSecret(token)
+	}
 	until := b.now().Add(cmp.Or(overlap, secretOverlap)).UTC()
 	decide := func(s *access.State, env access.Env) ([]events.Event, error) {
 		if err := mustMay(s, env.Now, c.who.User, "update", "consumer"); err != nil {
 			return nil, err
 		}
-		return access.RotateSecret(s, env, name, until)
+		return access.RotateSecret(s, env, name, until, hash)
 	}
 	if _, err := b.could(c, decide); err != nil {
 		return nil, err
 	}
-	k, err := b.pushed(c, "update")
-	if err != nil {
-		return nil, err
+	if in.Token {
+		return api.SecretRotated{Secret: token, FormerUntil: until}, b.do(c.Context(), c.who, decide)
 	}
-	next, err := push.NewSecret(k.Push.Protocol == events.PushWebhook, journal.NewID(), in.Secret)
+	var webhook bool
+	b.ledger.read(func(s *access.State, _ time.Time) { webhook = !s.Consumers[name].Signaled() })
+	next, err := push.NewSecret(webhook, journal.NewID(), in.Secret)
 	if err != nil {
 		return nil, invalid("%v", err)
 	}
@@ -88,12 +109,23 @@ func (b *Broker) postSecret(c *call) (any, error) {
 }
 
 func (b *Broker) postResume(c *call) (any, error) {
-	return nil, b.do(c.Context(), c.who, func(s *access.State, env access.Env) ([]events.Event, error) {
+	err := b.do(c.Context(), c.who, func(s *access.State, env access.Env) ([]events.Event, error) {
 		if err := mustMay(s, env.Now, c.who.User, "update", "consumer"); err != nil {
 			return nil, err
 		}
 		return access.Resume(s, env, c.PathValue("name"))
 	})
+	if err != nil {
+		return nil, err
+	}
+	k, err := b.pushed(c, "update")
+	if err != nil || k.Signals == nil {
+		return nil, err
+	}
+	if err := b.withCourier(c.Context(), k, func(to *push.Courier) error { return to.Tell(c.Context(), events.StreamEnabled, "") }); err != nil {
+		b.log.Warn().Err(err).Str("consumer", k.Name).Msg("its receiver could not be told that its stream goes on")
+	}
+	return nil, nil
 }
 
 // pushed finds the consumer of a call that is sent its events.
@@ -103,6 +135,9 @@ func (b *Broker) pushed(c *call, verb string) (*access.Consumer, error) {
 	}
 	var k *access.Consumer
 	b.ledger.read(func(s *access.State, _ time.Time) { k = s.Consumers[c.PathValue("name")] })
+	if k != nil && k.Receiver != nil && k.Push == nil {
+		return nil, &access.Error{Code: access.Conflict, Message: "receiver " + k.Name + " has made no stream"}
+	}
 	if k == nil || k.Push == nil {
 		return nil, &access.Error{Code: access.NotFound, Message: "there is no consumer " + c.PathValue("name") + " that is sent its events"}
 	}
@@ -154,7 +189,7 @@ func (b *Broker) postVerification(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return nil, b.withCourier(c.Context(), k, func(to *push.Courier) error { return to.Verify(c.Context(), journal.NewID(), in.State) })
+	return nil, b.withCourier(c.Context(), k, func(to *push.Courier) error { return to.Verify(c.Context(), in.State) })
 }
 
 // withCourier has something sent at once.
@@ -163,7 +198,7 @@ func (b *Broker) withCourier(ctx context.Context, k *access.Consumer, send func(
 	if err != nil {
 		return unreachable(err)
 	}
-	to, err := push.NewCourier(k.ConsumerCreated, s, signals{b}, &desk{b: b, name: k.Name, held: func() bool { return true }}, b.cfg.Consumers.Backoff)
+	to, err := b.courier(k, s, &desk{b: b, name: k.Name, held: func() bool { return true }})
 	if err != nil {
 		return err
 	}
@@ -176,4 +211,13 @@ func (b *Broker) withCourier(ctx context.Context, k *access.Consumer, send func(
 		return &api.Error{Status: http.StatusConflict, Code: api.CodeConflict, Message: "the endpoint did not take it: " + err.Error()}
 	}
 	return nil
+}
+
+// courier makes the one that sends to a consumer.
+func (b *Broker) courier(k *access.Consumer, s push.Secrets, desk *desk) (*push.Courier, error) {
+	var stream *push.Stream
+	if x := k.Signals; x != nil {
+		stream = &push.Stream{ID: x.StreamID, Since: x.Since, Requested: x.EventsRequested, Removed: signals{b}.removed(k.Name, x.StreamID)}
+	}
+	return push.NewCourier(k.ConsumerCreated, stream, b.vault, s, signals{b}, desk, b.cfg.Consumers.Backoff)
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/posternhq/postern/broker/access"
 	"github.com/posternhq/postern/broker/push"
 	"github.com/posternhq/postern/events"
+	"github.com/posternhq/postern/events/journal"
 )
 
 const (
@@ -28,12 +29,12 @@ func (b *Broker) keepPushing(ctx context.Context) error {
 	})
 }
 
-// sending is one consumer's sender. Another takes its place when a secret was
-// made.
+// sending is one consumer's sender. Another takes its place when what it needs to know
+// is another, such as a secret.
 type sending struct {
-	secret int
-	stop   context.CancelFunc
-	done   chan struct{} // closed when it has ended, by itself or not
+	changes int
+	stop    context.CancelFunc
+	done    chan struct{} // closed when it has ended, by itself or not
 }
 
 func (s sending) ended() bool {
@@ -56,13 +57,13 @@ func (b *Broker) push(ctx context.Context, held func() bool) {
 		due := map[string]*access.Consumer{}
 		b.ledger.read(func(s *access.State, _ time.Time) {
 			for name, k := range s.Consumers {
-				if k != nil && k.Push != nil && k.Suspended == "" {
+				if k != nil && k.Sends() {
 					due[name] = k
 				}
 			}
 		})
 		for name, s := range senders {
-			if k := due[name]; k == nil || k.Secret != s.secret {
+			if k := due[name]; k == nil || k.Changes != s.changes {
 				s.stop()
 			}
 			if s.ended() { // only then another may begin
@@ -73,7 +74,7 @@ func (b *Broker) push(ctx context.Context, held func() bool) {
 			if _, runs := senders[name]; !runs {
 				sendCtx, stop := context.WithCancel(ctx)
 				done := make(chan struct{})
-				senders[name] = sending{k.Secret, stop, done}
+				senders[name] = sending{k.Changes, stop, done}
 				running.Go(func() { defer close(done); b.send(sendCtx, k, held) })
 			}
 		}
@@ -90,10 +91,10 @@ func (b *Broker) push(ctx context.Context, held func() bool) {
 
 // send sends to one consumer until ctx ends or it is suspended.
 func (b *Broker) send(ctx context.Context, k *access.Consumer, held func() bool) {
-	desk := &desk{b: b, name: k.Name, held: held}
+	desk := &desk{b: b, name: k.Name, held: func() bool { return held() && b.sendsAs(k) }}
 	for ctx.Err() == nil {
 		err := b.sendOnce(ctx, k, desk)
-		if ctx.Err() != nil || errors.Is(err, push.ErrSuspended) {
+		if ctx.Err() != nil || errors.Is(err, push.ErrSuspended) || !b.sendsAs(k) {
 			return
 		}
 		b.log.Warn().Err(err).Str("consumer", k.Name).Msg("could not go on sending; trying again")
@@ -104,17 +105,55 @@ func (b *Broker) send(ctx context.Context, k *access.Consumer, held func() bool)
 	}
 }
 
+// sendsAs reports whether events are still to go to a consumer, and as it was.
+func (b *Broker) sendsAs(k *access.Consumer) (same bool) {
+	b.ledger.read(func(s *access.State, _ time.Time) {
+		now := s.Consumers[k.Name]
+		same = now != nil && now.Sends() && now.Changes == k.Changes
+	})
+	return same
+}
+
 func (b *Broker) sendOnce(ctx context.Context, k *access.Consumer, desk *desk) error {
 	s, err := b.vault.Secrets(ctx, k.Name)
 	if err != nil {
 		return err
 	}
-	to, err := push.NewCourier(k.ConsumerCreated, s, signals{b}, desk, b.cfg.Consumers.Backoff)
+	to, err := b.courier(k, s, desk)
 	if err != nil {
 		return err
 	}
 	defer to.Close()
+	if x := k.Signals; x != nil && x.Method == events.DeliverPush {
+		if err := b.unpolled(ctx, k, to); err != nil {
+			return err
+		}
+	}
 	return b.cfg.Consumers.Reader.Deliver(ctx, k.Stream, k.Name, to.Most(), to.Deliver)
+}
+
+// unpolled sends what a receiver had not polled for, or not acknowledged, when it had
+// its stream pushed instead.
+func (b *Broker) unpolled(ctx context.Context, k *access.Consumer, to *push.Courier) error {
+	sets, err := b.vault.Unsettled(ctx, k.Name, k.Signals.StreamID)
+	if err != nil {
+		return err
+	}
+	for i, s := range sets {
+		if s.Sequence != 0 && (i == 0 || sets[i-1].Sequence != s.Sequence) {
+			e, err := b.cfg.Consumers.Reader.At(ctx, k.Stream, s.Sequence)
+			if err == nil {
+				err = to.Deliver(ctx, []journal.Entry{e})
+			}
+			if err != nil {
+				return err
+			}
+		}
+		if err := b.vault.Settle(ctx, k.Name, k.Signals.StreamID, []string{s.JTI}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // desk records what a courier has to say.

@@ -117,7 +117,12 @@ func (b *Broker) routes() (http.Handler, error) {
 	b.openAPI = spec
 	mux := http.NewServeMux()
 	for _, r := range b.table() {
-		mux.HandleFunc(r.method+" "+r.path, func(w http.ResponseWriter, req *http.Request) { b.serve(r, w, req) })
+		mux.HandleFunc(r.method+" "+r.path, func(w http.ResponseWriter, req *http.Request) { b.serve(r, b.admit, w, req) })
+	}
+	for _, r := range b.receiverTable() {
+		mux.HandleFunc(r.method+" "+r.path, func(w http.ResponseWriter, req *http.Request) {
+			b.serve(r, b.authenticateReceiver, w, req)
+		})
 	}
 	for pattern, serve := range b.webRoutes() {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, req *http.Request) { b.servePage(serve, w, req) })
@@ -134,7 +139,13 @@ func (b *Broker) routes() (http.Handler, error) {
 	return cross.Handler(mux), nil
 }
 
-func (b *Broker) serve(r route, w http.ResponseWriter, req *http.Request) {
+// admit lets in who shows a certificate.
+func (b *Broker) admit(c *call) (err error) {
+	c.who, err = b.authenticate(c.Request)
+	return err
+}
+
+func (b *Broker) serve(r route, admit func(*call) error, w http.ResponseWriter, req *http.Request) {
 	select {
 	case <-b.ledger.ready:
 	default:
@@ -145,12 +156,10 @@ func (b *Broker) serve(r route, w http.ResponseWriter, req *http.Request) {
 	c := &call{Request: req, header: w.Header()}
 	req.Body = http.MaxBytesReader(w, req.Body, maxBody)
 	if !r.open {
-		who, err := b.authenticate(req)
-		if err != nil {
+		if err := admit(c); err != nil {
 			b.fail(w, req, err)
 			return
 		}
-		c.who = who
 	}
 	answer, err := r.handle(c)
 	if err != nil {

@@ -20,14 +20,20 @@ import (
 const keysPath = "/v1/ssf/jwks"
 
 // getSSFConfiguration is the transmitter's metadata (OpenID SSF 1.0, section 7.1).
-// Streams are the operator's to make, by consumers: there is no API for receivers.
 func (b *Broker) getSSFConfiguration(*call) (any, error) {
 	return map[string]any{
 		"spec_version":               "1_0",
 		"issuer":                     b.origin(),
 		"jwks_uri":                   b.origin() + keysPath,
-		"delivery_methods_supported": []string{"urn:ietf:rfc:8935"},
-		"default_subjects":           "ALL",
+		"delivery_methods_supported": []string{events.DeliverPush, events.DeliverPoll},
+		"configuration_endpoint":     b.origin() + streamPath,
+		"status_endpoint":            b.origin() + statusPath,
+		"add_subject_endpoint":       b.origin() + addSubjectPath,
+		"remove_subject_endpoint":    b.origin() + removeSubjectPath,
+		"verification_endpoint":      b.origin() + verifyPath,
+		// A bearer token (RFC 6750), which the operator hands out.
+		"authorization_schemes": []map[string]string{{"spec_urn": "urn:ietf:rfc:6750"}},
+		"default_subjects":      "ALL",
 	}, nil
 }
 
@@ -36,7 +42,7 @@ func (b *Broker) getSSFKeys(c *call) (any, error) {
 	var names []string
 	b.ledger.read(func(s *access.State, _ time.Time) {
 		for _, name := range slices.Sorted(maps.Keys(s.Consumers)) {
-			if k := s.Consumers[name]; k != nil && k.Push != nil && k.Push.Protocol == events.PushSSF {
+			if k := s.Consumers[name]; k != nil && k.Signaled() {
 				names = append(names, name)
 			}
 		}
@@ -96,23 +102,39 @@ func (s signals) Earlier(ctx context.Context, channel string, before uint64) (ou
 	return out, nil
 }
 
-func (s signals) Locked(user string) (locked bool) {
-	s.b.ledger.read(func(st *access.State, now time.Time) {
-		locked = st.LockOn(now, events.LockTarget{Kind: "user", Name: user}) != nil
-	})
-	return locked
+func (s signals) Barred(user string, at uint64) (barred bool) {
+	s.b.ledger.read(func(st *access.State, _ time.Time) { barred = access.Barred(st, user, at) })
+	return barred
+}
+
+// removed tells whether a stream's receiver wants to hear nothing of a user. The state
+// has all that stands before the event that is sent.
+func (s signals) removed(name, streamID string) func(string) bool {
+	return func(user string) (removed bool) {
+		s.b.ledger.read(func(st *access.State, _ time.Time) {
+			if k, err := st.Stream(name, streamID); err == nil {
+				removed = k.Signals.Removed[user]
+			}
+		})
+		return removed
+	}
 }
 
 // Email is the first value of the trait that holds a user's addresses.
 func (s signals) Email(user string) (mail string) {
 	s.b.ledger.read(func(st *access.State, _ time.Time) {
 		if u := st.Users[user]; u != nil {
-			for _, trait := range []string{"email", "mail", "emails"} {
-				if v := u.Traits[trait]; len(v) > 0 {
-					mail = cmp.Or(mail, v[0])
-				}
-			}
+			mail = emailOf(u)
 		}
 	})
+	return mail
+}
+
+func emailOf(u *access.User) (mail string) {
+	for _, trait := range []string{"email", "mail", "emails"} {
+		if v := u.Traits[trait]; len(v) > 0 {
+			mail = cmp.Or(mail, v[0])
+		}
+	}
 	return mail
 }

@@ -193,10 +193,21 @@ type LockLifted struct {
 	By     string `json:"by"`
 }
 
-func (e *LockPlaced) Channel() string { return channel("access", "lock", e.LockID) }
-func (e *LockPlaced) Thing() string   { return "lock/" + e.LockID }
-func (e *LockLifted) Channel() string { return channel("access", "lock", e.LockID) }
-func (e *LockLifted) Thing() string   { return "lock/" + e.LockID }
+// LockExpired says that a lock ended by its time. It had no effect from ExpiredAt on,
+// whether or not this was recorded: the event is for who follows events, and comes once.
+type LockExpired struct {
+	LockID    string     `json:"lock_id"`
+	Target    LockTarget `json:"target"`
+	ExpiredAt time.Time  `json:"expired_at"`
+	By        string     `json:"by"`
+}
+
+func (e *LockPlaced) Channel() string  { return channel("access", "lock", e.LockID) }
+func (e *LockPlaced) Thing() string    { return "lock/" + e.LockID }
+func (e *LockLifted) Channel() string  { return channel("access", "lock", e.LockID) }
+func (e *LockLifted) Thing() string    { return "lock/" + e.LockID }
+func (e *LockExpired) Channel() string { return channel("access", "lock", e.LockID) }
+func (e *LockExpired) Thing() string   { return "lock/" + e.LockID }
 
 // KeyPublished makes a key known by which a broker signs what it decides
 // (package signed). It is signed by that key itself; what makes it believed is

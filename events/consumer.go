@@ -11,9 +11,78 @@ type ConsumerCreated struct {
 	// Filter is the NATS subject, with wildcards, of what they read.
 	Filter string `json:"filter"`
 	// FromNow leaves out what the stream held before.
-	FromNow bool   `json:"from_now,omitempty"`
-	Push    *Push  `json:"push,omitempty"`
-	By      string `json:"by"`
+	FromNow bool  `json:"from_now,omitempty"`
+	Push    *Push `json:"push,omitempty"`
+	// Receiver is set where a receiver of Security Event Tokens makes its stream.
+	Receiver *Receiver `json:"receiver,omitempty"`
+	By       string    `json:"by"`
+}
+
+// Receiver says what a receiver of Security Event Tokens may make of its stream
+// (OpenID SSF 1.0, section 8).
+type Receiver struct {
+	// TokenSHA256 is in hex; the token itself is in no event.
+	TokenSHA256 string   `json:"token_sha256"`
+	Audience    []string `json:"audience"`
+	// Subject is how tokens name users: "iss_sub" or "email".
+	Subject string `json:"subject"`
+	// PushHosts are the hosts that it may have tokens pushed to; without any it polls.
+	PushHosts []string `json:"push_hosts,omitempty"`
+	// CAPEM, Tries and PerMinute are as in Push.
+	CAPEM     string `json:"ca_pem,omitempty"`
+	Tries     int    `json:"tries"`
+	PerMinute int    `json:"per_minute,omitempty"`
+}
+
+// Delivery methods of Security Event Tokens, and statuses of a stream of them.
+const (
+	DeliverPush = "urn:ietf:rfc:8935"
+	DeliverPoll = "urn:ietf:rfc:8936"
+
+	StreamEnabled  = "enabled"
+	StreamPaused   = "paused"   // tokens are held
+	StreamDisabled = "disabled" // and not even that
+)
+
+// ConsumerStreamConfigured says that a receiver made its stream, or changed it: this is
+// all of it.
+type ConsumerStreamConfigured struct {
+	Name     string `json:"name"`
+	StreamID string `json:"stream_id"`
+	// EventsRequested are URIs of event types, those that nobody knows included; none
+	// are all.
+	EventsRequested []string `json:"events_requested,omitempty"`
+	// Method is DeliverPush, then URL is where, or DeliverPoll.
+	Method      string `json:"method"`
+	URL         string `json:"url,omitempty"`
+	Description string `json:"description,omitempty"`
+	Status      string `json:"status"`
+	// Reason is the receiver's, for the status.
+	Reason string `json:"reason,omitempty"`
+	By     string `json:"by"`
+}
+
+// ConsumerStreamDeleted ends a receiver's stream; it may make another.
+type ConsumerStreamDeleted struct {
+	Name     string `json:"name"`
+	StreamID string `json:"stream_id"`
+	By       string `json:"by"`
+}
+
+// ConsumerSubjectRemoved says that a receiver wants to hear nothing of a user any more.
+type ConsumerSubjectRemoved struct {
+	Name     string `json:"name"`
+	StreamID string `json:"stream_id"`
+	User     string `json:"user"`
+	By       string `json:"by"`
+}
+
+// ConsumerSubjectAdded says that it wants to again.
+type ConsumerSubjectAdded struct {
+	Name     string `json:"name"`
+	StreamID string `json:"stream_id"`
+	User     string `json:"user"`
+	By       string `json:"by"`
 }
 
 // Protocols of Push: CloudEvents (or OCSF) over HTTP, Security Event Tokens by RFC 8935.
@@ -56,7 +125,10 @@ type ConsumerDeleted struct {
 type ConsumerSecretRotated struct {
 	Name        string    `json:"name"`
 	FormerUntil time.Time `json:"former_until"`
-	By          string    `json:"by"`
+	// TokenSHA256 is set where it is the receiver's token that another took the place
+	// of, and not what signs.
+	TokenSHA256 string `json:"token_sha256,omitempty"`
+	By          string `json:"by"`
 }
 
 // ConsumerEventSetAside says that an endpoint would not take an event, which
@@ -96,25 +168,37 @@ type ConsumerResumed struct {
 	By   string `json:"by"`
 }
 
-func (e *ConsumerCreated) Channel() string       { return channel("access", "consumer", e.Name) }
-func (e *ConsumerCreated) Thing() string         { return "consumer/" + e.Name }
-func (e *ConsumerDeleted) Channel() string       { return channel("access", "consumer", e.Name) }
-func (e *ConsumerDeleted) Thing() string         { return "consumer/" + e.Name }
-func (e *ConsumerSecretRotated) Channel() string { return channel("access", "consumer", e.Name) }
-func (e *ConsumerSecretRotated) Thing() string   { return "consumer/" + e.Name }
-func (e *ConsumerEventSetAside) Channel() string { return channel("access", "consumer", e.Name) }
-func (e *ConsumerEventSetAside) Thing() string   { return "consumer/" + e.Name }
-func (e *ConsumerEventReplayed) Channel() string { return channel("access", "consumer", e.Name) }
-func (e *ConsumerEventReplayed) Thing() string   { return "consumer/" + e.Name }
-func (e *ConsumerSuspended) Channel() string     { return channel("access", "consumer", e.Name) }
-func (e *ConsumerSuspended) Thing() string       { return "consumer/" + e.Name }
-func (e *ConsumerResumed) Channel() string       { return channel("access", "consumer", e.Name) }
-func (e *ConsumerResumed) Thing() string         { return "consumer/" + e.Name }
+func (e *ConsumerCreated) Channel() string          { return channel("access", "consumer", e.Name) }
+func (e *ConsumerCreated) Thing() string            { return "consumer/" + e.Name }
+func (e *ConsumerDeleted) Channel() string          { return channel("access", "consumer", e.Name) }
+func (e *ConsumerDeleted) Thing() string            { return "consumer/" + e.Name }
+func (e *ConsumerSecretRotated) Channel() string    { return channel("access", "consumer", e.Name) }
+func (e *ConsumerSecretRotated) Thing() string      { return "consumer/" + e.Name }
+func (e *ConsumerEventSetAside) Channel() string    { return channel("access", "consumer", e.Name) }
+func (e *ConsumerEventSetAside) Thing() string      { return "consumer/" + e.Name }
+func (e *ConsumerEventReplayed) Channel() string    { return channel("access", "consumer", e.Name) }
+func (e *ConsumerEventReplayed) Thing() string      { return "consumer/" + e.Name }
+func (e *ConsumerSuspended) Channel() string        { return channel("access", "consumer", e.Name) }
+func (e *ConsumerSuspended) Thing() string          { return "consumer/" + e.Name }
+func (e *ConsumerResumed) Channel() string          { return channel("access", "consumer", e.Name) }
+func (e *ConsumerResumed) Thing() string            { return "consumer/" + e.Name }
+func (e *ConsumerStreamConfigured) Channel() string { return channel("access", "consumer", e.Name) }
+func (e *ConsumerStreamConfigured) Thing() string   { return "consumer/" + e.Name }
+func (e *ConsumerStreamDeleted) Channel() string    { return channel("access", "consumer", e.Name) }
+func (e *ConsumerStreamDeleted) Thing() string      { return "consumer/" + e.Name }
+func (e *ConsumerSubjectRemoved) Channel() string   { return channel("access", "consumer", e.Name) }
+func (e *ConsumerSubjectRemoved) Thing() string     { return "consumer/" + e.Name }
+func (e *ConsumerSubjectAdded) Channel() string     { return channel("access", "consumer", e.Name) }
+func (e *ConsumerSubjectAdded) Thing() string       { return "consumer/" + e.Name }
 
-func (*ConsumerCreated) Type() Type       { return TypeConsumerCreated }
-func (*ConsumerDeleted) Type() Type       { return TypeConsumerDeleted }
-func (*ConsumerSecretRotated) Type() Type { return TypeConsumerSecretRotated }
-func (*ConsumerEventSetAside) Type() Type { return TypeConsumerEventSetAside }
-func (*ConsumerEventReplayed) Type() Type { return TypeConsumerEventReplayed }
-func (*ConsumerSuspended) Type() Type     { return TypeConsumerSuspended }
-func (*ConsumerResumed) Type() Type       { return TypeConsumerResumed }
+func (*ConsumerCreated) Type() Type          { return TypeConsumerCreated }
+func (*ConsumerDeleted) Type() Type          { return TypeConsumerDeleted }
+func (*ConsumerSecretRotated) Type() Type    { return TypeConsumerSecretRotated }
+func (*ConsumerEventSetAside) Type() Type    { return TypeConsumerEventSetAside }
+func (*ConsumerEventReplayed) Type() Type    { return TypeConsumerEventReplayed }
+func (*ConsumerSuspended) Type() Type        { return TypeConsumerSuspended }
+func (*ConsumerResumed) Type() Type          { return TypeConsumerResumed }
+func (*ConsumerStreamConfigured) Type() Type { return TypeConsumerStreamConfigured }
+func (*ConsumerStreamDeleted) Type() Type    { return TypeConsumerStreamDeleted }
+func (*ConsumerSubjectRemoved) Type() Type   { return TypeConsumerSubjectRemoved }
+func (*ConsumerSubjectAdded) Type() Type     { return TypeConsumerSubjectAdded }

@@ -51,6 +51,7 @@ func (*SessionEnded) Type() Type   { return TypeSessionEnded }
 
 func (*LockPlaced) Type() Type   { return TypeLockPlaced }
 func (*LockLifted) Type() Type   { return TypeLockLifted }
+func (*LockExpired) Type() Type  { return TypeLockExpired }
 func (*KeyPublished) Type() Type { return TypeKeyPublished }
 
 func (*HistoryAttested) Type() Type { return TypeHistoryAttested }

@@ -79,6 +79,7 @@ const (
 
 	TypeLockPlaced   Type = "io.postern.lock.placed.v1"
 	TypeLockLifted   Type = "io.postern.lock.lifted.v1"
+	TypeLockExpired  Type = "io.postern.lock.expired.v1"
 	TypeKeyPublished Type = "io.postern.key.published.v1"
 
 	TypeHistoryAttested Type = "io.postern.history.attested.v1"
@@ -97,6 +98,11 @@ const (
 	TypeConsumerEventReplayed Type = "io.postern.consumer.event_replayed.v1"
 	TypeConsumerSuspended     Type = "io.postern.consumer.suspended.v1"
 	TypeConsumerResumed       Type = "io.postern.consumer.resumed.v1"
+
+	TypeConsumerStreamConfigured Type = "io.postern.consumer.stream_configured.v1"
+	TypeConsumerStreamDeleted    Type = "io.postern.consumer.stream_deleted.v1"
+	TypeConsumerSubjectRemoved   Type = "io.postern.consumer.subject_removed.v1"
+	TypeConsumerSubjectAdded     Type = "io.postern.consumer.subject_added.v1"
 
 	TypeAuditTokenCreated Type = "io.postern.audit_token.created.v1"
 	TypeAuditTokenDeleted Type = "io.postern.audit_token.deleted.v1"
@@ -150,10 +156,11 @@ func Types() []Type {
 		TypeAccessListReviewed, TypeAccessListReviewDue, TypeAccessListSuspended,
 		TypeRequestCreated, TypeRequestReviewed, TypeRequestApproved, TypeRequestDenied, TypeRequestExpired, TypeRequestDropped, TypeRequestPromoted,
 		TypeSessionStarted, TypeSessionEnded,
-		TypeLockPlaced, TypeLockLifted, TypeKeyPublished, TypeHistoryAttested,
+		TypeLockPlaced, TypeLockLifted, TypeLockExpired, TypeKeyPublished, TypeHistoryAttested,
 		TypeTokenCreated, TypeTokenUpdated, TypeTokenDeleted, TypeTokenUsed,
 		TypeAgentRenewed, TypeCARotated,
 		TypeConsumerCreated, TypeConsumerDeleted, TypeConsumerSecretRotated, TypeConsumerEventSetAside, TypeConsumerEventReplayed, TypeConsumerSuspended, TypeConsumerResumed,
+		TypeConsumerStreamConfigured, TypeConsumerStreamDeleted, TypeConsumerSubjectRemoved, TypeConsumerSubjectAdded,
 		TypeAuditTokenCreated, TypeAuditTokenDeleted,
 		TypeAWSRequestAdmitted, TypeAWSRequestCompleted, TypeAWSRequestDenied, TypeAWSRequestFailed,
 		TypeAWSCredentialsIssued, TypeAWSConsoleOpened, TypeAWSLockApplied, TypeAWSLockLifted, TypeAWSLockFailed, TypeAWSTokenIssued,
@@ -255,6 +262,8 @@ func (t Type) New() (Payload, error) {
 		return &LockPlaced{}, nil
 	case TypeLockLifted:
 		return &LockLifted{}, nil
+	case TypeLockExpired:
+		return &LockExpired{}, nil
 	case TypeTokenCreated:
 		return &TokenCreated{}, nil
 	case TypeTokenUpdated:
@@ -275,6 +284,14 @@ func (t Type) New() (Payload, error) {
 		return &ConsumerSuspended{}, nil
 	case TypeConsumerResumed:
 		return &ConsumerResumed{}, nil
+	case TypeConsumerStreamConfigured:
+		return &ConsumerStreamConfigured{}, nil
+	case TypeConsumerStreamDeleted:
+		return &ConsumerStreamDeleted{}, nil
+	case TypeConsumerSubjectRemoved:
+		return &ConsumerSubjectRemoved{}, nil
+	case TypeConsumerSubjectAdded:
+		return &ConsumerSubjectAdded{}, nil
 	case TypeAuditTokenCreated:
 		return &AuditTokenCreated{}, nil
 	case TypeAuditTokenDeleted:

@@ -16,8 +16,13 @@ type Consumer struct {
 	CreatedAt time.Time
 	// Suspended says why nothing is sent.
 	Suspended string
-	// Secret counts the secrets that were made after the first.
-	Secret int
+	// Changes counts what whoever sends has to begin anew for, such as another secret.
+	Changes int
+	// Signals is the stream that a receiver made, nil without one.
+	Signals *Signals
+	// FormerToken of a receiver, by its SHA-256, holds until FormerUntil.
+	FormerToken string
+	FormerUntil time.Time
 	// SetAside are the events that the endpoint would not take, by their sequence.
 	SetAside map[uint64]SetAside
 }
@@ -33,7 +38,7 @@ var (
 	subjectTokens = regexp.MustCompile(`^[^\s.*>]+(\.(\*|[^\s.*>]+))*(\.>)?$`)
 )
 
-func (s *State) applyConsumer(e events.Event) {
+func (s *State) applyConsumer(e events.Event, seq uint64) {
 	change := func(name string, f func(*Consumer)) {
 		if old := s.Consumers[name]; old != nil {
 			k := *old
@@ -47,7 +52,18 @@ func (s *State) applyConsumer(e events.Event) {
 	case *events.ConsumerDeleted:
 		s.Consumers[d.Name] = nil
 	case *events.ConsumerSecretRotated:
-		change(d.Name, func(k *Consumer) { k.Secret++ })
+		change(d.Name, func(k *Consumer) {
+			if d.TokenSHA256 == "" {
+				k.Changes++
+				return
+			}
+			if k.Receiver != nil {
+				r := *k.Receiver
+				k.FormerToken, k.FormerUntil = r.TokenSHA256, d.FormerUntil
+				r.TokenSHA256 = d.TokenSHA256
+				k.Receiver = &r
+			}
+		})
 	case *events.ConsumerSuspended:
 		change(d.Name, func(k *Consumer) { k.Suspended = d.Reason })
 	case *events.ConsumerResumed:
@@ -65,6 +81,8 @@ func (s *State) applyConsumer(e events.Event) {
 			k.SetAside = maps.Clone(k.SetAside)
 			delete(k.SetAside, d.StreamSequence)
 		})
+	default:
+		s.applySignals(e, seq)
 	}
 }
 
@@ -102,18 +120,26 @@ func (s *State) pushed(name string) (*Consumer, error) {
 	switch {
 	case k == nil:
 		return nil, refuse(NotFound, "there is no consumer %s", name)
+	case k.Push == nil && k.Receiver != nil:
+		return nil, refuse(Conflict, "receiver %s has made no stream", name)
 	case k.Push == nil:
 		return nil, refuse(Invalid, "consumer %s reads by NATS: nothing is sent to it", name)
 	}
 	return k, nil
 }
 
-// RotateSecret decides that another secret signs what a consumer is sent.
-func RotateSecret(s *State, env Env, name string, formerUntil time.Time) ([]events.Event, error) {
-	if _, err := s.pushed(name); err != nil {
-		return nil, err
+// RotateSecret decides that another secret signs what a consumer is sent or, where
+// token is not "", that a receiver shows the token with that SHA-256.
+func RotateSecret(s *State, env Env, name string, formerUntil time.Time, token string) ([]events.Event, error) {
+	if k := s.Consumers[name]; k == nil || k.Receiver == nil {
+		if _, err := s.pushed(name); err != nil {
+			return nil, err
+		}
+		if token != "" {
+			return nil, refuse(Invalid, "consumer %s is no receiver that makes its stream: it has no token", name)
+		}
 	}
-	return env.one("", "", &events.ConsumerSecretRotated{Name: name, FormerUntil: formerUntil.UTC(), By: env.By}), nil
+	return env.one("", "", &events.ConsumerSecretRotated{Name: name, FormerUntil: formerUntil.UTC(), TokenSHA256: token, By: env.By}), nil
 }
 
 // SetEventAside decides that an event waits. One that waits already stays.

@@ -60,6 +60,8 @@ func (t *Touched) Add(p events.Payload) bool {
 		// What it rests on may have gone between its decision and its place
 		// in the stream.
 		note(&t.newSessions, d.SessionID)
+	case *events.LockPlaced: // it will end
+		return d.ExpiresAt != nil
 	default:
 		return false
 	}

@@ -66,6 +66,40 @@ func Lift(s *State, env Env, id string) ([]events.Event, error) {
 	return env.one("", "", &events.LockLifted{LockID: id, By: env.By}), nil
 }
 
+// LocksDue are the locks that ended by their time, which nobody has recorded yet, and
+// when the next one will end, zero for never.
+func (s *State) LocksDue(now time.Time) (ids []string, next time.Time) {
+	for id, l := range s.timed {
+		switch {
+		case !l.Active(now):
+			ids = append(ids, id)
+		case next.IsZero() || l.ExpiresAt.Before(next):
+			next = *l.ExpiresAt
+		}
+	}
+	return ids, next
+}
+
+// ExpireLock records that a lock ended by its time.
+func ExpireLock(s *State, env Env, id string) ([]events.Event, error) {
+	l := s.timed[id]
+	if l == nil || l.Active(env.Now) {
+		return nil, nil
+	}
+	return env.one("", "", &events.LockExpired{LockID: id, Target: l.Target, ExpiredAt: l.ExpiresAt.UTC(), By: env.By}), nil
+}
+
+// Barred reports whether a user is kept out: gone, disabled, or locked when the event of
+// a sequence came to stand. A lock that ends by its time counts until that is recorded,
+// so that the last one of several says that the user is let in again.
+func Barred(s *State, name string, at uint64) bool {
+	u := s.Users[name]
+	return u == nil || u.Disabled || slices.ContainsFunc(s.targets[events.LockTarget{Kind: "user", Name: name}], func(id string) bool {
+		l := s.Locks[id]
+		return l.PlacedSeq < at && (l.ExpiredSeq == 0 || l.ExpiredSeq > at)
+	})
+}
+
 // deviceTarget is what locks on a machine hang on; no lock has the empty name.
 func deviceTarget(id string) events.LockTarget { return events.LockTarget{Kind: "device", Name: id} }
 

@@ -49,6 +49,7 @@ type State struct {
 	members  map[string]map[events.ListMember]Membership
 	memberOf map[events.ListMember][]string
 	targets  map[events.LockTarget][]string // lock ids
+	timed    map[string]*Lock               // end by their time, which is not recorded yet
 	spent    map[string]time.Time           // proofs that count no more, and when they were used
 }
 
@@ -89,6 +90,9 @@ type App struct {
 type Lock struct {
 	events.LockPlaced
 	PlacedAt time.Time
+	// PlacedSeq and ExpiredSeq are where in the stream it says so; the latter is 0 until
+	// somebody has recorded that its time is over.
+	PlacedSeq, ExpiredSeq uint64
 }
 
 // Active reports whether the lock is in force.
@@ -113,6 +117,7 @@ func NewState() *State {
 		owed:        map[string]*Request{},
 		running:     map[string]*Session{},
 		targets:     map[events.LockTarget][]string{},
+		timed:       map[string]*Lock{},
 		promoted:    map[string]*events.RequestPromoted{},
 		members:     map[string]map[events.ListMember]Membership{},
 		memberOf:    map[events.ListMember][]string{},
@@ -130,6 +135,7 @@ func (s *State) Draft() *State {
 	d := *s
 	d.Users, d.Roles, d.Apps, d.Locks = maps.Clone(s.Users), maps.Clone(s.Roles), maps.Clone(s.Apps), maps.Clone(s.Locks)
 	d.heads, d.under, d.targets = map[string]Head{}, s.heads, maps.Clone(s.targets)
+	d.timed = maps.Clone(s.timed)
 	d.granted, d.Lists, d.Tokens = maps.Clone(s.granted), maps.Clone(s.Lists), maps.Clone(s.Tokens)
 	d.Credentials, d.Connectors = maps.Clone(s.Credentials), maps.Clone(s.Connectors)
 	return &d
@@ -197,10 +203,20 @@ func (s *State) Apply(e events.Event, seq uint64) {
 	case *events.AppDeleted:
 		delete(s.Apps, d.Name)
 	case *events.LockPlaced:
-		s.Locks[d.LockID] = &Lock{LockPlaced: *d, PlacedAt: e.Time}
+		l := &Lock{LockPlaced: *d, PlacedAt: e.Time, PlacedSeq: seq}
+		if s.Locks[d.LockID] = l; d.ExpiresAt != nil {
+			s.timed[d.LockID] = l
+		}
 		s.targets[d.Target] = append(slices.Clip(s.targets[d.Target]), d.LockID)
 	case *events.LockLifted:
 		s.dropLock(d.LockID)
+	case *events.LockExpired:
+		if old := s.timed[d.LockID]; old != nil { // it is none since its time
+			l := *old
+			l.ExpiredSeq = seq
+			s.Locks[d.LockID] = &l
+			delete(s.timed, d.LockID)
+		}
 	case *events.TokenCreated, *events.TokenUpdated, *events.TokenDeleted, *events.TokenUsed:
 		s.applyToken(e, h)
 	case *events.AuditTokenCreated:
@@ -210,7 +226,7 @@ func (s *State) Apply(e events.Event, seq uint64) {
 	case *events.HistoryAttested:
 		s.Attested = max(s.Attested, d.LastSequence)
 	default:
-		s.applyConsumer(e)
+		s.applyConsumer(e, seq)
 		s.applyRequest(e)
 		s.applySession(e, h)
 		s.applyList(e)
@@ -226,6 +242,7 @@ func (s *State) dropLock(id string) {
 		return
 	}
 	delete(s.Locks, id)
+	delete(s.timed, id)
 	ids := slices.DeleteFunc(slices.Clone(s.targets[l.Target]), func(other string) bool { return other == id })
 	if s.targets[l.Target] = ids; len(ids) == 0 {
 		delete(s.targets, l.Target)

@@ -11,6 +11,8 @@ type NewConsumer struct {
 	// FromNow leaves out what the stream holds already.
 	FromNow bool  `json:"from_now,omitempty"`
 	Push    *Push `json:"push,omitempty"`
+	// Receiver is set for one of Security Event Tokens that makes its stream itself.
+	Receiver *Receiver `json:"receiver,omitempty"`
 	// Secret of a webhook, "whsec_…"; empty has one made.
 	Secret string `json:"secret,omitempty"`
 	// Authorization is the value of that header for the endpoint: a secret, too.
@@ -39,6 +41,18 @@ type Push struct {
 	Subject  string   `json:"subject,omitempty"`
 }
 
+// Receiver says what a receiver of Security Event Tokens may make of its stream
+// (OpenID SSF 1.0, section 8). What has the name of a field of Push is the same.
+type Receiver struct {
+	Audience []string `json:"audience"`
+	Subject  string   `json:"subject,omitempty"`
+	// PushHosts are the hosts that it may have tokens pushed to; without any it polls.
+	PushHosts []string `json:"push_hosts,omitempty"`
+	Tries     int      `json:"tries,omitempty"`
+	PerMinute int      `json:"per_minute,omitempty"`
+	CAPEM     string   `json:"ca_pem,omitempty"`
+}
+
 // ConsumerMade answers a NewConsumer. It is the only time that the credentials
 // are seen.
 type ConsumerMade struct {
@@ -52,7 +66,7 @@ type ConsumerMade struct {
 	Publish   []string `json:"publish,omitempty"`
 	Subscribe []string `json:"subscribe,omitempty"`
 	Push      *Push    `json:"push,omitempty"`
-	// Secret signs what a webhook is sent.
+	// Secret signs what a webhook is sent, or is the bearer token of a receiver.
 	Secret string `json:"secret,omitempty"`
 }
 
@@ -73,6 +87,11 @@ type Consumer struct {
 	Fault string `json:"fault,omitempty"`
 	// Push is set where events are sent, and so may be what follows.
 	Push *Push `json:"push,omitempty"`
+	// StreamStatus of a receiver that makes its stream itself: "enabled", "paused",
+	// "disabled", or "none" where it has made none.
+	StreamStatus string `json:"stream_status,omitempty"`
+	// Unpolled counts the tokens that a receiver that polls has not acknowledged.
+	Unpolled int `json:"unpolled,omitempty"`
 	// Suspended says why nothing is sent until somebody resumes it.
 	Suspended string `json:"suspended,omitempty"`
 	// DeadLetters counts the events that the endpoint would not take.
@@ -101,6 +120,8 @@ type RotateSecret struct {
 	Secret string `json:"secret,omitempty"`
 	// Overlap is how long the former one holds, such as "24h" (default).
 	Overlap string `json:"overlap,omitempty"`
+	// Token asks for another token of a receiver instead.
+	Token bool `json:"token,omitempty"`
 }
 
 // SecretRotated answers it. It is the only time that the secret is seen.

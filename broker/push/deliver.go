@@ -37,16 +37,21 @@ func (b Backoff) after(n int) time.Duration {
 
 // Courier sends to one consumer.
 type Courier struct {
-	name     string
-	push     events.Push
-	endpoint *endpoint
-	packer   packer
-	desk     Desk
-	backoff  Backoff
+	name    string
+	push    events.Push
+	to      receiver
+	packer  packer
+	desk    Desk
+	backoff Backoff
 
 	next    time.Time // before which no request is made, for the rate
 	failing *Progress
 	aside   int // events in a row
+}
+
+// receiver is where parcels go: an endpoint, or the outbox of one who polls.
+type receiver interface {
+	do(context.Context, parcel) answer
 }
 
 // Desk is what a courier tells whom it works for.
@@ -67,18 +72,20 @@ var ErrSuspended = errors.New("suspended")
 // errLost ends the work of who may send no more.
 var errLost = errors.New("another broker sends now")
 
-// NewCourier makes the courier of a consumer. Signals are for protocol ssf.
-func NewCourier(c events.ConsumerCreated, s Secrets, signals Signals, desk Desk, backoff Backoff) (*Courier, error) {
+// NewCourier makes the courier of a consumer. Signals are for protocol ssf, and stream
+// where its receiver made one: then no URL says that it polls.
+func NewCourier(c events.ConsumerCreated, stream *Stream, vault *Vault, s Secrets, signals Signals, desk Desk, backoff Backoff) (k *Courier, err error) {
 	if c.Push == nil {
 		return nil, fmt.Errorf("nothing is sent to consumer %s", c.Name)
 	}
-	e, err := newEndpoint(c.Push.URL, c.Push.CAPEM, s.Authorization)
-	if err != nil {
+	k = &Courier{name: c.Name, push: *c.Push, desk: desk, backoff: backoff}
+	if stream != nil && c.Push.URL == "" {
+		k.to = &outbox{vault, c.Name, stream.ID}
+	} else if k.to, err = newEndpoint(c.Push.URL, c.Push.CAPEM, s.Authorization); err != nil {
 		return nil, err
 	}
-	k := &Courier{name: c.Name, push: *c.Push, endpoint: e, desk: desk, backoff: backoff}
 	if c.Push.Protocol == events.PushSSF {
-		k.packer, err = newTransmitter(*c.Push, s, signals)
+		k.packer, err = newTransmitter(c, stream, s, signals)
 	} else {
 		k.packer = &webhook{*c.Push, s}
 	}
@@ -89,7 +96,11 @@ func NewCourier(c events.ConsumerCreated, s Secrets, signals Signals, desk Desk,
 func (k *Courier) Most() int { return max(1, k.push.Batch) }
 
 // Close lets go of the endpoint.
-func (k *Courier) Close() { k.endpoint.close() }
+func (k *Courier) Close() {
+	if e, ok := k.to.(*endpoint); ok {
+		e.close()
+	}
+}
 
 // Deliver sends events until the endpoint has taken them, or would not: it is
 // what [journal.Journal.Deliver] calls.
@@ -161,7 +172,7 @@ func (k *Courier) try(ctx context.Context, es []journal.Entry) (a answer, unfit 
 		if !k.desk.Held() {
 			return answer{outcome: away, reason: errLost.Error()}, nil
 		}
-		if a = k.endpoint.do(ctx, "POST", p.header, p.body); a.outcome != taken {
+		if a = k.to.do(ctx, p); a.outcome != taken {
 			return a, nil
 		}
 	}
@@ -208,6 +219,8 @@ func (k *Courier) setAside(ctx context.Context, e journal.Entry, tries int, reas
 }
 
 func (k *Courier) suspend(ctx context.Context, reason string) error {
+	// Before it stops, as section 8.1.5 of SSF 1.0 wants it; most likely it is gone.
+	_ = k.Tell(ctx, events.StreamPaused, reason)
 	if err := k.desk.Suspend(ctx, reason); err != nil {
 		return err
 	}

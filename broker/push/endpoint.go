@@ -128,8 +128,13 @@ type answer struct {
 	header     http.Header
 }
 
-// do sends a request.
-func (e *endpoint) do(ctx context.Context, method string, header http.Header, body []byte) answer {
+// do posts a parcel.
+func (e *endpoint) do(ctx context.Context, p parcel) answer {
+	return e.request(ctx, http.MethodPost, p.header, p.body)
+}
+
+// request sends a request.
+func (e *endpoint) request(ctx context.Context, method string, header http.Header, body []byte) answer {
 	var written atomic.Bool
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteRequest: func(i httptrace.WroteRequestInfo) { written.Store(i.Err == nil) }})
 	req, err := http.NewRequestWithContext(ctx, method, e.url, bytes.NewReader(body))
@@ -158,8 +163,18 @@ func (e *endpoint) do(ctx context.Context, method string, header http.Header, bo
 	return judge(resp, said, time.Now())
 }
 
+var setErrorCode = regexp.MustCompile(`^[A-Za-z_]{1,40}$`)
+
 // setError is the form of an error code of RFC 8935, section 2.4.
 var setError = regexp.MustCompile(`"err"\s*:\s*"([a-z_]{1,40})"`)
+
+// SetError is a receiver's error code, if it is one.
+func SetError(code string) string {
+	if setErrorCode.MatchString(code) {
+		return code
+	}
+	return "an error"
+}
 
 // judge tells what an answer means.
 func judge(resp *http.Response, said []byte, now time.Time) answer {

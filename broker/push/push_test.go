@@ -118,7 +118,7 @@ func courier(t *testing.T, desk Desk, change func(*events.Push), answer http.Han
 	if err != nil {
 		t.Fatal(err)
 	}
-	k, err := NewCourier(events.ConsumerCreated{Name: "c", Push: &p}, Secrets{Signing: []Signing{secret}}, nil, desk, Backoff{time.Microsecond, time.Millisecond})
+	k, err := NewCourier(events.ConsumerCreated{Name: "c", Push: &p}, nil, nil, Secrets{Signing: []Signing{secret}}, nil, desk, Backoff{time.Microsecond, time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -220,7 +220,7 @@ func TestAnswers(t *testing.T) {
 		_, _ = io.Copy(io.Discard, r.Body) // or the server does not notice
 		<-r.Context().Done()
 	})
-	k.endpoint.client.Timeout = 20 * time.Millisecond
+	k.to.(*endpoint).client.Timeout = 20 * time.Millisecond
 	if err := k.Deliver(t.Context(), entries(t, 1)); err != nil || len(desk.aside) != 1 || !strings.Contains(desk.aside[0].Reason, "no answer") {
 		t.Errorf("%v, set aside %+v", err, desk.aside)
 	}
@@ -258,7 +258,7 @@ func BenchmarkWebhook(b *testing.B) {
 		if err := Check(&p, events.Access); err != nil {
 			b.Fatal(err)
 		}
-		k, err := NewCourier(events.ConsumerCreated{Name: "c", Push: &p}, Secrets{Signing: []Signing{{ID: "1", Secret: NewWebhookSecret()}}}, nil, &clerk{}, DefaultBackoff())
+		k, err := NewCourier(events.ConsumerCreated{Name: "c", Push: &p}, nil, nil, Secrets{Signing: []Signing{{ID: "1", Secret: NewWebhookSecret()}}}, nil, &clerk{}, DefaultBackoff())
 		if err != nil {
 			b.Fatal(err)
 		}

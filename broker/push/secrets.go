@@ -141,7 +141,21 @@ func (v *Vault) Rotate(ctx context.Context, name string, next Signing, now, form
 
 // Forget destroys all of a consumer.
 func (v *Vault) Forget(ctx context.Context, name string) error {
-	return errors.Join(v.store.Delete(ctx, secretsPrefix+name), v.store.Delete(ctx, progressPrefix+name))
+	return errors.Join(v.store.Delete(ctx, secretsPrefix+name), v.store.Delete(ctx, progressPrefix+name), v.store.Delete(ctx, boxPrefix+name))
+}
+
+// Authorize sets the header by which a consumer's endpoint lets us in, "" for none.
+func (v *Vault) Authorize(ctx context.Context, name, authorization string) error {
+	s, rev, err := v.secrets(ctx, name)
+	if err != nil || s.Authorization == authorization {
+		return err
+	}
+	s.Authorization = authorization
+	b, err := json.Marshal(s)
+	if err == nil {
+		_, err = v.store.Update(ctx, secretsPrefix+name, b, rev)
+	}
+	return err
 }
 
 // Progress is how sending goes while it does not succeed.

@@ -18,6 +18,7 @@ const (
 	accountEnabled   = "https://schemas.openid.net/secevent/risc/event-type/account-enabled"
 	accountPurged    = "https://schemas.openid.net/secevent/risc/event-type/account-purged"
 	verification     = "https://schemas.openid.net/secevent/ssf/event-type/verification"
+	streamUpdated    = "https://schemas.openid.net/secevent/ssf/event-type/stream-updated"
 )
 
 // Signals is what the state of the broker adds to events that are to be signals.
@@ -28,8 +29,9 @@ type Signals interface {
 	Genuine(context.Context, journal.Entry) (bool, error)
 	// Earlier are the genuine events of a channel before a sequence of ACCESS.
 	Earlier(ctx context.Context, channel string, before uint64) ([]events.Payload, error)
-	// Locked tells whether a lock on a user is in force now.
-	Locked(user string) bool
+	// Barred tells whether a user is disabled or gone, or was locked when the event of a
+	// sequence came to stand.
+	Barred(user string, at uint64) bool
 	// Email of a user, "" where none is known.
 	Email(user string) string
 }
@@ -60,9 +62,15 @@ func signals(ctx context.Context, e journal.Entry, from Signals) ([]signal, erro
 			return nil, err
 		}
 		for _, p := range before {
-			if l, ok := p.(*events.LockPlaced); ok && l.Target.Kind == "user" && !from.Locked(l.Target.Name) {
+			if l, ok := p.(*events.LockPlaced); ok && l.Target.Kind == "user" && !from.Barred(l.Target.Name, e.Seq) {
 				return []signal{{kind: accountEnabled, user: l.Target.Name, by: d.By}}, nil
 			}
+		}
+	case *events.LockExpired:
+		// RISC's account-enabled takes back what account-disabled said when the lock was
+		// placed; CAEP has nothing for it: its session-established tells of a sign-in.
+		if d.Target.Kind == "user" && !from.Barred(d.Target.Name, e.Seq) {
+			return []signal{{kind: accountEnabled, user: d.Target.Name, by: d.By}}, nil
 		}
 	case *events.SigninRevoked:
 		return []signal{{kind: sessionRevoked, user: d.User, session: d.CertificateSerial, by: d.By, reason: "the sign-in was revoked"}}, nil
@@ -108,7 +116,7 @@ func disabled(ctx context.Context, e journal.Entry, d *events.UserUpdated, from 
 	switch {
 	case d.Disabled && !was:
 		return []signal{{kind: sessionRevoked, user: d.Name, by: d.By, reason: "the user was disabled"}, {kind: accountDisabled, user: d.Name, by: d.By}}, nil
-	case was && !d.Disabled && !from.Locked(d.Name):
+	case was && !d.Disabled && !from.Barred(d.Name, e.Seq):
 		return []signal{{kind: accountEnabled, user: d.Name, by: d.By}}, nil
 	}
 	return nil, nil

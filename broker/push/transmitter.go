@@ -19,11 +19,27 @@ import (
 // transmitter packs Security Event Tokens (RFC 8417) to be pushed by RFC 8935.
 type transmitter struct {
 	push   events.Push
+	stream *Stream // nil where an operator made it
+	id     string  // of the stream
 	from   Signals
-	signer jose.Signer
+	signer jose.Signer // nil where tokens are polled for, and signed then
 }
 
-func newTransmitter(p events.Push, s Secrets, from Signals) (*transmitter, error) {
+func newTransmitter(c events.ConsumerCreated, stream *Stream, s Secrets, from Signals) (*transmitter, error) {
+	t := &transmitter{push: *c.Push, stream: stream, id: c.Name, from: from}
+	if stream != nil {
+		t.id = stream.ID
+		if c.Push.URL == "" {
+			return t, nil
+		}
+	}
+	var err error
+	t.signer, err = s.signer()
+	return t, err
+}
+
+// signer signs by the newest key.
+func (s Secrets) signer() (jose.Signer, error) {
 	if len(s.Signing) == 0 {
 		return nil, errors.New("there is no key to sign with: postern consumers rotate NAME makes one")
 	}
@@ -31,9 +47,34 @@ func newTransmitter(p events.Push, s Secrets, from Signals) (*transmitter, error
 	if err != nil {
 		return nil, err
 	}
-	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.RS256, Key: jose.JSONWebKey{Key: key, KeyID: s.Signing[0].ID}},
+	return jose.NewSigner(jose.SigningKey{Algorithm: jose.RS256, Key: jose.JSONWebKey{Key: key, KeyID: s.Signing[0].ID}},
 		(&jose.SignerOptions{}).WithType("secevent+jwt"))
-	return &transmitter{p, from, signer}, err
+}
+
+// Sign makes tokens of what waits, by their ids.
+func (s Secrets) Sign(sets []Set) (map[string]string, error) {
+	out := map[string]string{}
+	if len(sets) == 0 {
+		return out, nil
+	}
+	signer, err := s.signer()
+	if err != nil {
+		return nil, err
+	}
+	for _, set := range sets {
+		if out[set.JTI], err = sign(signer, set.Claims); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+func sign(signer jose.Signer, claims []byte) (string, error) {
+	signed, err := signer.Sign(claims)
+	if err != nil {
+		return "", fmt.Errorf("sign a token: %w", err)
+	}
+	return signed.CompactSerialize()
 }
 
 func signingKey(s Signing) (*rsa.PrivateKey, error) {
@@ -67,6 +108,9 @@ func (s Secrets) PublicKeys(now time.Time) ([]jose.JSONWebKey, error) {
 func (t *transmitter) pack(ctx context.Context, es []journal.Entry, at time.Time) ([]parcel, error) {
 	var out []parcel
 	for _, e := range es {
+		if t.stream != nil && e.Seq <= t.stream.Since {
+			continue // from before the stream
+		}
 		if e.Data == nil {
 			continue // of a later version, or nobody's: no signal that we know
 		}
@@ -82,9 +126,15 @@ func (t *transmitter) pack(ctx context.Context, es []journal.Entry, at time.Time
 			return nil, &laterError{err}
 		}
 		for i, s := range found {
+			if !t.stream.wants(s) {
+				continue
+			}
 			p, err := t.token(s.id(e, i), e.CorrelationID, s.subject(t.push, t.from), s.kind, s.claims(e), at)
 			if err != nil {
 				return nil, err
+			}
+			if p.set != nil {
+				p.set.Sequence, p.set.EventID = e.Seq, e.ID
 			}
 			out = append(out, p)
 		}
@@ -108,30 +158,47 @@ func (t *transmitter) token(id, transaction string, subject map[string]any, kind
 	if err != nil {
 		return parcel{}, err
 	}
-	signed, err := t.signer.Sign(body)
-	if err != nil {
-		return parcel{}, fmt.Errorf("sign a token: %w", err)
+	if t.signer == nil {
+		return parcel{set: &Set{JTI: id, Claims: body}}, nil
 	}
-	token, err := signed.CompactSerialize()
-	return parcel{http.Header{"Content-Type": {"application/secevent+jwt"}, "Accept": {"application/json"}}, []byte(token)}, err
+	token, err := sign(t.signer, body)
+	return parcel{http.Header{"Content-Type": {"application/secevent+jwt"}, "Accept": {"application/json"}}, []byte(token), nil}, err
 }
 
 // Verify sends a receiver the verification event of its stream (SSF 1.0, section
 // 8.1.4); the error is why it was not taken.
-func (k *Courier) Verify(ctx context.Context, id, state string) error {
-	t, ok := k.packer.(*transmitter)
-	if !ok {
-		return errors.New("only receivers of Security Event Tokens are sent verification events")
-	}
+func (k *Courier) Verify(ctx context.Context, state string) error {
 	event := map[string]any{}
 	if state != "" {
 		event["state"] = state
 	}
-	p, err := t.token(id, "", map[string]any{"format": "opaque", "id": k.name}, verification, event, time.Now())
+	if _, ok := k.packer.(*transmitter); !ok {
+		return errors.New("only receivers of Security Event Tokens are sent verification events")
+	}
+	return k.ofStream(ctx, verification, event)
+}
+
+// Tell sends a receiver that made its stream the event that its status was changed by
+// postern (SSF 1.0, section 8.1.5); to others there is nothing to tell.
+func (k *Courier) Tell(ctx context.Context, status, reason string) error {
+	if t, ok := k.packer.(*transmitter); !ok || t.stream == nil {
+		return nil
+	}
+	event := map[string]any{"status": status}
+	if reason != "" {
+		event["reason"] = reason
+	}
+	return k.ofStream(ctx, streamUpdated, event)
+}
+
+// ofStream sends an event whose subject is the stream itself.
+func (k *Courier) ofStream(ctx context.Context, kind string, event map[string]any) error {
+	t := k.packer.(*transmitter)
+	p, err := t.token(journal.NewID(), "", map[string]any{"format": "opaque", "id": t.id}, kind, event, time.Now())
 	if err != nil {
 		return err
 	}
-	if a := k.endpoint.do(ctx, "POST", p.header, p.body); a.outcome != taken {
+	if a := k.to.do(ctx, p); a.outcome != taken {
 		return errors.New(a.reason)
 	}
 	return nil

@@ -65,6 +65,7 @@ func signatures(keys [][]byte, id, timestamp string, body []byte) string {
 type parcel struct {
 	header http.Header
 	body   []byte
+	set    *Set // in place of both, where somebody polls
 }
 
 // packer makes what is sent of events, at a moment. What no parcel can be made of
@@ -107,7 +108,7 @@ func (w *webhook) pack(_ context.Context, es []journal.Entry, at time.Time) ([]p
 		"Webhook-Id":        {id},
 		"Webhook-Timestamp": {timestamp},
 		"Webhook-Signature": {signatures(keys, id, timestamp, body)},
-	}, body}}, nil
+	}, body, nil}}, nil
 }
 
 func (w *webhook) body(e journal.Entry) ([]byte, error) {
@@ -133,7 +134,7 @@ func Consent(ctx context.Context, p events.Push, authorization, origin string) (
 	if p.PerMinute > 0 {
 		ask.Set("WebHook-Request-Rate", strconv.Itoa(p.PerMinute))
 	}
-	a := e.do(ctx, http.MethodOptions, ask, nil)
+	a := e.request(ctx, http.MethodOptions, ask, nil)
 	if a.header == nil {
 		return 0, fmt.Errorf("ask %s for its consent: %s", hostOf(p.URL), a.reason)
 	}

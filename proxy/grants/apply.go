@@ -74,7 +74,7 @@ func (g *Grants) Matters(e events.Event, now time.Time) bool {
 		return g.holds(d.RequestID)
 	case *events.RequestExpired:
 		return g.holds(d.RequestID)
-	case *events.RequestReviewed, *events.UserPasswordChanged, nil:
+	case *events.RequestReviewed, *events.UserPasswordChanged, *events.LockExpired, nil: // a lock ends by its time
 		return false
 	}
 	return BearsOnAccess(e.Data.Channel())
