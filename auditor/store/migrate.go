@@ -64,6 +64,7 @@ func (s *Store) Migrate(ctx context.Context) error {
 			return fmt.Errorf("migration %s: %w", strings.TrimPrefix(name, "migrations/"), err)
 		}
 	}
+	s.dropForgotten(ctx)
 	return nil
 }
 

@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"crypto/rand"
 	"fmt"
 	"hash/crc32"
 	"maps"
@@ -139,17 +138,11 @@ func (s *Store) Rederive(ctx context.Context, p Part, since time.Time, gone Hori
 }
 
 func (s *Store) rederived(ctx context.Context, p Part, since time.Time, gone Horizons, things []string, tick func(uint64), counted map[string]uint64) ([]Difference, error) {
-	beside := s.Database() + "_verify_" + strings.ToLower(rand.Text()[:12])
-	if err := s.conn.Exec(ctx, "CREATE DATABASE "+quote(beside)); err != nil {
+	beside, err := s.createBeside(ctx)
+	if err != nil {
 		return nil, fmt.Errorf("make tables again: %w", err)
 	}
-	defer func() {
-		clean, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
-		defer cancel()
-		if err := s.conn.Exec(clean, "DROP DATABASE IF EXISTS "+quote(beside)+" SYNC"); err != nil {
-			s.log.Warn().Err(err).Str("database", beside).Msg("remove it by hand")
-		}
-	}()
+	defer s.dropBeside(ctx, beside)
 	for _, d := range derivedTables() {
 		q := fmt.Sprintf("CREATE TABLE %s.%s AS %s.%s ENGINE = AggregatingMergeTree ORDER BY (%s) SETTINGS deduplicate_merge_projection_mode = 'drop'", quote(beside), d.table, quote(s.Database()), d.table, strings.Join(d.key, ", "))
 		if err := s.conn.Exec(ctx, q); err != nil {
