@@ -80,6 +80,9 @@ type ClickHouseConfig struct {
 	// of some AWS accounts; `postern config clickhouse` prints what the server needs.
 	// Without it they are refused.
 	ScopedDSN string `yaml:"scoped_dsn"`
+	// Cluster of DSN's server, by its name in remote_servers: tables are made on all
+	// of its replicas. It has one shard.
+	Cluster string `yaml:"cluster"`
 	// Retention and Tiers are of all auditors that share a database; docs/tables.md.
 	Retention RetentionConfig `yaml:"retention"`
 	Tiers     *TiersConfig    `yaml:"tiers"`
@@ -381,6 +384,8 @@ func (c *Config) check() (key, problem string) {
 		switch {
 		case c.ClickHouse.Embedded && c.ClickHouse.DSN != "":
 			return "clickhouse.dsn", "embedded: true runs a server here; give one or the other"
+		case c.ClickHouse.Embedded && c.ClickHouse.Cluster != "":
+			return "clickhouse.cluster", "the embedded server is alone: leave it out, or give the dsn of a server that is part of a cluster"
 		case !c.ClickHouse.Embedded && c.ClickHouse.DSN == "":
 			return "clickhouse", "the auditor needs dsn: clickhouse://USER:PASSWORD@HOST:9000/DATABASE, or embedded: true"
 		case !c.ClickHouse.Embedded && c.ClickHouse.ReaderDSN == "":
@@ -556,14 +561,14 @@ func (c *cli) config() *cobra.Command {
 			return nil
 		},
 	}
-	var database, owner string
+	var database, owner, cluster string
 	clickhouse := &cobra.Command{
 		Use: "clickhouse", Short: "Print what a ClickHouse server needs for readers of some AWS accounts", Args: cobra.NoArgs,
 		Long: "Print the statements by which an administrator of a ClickHouse server makes the\n" +
 			"users and row policies for readers of some AWS accounts (docs/audit.md). Change the\n" +
 			"password, and give clickhouse.scoped_dsn that user. Embedded needs none of it.",
 		RunE: func(*cobra.Command, []string) error {
-			for _, q := range store.ScopeStatements(database, owner) {
+			for _, q := range store.ScopeStatements(database, owner, cluster) {
 				if _, err := fmt.Fprintf(c.stdout, "%s;\n", q); err != nil {
 					return err
 				}
@@ -573,6 +578,7 @@ func (c *cli) config() *cobra.Command {
 	}
 	clickhouse.Flags().StringVar(&database, "database", "postern", "database of clickhouse.dsn")
 	clickhouse.Flags().StringVar(&owner, "owner", "postern", "user of clickhouse.dsn")
+	clickhouse.Flags().StringVar(&cluster, "cluster", "", "clickhouse.cluster, where there is one")
 	cmd.AddCommand(initCmd, check, clickhouse)
 	return cmd
 }

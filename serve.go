@@ -480,6 +480,7 @@ func (s *services) startAuditor(ctx context.Context) error {
 		BrokerCA:      at.tls.ClientCAs,
 		Journal:       at.journal,
 		ClickHouseDSN: owner, ReaderDSN: reader, ScopedDSN: scoped,
+		Cluster:     s.cfg.ClickHouse.Cluster,
 		Retention:   s.cfg.ClickHouse.Retention.retention(),
 		Tiers:       s.cfg.ClickHouse.Tiers.tiers(),
 		DataDir:     filepath.Join(s.cfg.DataDir, "auditor"),

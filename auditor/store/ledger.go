@@ -51,6 +51,9 @@ func (s *stored) add(seq uint64) {
 // readStored asks the ledger which sequences of a stream it has. It counts only
 // beyond the last floor that was written down, and writes the new one down.
 func (s *Store) readStored(ctx context.Context, stream string) (*stored, error) {
+	if err := s.caughtUp(ctx); err != nil {
+		return nil, fmt.Errorf("sequences of %s: %w", stream, err)
+	}
 	st := &stored{above: map[uint64]struct{}{}}
 	row := s.conn.QueryRow(ctx, `SELECT max(floor) FROM ledger_floors WHERE stream = ?`, stream)
 	if err := row.Scan(&st.floor); err != nil {
@@ -98,7 +101,7 @@ func (s *Store) writeFloor(ctx context.Context, stream string, known, floor uint
 	if floor <= known {
 		return nil
 	}
-	err := s.conn.Exec(inserting(ctx, ""), `INSERT INTO ledger_floors (stream, floor, at) VALUES (?, ?, ?)`, stream, floor, time.Now().UTC())
+	err := s.conn.Exec(s.inserting(ctx, ""), `INSERT INTO ledger_floors (stream, floor, at) VALUES (?, ?, ?)`, stream, floor, time.Now().UTC())
 	if err != nil {
 		return fmt.Errorf("floor of %s: %w", stream, err)
 	}
@@ -110,7 +113,7 @@ const insertEvents = `INSERT INTO events (stream, seq, stored_at, event_id, type
 // insertLedger writes entries of one stream and one partition as one block.
 func (k *Sink) insertLedger(ctx context.Context, token string, entries []journal.Entry, signatures Signatures) error {
 	id := clickhouse.WithQueryID(k.store.queryPrefix(k.stream) + rand.Text())
-	b, err := k.store.conn.PrepareBatch(clickhouse.Context(inserting(ctx, token), id), insertEvents)
+	b, err := k.store.conn.PrepareBatch(clickhouse.Context(k.store.inserting(ctx, token), id), insertEvents)
 	if err != nil {
 		return fmt.Errorf("ledger: %w", err)
 	}

@@ -33,6 +33,9 @@ func (s *Store) Migrate(ctx context.Context) error {
 	if err := s.createDatabase(ctx); err != nil {
 		return err
 	}
+	if err := s.checkShards(ctx); err != nil {
+		return err
+	}
 	d := dialect{cluster: s.cluster}
 	record := `CREATE TABLE IF NOT EXISTS migrations ` + d.OnCluster() + ` (version UInt32, name String, sha256 String, applied_at DateTime64(3, 'UTC') DEFAULT now64(3)) ENGINE = ` + d.Engine("ReplacingMergeTree") + ` ORDER BY version`
 	if err := s.conn.Exec(ctx, record); err != nil {
@@ -88,6 +91,9 @@ func (s *Store) apply(ctx context.Context, d dialect, name string, applied map[u
 		return nil
 	}
 	statements, err := d.statements(base, text)
+	if err == nil && version > 1 { // some read what is there
+		err = s.caughtUp(ctx)
+	}
 	if err != nil {
 		return err
 	}
@@ -96,7 +102,7 @@ func (s *Store) apply(ctx context.Context, d dialect, name string, applied map[u
 			return fmt.Errorf("statement %d: %w", i+1, err)
 		}
 	}
-	return s.conn.Exec(inserting(ctx, ""), `INSERT INTO migrations (version, name, sha256) VALUES (?, ?, ?)`, version, base, sum)
+	return s.conn.Exec(s.inserting(ctx, ""), `INSERT INTO migrations (version, name, sha256) VALUES (?, ?, ?)`, version, base, sum)
 }
 
 func (s *Store) createDatabase(ctx context.Context) error {

@@ -2,19 +2,37 @@ package store
 
 import (
 	"io/fs"
-	"regexp"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/posternhq/postern/deploy/embedded/embeddedtest"
 )
 
-// The same migrations are valid on a cluster: every table is replicated and
-// made on all nodes.
+// The same migrations are valid on a cluster: every table is replicated and made on
+// all servers, and all else is as on a single one.
 func TestClusterDialect(t *testing.T) {
 	names, err := fs.Glob(migrations, "migrations/*.sql")
 	if err != nil || len(names) == 0 {
 		t.Fatal(names, err)
 	}
-	create := regexp.MustCompile("(?s)(CREATE (OR REPLACE )?(TABLE|VIEW)|ALTER TABLE) .*ON CLUSTER `c1`")
+	s, err := New(Config{DSN: embeddedtest.ClickHouse(t), Log: zerolog.Nop()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	// parsed is a statement as the engine understands it.
+	parsed := func(q string) (out string) {
+		t.Helper()
+		if err := s.conn.QueryRow(t.Context(), `SELECT formatQuerySingleLine(?)`, q).Scan(&out); err != nil {
+			t.Fatalf("%.200s: %v", q, err)
+		}
+		return out
+	}
+	replicated := dialect{cluster: "c1"}
+	alone := strings.NewReplacer(" ON CLUSTER c1", "", "Replicated", "", "replicated_deduplication_window", "non_replicated_deduplication_window")
 	numbers := map[string]bool{}
 	for _, name := range names {
 		number, _, _ := strings.Cut(name, "_")
@@ -26,7 +44,7 @@ func TestClusterDialect(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		on, err := dialect{cluster: "c1"}.statements(name, text)
+		on, err := replicated.statements(name, text)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -34,27 +52,37 @@ func TestClusterDialect(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for i, q := range on {
-			if q = bare(q); strings.HasPrefix(q, "INSERT INTO") {
+		for i := range on {
+			q := parsed(on[i])
+			if got, want := alone.Replace(q), parsed(off[i]); got != want {
+				t.Errorf("%s: statement %d differs from that of a single server by more than it should:\n%s\n%s", name, i+1, got, want)
+			}
+			if strings.HasPrefix(q, "INSERT INTO ") {
 				continue // its table is replicated
 			}
-			if !create.MatchString(q) {
+			if !strings.Contains(q, " ON CLUSTER c1") {
 				t.Errorf("%s: statement %d is not ON CLUSTER", name, i+1)
 			}
-			if strings.Contains(q, "CREATE TABLE") != strings.Contains(q, "ENGINE = Replicated") || strings.Contains(q, "non_replicated_") {
+			if strings.HasPrefix(q, "CREATE TABLE") != strings.Contains(q, " ENGINE = Replicated") {
 				t.Errorf("%s: statement %d is not replicated", name, i+1)
-			}
-			if strings.Contains(off[i], "CLUSTER") || strings.Contains(off[i], "Replicated") {
-				t.Errorf("%s: statement %d on a single node:\n%s", name, i+1, off[i])
 			}
 		}
 	}
-}
-
-// bare is a statement without the comments before it.
-func bare(q string) string {
-	for strings.HasPrefix(q, "--") {
-		_, q, _ = strings.Cut(q, "\n")
+	for _, q := range catchUp() {
+		parsed(q)
 	}
-	return strings.TrimSpace(q)
+	for _, e := range (Retention{Events: time.Hour, Requests: time.Hour, CloudTrail: time.Hour}).tables() {
+		ttl := e.ttl(Tiers{Policy: "p", Volume: "cold", After: time.Minute})
+		if q := parsed("ALTER TABLE " + e.table + " " + replicated.OnCluster() + " MODIFY TTL " + ttl); !strings.Contains(q, "ON CLUSTER c1") || !strings.Contains(q, "MODIFY TTL "+ttl) {
+			t.Errorf("TTL of %s is written otherwise than ClickHouse writes it: %s", e.table, q)
+		}
+	}
+	// What an administrator is told to run. The engine here keeps no users of its own
+	// (code 514), so it can't be run.
+	single := ScopeStatements("postern", "postern", "")
+	for i, q := range ScopeStatements("postern", "postern", "c1") {
+		if got, want := strings.Replace(parsed(q), " ON CLUSTER c1", "", 1), parsed(single[i]); got != want || got == parsed(q) {
+			t.Errorf("not the same on all servers: %s", q)
+		}
+	}
 }

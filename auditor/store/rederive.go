@@ -282,7 +282,7 @@ func (b *besideTables) insert(ctx context.Context, entries []journal.Entry) erro
 		to := batches[insert]
 		if to == nil {
 			var err error
-			if to, err = b.store.conn.PrepareBatch(inserting(ctx, ""), insert); err != nil {
+			if to, err = b.store.conn.PrepareBatch(b.store.inserting(ctx, ""), insert); err != nil {
 				return err
 			}
 			batches[insert] = to

@@ -135,25 +135,31 @@ func (s *Store) checkPolicies(ctx context.Context) error {
 }
 
 // ScopeStatements are what an administrator runs on a ClickHouse server, once and
-// after an upgrade that asks for it. The owner is the user of clickhouse.dsn.
-func ScopeStatements(database, owner string) []string {
+// after an upgrade that asks for it. The owner is the user of clickhouse.dsn; a
+// cluster's name, where it is not empty, makes all on each of its servers.
+func ScopeStatements(database, owner, cluster string) []string {
+	on := ""
+	if cluster != "" {
+		on = dialect{cluster: cluster}.OnCluster() + " "
+	}
+	grant := func(what, to string) string { return "GRANT " + on + what + " TO " + to }
 	out := []string{
-		"CREATE USER IF NOT EXISTS " + ScopeUser + " HOST NONE",
-		"CREATE USER IF NOT EXISTS scoped IDENTIFIED BY 'CHANGE ME' SETTINGS readonly = 1, max_execution_time = 60 MIN 1 MAX 300 CHANGEABLE_IN_READONLY, max_memory_usage = 1073741824, max_result_rows = 1000000",
-		fmt.Sprintf("GRANT SELECT ON %s.* TO scoped", ScopeDatabase(database)),
-		fmt.Sprintf("GRANT SET DEFINER ON %s TO %s", ScopeUser, owner),
-		fmt.Sprintf("GRANT ALL ON %s.* TO %s", ScopeDatabase(database), owner),
+		"CREATE USER IF NOT EXISTS " + ScopeUser + " " + on + "HOST NONE",
+		"CREATE USER IF NOT EXISTS scoped " + on + "IDENTIFIED BY 'CHANGE ME' SETTINGS readonly = 1, max_execution_time = 60 MIN 1 MAX 300 CHANGEABLE_IN_READONLY, max_memory_usage = 1073741824, max_result_rows = 1000000",
+		grant("SELECT ON "+ScopeDatabase(database)+".*", "scoped"),
+		grant("SET DEFINER ON "+ScopeUser, owner),
+		grant("ALL ON "+ScopeDatabase(database)+".*", owner),
 		// by which the owner makes sure that all of this stands
-		fmt.Sprintf("GRANT SHOW ROW POLICIES, SHOW USERS, SHOW ROLES ON *.* TO %s", owner),
-		fmt.Sprintf("GRANT SELECT ON system.row_policies TO %s", owner),
-		fmt.Sprintf("GRANT SELECT ON system.grants TO %s", owner),
+		grant("SHOW ROW POLICIES, SHOW USERS, SHOW ROLES ON *.*", owner),
+		grant("SELECT ON system.row_policies", owner),
+		grant("SELECT ON system.grants", owner),
 	}
 	for _, table := range ScopeTables() {
-		out = append(out, fmt.Sprintf("GRANT SELECT ON %s.%s TO %s", database, table, ScopeUser))
+		out = append(out, grant("SELECT ON "+database+"."+table, ScopeUser))
 	}
 	filters := ScopeFilters()
 	for _, table := range slices.Sorted(maps.Keys(filters)) {
-		out = append(out, fmt.Sprintf("CREATE ROW POLICY OR REPLACE %s ON %s.%s USING %s TO %s", ScopeUser, database, table, filters[table], ScopeUser))
+		out = append(out, fmt.Sprintf("CREATE ROW POLICY OR REPLACE %s %sON %s.%s USING %s TO %s", ScopeUser, on, database, table, filters[table], ScopeUser))
 	}
 	return out
 }

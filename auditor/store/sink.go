@@ -178,6 +178,9 @@ func (k *Sink) lookBack(ctx context.Context, first, last uint64) error {
 }
 
 func (s *Store) sequences(ctx context.Context, stream string, first, last uint64) (map[uint64]struct{}, error) {
+	if err := s.caughtUp(ctx); err != nil {
+		return nil, fmt.Errorf("sequences of %s: %w", stream, err)
+	}
 	rows, err := s.conn.Query(ctx, `SELECT seq FROM events WHERE stream = ? AND seq BETWEEN ? AND ?`, stream, first, last)
 	if err != nil {
 		return nil, fmt.Errorf("sequences of %s: %w", stream, err)

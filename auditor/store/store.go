@@ -102,7 +102,7 @@ func Reader(dsn string) (driver.Conn, error) {
 
 // inserting sets what every insert needs: the block must be stored when the
 // server says so, as one, into however many partitions it belongs to.
-func inserting(ctx context.Context, token string) context.Context {
+func (s *Store) inserting(ctx context.Context, token string) context.Context {
 	settings := clickhouse.Settings{
 		"async_insert":                    0,
 		"max_partitions_per_insert_block": 0,
@@ -113,6 +113,9 @@ func inserting(ctx context.Context, token string) context.Context {
 	if token != "" {
 		settings["insert_deduplicate"] = 1
 		settings["insert_deduplication_token"] = token
+	}
+	if s.cluster != "" {
+		settings["insert_quorum"] = "auto" // most replicas have it: the journal won't send it again
 	}
 	return clickhouse.Context(ctx, clickhouse.WithSettings(settings))
 }
