@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -71,7 +72,9 @@ type Config struct {
 	// Retention is for how long rows are kept, Tiers where old ones are.
 	Retention store.Retention
 	Tiers     store.Tiers
-	Log       zerolog.Logger
+	// Migrations as in store.Config.
+	Migrations fs.FS
+	Log        zerolog.Logger
 }
 
 // Auditor is the service. Make it with New.
@@ -113,7 +116,7 @@ func New(c Config) (*Auditor, error) {
 	if c.Actions == nil {
 		c.Actions = func(string, string) ([]string, int) { return nil, 0 }
 	}
-	s, err := store.New(store.Config{DSN: c.ClickHouseDSN, Cluster: c.Cluster, Log: c.Log})
+	s, err := store.New(store.Config{DSN: c.ClickHouseDSN, Cluster: c.Cluster, Migrations: c.Migrations, Log: c.Log})
 	if err != nil {
 		return nil, fmt.Errorf("auditor: %w", err)
 	}
@@ -182,7 +185,7 @@ func (a *Auditor) Run(ctx context.Context) error {
 	}
 	part("scope", a.openScope)
 	part("work", func(ctx context.Context) error {
-		return a.c.Journal.Lease(ctx, events.Findings, consumerNameStart+"lease", a.write)
+		return a.lease(ctx, a.write)
 	})
 	part("floors", a.follow)
 	if a.notary != nil {
@@ -220,29 +223,12 @@ func (a *Auditor) close() {
 	_ = a.store.Close()
 }
 
-// migrate tries until ClickHouse is there, unless trying again can't help.
-func (a *Auditor) migrate(ctx context.Context) error {
-	for pause := 100 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
-		err := a.store.Migrate(ctx)
-		if err == nil {
-			err = a.retain(ctx)
-		}
-		if err == nil || ctx.Err() != nil {
-			return err
-		}
-		if nextStep, lasting := store.Lasting(err); lasting {
-			return fmt.Errorf("auditor: clickhouse: %w; %s", err, nextStep)
-		}
-		a.c.Log.Warn().Err(err).Msg("clickhouse is not ready; trying again")
-		if !sleep(ctx, pause) {
-			return nil
-		}
-	}
-}
-
 // write stores and judges: what one auditor does at a time, while the others
 // answer questions, read CloudTrail and keep their logs. held as in journal.Lease.
 func (a *Auditor) write(ctx context.Context, held func() bool) error {
+	if err := a.store.CheckSchema(ctx); errors.Is(err, store.ErrNewer) {
+		return err
+	}
 	a.writing.Store(true)
 	defer a.writing.Store(false)
 	j := newJudge(a, held)
@@ -259,6 +245,7 @@ func (a *Auditor) write(ctx context.Context, held func() bool) error {
 		part(stream, func(ctx context.Context) error { return a.sink(ctx, stream, j) })
 	}
 	part("judge", j.run)
+	part("schema", a.watchSchema)
 	return g.Wait()
 }
 

@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -61,7 +63,11 @@ func childAuditor() error {
 	if err != nil {
 		return err
 	}
-	a, err := auditor.New(auditor.Config{Journal: j, ClickHouseDSN: os.Getenv("POSTERN_TEST_DSN"), Log: zerolog.Nop()})
+	c := auditor.Config{Journal: j, ClickHouseDSN: os.Getenv("POSTERN_TEST_DSN"), Log: zerolog.Nop()}
+	if dir := os.Getenv("POSTERN_TEST_MIGRATIONS"); dir != "" {
+		c.Migrations = os.DirFS(dir)
+	}
+	a, err := auditor.New(c)
 	if err != nil {
 		return err
 	}
@@ -214,7 +220,8 @@ func TestAuditorStopped(t *testing.T) {
 // apart is a world whose auditor is a process of its own.
 type apart struct {
 	*world
-	env []string
+	env    []string
+	stderr syncBuffer // of all processes
 }
 
 func newApart(t testing.TB) *apart {
@@ -235,15 +242,15 @@ func newApart(t testing.TB) *apart {
 	}
 	w.j = eventstest.Open(t, w.nc)
 	w.conn = embeddedtest.Open(t, w.dsn)
-	return &apart{w, []string{"POSTERN_TEST_AUDITOR=1", "POSTERN_TEST_CREDS=" + path, "POSTERN_TEST_NATS=" + n.URL(), "POSTERN_TEST_DSN=" + w.dsn}}
+	return &apart{world: w, env: []string{"POSTERN_TEST_AUDITOR=1", "POSTERN_TEST_CREDS=" + path, "POSTERN_TEST_NATS=" + n.URL(), "POSTERN_TEST_DSN=" + w.dsn}}
 }
 
 // run starts the process, which is killed at the end of the test at the latest.
-func (w *apart) run() *exec.Cmd {
+func (w *apart) run(env ...string) *exec.Cmd {
 	w.t.Helper()
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), w.env...)
-	cmd.Stderr = os.Stderr
+	cmd.Env = slices.Concat(os.Environ(), w.env, env)
+	cmd.Stderr = io.MultiWriter(os.Stderr, &w.stderr)
 	if err := cmd.Start(); err != nil {
 		w.t.Fatal(err)
 	}

@@ -43,6 +43,9 @@ func Lasting(err error) (nextStep string, lasting bool) {
 	if errors.Is(err, ErrForeign) {
 		return "use the version of postern that made it, or another database in clickhouse.dsn", true
 	}
+	if errors.Is(err, ErrNewer) {
+		return "update this auditor: one of an earlier version must not write to them", true
+	}
 	if errors.Is(err, ErrShards) {
 		return "name a cluster of one shard, with any number of replicas, in clickhouse.cluster", true
 	}

@@ -22,15 +22,25 @@ var migrations embed.FS
 // ErrForeign says that a migration was applied in another form than this one.
 var ErrForeign = errors.New("was applied in another form: the database belongs to another version of postern")
 
+// ErrNewer says that the tables are of a newer version than this one, which must
+// not write what it doesn't know all of.
+var ErrNewer = errors.New("the tables are of a newer version of postern")
+
+// schemaMark is where, besides in migrations, it is written down which schema the
+// tables have or are about to get.
+const schemaMark = "schema"
+
 // unknownDatabase is ClickHouse's error code for a database that isn't there.
 const unknownDatabase = 81
 
 // Migrate makes the database if need be and applies the migrations that it has
 // not had yet, in order. Every statement can be applied again, so a crash in
 // the middle of one, or two auditors starting at once, do no harm. A migration
-// that was applied and has changed since is refused: released ones never change.
+// that was applied and has changed since is refused: released ones never change. So
+// are tables that a newer version has migrated. Where Behind says so, nobody may
+// write meanwhile.
 func (s *Store) Migrate(ctx context.Context) error {
-	if err := s.createDatabase(ctx); err != nil {
+	if err := s.CheckSchema(ctx); err != nil {
 		return err
 	}
 	if err := s.checkShards(ctx); err != nil {
@@ -58,7 +68,7 @@ func (s *Store) Migrate(ctx context.Context) error {
 	if err := rows.Err(); err != nil {
 		return fmt.Errorf("migrate: %w", err)
 	}
-	names, err := fs.Glob(migrations, "migrations/*.sql") // sorted
+	names, err := s.migrationNames()
 	if err != nil {
 		return err
 	}
@@ -71,16 +81,87 @@ func (s *Store) Migrate(ctx context.Context) error {
 	return nil
 }
 
+func (s *Store) migrationNames() ([]string, error) { return fs.Glob(s.migrations, "migrations/*.sql") } // sorted
+
+func numberOf(name string) (uint64, error) {
+	number, _, _ := strings.Cut(strings.TrimPrefix(name, "migrations/"), "_")
+	version, err := strconv.ParseUint(number, 10, 32)
+	if err != nil {
+		return 0, fmt.Errorf("migration %s has no number: %w", name, err)
+	}
+	return version, nil
+}
+
+// schema is the number of this version's last migration.
+func (s *Store) schema() (uint64, error) {
+	names, err := s.migrationNames()
+	if err != nil || len(names) == 0 {
+		return 0, err
+	}
+	return numberOf(names[len(names)-1])
+}
+
+// tablesSchema is that of the last one that was applied to the tables, and that of
+// the last one that is about to be; 0 of a new database.
+func (s *Store) tablesSchema(ctx context.Context) (applied, wanted uint64, err error) {
+	for _, of := range []struct {
+		table, q string
+		to       *uint64
+	}{{"migrations", `SELECT toUInt64(max(version)) FROM migrations`, &applied}, {"ledger_floors", `SELECT max(floor) FROM ledger_floors WHERE stream = '` + schemaMark + `'`, &wanted}} {
+		var there uint64
+		if err = s.conn.QueryRow(ctx, `SELECT count() FROM system.tables WHERE database = ? AND name = ?`, s.Database(), of.table).Scan(&there); err == nil && there > 0 {
+			err = s.conn.QueryRow(ctx, of.q).Scan(of.to)
+		}
+		if err != nil {
+			return 0, 0, fmt.Errorf("schema: %w", err)
+		}
+	}
+	return applied, wanted, nil
+}
+
+// CheckSchema makes the database if need be, and wraps ErrNewer if its tables have,
+// or are about to get, a schema of a newer version.
+func (s *Store) CheckSchema(ctx context.Context) error {
+	if err := s.createDatabase(ctx); err != nil {
+		return err
+	}
+	own, err := s.schema()
+	if err != nil {
+		return err
+	}
+	applied, wanted, err := s.tablesSchema(ctx)
+	if err == nil && max(applied, wanted) > own {
+		err = fmt.Errorf("database %s: %w: schema %d, this version knows %d", s.Database(), ErrNewer, max(applied, wanted), own)
+	}
+	return err
+}
+
+// Behind tells whether tables that somebody may be writing to lack migrations. If
+// so, it has said so to auditors of earlier versions, which stop at CheckSchema.
+func (s *Store) Behind(ctx context.Context) (bool, error) {
+	if err := s.CheckSchema(ctx); err != nil {
+		return false, err
+	}
+	own, err := s.schema()
+	if err != nil {
+		return false, err
+	}
+	applied, _, err := s.tablesSchema(ctx)
+	if err != nil || applied == 0 || applied == own {
+		return false, err
+	}
+	return true, s.SetMark(ctx, schemaMark, own)
+}
+
 func (s *Store) apply(ctx context.Context, d dialect, name string, applied map[uint32]string) error {
-	text, err := migrations.ReadFile(name)
+	text, err := fs.ReadFile(s.migrations, name)
 	if err != nil {
 		return err
 	}
 	base := strings.TrimPrefix(name, "migrations/")
-	number, _, _ := strings.Cut(base, "_")
-	version, err := strconv.ParseUint(number, 10, 32)
+	version, err := numberOf(name)
 	if err != nil {
-		return fmt.Errorf("name has no number: %w", err)
+		return err
 	}
 	digest := sha256.Sum256(text)
 	sum := hex.EncodeToString(digest[:])

@@ -31,7 +31,21 @@ var ErrNotHeld = errors.New("the stream is another auditor's to write by now")
 // process that was stopped in the middle of a batch, and goes on when it holds
 // the stream no longer, writes nothing.
 func (s *Store) TakeOver(ctx context.Context, stream string, held func() bool) (*Sink, error) {
-	fail := func(err error) (*Sink, error) { return nil, fmt.Errorf("take %s over: %w", stream, err) }
+	if err := s.CancelInserts(ctx, stream); err != nil {
+		return nil, err
+	}
+	k, err := s.Sink(ctx, stream)
+	if err != nil {
+		return nil, err
+	}
+	k.held = held
+	return k, nil
+}
+
+// CancelInserts ends what another process may be inserting of a stream, as TakeOver
+// does first.
+func (s *Store) CancelInserts(ctx context.Context, stream string) error {
+	fail := func(err error) error { return fmt.Errorf("take %s over: %w", stream, err) }
 	prefix := s.queryPrefix(stream)
 	if err := s.conn.Exec(ctx, `KILL QUERY `+dialect{cluster: s.cluster}.OnCluster()+` WHERE startsWith(query_id, ?) ASYNC`, prefix); err != nil {
 		return fail(err)
@@ -43,20 +57,14 @@ func (s *Store) TakeOver(ctx context.Context, stream string, held func() bool) (
 			return fail(err)
 		}
 		if running == 0 || alive == 0 && time.Since(begun) > lastWords {
-			break
+			return nil
 		}
 		select {
 		case <-ctx.Done():
-			return nil, ctx.Err()
+			return ctx.Err()
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
-	k, err := s.Sink(ctx, stream)
-	if err != nil {
-		return nil, err
-	}
-	k.held = held
-	return k, nil
 }
 
 // queryPrefix begins the ids of the inserts of a stream into the ledger.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
 	"time"
 
@@ -19,16 +20,19 @@ type Config struct {
 	DSN string
 	// Cluster is the name for ON CLUSTER; empty means a single node.
 	Cluster string
-	Log     zerolog.Logger
+	// Migrations are of the schema; nil for this version's. Tests play others.
+	Migrations fs.FS
+	Log        zerolog.Logger
 }
 
 // Store writes to and reads from one database. It is safe for concurrent use,
 // but each stream has one writer at a time.
 type Store struct {
-	log     zerolog.Logger
-	options *clickhouse.Options
-	cluster string
-	conn    driver.Conn
+	log        zerolog.Logger
+	options    *clickhouse.Options
+	cluster    string
+	migrations fs.FS
+	conn       driver.Conn
 }
 
 // ErrNoDSN says that there is no address to connect to.
@@ -40,7 +44,10 @@ func New(c Config) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Store{log: c.Log, options: options, cluster: c.Cluster, conn: conn}, nil
+	if c.Migrations == nil {
+		c.Migrations = migrations
+	}
+	return &Store{log: c.Log, options: options, cluster: c.Cluster, migrations: c.Migrations, conn: conn}, nil
 }
 
 func connect(dsn string) (driver.Conn, *clickhouse.Options, error) {

@@ -284,3 +284,21 @@ func TestRequestRows(t *testing.T) {
 		t.Errorf("%d rows", n)
 	}
 }
+
+// Tables of a newer version are not touched.
+func TestNewerSchema(t *testing.T) {
+	s := migrated(t)
+	if err := s.Conn().Exec(t.Context(), `INSERT INTO migrations (version, name, sha256) VALUES (9999, '9999_future.sql', 'x')`); err != nil {
+		t.Fatal(err)
+	}
+	err := s.Migrate(t.Context())
+	if !errors.Is(err, store.ErrNewer) || !strings.Contains(err.Error(), "schema 9999") {
+		t.Errorf("migrate: %v", err)
+	}
+	if next, lasting := store.Lasting(err); !lasting || !strings.Contains(next, "update this auditor") {
+		t.Errorf("lasting: %v, %q", lasting, next)
+	}
+	if _, err := s.Behind(t.Context()); !errors.Is(err, store.ErrNewer) {
+		t.Errorf("behind: %v", err)
+	}
+}

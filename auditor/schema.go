@@ -1,0 +1,80 @@
+package auditor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/posternhq/postern/auditor/store"
+	"github.com/posternhq/postern/events"
+)
+
+// migrate tries until ClickHouse is there, unless trying again can't help.
+func (a *Auditor) migrate(ctx context.Context) error {
+	for pause := 100 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
+		err := a.migrateOnce(ctx)
+		if err == nil {
+			err = a.retain(ctx)
+		}
+		if err == nil || ctx.Err() != nil {
+			return err
+		}
+		if nextStep, lasting := store.Lasting(err); lasting {
+			return fmt.Errorf("auditor: clickhouse: %w; %s", err, nextStep)
+		}
+		a.c.Log.Warn().Err(err).Msg("clickhouse is not ready; trying again")
+		if !sleep(ctx, pause) {
+			return nil
+		}
+	}
+}
+
+// migrateOnce changes tables that others may write to while nobody does: one of an
+// earlier version that writes stops as soon as it hears of the new schema, or when
+// its operator stops it.
+func (a *Auditor) migrateOnce(ctx context.Context) error {
+	behind, err := a.store.Behind(ctx)
+	if err != nil {
+		return err
+	}
+	if !behind {
+		return a.store.Migrate(ctx)
+	}
+	a.c.Log.Info().Msg("the tables are of an earlier version: they are changed once the auditor that writes has stopped")
+	done := errors.New("done")
+	err = a.lease(ctx, func(ctx context.Context, _ func() bool) error {
+		for _, stream := range events.Streams() {
+			if err := a.store.CancelInserts(ctx, stream); err != nil {
+				return err
+			}
+		}
+		if err := a.store.Migrate(ctx); err != nil {
+			return err
+		}
+		return done
+	})
+	if errors.Is(err, done) {
+		return nil
+	}
+	return err
+}
+
+// lease runs hold while this auditor is the one that may write.
+func (a *Auditor) lease(ctx context.Context, hold func(ctx context.Context, held func() bool) error) error {
+	return a.c.Journal.Lease(ctx, events.Findings, consumerNameStart+"lease", hold)
+}
+
+// schemaEvery is how soon an auditor that writes hears of a newer schema.
+const schemaEvery = 2 * time.Second
+
+// watchSchema ends with an error when a newer version is about to change the tables.
+func (a *Auditor) watchSchema(ctx context.Context) error {
+	for sleep(ctx, schemaEvery) {
+		if err := a.store.CheckSchema(ctx); errors.Is(err, store.ErrNewer) {
+			next, _ := store.Lasting(err)
+			return fmt.Errorf("%w; %s", err, next)
+		}
+	}
+	return nil
+}
