@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/transparency-dev/tessera"
-	"github.com/transparency-dev/tessera/storage/posix"
 )
 
 const (
@@ -77,7 +76,7 @@ func Open(ctx context.Context, c Config) (*Log, error) {
 		}
 		opts.WithWitnesses(group, &tessera.WitnessOptions{Timeout: witnessTimeout, FailOpen: true})
 	}
-	driver, err := posix.New(ctx, posix.Config{Path: c.Dir})
+	driver, err := openDir(ctx, c.Dir)
 	if err != nil {
 		return nil, fmt.Errorf("log of %s: %w", c.Stream, err)
 	}
