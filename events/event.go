@@ -92,7 +92,7 @@ func Decode(b []byte) (Event, error) {
 			return e, err
 		}
 	}
-	p, err := DecodePayload(typ, data)
+	p, err := DecodePayload(typ, data, "")
 	if err != nil {
 		return e, fmt.Errorf("decode event %s: %w", e.ID, err)
 	}

@@ -12,7 +12,7 @@ import (
 // says no to all that is out of the ordinary, which the SDK then judges; a fuzz
 // test holds the two together. The data is not looked into.
 func quickDecode(b []byte) (e Event, typ Type, data []byte, ok bool) {
-	s := scanner{b}
+	s := scanner{rest: b}
 	if !s.take('{') {
 		return
 	}
@@ -109,7 +109,11 @@ func plainPath(s string) bool {
 }
 
 // scanner walks over JSON without white space between tokens.
-type scanner struct{ rest []byte }
+type scanner struct {
+	rest []byte
+	// shared, if not empty, is all that rest was at first: see string.
+	shared string
+}
 
 func (s *scanner) take(c byte) bool {
 	if len(s.rest) == 0 || s.rest[0] != c {

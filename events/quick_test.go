@@ -84,7 +84,7 @@ func TestQuickPayloadReadsWhatEncodeWrites(t *testing.T) {
 		if !ok || bytes.Contains(data, []byte(`"dry_run"`)) || bytes.Contains(data, []byte(`"parameters"`)) {
 			continue
 		}
-		if quick++; !quickPayload(data, q) {
+		if quick++; !quickPayload(data, "", q) {
 			t.Errorf("left to encoding/json: %s", data)
 		}
 	}
@@ -120,8 +120,11 @@ func FuzzQuickPayload(f *testing.F) {
 			return
 		}
 		q, ok := got.(quickFields)
-		if !ok || !quickPayload(data, q) {
+		if !ok || !quickPayload(data, "", q) {
 			return
+		}
+		if shared, err := DecodePayload(Type(typ), data, string(data)); err != nil || !cmp.Equal(shared, got) {
+			t.Fatalf("%s\nwith texts shared: %v, %+v", data, err, shared)
 		}
 		want, _ := Type(typ).New()
 		if err := json.Unmarshal(data, want); err != nil {
@@ -154,7 +157,7 @@ func BenchmarkDecode(b *testing.B) {
 			for b.Loop() {
 				_, typ, data, err := decode(event)
 				if err == nil {
-					_, err = DecodePayload(typ, data)
+					_, err = DecodePayload(typ, data, "")
 				}
 				if err != nil {
 					b.Fatal(err)

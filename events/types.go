@@ -364,15 +364,16 @@ func (t Type) New() (Payload, error) {
 	return nil, fmt.Errorf("%w %q", ErrUnknownType, string(t))
 }
 
-// DecodePayload reads the data of an event of a type. The error wraps ErrUnknownType
+// DecodePayload reads the data of an event of a type. shared is data once more, so that
+// texts of the payload can be parts of it, or empty. The error wraps ErrUnknownType
 // where the type is none of this version.
-func DecodePayload(t Type, data []byte) (Payload, error) {
+func DecodePayload(t Type, data []byte, shared string) (Payload, error) {
 	p, err := t.New()
 	if err != nil {
 		return nil, err
 	}
 	if q, ok := p.(quickFields); ok {
-		if quickPayload(data, q) {
+		if quickPayload(data, shared, q) {
 			return p, nil
 		}
 		if p, err = t.New(); err != nil { // without what was read half-way

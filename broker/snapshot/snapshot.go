@@ -17,22 +17,19 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"hash"
 	"io"
 	"runtime"
-	"time"
 
 	"github.com/fxamacker/cbor/v2"
 
-	"github.com/posternhq/postern/events"
 	"github.com/posternhq/postern/events/journal"
 )
 
 // format changes when files of before cannot be read any more.
-const format = "postern access snapshot 3"
+const format = "postern access snapshot 4"
 
 // perBlock is how many events are checked and decoded together.
 const perBlock = 1024
@@ -48,8 +45,8 @@ type End struct {
 }
 
 // The file is a sequence of blocks (RFC 8742), each with the HMAC-SHA256 (RFC 2104) of
-// its number in the file (8 bytes, big-endian) and its body: a header, the events, and
-// End.
+// its number in the file (8 bytes, big-endian) and its body: a header, events (see
+// appendEntry), and End.
 type (
 	block struct {
 		_    struct{} `cbor:",toarray"`
@@ -59,17 +56,6 @@ type (
 	header struct {
 		Format  string
 		Program []byte
-	}
-	// An event; one that was passed over, because nobody who may had decided it,
-	// has no Type, and its channel as ID.
-	record struct {
-		_                                  struct{} `cbor:",toarray"`
-		Seq                                uint64
-		Type                               events.Type
-		ID, Source, Correlation, Causation string
-		Time                               time.Time
-		Sequence                           uint64
-		Data                               []byte // JSON, as in the stream
 	}
 )
 
@@ -90,9 +76,7 @@ func (c *codes) of(body []byte) []byte {
 }
 
 func modes() (cbor.EncMode, cbor.DecMode, error) {
-	opts := cbor.CoreDetEncOptions()
-	opts.Time = cbor.TimeRFC3339NanoUTC
-	enc, err := opts.EncMode()
+	enc, err := cbor.CoreDetEncOptions().EncMode()
 	if err != nil {
 		return nil, nil, err
 	}
@@ -105,7 +89,7 @@ type Writer struct {
 	w       io.Writer
 	enc     cbor.EncMode
 	codes   *codes
-	pending []record
+	pending []byte // a block of entries
 	count   uint64
 }
 
@@ -124,6 +108,10 @@ func (w *Writer) block(v any) error {
 	if err != nil {
 		return err
 	}
+	return w.body(body)
+}
+
+func (w *Writer) body(body []byte) error {
 	b, err := w.enc.Marshal(block{Code: w.codes.of(body), Body: body})
 	if err == nil {
 		_, err = w.w.Write(b)
@@ -134,18 +122,14 @@ func (w *Writer) block(v any) error {
 // Add keeps an event, the next in the order of the stream. One without data
 // was passed over: that it stands there is kept.
 func (w *Writer) Add(e journal.Entry) error {
-	r := record{Seq: e.Seq, ID: e.Channel}
-	if e.Data != nil {
-		data, err := json.Marshal(e.Data)
-		if err != nil {
-			return fmt.Errorf("snapshot: event %d: %w", e.Seq, err)
-		}
-		r = record{Seq: e.Seq, Type: e.Data.Type(), ID: e.ID, Source: e.Source, Correlation: e.CorrelationID,
-			Causation: e.CausationID, Time: e.Time, Sequence: e.Sequence, Data: data}
+	if len(w.pending) == 0 {
+		w.pending = append(w.pending, entries)
 	}
-	w.pending = append(w.pending, r)
-	w.count++
-	if len(w.pending) < perBlock {
+	var err error
+	if w.pending, err = appendEntry(w.pending, e); err != nil {
+		return fmt.Errorf("snapshot: event %d: %w", e.Seq, err)
+	}
+	if w.count++; w.count%perBlock > 0 {
 		return nil
 	}
 	return w.flush()
@@ -155,7 +139,7 @@ func (w *Writer) flush() error {
 	if len(w.pending) == 0 {
 		return nil
 	}
-	err := w.block(w.pending)
+	err := w.body(w.pending)
 	w.pending = w.pending[:0]
 	return err
 }
@@ -204,13 +188,17 @@ func Read(r io.Reader, program, key []byte, visit func(journal.Entry) error) (En
 		for {
 			result := make(chan decoded, 1)
 			body, err := next(blocks, codes)
-			last := err != nil || len(body) > 0 && body[0]>>5 == 5 // a map: End
+			last := err != nil || len(body) == 0 || body[0] != entries
 			go func() {
 				if err != nil {
 					result <- decoded{err: err}
 					return
 				}
-				result <- decode(dec, body, last)
+				if last {
+					result <- readEnd(dec, body)
+				} else {
+					result <- readEntries(body)
+				}
 			}()
 			select {
 			case queue <- result:
@@ -260,31 +248,10 @@ func next(blocks *cbor.Decoder, codes *codes) ([]byte, error) {
 	return b.Body, nil
 }
 
-func decode(dec cbor.DecMode, body []byte, last bool) decoded {
-	if last {
-		var end End
-		if err := dec.Unmarshal(body, &end); err != nil {
-			return decoded{err: fmt.Errorf("%w: %w", errFormat, err)}
-		}
-		return decoded{end: &end}
-	}
-	var records []record
-	if err := dec.Unmarshal(body, &records); err != nil {
+func readEnd(dec cbor.DecMode, body []byte) decoded {
+	var end End
+	if err := dec.Unmarshal(body, &end); err != nil {
 		return decoded{err: fmt.Errorf("%w: %w", errFormat, err)}
 	}
-	d := decoded{entries: make([]journal.Entry, len(records))}
-	for i, r := range records {
-		d.entries[i] = journal.Entry{Stream: events.Access, Channel: r.ID, Seq: r.Seq}
-		if r.Type == "" {
-			continue
-		}
-		p, err := events.DecodePayload(r.Type, r.Data)
-		if err != nil {
-			return decoded{err: fmt.Errorf("%w: event %d: %w", errFormat, r.Seq, err)}
-		}
-		d.entries[i].Channel = p.Channel()
-		d.entries[i].Event = events.Event{Data: p, Meta: events.Meta{ID: r.ID, Source: r.Source, CorrelationID: r.Correlation,
-			CausationID: r.Causation, Time: r.Time, Sequence: r.Sequence}}
-	}
-	return d
+	return decoded{end: &end}
 }
