@@ -12,11 +12,34 @@ import (
 	"slices"
 	"time"
 
+	"github.com/posternhq/postern/broker/api"
+	"github.com/posternhq/postern/broker/client"
 	"github.com/posternhq/postern/proxy/local"
 )
 
 // proxyHost is the Host by which the proxy's own endpoints are told from AWS's.
 const proxyHost = "postern.internal"
+
+// reachable asks the broker which proxies serve some sessions by now, and which one
+// where it does not know.
+func reachable(ctx context.Context, b *client.Client, sessions []*appSession) ([]string, error) {
+	status, err := b.Status(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range sessions {
+		now, err := b.Session(ctx, s.SessionID)
+		var no *api.Error
+		switch {
+		case errors.As(err, &no) && no.Code == api.CodeNotFound: // the proxy will say so
+		case err != nil:
+			return nil, err
+		default:
+			s.Proxies = now.ProxyAddrs
+		}
+	}
+	return proxiesOf(status.ProxyAddr, sessions...)
+}
 
 // proxiesOf are the proxies that serve all of some sessions: the one that the
 // broker names, where it does not know of several.
@@ -49,15 +72,11 @@ func (p *profile) askProxy(ctx context.Context, session, path string, in, out an
 	if err != nil {
 		return err
 	}
-	status, err := b.Status(ctx)
-	if err != nil {
-		return err
-	}
 	sessions, err := p.sessions()
 	if err != nil {
 		return err
 	}
-	proxies, err := proxiesOf(status.ProxyAddr, slices.DeleteFunc(sessions, func(s *appSession) bool { return s.SessionID != session })...)
+	proxies, err := reachable(ctx, b, slices.DeleteFunc(sessions, func(s *appSession) bool { return s.SessionID != session }))
 	if err != nil {
 		return err
 	}
@@ -102,4 +121,4 @@ func (p *profile) askProxy(ctx context.Context, session, path string, in, out an
 	return nil
 }
 
-var errNoProxy = errors.New("the broker knows of no proxy: set broker.proxy_addr")
+var errNoProxy = errors.New("the broker knows of no proxy that serves this app: set proxy.public_addr of one that joined, or broker.proxy_addr")

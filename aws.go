@@ -151,11 +151,7 @@ func (c *cli) withHelper(ctx context.Context, apps []string, port int, use func(
 	if err != nil {
 		return err
 	}
-	status, err := b.Status(ctx)
-	if err != nil {
-		return err
-	}
-	proxies, err := proxiesOf(status.ProxyAddr, sessions...)
+	proxies, err := reachable(ctx, b, sessions)
 	if err != nil {
 		return err
 	}

@@ -98,10 +98,12 @@ type BrokerConfig struct {
 	// default: where the services of this process listen.
 	PublicAddr string `yaml:"public_addr"`
 	ProxyAddr  string `yaml:"proxy_addr"`
-	// Proxies are those that users may choose from where there are several; they
-	// try those that serve an app in this order. Default: ProxyAddr serves all.
+	// Proxies are those that users may choose from; they try those that serve an app in
+	// this order. Default: those that announce themselves (proxy.public_addr); where
+	// none does, ProxyAddr serves all.
 	Proxies []ProxyPlace `yaml:"proxies"`
-	// Apps are made, or made so again, when the broker starts.
+	// Apps are made, or made so again, when the broker starts; those of an earlier
+	// start that are here no more are removed. Absent leaves all as they are.
 	Apps        []AppConfig `yaml:"apps"`
 	AuditorAddr string      `yaml:"auditor_addr"`
 	// SealKeyFile holds the key of what all brokers share, 32 random bytes in
@@ -134,10 +136,13 @@ type TLSFiles struct {
 
 // ProxyConfig is the service that forwards to AWS.
 type ProxyConfig struct {
-	Listen      string    `yaml:"listen"` // default 127.0.0.1:3081
-	PublicNames []string  `yaml:"public_names"`
-	Name        string    `yaml:"name"` // in every event; default: the host's name
-	TLS         *TLSFiles `yaml:"tls"`
+	Listen      string   `yaml:"listen"` // default 127.0.0.1:3081
+	PublicNames []string `yaml:"public_names"`
+	// PublicAddr is where users reach it, HOST:PORT. The proxy announces that to the
+	// broker while it serves; absent announces nothing.
+	PublicAddr string    `yaml:"public_addr"`
+	Name       string    `yaml:"name"` // in every event; default: the host's name
+	TLS        *TLSFiles `yaml:"tls"`
 	// Join is in place of TLS and NATS credentials where the broker runs elsewhere.
 	Join *JoinConfig `yaml:"join"`
 	AWS  AWSConfig   `yaml:"aws"`
@@ -425,6 +430,10 @@ func (c *Config) check() (key, problem string) {
 			return "proxy.max_silence", "must be 1s or more"
 		case !addr(c.Proxy.AWS.Dial):
 			return "proxy.aws.dial", "must be HOST:PORT"
+		case !addr(c.Proxy.PublicAddr):
+			return "proxy.public_addr", "must be HOST:PORT"
+		case c.Proxy.PublicAddr != "" && c.Proxy.Join == nil && c.Broker == nil:
+			return "proxy.public_addr", "a proxy tells that to the broker it joins: give join:, or broker.proxies where the broker runs"
 		}
 		if p := readable(c.Proxy.AWS.CAFile); p != "" {
 			return "proxy.aws.ca_file", p

@@ -195,6 +195,26 @@ func (m *membership) broker() (*client.Client, error) {
 	return client.New("https://"+m.cfg.Broker, &tls.Config{RootCAs: g.pool, Certificates: []tls.Certificate{*g.cert}})
 }
 
+// Announce says where users reach the service, which is a proxy.
+func (m *membership) Announce(ctx context.Context, in api.Announcement) (out api.Announced, err error) {
+	b, err := m.broker()
+	if err != nil {
+		return out, err
+	}
+	defer b.Close()
+	return b.Announce(ctx, in)
+}
+
+// Withdraw says that the proxy stops.
+func (m *membership) Withdraw(ctx context.Context) error {
+	b, err := m.broker()
+	if err != nil {
+		return err
+	}
+	defer b.Close()
+	return b.Withdraw(ctx)
+}
+
 // keep stores what the broker gave, on disk first.
 func (m *membership) keep(key string, out api.Joined) error {
 	g := &given{Key: key, IssuedAt: time.Now().UTC(), Joined: out}

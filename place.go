@@ -33,6 +33,8 @@ type placement struct {
 	tls     *tls.Config // its server's
 	// ticketKey is what proxies share, nil where no broker gives it.
 	ticketKey []byte
+	// broker takes a proxy's announcements, nil where none is known.
+	broker announcer
 }
 
 // place gives a proxy or an auditor its journal and its server's TLS: from the
@@ -46,6 +48,7 @@ func (s *services) place(ctx context.Context, kind, name string, join *JoinConfi
 		}
 		if s.broker != nil {
 			out.ticketKey = s.broker.TicketKey()
+			out.broker = beside{s.broker, name}
 		}
 		show := fromFiles(files)
 		if files == nil {
@@ -58,7 +61,7 @@ func (s *services) place(ctx context.Context, kind, name string, join *JoinConfi
 	if err := m.join(ctx); err != nil {
 		return out, err
 	}
-	out.ticketKey = m.given.Load().TicketKey
+	out.ticketKey, out.broker = m.given.Load().TicketKey, m
 	if out.journal, err = s.joinedJournal(m); err != nil {
 		return out, err
 	}

@@ -208,10 +208,12 @@ func (s *services) start(ctx context.Context) error {
 		if err := s.stack.start(ctx, "broker", s.broker); err != nil {
 			return err
 		}
-		if apps, err := b.resources(); err != nil {
-			return err
-		} else if apps != nil {
-			if _, err := s.broker.Apply(ctx, "postern.yaml", apps); err != nil {
+		if b.Apps != nil {
+			apps, err := b.resources()
+			if err == nil {
+				err = s.broker.Configure(ctx, "postern.yaml", apps)
+			}
+			if err != nil {
 				return fmt.Errorf("broker.apps: %w", err)
 			}
 		}
@@ -452,7 +454,10 @@ func (s *services) startProxy(ctx context.Context) error {
 		return err
 	}
 	s.proxyAt.at(s.proxy.Addr())
-	return nil
+	if p.PublicAddr == "" {
+		return nil
+	}
+	return s.stack.start(ctx, "announcement", &announcement{broker: at.broker, says: p.says(), ready: make(chan struct{}), log: s.log.With().Str("service", "proxy").Logger()})
 }
 
 func (s *services) startAuditor(ctx context.Context) error {

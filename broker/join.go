@@ -199,14 +199,9 @@ func (b *Broker) postRenew(c *call) (any, error) {
 	if err := decode(c, &in); err != nil {
 		return nil, err
 	}
-	if c.TLS == nil {
-		return nil, unauthenticated("the connection is not TLS")
-	}
-	agent, err := b.ca.VerifyAgent(c.TLS.PeerCertificates, b.now())
+	agent, err := b.agent(c)
 	if err != nil {
-		e := unauthenticated(err.Error())
-		e.Next = "join again with a token"
-		return nil, e
+		return nil, err
 	}
 	key, err := b.checkRequest(in.CSR, in.Names)
 	if err != nil {
@@ -225,6 +220,20 @@ func (b *Broker) postRenew(c *call) (any, error) {
 		return nil, err
 	}
 	return b.joined(agent.Kind, agent.Name, issued)
+}
+
+// agent reads the service that calls from the certificate that it shows.
+func (b *Broker) agent(c *call) (identity.Agent, error) {
+	if c.TLS == nil {
+		return identity.Agent{}, unauthenticated("the connection is not TLS")
+	}
+	agent, err := b.ca.VerifyAgent(c.TLS.PeerCertificates, b.now())
+	if err != nil {
+		e := unauthenticated(err.Error())
+		e.Next = "join again with a token"
+		return agent, e
+	}
+	return agent, nil
 }
 
 func (b *Broker) joined(kind, agent string, issued identity.Issued) (any, error) {

@@ -141,7 +141,7 @@ func (l *ledger) writeSnapshot(ctx context.Context) (err error) {
 		if l.refused[e.Seq] {
 			e.Data = nil
 		}
-		matters := e.Data == nil || l.state.Matters(e.Event, l.now())
+		matters := e.Data == nil || l.state.Matters(e.Event, e.Seq, l.now())
 		l.mu.RUnlock()
 		if !matters {
 			return nil

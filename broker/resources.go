@@ -27,18 +27,71 @@ func (b *Broker) Apply(ctx context.Context, by string, yaml []byte) ([]api.Resou
 	if err := b.caughtUp(ctx); err != nil {
 		return nil, err
 	}
-	trusted := func(*access.State, access.Env, resource.Document) error { return nil }
-	out, err := b.apply(ctx, by, "resources", yaml, true, trusted)
+	out, err := b.apply(ctx, by, "resources", yaml, true, anything)
 	return out.Resources, err
+}
+
+// Configure writes the apps of a configuration, as Apply does, and removes those that an
+// earlier configuration named and this one, which may be of none, does not.
+func (b *Broker) Configure(ctx context.Context, by string, apps []byte) error {
+	if err := b.caughtUp(ctx); err != nil {
+		return err
+	}
+	var docs []resource.Document
+	if len(apps) > 0 {
+		var err error
+		if docs, _, err = parse("apps", apps); err != nil {
+			return err
+		}
+	}
+	named := map[string]bool{}
+	for _, d := range docs {
+		if d.App == nil {
+			return invalid("%s %s: a configuration has apps only", d.Kind, d.Name)
+		}
+		d.App.Origin, named[d.Name] = events.OriginConfigFile, true
+	}
+	if _, err := b.write(ctx, by, docs, true, anything); err != nil {
+		return err
+	}
+	var over []string
+	b.ledger.read(func(s *access.State, _ time.Time) {
+		for name, a := range s.Apps {
+			if a.Origin == events.OriginConfigFile && !named[name] {
+				over = append(over, name)
+			}
+		}
+	})
+	slices.Sort(over)
+	for _, name := range over {
+		if _, err := b.ledger.do(ctx, by, func(s *access.State, env access.Env) ([]events.Event, error) {
+			return access.DropApp(s, env, name)
+		}); err != nil {
+			return err
+		}
+		b.log.Info().Str("app", name).Msg("the configuration names the app no more: it is removed")
+	}
+	return nil
 }
 
 // permit decides whether a document may be written.
 type permit func(*access.State, access.Env, resource.Document) error
 
+// anything is the permit of who needs none.
+func anything(*access.State, access.Env, resource.Document) error { return nil }
+
 // apply writes all documents of a file or, when any of them is refused, none.
-// The refusals are looked for against the state as it is, with what the file
-// itself brings; only then is the first one written.
 func (b *Broker) apply(ctx context.Context, by, file string, yaml []byte, replace bool, may permit) (api.ResourcesApplied, error) {
+	docs, warnings, err := parse(file, yaml)
+	if err != nil {
+		return api.ResourcesApplied{}, err
+	}
+	out, err := b.write(ctx, by, docs, replace, may)
+	out.Warnings = warnings
+	return out, err
+}
+
+func parse(file string, yaml []byte) ([]resource.Document, []string, error) {
 	docs, warnings, err := resource.Parse(file, yaml)
 	var faults resource.Faults
 	if errors.As(err, &faults) {
@@ -46,16 +99,21 @@ func (b *Broker) apply(ctx context.Context, by, file string, yaml []byte, replac
 		for _, f := range faults[1:] {
 			e.Details = append(e.Details, f.String())
 		}
-		return api.ResourcesApplied{}, e
+		return nil, nil, e
 	}
-	if err != nil {
-		return api.ResourcesApplied{}, err
-	}
+	return docs, warnings, err
+}
+
+// write writes all documents or, when any of them is refused, none. The refusals are
+// looked for against the state as it is, with what the documents themselves bring;
+// only then is the first one written.
+func (b *Broker) write(ctx context.Context, by string, docs []resource.Document, replace bool, may permit) (api.ResourcesApplied, error) {
+	var err error
 	b.ledger.read(func(s *access.State, now time.Time) { err = rehearse(s, now, by, docs, replace, may) })
 	if err != nil {
 		return api.ResourcesApplied{}, err
 	}
-	out := api.ResourcesApplied{Resources: []api.ResourceResult{}, Warnings: warnings}
+	out := api.ResourcesApplied{Resources: []api.ResourceResult{}}
 	for i, d := range docs {
 		result, err := b.put(ctx, by, d, replace, may)
 		if err != nil {

@@ -95,7 +95,9 @@ func (b *Broker) table() []route {
 		{"DELETE", "/v1/audit-tokens/{name}", false, b.deleteAuditToken},
 		{"POST", "/v1/join/challenge", true, b.postJoinChallenge},
 		{"POST", "/v1/join", true, b.postJoin},
-		{"POST", "/v1/join/renew", true, b.postRenew}, // with a service's certificate
+		{"POST", "/v1/join/renew", true, b.postRenew},               // with a service's certificate
+		{"POST", "/v1/join/announcement", true, b.postAnnouncement}, // with a proxy's certificate
+		{"DELETE", "/v1/join/announcement", true, b.deleteAnnouncement},
 		{"POST", "/v1/resources", false, b.postResources},
 		{"GET", "/v1/resources/{kind}", false, b.getResources},
 		{"GET", "/v1/resources/{kind}/{name}", false, b.getResource},

@@ -28,6 +28,9 @@ func (b *Broker) getApps(c *call) (any, error) {
 	out := api.Apps{Apps: []api.App{}}
 	b.ledger.read(func(s *access.State, now time.Time) {
 		out.Apps = append(out.Apps, view.Apps(s, s.Users[c.who.User], now)...)
+		for i, a := range out.Apps {
+			out.Apps[i].ProxyAddrs = b.proxiesFor(s, a.Labels, c.who.User+" "+a.Name, now)
+		}
 	})
 	return out, nil
 }
@@ -68,13 +71,18 @@ func (b *Broker) postSession(c *call) (any, error) {
 	if !ok {
 		return nil, fmt.Errorf("start of a session gave %T", es[0].Data)
 	}
-	out := view.Session(&access.Session{SessionStarted: started}, b.now())
-	for _, p := range b.cfg.Proxies {
-		if p.Serves(started.AppLabels) {
-			out.ProxyAddrs = append(out.ProxyAddrs, p.Addr)
-		}
-	}
+	var out api.Session
+	b.ledger.read(func(s *access.State, now time.Time) {
+		out = b.session(s, &access.Session{SessionStarted: started}, now)
+	})
 	return created{out}, nil
+}
+
+// session is a session with the proxies that serve it.
+func (b *Broker) session(s *access.State, x *access.Session, now time.Time) api.Session {
+	out := view.Session(x, now)
+	out.ProxyAddrs = b.proxiesFor(s, x.AppLabels, x.SessionID, now)
+	return out
 }
 
 // sessionFactor checks the second factor that came with the wish for a session.
@@ -122,7 +130,7 @@ func (b *Broker) getSession(c *call) (any, error) {
 	b.ledger.read(func(s *access.State, now time.Time) {
 		var x *access.Session
 		if x, err = ownSession(s, now, c, "read"); err == nil {
-			out = view.Session(x, now)
+			out = b.session(s, x, now)
 		}
 	})
 	return out, err

@@ -31,6 +31,7 @@ import (
 // sameState tells in what two states differ, down to the last unexported field.
 func sameState(want, got *access.State) string {
 	return cmp.Diff(want, got, cmp.Exporter(func(reflect.Type) bool { return true }), cmpopts.EquateEmpty(),
+		cmp.Comparer(func(a, b *access.Proxy) bool { return cmp.Equal(a.ProxyAnnounced, b.ProxyAnnounced) }),
 		cmp.Comparer(func(a, b *policy.Role) bool { return a.Revision == b.Revision && cmp.Equal(a.Role, b.Role) }))
 }
 
@@ -47,7 +48,7 @@ func wildHistory(seed uint64, n int, start time.Time) []events.Event {
 		soon := at.Add(time.Duration(1+r.IntN(20*24)) * time.Hour)
 		user, role, list, session, request, lock := pick("u", 8), pick("r", 5), pick("l", 4), fmt.Sprint("s", len(out)), pick("q", n/16+1), pick("k", locks+1)
 		var p events.Payload
-		switch r.IntN(20) {
+		switch r.IntN(22) {
 		case 0:
 			p = &events.UserCreated{User: events.User{Name: user, Roles: []string{role}}, By: "x"}
 		case 1:
@@ -84,6 +85,10 @@ func wildHistory(seed uint64, n int, start time.Time) []events.Event {
 			p = &events.AccessListMemberAdded{List: list, Member: events.ListMember{Name: user, Kind: "user"}, ExpiresAt: &soon, By: "x"}
 		case 16:
 			p = &events.RequestPromoted{RequestID: request, User: user, List: list, By: "x"}
+		case 20:
+			p = &events.ProxyAnnounced{Proxy: pick("p", 3), Addr: pick("h", 9) + ":3081", Apps: []events.AppSelector{{Labels: map[string][]string{"env": {"prod"}}}}, ExpiresAt: soon}
+		case 21:
+			p = &events.ProxyWithdrawn{Proxy: pick("p", 3)}
 		case 17:
 			if len(running) == 0 || !at.Before(running[len(running)-1].ExpiresAt) {
 				continue

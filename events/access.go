@@ -140,7 +140,13 @@ type App struct {
 	// SessionTags asks for session tags (user, session, request); the roles'
 	// trust policies must allow sts:TagSession.
 	SessionTags bool `json:"session_tags,omitempty"`
+	// Origin is OriginConfigFile, or empty for what people and programs made.
+	Origin string `json:"origin,omitempty"`
 }
+
+// OriginConfigFile is the origin of what a broker's configuration names, and of what
+// goes when the configuration names it no more.
+const OriginConfigFile = "config-file"
 
 // AppCreated says that an app exists from now on.
 type AppCreated struct {

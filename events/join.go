@@ -86,6 +86,28 @@ type AgentRenewed struct {
 	ExpiresAt         time.Time `json:"expires_at"`
 }
 
+// ProxyAnnounced says that a proxy serves, and where users reach it. It is said anew
+// while the proxy lives, and holds until ExpiresAt.
+type ProxyAnnounced struct {
+	Proxy string `json:"proxy"`
+	// Addr is HOST:PORT, as users reach it.
+	Addr string `json:"addr"`
+	// Apps select what it serves by the labels of apps, any of them, each as a role's
+	// app_labels do; none means all.
+	Apps      []AppSelector `json:"apps,omitempty"`
+	ExpiresAt time.Time     `json:"expires_at"`
+}
+
+// AppSelector selects apps by their labels.
+type AppSelector struct {
+	Labels map[string][]string `json:"labels"`
+}
+
+// ProxyWithdrawn says that a proxy stops, and takes no more users.
+type ProxyWithdrawn struct {
+	Proxy string `json:"proxy"`
+}
+
 // CASteady is the phase in which one CA is trusted alone.
 const CASteady = "steady"
 
@@ -114,9 +136,17 @@ func (e *AgentRenewed) Thing() string   { return e.Kind + "/" + e.Agent }
 func (e *CARotated) Channel() string    { return "access.ca" }
 func (e *CARotated) Thing() string      { return "ca" }
 
+func (e *ProxyAnnounced) Channel() string { return channel("access", "proxy", e.Proxy) }
+func (e *ProxyAnnounced) Thing() string   { return "proxy/" + e.Proxy }
+func (e *ProxyWithdrawn) Channel() string { return channel("access", "proxy", e.Proxy) }
+func (e *ProxyWithdrawn) Thing() string   { return "proxy/" + e.Proxy }
+
 func (*TokenCreated) Type() Type { return TypeTokenCreated }
 func (*TokenUpdated) Type() Type { return TypeTokenUpdated }
 func (*TokenDeleted) Type() Type { return TypeTokenDeleted }
 func (*TokenUsed) Type() Type    { return TypeTokenUsed }
 func (*AgentRenewed) Type() Type { return TypeAgentRenewed }
 func (*CARotated) Type() Type    { return TypeCARotated }
+
+func (*ProxyAnnounced) Type() Type { return TypeProxyAnnounced }
+func (*ProxyWithdrawn) Type() Type { return TypeProxyWithdrawn }

@@ -91,6 +91,9 @@ const (
 	TypeAgentRenewed Type = "io.postern.agent.renewed.v1"
 	TypeCARotated    Type = "io.postern.ca.rotated.v1"
 
+	TypeProxyAnnounced Type = "io.postern.proxy.announced.v1"
+	TypeProxyWithdrawn Type = "io.postern.proxy.withdrawn.v1"
+
 	TypeConsumerCreated       Type = "io.postern.consumer.created.v1"
 	TypeConsumerDeleted       Type = "io.postern.consumer.deleted.v1"
 	TypeConsumerSecretRotated Type = "io.postern.consumer.secret_rotated.v1"
@@ -158,7 +161,7 @@ func Types() []Type {
 		TypeSessionStarted, TypeSessionEnded,
 		TypeLockPlaced, TypeLockLifted, TypeLockExpired, TypeKeyPublished, TypeHistoryAttested,
 		TypeTokenCreated, TypeTokenUpdated, TypeTokenDeleted, TypeTokenUsed,
-		TypeAgentRenewed, TypeCARotated,
+		TypeAgentRenewed, TypeCARotated, TypeProxyAnnounced, TypeProxyWithdrawn,
 		TypeConsumerCreated, TypeConsumerDeleted, TypeConsumerSecretRotated, TypeConsumerEventSetAside, TypeConsumerEventReplayed, TypeConsumerSuspended, TypeConsumerResumed,
 		TypeConsumerStreamConfigured, TypeConsumerStreamDeleted, TypeConsumerSubjectRemoved, TypeConsumerSubjectAdded,
 		TypeAuditTokenCreated, TypeAuditTokenDeleted,
@@ -302,6 +305,10 @@ func (t Type) New() (Payload, error) {
 		return &AgentRenewed{}, nil
 	case TypeCARotated:
 		return &CARotated{}, nil
+	case TypeProxyAnnounced:
+		return &ProxyAnnounced{}, nil
+	case TypeProxyWithdrawn:
+		return &ProxyWithdrawn{}, nil
 	case TypeKeyPublished:
 		return &KeyPublished{}, nil
 	case TypeHistoryAttested:

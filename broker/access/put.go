@@ -143,6 +143,14 @@ func PutApp(s *State, env Env, a events.App, p Put) ([]events.Event, error) {
 	return env.one("", "", &events.AppUpdated{App: a, By: env.By}), nil
 }
 
+// DropApp ends an app whose origin is a configuration that names it no more.
+func DropApp(s *State, env Env, name string) ([]events.Event, error) {
+	if a := s.Apps[name]; a == nil || a.Origin != events.OriginConfigFile {
+		return nil, nil
+	}
+	return DeleteApp(s, env, name)
+}
+
 // DeleteApp ends an app.
 func DeleteApp(s *State, env Env, name string) ([]events.Event, error) {
 	if s.Apps[name] == nil {

@@ -23,6 +23,8 @@ type State struct {
 	Locks map[string]*Lock
 	// Tokens are ways for services to join.
 	Tokens map[string]*Token
+	// Proxies are those that announced themselves and did not withdraw, by name.
+	Proxies map[string]*Proxy
 	// Consumers are those who read the streams from outside; names that are gone are kept, as nil.
 	Consumers map[string]*Consumer
 	// AuditTokens are those that nobody has deleted; time may have ended them.
@@ -109,6 +111,7 @@ func NewState() *State {
 		Sessions:    map[string]*Session{},
 		Locks:       map[string]*Lock{},
 		Tokens:      map[string]*Token{},
+		Proxies:     map[string]*Proxy{},
 		Consumers:   map[string]*Consumer{},
 		AuditTokens: map[string]*AuditToken{},
 		heads:       map[string]Head{},
@@ -170,6 +173,9 @@ func (s *State) Apply(e events.Event, seq uint64) {
 		return // no aggregate: nothing is decided on their channel
 	case *events.SigninFailed:
 		return // nothing is decided by them, and names are anybody's
+	case *events.ProxyAnnounced, *events.ProxyWithdrawn:
+		s.applyProxy(e, seq)
+		return
 	}
 	channel := e.Data.Channel()
 	h := Head{Seq: seq, Revision: s.Head(channel).Revision + 1, EventID: e.ID}
@@ -335,11 +341,14 @@ func (s *State) Gone(p events.Payload) bool {
 // signinMemory is how long a sign-in can matter: longer than any certificate.
 const signinMemory = 30 * 24 * time.Hour
 
-// Matters reports whether an event that was applied is needed to come to this
+// Matters reports whether an event that was applied, at seq, is needed to come to this
 // state again, but for what Forget dropped. Only kinds of events of which there
 // are many are ever left out.
-func (s *State) Matters(e events.Event, now time.Time) bool {
+func (s *State) Matters(e events.Event, seq uint64, now time.Time) bool {
 	switch d := e.Data.(type) {
+	case *events.ProxyAnnounced, *events.ProxyWithdrawn:
+		last := s.Head(d.Channel())
+		return e.ID == last.EventID || seq == last.Seq
 	case *events.SigninFailed:
 		return false
 	case *events.SigninSucceeded:
@@ -372,6 +381,11 @@ func (s *State) Forget(before time.Time) {
 	for serial, x := range s.Signins {
 		if !x.ExpiresAt.After(before) {
 			delete(s.Signins, serial)
+		}
+	}
+	for name, p := range s.Proxies {
+		if !p.ExpiresAt.After(before) {
+			delete(s.Proxies, name)
 		}
 	}
 	for id, at := range s.spent {

@@ -14,6 +14,9 @@ type App struct {
 	AWSRoles []AWSRole `json:"aws_roles"`
 	// Requestable are those that an access request would add.
 	Requestable []Requestable `json:"requestable,omitempty"`
+	// ProxyAddrs are the proxies that serve the app, the first to try first, where
+	// the broker knows which do.
+	ProxyAddrs []string `json:"proxy_addrs,omitempty"`
 }
 
 // AWSRole is an IAM role that a user reaches.
@@ -76,7 +79,7 @@ type Session struct {
 	StartedAt time.Time `json:"started_at"`
 	ExpiresAt time.Time `json:"expires_at"`
 	// ProxyAddrs are the proxies that serve the app, the first to try first, where
-	// the broker knows of several; told when the session starts.
+	// the broker knows which do; not told in lists of sessions.
 	ProxyAddrs []string `json:"proxy_addrs,omitempty"`
 	// State is "running", "ended" or "expired".
 	State     string `json:"state"`

@@ -93,6 +93,25 @@ type Joined struct {
 	TicketKey []byte `json:"ticket_key,omitempty"`
 }
 
+// Announcement says where users reach a proxy, and what it serves; the connection
+// shows the proxy's certificate.
+type Announcement struct {
+	// Addr is HOST:PORT.
+	Addr string `json:"addr"`
+	// Apps select apps by their labels, any of them; none means all.
+	Apps []AppSelector `json:"apps,omitempty"`
+}
+
+// AppSelector selects apps by their labels, as a role's app_labels do.
+type AppSelector struct {
+	Labels map[string][]string `json:"labels"`
+}
+
+// Announced says how long an announcement holds.
+type Announced struct {
+	ExpiresAt time.Time `json:"expires_at"`
+}
+
 // NATSAccess is how a service reaches the streams.
 type NATSAccess struct {
 	// URL may be empty: then the service's configuration must say it.

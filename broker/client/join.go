@@ -93,6 +93,17 @@ func (c *Client) Renew(ctx context.Context, in api.Renew) (out api.Joined, err e
 	return out, err
 }
 
+// Announce says where users reach a proxy; the client shows the proxy's certificate.
+func (c *Client) Announce(ctx context.Context, in api.Announcement) (out api.Announced, err error) {
+	err = c.json(ctx, "POST", "/v1/join/announcement", in, &out)
+	return out, err
+}
+
+// Withdraw says that the proxy stops.
+func (c *Client) Withdraw(ctx context.Context) error {
+	return c.json(ctx, "DELETE", "/v1/join/announcement", nil, nil)
+}
+
 // RotateCA takes the CA one phase further, or back.
 func (c *Client) RotateCA(ctx context.Context, in api.RotateCA) (out api.CA, err error) {
 	err = c.json(ctx, "POST", "/v1/ca/rotate", in, &out)

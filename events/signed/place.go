@@ -34,5 +34,5 @@ func Place(e events.Event, head uint64) error {
 // life have none: they are recorded without a look at the others, and say the
 // same however often they stand there.
 func Ordered(channel string) bool {
-	return !strings.HasPrefix(channel, "access.signin.") && !strings.HasPrefix(channel, "access.agent.")
+	return !strings.HasPrefix(channel, "access.signin.") && !strings.HasPrefix(channel, "access.agent.") && !strings.HasPrefix(channel, "access.proxy.")
 }

@@ -1,0 +1,61 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/posternhq/postern/broker/api"
+)
+
+// toldBroker takes announcements, but the second.
+type toldBroker struct {
+	at        []time.Duration
+	start     time.Time
+	withdrawn bool
+}
+
+func (b *toldBroker) Announce(context.Context, api.Announcement) (api.Announced, error) {
+	b.at = append(b.at, time.Since(b.start))
+	if len(b.at) == 2 {
+		return api.Announced{}, errors.New("away")
+	}
+	return api.Announced{ExpiresAt: time.Now().Add(30 * time.Minute)}, nil
+}
+
+func (b *toldBroker) Withdraw(ctx context.Context) error {
+	b.withdrawn = ctx.Err() == nil
+	return nil
+}
+
+func TestProxyAnnouncesWhileItServes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := &toldBroker{start: time.Now()}
+		a := &announcement{broker: b, ready: make(chan struct{}), log: zerolog.Nop()}
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- a.Run(ctx) }()
+		<-a.Ready()
+		time.Sleep(25 * time.Minute)
+		stop()
+		if err := <-ended; err != nil {
+			t.Fatal(err)
+		}
+		want := []time.Duration{0, 10 * time.Minute, 10*time.Minute + announceRetry, 20*time.Minute + announceRetry}
+		if len(b.at) != len(want) {
+			t.Fatalf("announced at %v, want %v", b.at, want)
+		}
+		for i := range want {
+			if b.at[i] != want[i] {
+				t.Errorf("announced at %v, want %v", b.at, want)
+			}
+		}
+		if !b.withdrawn {
+			t.Error("it did not withdraw")
+		}
+	})
+}
