@@ -59,7 +59,7 @@ type gathering struct {
 
 // ask returns the strings of one column.
 func (g *gathering) ask(query string, args ...any) []string {
-	if g.err != nil {
+	if g.err != nil || ofNone(args) {
 		return nil
 	}
 	rows, err := g.conn.Query(g.ctx, query, args...)
@@ -82,7 +82,7 @@ func (g *gathering) ask(query string, args ...any) []string {
 
 // take adds the events that a condition is true of.
 func (g *gathering) take(condition string, args ...any) {
-	if g.err != nil {
+	if g.err != nil || ofNone(args) {
 		return
 	}
 	rows, err := g.conn.Query(g.ctx, fmt.Sprintf(`SELECT stream, seq, channel, stored_at, raw FROM events WHERE %s ORDER BY stream, seq LIMIT %d`, condition, MaxItems+1), args...)
@@ -110,6 +110,11 @@ func (g *gathering) take(condition string, args ...any) {
 	g.err = rows.Err()
 }
 
+// ofNone: what has to be in an empty list is not there.
+func ofNone(args []any) bool {
+	return slices.ContainsFunc(args, func(a any) bool { list, ok := a.([]string); return ok && len(list) == 0 })
+}
+
 // request gathers about a request of either kind.
 func (g *gathering) request(id string) {
 	if len(g.ask(`SELECT 'x' FROM events WHERE stream = 'ACCESS' AND signature IN ('', 'valid') AND thing = ? LIMIT 1`, "request/"+id)) > 0 {
@@ -130,7 +135,7 @@ func (g *gathering) request(id string) {
 	sessions := g.ask(`SELECT DISTINCT session_id FROM request_rows WHERE request_id IN (?) AND session_id != ''`, calls)
 	g.basis(sessions)
 	g.calls(calls)
-	g.records(g.ask(`SELECT DISTINCT thing FROM events WHERE stream = 'CLOUDTRAIL' AND startsWith(thing, 'cloudtrail/') AND endsWith(thing, ?)`, "/"+id))
+	g.records(g.ask(`SELECT DISTINCT concat('cloudtrail/', recipient_account_id, '/', event_id) FROM cloudtrail_rows WHERE event_id = ?`, id))
 }
 
 // user gathers about a person.
@@ -172,7 +177,8 @@ func (g *gathering) basis(ids []string) {
 // calls gathers calls with AWS's records of them, verdicts and findings.
 func (g *gathering) calls(ids []string) {
 	for part := range slices.Chunk(ids, 1000) {
-		g.take(`stream = 'AUDIT' AND (correlation_id IN (?) OR thing IN (?))`, part, prefixed("aws-request/", part))
+		g.take(`stream = 'AUDIT' AND correlation_id IN (?)`, part) // one index a statement: of two conditions, either, none is used
+		g.take(`stream = 'AUDIT' AND thing IN (?)`, prefixed("aws-request/", part))
 		g.take(`stream = 'FINDINGS' AND thing IN (?)`, prefixed("aws-request/", part))
 		g.take(`stream = 'FINDINGS' AND type LIKE 'io.postern.finding.%' AND JSONExtractString(raw, 'data', 'request_id') IN (?)`, part)
 		records := g.ask(`SELECT DISTINCT concat('cloudtrail/', cloudtrail_account, '/', cloudtrail_event_id) FROM request_rows WHERE request_id IN (?) AND cloudtrail_event_id != ''`, part)
@@ -185,8 +191,9 @@ func (g *gathering) calls(ids []string) {
 // for them, by account, region and the time in a file's name.
 func (g *gathering) records(things []string) {
 	g.take(`stream = 'CLOUDTRAIL' AND thing IN (?)`, things)
-	g.take(`stream = 'FINDINGS' AND (thing IN (?) OR type LIKE 'io.postern.finding.%' AND
-		concat('cloudtrail/', JSONExtractString(raw, 'data', 'recipient_account_id'), '/', JSONExtractString(raw, 'data', 'event_id')) IN (?))`, things, things)
+	g.take(`stream = 'FINDINGS' AND thing IN (?)`, things)
+	g.take(`stream = 'FINDINGS' AND type LIKE 'io.postern.finding.%' AND
+		concat('cloudtrail/', JSONExtractString(raw, 'data', 'recipient_account_id'), '/', JSONExtractString(raw, 'data', 'event_id')) IN (?)`, things)
 	files := g.ask(`SELECT DISTINCT concat('file/', JSONExtractString(raw, 'data', 'file')) FROM events WHERE stream = 'CLOUDTRAIL' AND thing IN (?)`, things)
 	g.take(`stream = 'CLOUDTRAIL' AND thing IN (?)`, files)
 	g.take(`stream = 'CLOUDTRAIL' AND type LIKE 'io.postern.cloudtrail.digest.checked.%' AND arrayExists(f ->

@@ -1,9 +1,13 @@
 package query
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // Count is a number of calls and its share of all that count.
@@ -53,6 +57,42 @@ type Offender struct {
 	Missing    uint64 `ch:"missing" json:"missing"`
 }
 
+// mostOffenders are told of.
+const mostOffenders = 20
+
+// counted is a number of calls that have in common what a coverage counts by. Who
+// made them is told of those alone that don't add up.
+type counted struct {
+	User    string `ch:"who"`
+	Account string `ch:"of"`
+	Outcome string `ch:"result"`
+	Verdict string `ch:"judged"`
+	N       uint64 `ch:"calls"`
+}
+
+// A side's columns as a projection has them, and how they are counted.
+var (
+	coverageOurs = coverage{hourly{ours, "account, user, outcome, verdict", "1"},
+		"verdict IN ('missing', 'mismatched')", "user", "account", "toString(outcome)"}
+	coverageTheirs = coverage{hourly{theirs, "recipient_account_id, identity_account_id, federated_user, verdict", "1"},
+		"verdict = 'bypass'", "federated_user", "if(identity_account_id != '', identity_account_id, recipient_account_id)", "''"}
+)
+
+type coverage struct {
+	hourly
+	named, user, account, outcome string
+}
+
+func (a *Asker) counts(ctx context.Context, c coverage, since time.Time) ([]counted, error) {
+	var rows []counted
+	err := a.conn.Select(ctx, &rows, "SELECT if("+c.named+", toString("+c.user+"), '') AS who, if("+c.named+", toString("+c.account+"), '') AS of, "+c.outcome+" AS result, toString(verdict) AS judged, sum(n) AS calls FROM ("+
+		a.count(c.hourly, since)+") GROUP BY who, of, result, judged")
+	if err != nil {
+		return nil, fmt.Errorf("count %s: %w", c.view, err)
+	}
+	return rows, nil
+}
+
 // Coverage counts since a time, absolute or relative; empty means ever.
 func (a *Asker) Coverage(ctx context.Context, sinceText string) (*Coverage, error) {
 	now := a.now()
@@ -61,19 +101,69 @@ func (a *Asker) Coverage(ctx context.Context, sinceText string) (*Coverage, erro
 		return nil, err
 	}
 	c := &Coverage{Since: since, Until: now.UTC(), Offenders: []Offender{}}
-	requests, records := hourly{ours, "outcome, verdict", "1"}, hourly{theirs, "verdict", "1"}
-	err = a.conn.QueryRow(ctx, `SELECT sumIf(n, verdict = 'matched'), sumIf(n, verdict IN ('', 'awaiting') AND outcome IN ('admitted', 'completed')), sumIf(n, verdict = 'missing'),
-		sumIf(n, verdict = 'mismatched'), sumIf(n, verdict = 'not_logged'), sumIf(n, outcome = 'denied'), sumIf(n, outcome = 'failed') FROM (`+a.count(requests, since)+`)`).
-		Scan(&c.Matched.Count, &c.Awaiting.Count, &c.Missing.Count, &c.Mismatched.Count, &c.NotLogged.Count, &c.Denied, &c.Failed)
-	if err != nil {
-		return nil, fmt.Errorf("count requests: %w", err)
+	var ours, theirs []counted
+	both, ctx := errgroup.WithContext(ctx)
+	both.Go(func() (err error) { ours, err = a.counts(ctx, coverageOurs, since); return err })
+	both.Go(func() (err error) { theirs, err = a.counts(ctx, coverageTheirs, since); return err })
+	if err := both.Wait(); err != nil {
+		return nil, err
 	}
-	err = a.conn.QueryRow(ctx, `SELECT sum(n), sumIf(n, verdict = 'bypass'), sumIf(n, verdict = 'matched' OR verdict = 'mismatched' OR verdict = 'proxied'),
-		sumIf(n, verdict = 'console'), sumIf(n, verdict = 'forwarded'), sumIf(n, verdict = 'credentials'), sumIf(n, verdict = 'exported'), sumIf(n, verdict = 'token'), sumIf(n, verdict = '')
-		FROM (`+a.count(records, since)+`)`).
-		Scan(&c.Records, &c.Bypass.Count, &c.Proxied, &c.Console, &c.Forwarded, &c.Credentials, &c.Exported, &c.Token, &c.Unrelated)
-	if err != nil {
-		return nil, fmt.Errorf("count cloudtrail records: %w", err)
+	offenders := map[[2]string]*Offender{}
+	offender := func(r *counted) *Offender {
+		o := offenders[[2]string{r.User, r.Account}]
+		if o == nil {
+			o = &Offender{User: r.User, Account: r.Account}
+			offenders[[2]string{r.User, r.Account}] = o
+		}
+		return o
+	}
+	for i := range ours {
+		r := &ours[i]
+		switch {
+		case r.Outcome == "denied":
+			c.Denied += r.N
+		case r.Outcome == "failed":
+			c.Failed += r.N
+		}
+		switch r.Verdict {
+		case "matched":
+			c.Matched.Count += r.N
+		case "", "awaiting":
+			if r.Outcome == "admitted" || r.Outcome == "completed" {
+				c.Awaiting.Count += r.N
+			}
+		case "not_logged":
+			c.NotLogged.Count += r.N
+		case "missing":
+			c.Missing.Count += r.N
+			offender(r).Missing += r.N
+		case "mismatched":
+			c.Mismatched.Count += r.N
+			offender(r).Mismatched += r.N
+		}
+	}
+	for i := range theirs {
+		r := &theirs[i]
+		c.Records += r.N
+		switch r.Verdict {
+		case "bypass":
+			c.Bypass.Count += r.N
+			offender(r).Bypass += r.N
+		case "matched", "mismatched", "proxied":
+			c.Proxied += r.N
+		case "console":
+			c.Console += r.N
+		case "forwarded":
+			c.Forwarded += r.N
+		case "credentials":
+			c.Credentials += r.N
+		case "exported":
+			c.Exported += r.N
+		case "token":
+			c.Token += r.N
+		case "":
+			c.Unrelated += r.N
+		}
 	}
 	parts := []*Count{&c.Matched, &c.Awaiting, &c.Missing, &c.Mismatched, &c.Bypass, &c.NotLogged}
 	for _, p := range parts {
@@ -84,17 +174,12 @@ func (a *Asker) Coverage(ctx context.Context, sinceText string) (*Coverage, erro
 			p.Share = float64(p.Count) / float64(c.Calls)
 		}
 	}
-	requests = hourly{ours, "account, user, outcome, verdict", "verdict IN ('mismatched', 'missing')"}
-	records = hourly{theirs, "recipient_account_id, identity_account_id, federated_user, verdict", "verdict = 'bypass'"}
-	err = a.conn.Select(ctx, &c.Offenders, `SELECT who AS user, account, sum(b) AS bypass, sum(mm) AS mismatched, sum(m) AS missing FROM (
-			SELECT toString(user) AS who, toString(account) AS account, toUInt64(0) AS b, sumIf(n, verdict = 'mismatched') AS mm, sumIf(n, verdict = 'missing') AS m
-			FROM (`+a.count(requests, since)+`) GROUP BY who, account
-			UNION ALL
-			SELECT toString(federated_user) AS who, toString(if(identity_account_id != '', identity_account_id, recipient_account_id)) AS account, sum(n) AS b, toUInt64(0) AS mm, toUInt64(0) AS m
-			FROM (`+a.count(records, since)+`) GROUP BY who, account
-		) GROUP BY who, account ORDER BY bypass DESC, mismatched DESC, missing DESC, user LIMIT 20`)
-	if err != nil {
-		return nil, fmt.Errorf("count by user: %w", err)
+	for _, o := range offenders {
+		c.Offenders = append(c.Offenders, *o)
 	}
+	slices.SortFunc(c.Offenders, func(x, y Offender) int {
+		return cmp.Or(cmp.Compare(y.Bypass, x.Bypass), cmp.Compare(y.Mismatched, x.Mismatched), cmp.Compare(y.Missing, x.Missing), cmp.Compare(x.User, y.User), cmp.Compare(x.Account, y.Account))
+	})
+	c.Offenders = c.Offenders[:min(len(c.Offenders), mostOffenders)]
 	return c, nil
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -12,7 +13,7 @@ import (
 
 // side is one of the two tables that calls are searched in. Its view merges the
 // rows of a key as it reads, so what is read is kept narrow: first keys, by a few
-// columns and in windows of time, then the whole rows of those keys.
+// columns of rows as they are and in windows of time, then the calls of those keys.
 type side struct {
 	view, rows string // what people ask; the rows beneath
 	at, id     string // columns that calls are ordered by
@@ -33,12 +34,13 @@ type key struct {
 }
 
 const (
-	// firstWindow is how far a search looks back at first, widening how much
-	// farther the next time where nothing was found.
-	firstWindow = 15 * time.Minute
-	widening    = 8
-	// keysAtOnce bounds the keys in one statement.
-	keysAtOnce = 1000
+	// firstRows is about how many rows a search looks at first, and widening how much
+	// farther it looks the next time where it did not find enough.
+	firstRows = 100_000
+	widening  = 16
+	// keysAtOnce bounds the keys in one statement; whole calls of fewKeys are read
+	// without looking first whether they are asked for.
+	keysAtOnce, fewKeys = 1000, 20
 )
 
 // bounds of a search in time, since included and until not; zero times are none.
@@ -49,15 +51,32 @@ type bounds struct {
 	beforeID     string
 }
 
-// newest returns up to limit keys of calls that a condition is true of, newest
-// first. It looks back from the newest call in ever wider windows, and so reads no
-// more of the table than it takes to find them.
-func (a *Asker) newest(ctx context.Context, s side, w *where, b bounds, limit int) ([]key, error) {
-	oldest, end, err := a.span(ctx, s)
-	if err != nil || end.IsZero() {
+// asked is what a search asks of a side. A call's rows are merged as they are read,
+// which costs most: so keys are picked by what single rows say, which may be too
+// many, and what is true of the call as a whole is asked of these keys.
+type asked struct {
+	where       // of whole calls
+	row   where // of at least one row of each such call
+	// but is true of rows that say that a call is not one of these: rows that are not
+	// merged with the call's own yet, which are few except where much came at once.
+	but string
+	// rough: rows alone pick many keys of calls that are not asked for.
+	rough bool
+	// whole: an index finds the rows, so there is nothing gained by looking at a
+	// short while first.
+	whole bool
+}
+
+// search returns calls, newest first, at least as many as the limit if there are. It
+// looks back from the newest one in ever wider windows, and so reads no more of the
+// table than it takes to find them.
+func search[T any](ctx context.Context, a *Asker, s side, q *asked, b bounds, limit int, ask func(*where) ([]T, error)) ([]T, error) {
+	span, err := a.span(ctx, s)
+	if err != nil || span.rows == 0 {
 		return nil, err
 	}
-	end = end.Add(time.Microsecond)
+	window := time.Duration(float64(span.newest.Sub(span.oldest)) * min(1, firstRows/float64(span.rows)))
+	oldest, end := span.oldest, span.newest.Add(time.Microsecond)
 	for _, t := range []time.Time{b.until, b.before.Add(time.Microsecond)} {
 		if t.Year() > 1 && t.Before(end) {
 			end = t
@@ -66,37 +85,113 @@ func (a *Asker) newest(ctx context.Context, s side, w *where, b bounds, limit in
 	if b.since.After(oldest) {
 		oldest = b.since
 	}
-	var out []key
-	for window := firstWindow; oldest.Before(end) && len(out) < limit; {
-		start := end.Add(-window)
+	if q.whole {
+		window = end.Sub(oldest)
+	}
+	var out []T
+	picked := 0 // keys that were not calls asked for, so far
+	for most := max(limit, 100); oldest.Before(end) && len(out) < limit; {
+		start := end.Add(-max(window, time.Second))
 		if start.Before(oldest) {
 			start = oldest
 		}
-		within := w.clone()
-		within.add(s.at + " >= " + timestamp(start))
-		within.add(s.at + " < " + timestamp(end))
-		if !b.before.IsZero() {
-			within.add("("+s.at+", "+s.id+") < ("+timestamp(b.before)+", ?)", b.beforeID)
-		}
-		var found []key
-		account := "''"
-		if s.account != "" {
-			account = "toString(" + s.account + ")"
-		}
-		err := a.conn.Select(ctx, &found, "SELECT "+s.at+" AS at, "+account+" AS key_account, "+s.id+" AS id FROM "+s.view+" WHERE "+within.String()+
-			" ORDER BY "+s.at+" DESC, "+s.id+" DESC LIMIT "+strconv.Itoa(limit-len(out)), within.args...)
+		keys, err := a.keys(ctx, s, q, picked > len(out), start, end, b, most)
 		if err != nil {
-			return nil, fmt.Errorf("search %s: %w", s.view, err)
+			return nil, err
 		}
-		out = append(out, found...)
-		end = start
-		wider := widening
-		if n := len(found); n > 0 { // at this rate, and then some
-			wider = min(widening, 1+2*(limit-len(out))/n)
+		picked += len(keys)
+		some, err := a.sieve(ctx, s, q, keys)
+		if err != nil {
+			return nil, err
 		}
-		window *= time.Duration(wider)
+		for len(some) > 0 && len(out) < limit {
+			n := min(len(some), limit-len(out))
+			rows, err := rowsOf(some[:n], s, func(w *where) ([]T, error) {
+				w.add(q.where.String(), q.where.args...)
+				return ask(w)
+			})
+			if err != nil {
+				return nil, err
+			}
+			out, some = append(out, rows...), some[n:]
+		}
+		if len(keys) < most { // no more in this window
+			end = start
+			window *= widening
+			continue
+		}
+		last := keys[len(keys)-1]
+		b.before, b.beforeID, end = last.At, last.ID, last.At.Add(time.Microsecond)
+		if picked > len(out) {
+			most = min(4*most, 10_000)
+		}
 	}
 	return out, nil
+}
+
+// sieve keeps the keys of the calls that were asked for, where rows alone don't tell
+// and it saves reading many calls whole.
+func (a *Asker) sieve(ctx context.Context, s side, q *asked, keys []key) ([]key, error) {
+	if !q.rough || a.narrow || len(keys) <= fewKeys {
+		return keys, nil
+	}
+	found, err := rowsOf(keys, s, func(w *where) ([]key, error) {
+		w.add(q.where.String(), q.where.args...)
+		return a.keysWhere(ctx, s, s.view, w, "")
+	})
+	type same struct {
+		at          int64
+		account, id string
+	}
+	are := map[same]bool{}
+	for _, k := range found {
+		are[same{k.At.UnixMicro(), k.Account, k.ID}] = true
+	}
+	return slices.DeleteFunc(keys, func(k key) bool { return !are[same{k.At.UnixMicro(), k.Account, k.ID}] }), err
+}
+
+// keys picks the newest keys of a window by their rows, newest first: as many as
+// most, and more only where some share the place of the last.
+func (a *Asker) keys(ctx context.Context, s side, q *asked, but bool, start, end time.Time, b bounds, most int) ([]key, error) {
+	within := &where{}
+	within.add(s.at + " >= " + timestamp(start))
+	within.add(s.at + " < " + timestamp(end))
+	w := within.clone()
+	switch {
+	case a.narrow: // who has the merged view only
+		w.add(q.where.String(), q.where.args...)
+	default:
+		w.add(q.row.String(), q.row.args...)
+		if but && q.but != "" {
+			columns := s.columns()
+			w.add("(" + columns + ") NOT IN (SELECT " + columns + " FROM " + s.rows + " WHERE " + within.String() + " AND " + q.but + ")")
+		}
+	}
+	if !b.before.IsZero() {
+		w.add("("+s.at+", "+s.id+") < ("+timestamp(b.before)+", ?)", b.beforeID)
+	}
+	return a.keysWhere(ctx, s, a.table(s), w, "ORDER BY at DESC, id DESC LIMIT "+strconv.Itoa(most)+" WITH TIES")
+}
+
+func (a *Asker) keysWhere(ctx context.Context, s side, from string, w *where, tail string) ([]key, error) {
+	account := "''"
+	if s.account != "" {
+		account = "toString(" + s.account + ")"
+	}
+	var found []key
+	err := a.conn.Select(ctx, &found, "SELECT DISTINCT "+s.at+" AS at, "+account+" AS key_account, "+s.id+" AS id FROM "+from+" WHERE "+w.String()+" "+tail, w.args...)
+	if err != nil {
+		return nil, fmt.Errorf("search %s: %w", s.view, err)
+	}
+	return found, nil
+}
+
+// columns are those of the key, in its order.
+func (s side) columns() string {
+	if s.account == "" {
+		return s.at + ", " + s.id
+	}
+	return s.at + ", " + s.account + ", " + s.id
 }
 
 // table is where rows need no merging; those who see some accounts alone have the
@@ -108,28 +203,26 @@ func (a *Asker) table(s side) string {
 	return s.rows
 }
 
-// span is the time of the oldest and of the newest row: zero if there is none.
-// ClickHouse has them by heart, so it costs nothing.
-func (a *Asker) span(ctx context.Context, s side) (oldest, newest time.Time, err error) {
-	var n uint64
+// span says how many rows a side has, and the times of the oldest and the newest.
+type span struct {
+	rows           uint64
+	oldest, newest time.Time
+}
+
+// span: ClickHouse has it by heart, so it costs nothing.
+func (a *Asker) span(ctx context.Context, s side) (span, error) {
+	var all span
 	row := a.conn.QueryRow(ctx, fmt.Sprintf("SELECT count(), min(%[1]s), max(%[1]s) FROM %s", s.at, a.table(s)))
-	if err = row.Scan(&n, &oldest, &newest); err != nil {
-		return oldest, newest, fmt.Errorf("span of %s: %w", s.view, err)
+	if err := row.Scan(&all.rows, &all.oldest, &all.newest); err != nil {
+		return all, fmt.Errorf("span of %s: %w", s.view, err)
 	}
-	if n == 0 {
-		return time.Time{}, time.Time{}, nil
-	}
-	return oldest, newest, nil
+	return all, nil
 }
 
 // of limits a question to some keys, which the table's index finds.
 func (s side) of(keys []key) *where {
 	w := &where{}
 	first, last := keys[0].At, keys[0].At
-	columns := s.at + ", " + s.id
-	if s.account != "" {
-		columns = s.at + ", " + s.account + ", " + s.id
-	}
 	set := make([]clickhouse.GroupSet, len(keys))
 	for i, k := range keys {
 		if k.At.Before(first) {
@@ -145,7 +238,7 @@ func (s side) of(keys []key) *where {
 		}
 	}
 	w.add(s.at + " BETWEEN " + timestamp(first) + " AND " + timestamp(last))
-	w.add("("+columns+") IN (?)", set)
+	w.add("("+s.columns()+") IN (?)", set)
 	return w
 }
 

@@ -45,12 +45,6 @@ type Page struct {
 	Next string `json:"next,omitempty"`
 }
 
-// outcomes are what a request can come to; other outcomes are verdicts. dryRun
-// is what passed and would have been denied, were no role in dry run.
-var outcomes = []string{"admitted", "completed", "denied", "failed", dryRun}
-
-const dryRun = "dry_run"
-
 // Search finds requests, each beside its CloudTrail record, and CloudTrail
 // records that no request of postern's made, newest first.
 func (a *Asker) Search(ctx context.Context, f Filter) (*Page, error) {
@@ -74,13 +68,13 @@ func (a *Asker) Search(ctx context.Context, f Filter) (*Page, error) {
 		return nil, err
 	}
 	b := bounds{since: since, until: until, before: at, beforeID: id}
+	rq, cq, err := f.asked()
+	if err != nil {
+		return nil, err
+	}
 	var entries []Entry
-	if rw := f.requestWhere(); rw != nil {
-		keys, err := a.newest(ctx, ours, rw, b.near(f.RequestID), f.Limit+1)
-		if err != nil {
-			return nil, err
-		}
-		rows, err := rowsOf(keys, ours, func(w *where) ([]Request, error) { return a.requests(ctx, w, "") })
+	if rq != nil {
+		rows, err := search(ctx, a, ours, rq, b.near(f.RequestID), f.Limit+1, func(w *where) ([]Request, error) { return a.requests(ctx, w, "") })
 		if err != nil {
 			return nil, err
 		}
@@ -91,13 +85,12 @@ func (a *Asker) Search(ctx context.Context, f Filter) (*Page, error) {
 		for i := range rows {
 			entries = append(entries, Entry{Time: rows[i].ReceivedAt, Verdict: rows[i].Verdict, Request: &rows[i]})
 		}
-	}
-	if cw := f.recordWhere(); cw != nil {
-		keys, err := a.newest(ctx, theirs, cw, b, f.Limit+1)
-		if err != nil {
-			return nil, err
+		if newestFirst(entries); len(entries) > f.Limit { // older records have no place on the page
+			b.since = entries[f.Limit].Time
 		}
-		rows, err := rowsOf(keys, theirs, func(w *where) ([]Record, error) { return a.records(ctx, w, "") })
+	}
+	if cq != nil {
+		rows, err := search(ctx, a, theirs, cq, b, f.Limit+1, func(w *where) ([]Record, error) { return a.records(ctx, w, "") })
 		if err != nil {
 			return nil, err
 		}
@@ -105,7 +98,7 @@ func (a *Asker) Search(ctx context.Context, f Filter) (*Page, error) {
 			entries = append(entries, Entry{Time: rows[i].EventTime, Verdict: rows[i].Verdict, CloudTrail: &rows[i]})
 		}
 	}
-	slices.SortFunc(entries, func(x, y Entry) int { return later(x.Time, x.id(), y.Time, y.id()) })
+	newestFirst(entries)
 	page := &Page{Entries: entries}
 	if len(entries) > f.Limit {
 		page.Entries = entries[:f.Limit]
@@ -118,88 +111,15 @@ func (a *Asker) Search(ctx context.Context, f Filter) (*Page, error) {
 	return page, a.pair(ctx, page.Entries)
 }
 
+func newestFirst(entries []Entry) {
+	slices.SortFunc(entries, func(x, y Entry) int { return later(x.Time, x.id(), y.Time, y.id()) })
+}
+
 func (e *Entry) id() string {
 	if e.Request != nil {
 		return e.Request.RequestID
 	}
 	return e.CloudTrail.EventID
-}
-
-// Verdicts that only one side has.
-var (
-	ofRequests = []string{"awaiting", "missing", "not_logged"}
-	ofRecords  = []string{"proxied", "console", "credentials", "forwarded", "exported", "token", "bypass"}
-)
-
-// requestWhere is the filter over requests; nil means that none can match.
-func (f *Filter) requestWhere() *where {
-	if slices.Contains(ofRecords, f.Outcome) {
-		return nil
-	}
-	w := &where{}
-	w.match("user", f.User)
-	matchRole(w, "aws_role_arn", f.AWSRole)
-	w.match("account", f.Account)
-	if f.Service != "" {
-		w.add("service = ? OR signing_name = ?", f.Service, f.Service)
-	}
-	if f.Action != "" {
-		if operation := operationOf(f.Action); strings.Contains(f.Action, "*") {
-			w.add("action LIKE ? OR operation LIKE ?", like(f.Action), like(operation))
-		} else {
-			w.add("action = ? OR operation = ?", f.Action, operation)
-		}
-	}
-	matchAny(w, "resources", f.Resource)
-	switch {
-	case f.Outcome == "":
-	case f.Outcome == dryRun:
-		w.add("rule != '' AND outcome != 'denied'")
-	case slices.Contains(outcomes, f.Outcome):
-		w.add("outcome = ?", f.Outcome)
-	default:
-		w.add("verdict = ?", f.Outcome)
-	}
-	if f.byAccessRequest {
-		w.add("arrayExists(a -> a LIKE ?, access_request_ids)", like(f.RequestID))
-	} else {
-		w.match("request_id", f.RequestID)
-	}
-	w.match("aws_request_id", f.AWSRequestID)
-	w.match("session_id", f.SessionID)
-	if f.FederatedUser != "" {
-		w.add("if(source_identity != '', source_identity, role_session_name) LIKE ?", like(f.FederatedUser))
-	}
-	return w
-}
-
-// recordWhere is the filter over records without a request; nil means that
-// none can match.
-func (f *Filter) recordWhere() *where {
-	if f.RequestID != "" || f.SessionID != "" || slices.Contains(outcomes, f.Outcome) || slices.Contains(ofRequests, f.Outcome) {
-		return nil
-	}
-	w := &where{}
-	w.add("verdict NOT IN ('matched', 'mismatched')")
-	w.match("federated_user", f.User)
-	w.match("federated_user", f.FederatedUser)
-	matchRole(w, "issuer_arn", f.AWSRole)
-	if f.Account != "" {
-		w.add("recipient_account_id = ? OR identity_account_id = ?", f.Account, f.Account)
-	}
-	if f.Service != "" {
-		w.add("splitByChar('.', toString(event_source))[1] = ?", f.Service)
-	}
-	if f.Action != "" {
-		w.add("event_name LIKE ? OR concat(splitByChar('.', toString(event_source))[1], ':', event_name) LIKE ?", like(operationOf(f.Action)), like(f.Action))
-		if service, _, ok := strings.Cut(f.Action, ":"); ok && !strings.Contains(service, "*") {
-			w.add("splitByChar('.', toString(event_source))[1] = ?", service)
-		}
-	}
-	matchAny(w, "resources", f.Resource)
-	w.match("verdict", f.Outcome)
-	w.match("request_id", f.AWSRequestID)
-	return w
 }
 
 // matchAny compares with every element of a list.
@@ -228,6 +148,7 @@ func matchRole(w *where, column, role string) {
 	case strings.HasPrefix(role, "arn:"):
 		w.match(column, role)
 	default:
+		w.add(column+" LIKE ?", "%/"+like(role)) // of each different ARN once; a path may fit, too
 		w.add("arrayElement(splitByChar('/', toString("+column+")), -1) LIKE ?", like(role))
 	}
 }

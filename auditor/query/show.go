@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -30,22 +31,8 @@ func (a *Asker) Show(ctx context.Context, id string) (*Detail, error) {
 		}
 	}
 	if r := d.Request; r != nil {
-		if r.AWSRequestID != "" {
-			w := &where{}
-			w.add("event_time BETWEEN " + timestamp(r.ReceivedAt.Add(-sameCall)) + " AND " + timestamp(r.ReceivedAt.Add(sameCall)))
-			w.add("request_id = ?", r.AWSRequestID)
-			if d.Others, err = a.records(ctx, w, "ORDER BY event_time, event_id LIMIT 100"); err != nil {
-				return nil, err
-			}
-			if d.CloudTrail != nil {
-				others := d.Others[:0]
-				for _, o := range d.Others {
-					if o.EventID != d.CloudTrail.EventID || o.RecipientAccountID != d.CloudTrail.RecipientAccountID {
-						others = append(others, o)
-					}
-				}
-				d.Others = others
-			}
+		if d.Others, err = a.others(ctx, d); err != nil {
+			return nil, err
 		}
 		if d.Session, err = a.session(ctx, r.SessionID); err != nil {
 			return nil, err
@@ -103,6 +90,28 @@ func (a *Asker) find(ctx context.Context, id string) (*Detail, error) {
 		}
 	}
 	return nil, fmt.Errorf("%w: nothing has the id %q, neither a request of postern's, nor an AWS request, nor a CloudTrail event", ErrNotFound, id)
+}
+
+// others are further records of a request; mostly there are none, so keys come first.
+func (a *Asker) others(ctx context.Context, d *Detail) ([]Record, error) {
+	r := d.Request
+	if r.AWSRequestID == "" {
+		return nil, nil
+	}
+	w := &where{}
+	w.add("event_time BETWEEN " + timestamp(r.ReceivedAt.Add(-sameCall)) + " AND " + timestamp(r.ReceivedAt.Add(sameCall)))
+	w.add("request_id = ?", r.AWSRequestID)
+	keys, err := a.keysWhere(ctx, theirs, a.table(theirs), w, "ORDER BY at, id LIMIT 100")
+	if err != nil {
+		return nil, err
+	}
+	keys = slices.DeleteFunc(keys, func(k key) bool {
+		return d.CloudTrail != nil && k.ID == d.CloudTrail.EventID && k.Account == d.CloudTrail.RecipientAccountID
+	})
+	if len(keys) == 0 {
+		return nil, nil
+	}
+	return a.records(ctx, theirs.of(keys), "ORDER BY event_time, event_id")
 }
 
 // whole adds the record as AWS wrote it.

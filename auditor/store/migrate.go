@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"text/template"
+	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
 )
@@ -29,6 +30,9 @@ var ErrNewer = errors.New("the tables are of a newer version of postern")
 // schemaMark is where, besides in migrations, it is written down which schema the
 // tables have or are about to get.
 const schemaMark = "schema"
+
+// migrationAtMost bounds a migration, which may go over all rows.
+const migrationAtMost = 24 * time.Hour
 
 // unknownDatabase is ClickHouse's error code for a database that isn't there.
 const unknownDatabase = 81
@@ -178,8 +182,11 @@ func (s *Store) apply(ctx context.Context, d dialect, name string, applied map[u
 	if err != nil {
 		return err
 	}
+	// The driver gives a statement five minutes unless it hears of a deadline.
+	long, cancel := context.WithTimeout(ctx, migrationAtMost)
+	defer cancel()
 	for i, q := range statements {
-		if err := s.conn.Exec(ctx, q); err != nil {
+		if err := s.conn.Exec(long, q); err != nil {
 			return fmt.Errorf("statement %d: %w", i+1, err)
 		}
 	}

@@ -1,0 +1,132 @@
+package query
+
+import (
+	"slices"
+	"strings"
+)
+
+// outcomes are what a request can come to; other outcomes are verdicts. dryRun
+// is what passed and would have been denied, were no role in dry run.
+var outcomes = []string{"admitted", "completed", "denied", "failed", dryRun}
+
+const dryRun = "dry_run"
+
+// Verdicts, by the sides that have them.
+var (
+	ofRequests = []string{"awaiting", "missing", "not_logged"}
+	ofRecords  = []string{"proxied", "console", "credentials", "forwarded", "exported", "token", "bypass"}
+	ofPairs    = []string{"matched", "mismatched"}
+)
+
+// asked is the filter over requests and that over records without a request; nil
+// where none can match.
+func (f *Filter) asked() (requests, records *asked, err error) {
+	known := slices.Concat([]string{""}, outcomes, ofRequests, ofRecords, ofPairs)
+	if !slices.Contains(known, f.Outcome) {
+		return nil, nil, &BadInput{"outcome", "is none of " + strings.Join(known[1:], ", ")}
+	}
+	if !slices.Contains(ofRecords, f.Outcome) {
+		requests = f.ofRequests()
+	}
+	if f.RequestID == "" && f.SessionID == "" && (f.Outcome == "" || slices.Contains(ofRecords, f.Outcome)) {
+		records = f.ofRecords()
+	}
+	return requests, records, nil
+}
+
+// ofRequests: what a call's row says all else but the verdict, which comes in a row
+// of its own until rows are merged.
+func (f *Filter) ofRequests() *asked {
+	call := f.call()
+	q := &asked{where: *call.clone(), row: *call.clone(), whole: f.AWSRequestID != "" || f.SessionID != "" || f.RequestID != ""}
+	switch {
+	case f.Outcome == "":
+		q.row.add("outcome != ''")
+	case f.Outcome == dryRun:
+		q.where.add("rule != '' AND outcome != 'denied'")
+		q.row.add("rule != '' AND outcome IN ('admitted', 'completed', 'failed')")
+	case slices.Contains(outcomes, f.Outcome):
+		q.where.add("outcome = ?", f.Outcome)
+		q.row.add("outcome = ?", f.Outcome)
+	case f.Outcome == "awaiting":
+		q.where.add("verdict = ?", f.Outcome)
+		q.row.add("outcome IN ('admitted', 'completed') AND verdict = ''")
+		q.but, q.rough = "outcome = '' AND verdict != ''", true
+	default:
+		q.where.add("verdict = ?", f.Outcome)
+		q.row = where{}
+		q.row.add("verdict = ? AND (outcome = '' OR "+call.String()+")", append([]any{f.Outcome}, call.args...)...)
+		q.rough = len(call.text) > 0
+	}
+	return q
+}
+
+func (f *Filter) call() *where {
+	w := &where{}
+	w.match("user", f.User)
+	matchRole(w, "aws_role_arn", f.AWSRole)
+	w.match("account", f.Account)
+	if f.Service != "" {
+		w.add("service = ? OR signing_name = ?", f.Service, f.Service)
+	}
+	if f.Action != "" {
+		if operation := operationOf(f.Action); strings.Contains(f.Action, "*") {
+			w.add("action LIKE ? OR operation LIKE ?", like(f.Action), like(operation))
+		} else {
+			w.add("action = ? OR operation = ?", f.Action, operation)
+		}
+	}
+	matchAny(w, "resources", f.Resource)
+	if f.byAccessRequest {
+		matchAny(w, "access_request_ids", f.RequestID)
+	} else {
+		w.match("request_id", f.RequestID)
+	}
+	w.match("aws_request_id", f.AWSRequestID)
+	w.match("session_id", f.SessionID)
+	w.match("if(source_identity != '', source_identity, role_session_name)", f.FederatedUser)
+	return w
+}
+
+// ofRecords: as ofRequests.
+func (f *Filter) ofRecords() *asked {
+	record := f.record()
+	q := &asked{where: *record.clone(), row: *record.clone(), whole: f.AWSRequestID != ""}
+	if f.Outcome != "" {
+		q.where.add("verdict = ?", f.Outcome)
+		q.row = where{}
+		q.row.add("verdict = ? AND (NOT present OR "+record.String()+")", append([]any{f.Outcome}, record.args...)...)
+		q.rough = len(record.text) > 0
+		return q
+	}
+	q.where.add("verdict NOT IN ('matched', 'mismatched')")
+	q.row.add("present AND verdict NOT IN ('matched', 'mismatched')")
+	q.but, q.rough = "NOT present AND verdict IN ('matched', 'mismatched')", true
+	return q
+}
+
+func (f *Filter) record() *where {
+	w := &where{}
+	w.match("federated_user", f.User)
+	w.match("federated_user", f.FederatedUser)
+	matchRole(w, "issuer_arn", f.AWSRole)
+	if f.Account != "" {
+		w.add("recipient_account_id = ? OR identity_account_id = ?", f.Account, f.Account)
+	}
+	const service = "splitByChar('.', toString(event_source))[1]"
+	if f.Service != "" {
+		w.add(service+" = ?", f.Service)
+	}
+	switch of, operation, ok := strings.Cut(f.Action, ":"); {
+	case ok:
+		w.match(service, of)
+		w.match("event_name", operation)
+	case strings.Contains(f.Action, "*"):
+		w.add("event_name LIKE ? OR concat("+service+", ':', event_name) LIKE ?", like(f.Action), like(f.Action))
+	default:
+		w.match("event_name", f.Action)
+	}
+	matchAny(w, "resources", f.Resource)
+	w.match("request_id", f.AWSRequestID)
+	return w
+}

@@ -1,0 +1,102 @@
+package query_test
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/posternhq/postern/auditor/query"
+	"github.com/posternhq/postern/deploy/embedded/embeddedtest"
+)
+
+// A search, page by page, finds what its filter says of the merged views and nothing
+// else, newest first: while calls and their verdicts are rows of different parts, with
+// rows that came twice, and when all are merged.
+func TestSearchAgrees(t *testing.T) {
+	c, dsn := tables(t)
+	w := world{rows: 6000}
+	const open = `INSERT INTO request_rows (received_at, request_id, outcome, user, account, service, action) SELECT received_at + 1, concat('OPEN', request_id), '%s', user, account, service, action FROM requests WHERE modulo(cityHash64(request_id), 60) = %d`
+	for _, q := range slices.Concat(w.statements(0, 2500), w.statements(2500, 3500), w.statements(2000, 200)) { // some twice
+		exec(t, c, q)
+	}
+	exec(t, c, fmt.Sprintf(open, "admitted", 1))
+	exec(t, c, fmt.Sprintf(open, "completed", 2))
+	exec(t, c, fmt.Sprintf(open, "failed", 3))
+	var user string
+	if err := c.QueryRow(t.Context(), `SELECT user FROM requests GROUP BY user ORDER BY count() DESC, user LIMIT 1`).Scan(&user); err != nil {
+		t.Fatal(err)
+	}
+	const unpaired, none = "verdict NOT IN ('matched', 'mismatched')", "0"
+	tests := []struct {
+		name         string
+		f            query.Filter
+		ours, theirs string
+	}{
+		{"all", query.Filter{}, "1", unpaired},
+		{"user", query.Filter{User: user}, "user = '" + user + "'", "federated_user = '" + user + "' AND " + unpaired},
+		{"users", query.Filter{User: user[:5] + "*"}, "user LIKE '" + user[:5] + "%'", "federated_user LIKE '" + user[:5] + "%' AND " + unpaired},
+		{"nobody", query.Filter{User: "nobody"}, none, none},
+		{"role", query.Filter{AWSRole: "Role1"}, "endsWith(aws_role_arn, '/Role1')", "endsWith(issuer_arn, '/Role1') AND " + unpaired},
+		{"action", query.Filter{Action: "s3:Get*"}, "action LIKE 's3:Get%'", "event_source = 's3.amazonaws.com' AND event_name LIKE 'Get%' AND " + unpaired},
+		{"resource", query.Filter{Resource: "*data/y=*"}, "arrayExists(r -> r LIKE '%data/y=%', resources)", "arrayExists(r -> r LIKE '%data/y=%', resources) AND " + unpaired},
+		{"matched", query.Filter{Outcome: "matched", User: user}, "verdict = 'matched' AND user = '" + user + "'", none},
+		{"missing", query.Filter{Outcome: "missing"}, "verdict = 'missing'", none},
+		{"awaiting", query.Filter{Outcome: "awaiting"}, "verdict = 'awaiting'", none},
+		{"awaiting of one", query.Filter{Outcome: "awaiting", Service: "s3"}, "verdict = 'awaiting' AND service = 's3'", none},
+		{"admitted", query.Filter{Outcome: "admitted"}, "outcome = 'admitted'", none},
+		{"denied", query.Filter{Outcome: "denied", Service: "s3"}, "outcome = 'denied' AND service = 's3'", none},
+		{"console", query.Filter{Outcome: "console"}, none, "verdict = 'console'"},
+		{"bypass of one", query.Filter{Outcome: "console", User: user}, none, "verdict = 'console' AND federated_user = '" + user + "'"},
+	}
+	ask := query.New(embeddedtest.Open(t, embeddedtest.ReaderDSN(t, dsn)), nil)
+	for _, state := range []string{"apart", "merged"} {
+		if state == "merged" {
+			exec(t, c, `OPTIMIZE TABLE request_rows FINAL`)
+			exec(t, c, `OPTIMIZE TABLE cloudtrail_rows FINAL`)
+		}
+		for _, test := range tests {
+			t.Run(state+"/"+test.name, func(t *testing.T) {
+				var want []string
+				rows, err := c.Query(t.Context(), `SELECT id FROM (SELECT received_at AS at, request_id AS id FROM requests WHERE `+test.ours+`
+					UNION ALL SELECT event_time AS at, event_id AS id FROM cloudtrail WHERE `+test.theirs+`) ORDER BY at DESC, id DESC`)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer rows.Close()
+				for rows.Next() {
+					var id string
+					if err := rows.Scan(&id); err != nil {
+						t.Fatal(err)
+					}
+					want = append(want, id)
+				}
+				if (len(want) == 0) != (test.name == "nobody") {
+					t.Fatalf("%d are asked for", len(want))
+				}
+				var got []string
+				for f := test.f; ; {
+					f.Limit = 1 + len(want)/4
+					page, err := ask.Search(t.Context(), f)
+					if err != nil {
+						t.Fatal(err)
+					}
+					for _, e := range page.Entries {
+						if e.Request != nil {
+							got = append(got, e.Request.RequestID)
+						} else {
+							got = append(got, e.CloudTrail.EventID)
+						}
+					}
+					if f.Cursor = page.Next; f.Cursor == "" {
+						break
+					}
+				}
+				if diff := cmp.Diff(want, got); diff != "" {
+					t.Errorf("-want +got:\n%.2000s", diff)
+				}
+			})
+		}
+	}
+}
