@@ -70,11 +70,18 @@ func (f *Filter) call() *where {
 		w.add("service = ? OR signing_name = ?", f.Service, f.Service)
 	}
 	if f.Action != "" {
-		if operation := operationOf(f.Action); strings.Contains(f.Action, "*") {
-			w.add("action LIKE ? OR operation LIKE ?", like(f.Action), like(operation))
-		} else {
-			w.add("action = ? OR operation = ?", f.Action, operation)
+		// An action by its IAM name, or by the operation that the request named.
+		of, operation, ok := strings.Cut(f.Action, ":")
+		if !ok {
+			of, operation = "*", f.Action
 		}
+		byName, byOperation := &where{}, &where{}
+		byName.match("action", f.Action)
+		byOperation.match("operation", operation)
+		if of != "*" {
+			byOperation.match("service", of)
+		}
+		w.add(byName.String()+" OR "+byOperation.String(), append(byName.args, byOperation.args...)...)
 	}
 	matchAny(w, "resources", f.Resource)
 	if f.byAccessRequest {

@@ -147,7 +147,7 @@ func (a *Asker) sieve(ctx context.Context, s side, q *asked, keys []key) ([]key,
 	for _, k := range found {
 		are[same{k.At.UnixMicro(), k.Account, k.ID}] = true
 	}
-	return slices.DeleteFunc(keys, func(k key) bool { return !are[same{k.At.UnixMicro(), k.Account, k.ID}] }), err
+	return slices.DeleteFunc(slices.Clone(keys), func(k key) bool { return !are[same{k.At.UnixMicro(), k.Account, k.ID}] }), err
 }
 
 // keys picks the newest keys of a window by their rows, newest first: as many as

@@ -133,14 +133,6 @@ func matchAny(w *where, column, value string) {
 	}
 }
 
-// operationOf is what follows the service in an action.
-func operationOf(action string) string {
-	if _, op, ok := strings.Cut(action, ":"); ok {
-		return op
-	}
-	return action
-}
-
 // matchRole compares with a whole ARN, or with a role's name.
 func matchRole(w *where, column, role string) {
 	switch {
