@@ -2,10 +2,15 @@ package auditor_test
 
 import (
 	"fmt"
+	"os"
+	"strconv"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/posternhq/postern/auditor"
+	"github.com/posternhq/postern/deploy/embedded/embeddedtest"
 	"github.com/posternhq/postern/events"
 )
 
@@ -62,4 +67,77 @@ func BenchmarkReconcileNew(b *testing.B) {
 			}
 		})
 	}
+}
+
+// BenchmarkReconcileStreams reconciles as many requests with as many records as
+// POSTERN_BENCH_PAIRS says (100,000 without it; the figure is of a million) through the
+// streams and the tables, from an auditor's start until all verdicts are rows. What of
+// it is not the sinks' comes of a second auditor: it takes the same streams into an
+// empty database, verdicts included, and has nothing to judge.
+func BenchmarkReconcileStreams(b *testing.B) {
+	pairs := 100_000
+	if s := os.Getenv("POSTERN_BENCH_PAIRS"); s != "" {
+		var err error
+		if pairs, err = strconv.Atoi(s); err != nil {
+			b.Fatal(err)
+		}
+	}
+	for b.Loop() {
+		w := newApart(b)
+		appendAll(b, w.j, pairs)
+		appendRecords(b, w, pairs)
+		took := map[string]float64{}
+		for _, part := range []string{"judging", "sinks"} {
+			if part == "sinks" {
+				w.dsn = embeddedtest.ClickHouse(b)
+				w.conn = embeddedtest.Open(b, w.dsn)
+				w.env = append(w.env, "POSTERN_TEST_DSN="+w.dsn)
+			}
+			engine := engineOf(b, "clickhouse-engine")
+			before, begun := cpu(engine), time.Now()
+			child := w.run()
+			for stored := uint64(0); stored < uint64(pairs); time.Sleep(250 * time.Millisecond) {
+				if time.Since(begun) > time.Hour {
+					b.Fatalf("%d of %d verdicts after an hour", stored, pairs)
+				}
+				if part == "judging" || w.stored(events.Audit) == 2*uint64(pairs) && w.stored(events.CloudTrail) == uint64(pairs) {
+					stored = w.stored(events.Findings)
+				}
+			}
+			took[part] = time.Since(begun).Seconds()
+			b.ReportMetric(took[part], part+"-s")
+			b.ReportMetric(cpu(child.Process.Pid), part+"-auditor-cpu-s")
+			b.ReportMetric(cpu(engine)-before, part+"-engine-cpu-s")
+			b.ReportMetric(peak(child.Process.Pid), part+"-auditor-RSS-peak-MiB")
+			if n := w.count(`SELECT count() FROM requests WHERE verdict = 'matched'`); n != uint64(pairs) {
+				b.Fatalf("%d are matched", n)
+			}
+			_ = child.Process.Kill()
+			_ = child.Wait()
+		}
+		b.ReportMetric(took["judging"]-took["sinks"], "beyond-the-sinks-s")
+	}
+}
+
+// appendRecords says what CloudTrail says of appendAll's requests.
+func appendRecords(b *testing.B, w *apart, n int) {
+	var next atomic.Int64
+	var all sync.WaitGroup
+	now := time.Now().UTC()
+	for range 256 {
+		all.Go(func() {
+			for {
+				i := int(next.Add(1)) - 1
+				if i >= n {
+					return
+				}
+				r := trail(fmt.Sprint("E", i), fmt.Sprint("AWS", i), fmt.Sprint("user", i%50), "ASIAOURS", "ListObjects", now)
+				if _, err := w.j.Append(b.Context(), events.Event{Data: r}); err != nil {
+					b.Error(err)
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
 }

@@ -69,8 +69,12 @@ func BenchmarkSink(b *testing.B) {
 	}
 }
 
-func appendAll(b *testing.B, j *journal.Journal, requests int) {
+func appendAll(b *testing.B, j *journal.Journal, requests int) { appendFrom(b, j, 0, requests) }
+
+// appendFrom is appendAll without those before from.
+func appendFrom(b *testing.B, j *journal.Journal, from, requests int) {
 	var next atomic.Int64
+	next.Store(int64(from))
 	var wg sync.WaitGroup
 	now := time.Now().UTC()
 	for range 512 {
