@@ -56,6 +56,12 @@ func recall(ctx context.Context, conn driver.Conn, d correlate.Doubt) (correlate
 			return f, fmt.Errorf("recall sessions: %w", err)
 		}
 	}
+	if len(d.Copies) > 0 {
+		var err error
+		if f.Copies, err = ledgerRecords(ctx, conn, `seq IN (?) ORDER BY seq`, d.Copies); err != nil {
+			return f, fmt.Errorf("recall copies: %w", err)
+		}
+	}
 	if d.Spilled != nil {
 		var err error
 		if f.Spilled, err = recallSpilled(ctx, conn, d.Spilled); err != nil {
@@ -465,7 +471,7 @@ func (j *judge) restoreRecords(ctx context.Context, conn driver.Conn, now time.T
 	}
 	j.marked[trailMark] = mark
 	for at := mark; ; {
-		batch, err := ledgerRecords(ctx, conn, at)
+		batch, err := ledgerRecords(ctx, conn, `seq > ? AND problem = '' ORDER BY seq LIMIT 2000`, at)
 		if err != nil {
 			return fmt.Errorf("read records after %d: %w", at, err)
 		}
@@ -502,8 +508,9 @@ func (j *judge) addUnjudged(ctx context.Context, conn driver.Conn, batch []corre
 	return nil
 }
 
-func ledgerRecords(ctx context.Context, conn driver.Conn, after uint64) ([]correlate.Record, error) {
-	rows, err := conn.Query(ctx, `SELECT seq, raw FROM events WHERE stream = ? AND seq > ? AND problem = '' ORDER BY seq LIMIT 2000`, events.CloudTrail, after)
+// ledgerRecords reads CloudTrail's records from the ledger by their places.
+func ledgerRecords(ctx context.Context, conn driver.Conn, condition string, arg any) ([]correlate.Record, error) {
+	rows, err := conn.Query(ctx, `SELECT seq, raw FROM events WHERE stream = ? AND `+condition, events.CloudTrail, arg)
 	if err != nil {
 		return nil, err
 	}

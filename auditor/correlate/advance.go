@@ -22,6 +22,8 @@ type Doubt struct {
 	Records  []Record
 	// Spilled asks for open requests that are not in memory and now due; nil for none.
 	Spilled *Span
+	// Copies are places in CLOUDTRAIL of records that are not in memory and now due.
+	Copies []uint64
 	// Keys that are not known: of the records, and given out by AssumeRole calls
 	// that may be postern's own.
 	Keys []string
@@ -38,8 +40,9 @@ type Found struct {
 	Judged map[RecordID]string
 	// JudgedRequests have a verdict of their own already.
 	JudgedRequests []Request
-	// Spilled are those of Doubt.Spilled.
+	// Spilled are those of Doubt.Spilled, Copies those of Doubt.Copies.
 	Spilled     []Request
+	Copies      []Record
 	Credentials []Credential
 	Sessions    []Session
 	Tokens      []Token
@@ -56,13 +59,15 @@ func (s *State) Advance(c Clock, recall func(Doubt) (Found, error)) ([]Judgement
 	overdue := s.overdue(c)
 	doubtful := s.sift(c)
 	minute, spilled := s.spilledDue(c)
+	copies := s.copiesDue(c)
 	if recall == nil {
 		recall = func(Doubt) (Found, error) { return Found{}, nil }
 	}
-	if len(overdue) > 0 || len(doubtful) > 0 || spilled {
+	if len(overdue) > 0 || len(doubtful) > 0 || len(copies) > 0 || spilled {
 		asked, later := s.cut(doubtful)
 		s.pending = append(s.pending, later...)
 		doubt := s.doubt(overdue, asked)
+		doubt.Copies = copies
 		if spilled {
 			doubt.Spilled = s.span(minute)
 		}
@@ -81,6 +86,7 @@ func (s *State) Advance(c Clock, recall func(Doubt) (Found, error)) ([]Judgement
 			s.unspill(minute, found.Spilled)
 			s.behind = true
 		}
+		s.unspillCopies(len(copies), found.Copies)
 		for _, r := range asked {
 			r.doubted = true
 		}
@@ -167,7 +173,7 @@ func (s *State) overdue(c Clock) []*request {
 // may be doubles, and the records of ours that nothing here explains. Asked
 // before, a record is judged by what explains it.
 func (s *State) sift(c Clock) []*record {
-	var keep, ask, rest []*record
+	var keep, ask, rest, copies []*record
 	s.early = 0
 	for _, r := range s.pending {
 		if r.verdict != "" {
@@ -179,9 +185,8 @@ func (s *State) sift(c Clock) []*record {
 			continue
 		}
 		req := s.requestOf(r)
-		if req != nil && !req.paired() {
-			s.dequeue(req)         // not to be spilled: it is waited for
-			keep = append(keep, r) // a copy: waits for what the caller's own account gets
+		if req != nil && req.verdict == "" { // a copy: waits for what the caller's own account gets
+			copies = append(copies, r)
 			continue
 		}
 		cred, own := s.scope.keys[r.IssuedAccessKeyID]
@@ -205,7 +210,7 @@ func (s *State) sift(c Clock) []*record {
 			rest = append(rest, r)
 		}
 	}
-	s.pending = keep
+	s.pending = append(keep, s.hold(copies, c)...)
 	return append(ask, s.byKeyNameTime(c, rest)...)
 }
 
@@ -358,6 +363,11 @@ func (s *State) OldestPending() uint64 {
 	for _, r := range s.pending {
 		if r.verdict == "" && r.Seq > 0 && (low == 0 || r.Seq < low) {
 			low = r.Seq
+		}
+	}
+	for _, x := range s.copies {
+		if low == 0 || x.seq < low {
+			low = x.seq
 		}
 	}
 	return low

@@ -21,8 +21,8 @@ type Config struct {
 	// Remember is how many settled requests and records stay in memory, for
 	// copies and late deliveries; older ones are recalled. 0 means 50,000.
 	Remember int
-	// Open is how many requests that wait for their record stay in memory, and as
-	// many in flight besides. Older ones are recalled when a record asks for them,
+	// Open is how many requests that wait for their record stay in memory, as many
+	// in flight besides, and as many records that wait because they are copies. Older ones are recalled when a record asks for them,
 	// or when they are overdue. 0 means 50,000.
 	Open int
 }
@@ -54,6 +54,7 @@ type State struct {
 	records map[RecordID]*record
 	byReq   map[string]map[*record]struct{} // unpaired, by AWS request id
 	pending []*record                       // not judged yet
+	copies  []spilledCopy                   // nor these, the first due first
 
 	settledRequests []*request // oldest first, to be forgotten
 	settledRecords  []*record

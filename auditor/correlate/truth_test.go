@@ -103,6 +103,7 @@ func world(r *rand.Rand, n int, lag time.Duration) *truth {
 			tell(half, func(st *correlate.State) []correlate.Judgement { return st.EndSession(s.id, half) })
 		}
 	}
+	var places uint64
 	deliver := func(rec correlate.Record, verdict string, more ...time.Duration) {
 		w.records[rec.ID()] = verdict
 		w.awsID[rec.ID()] = rec.RequestID
@@ -111,6 +112,9 @@ func world(r *rand.Rand, n int, lag time.Duration) *truth {
 			times = 2
 		}
 		for range times {
+			places++
+			rec := rec
+			rec.Seq = places
 			delay := time.Duration(r.Int64N(int64(20 * time.Minute)))
 			if r.Float64() < 0.02 { // a record that is there at once
 				delay = time.Duration(r.Int64N(int64(50 * time.Millisecond)))
@@ -277,6 +281,7 @@ type store struct {
 	minutes  map[time.Time][]string // requests by the minute of their receipt
 	byAWS    map[string][]string
 	arrived  map[string][]correlate.Record // records by AWS request id
+	placed   map[uint64]correlate.Record   // records by their place in the stream
 }
 
 func (b *store) take(t *testing.T, js []correlate.Judgement) {
@@ -389,6 +394,9 @@ func (b *store) recall(d correlate.Doubt) (correlate.Found, error) {
 			}
 		}
 	}
+	for _, seq := range d.Copies {
+		f.Copies = append(f.Copies, b.placed[seq])
+	}
 	if s := d.Spilled; s != nil {
 		seen := map[string]bool{}
 		for _, id := range b.minutes[s.From] {
@@ -410,12 +418,16 @@ func (b *store) recall(d correlate.Doubt) (correlate.Found, error) {
 	return f, nil
 }
 
+func newStore(w *truth) *store {
+	return &store{w: w, verdicts: map[string]string{}, record: map[correlate.RecordID]string{}, pair: map[string]correlate.RecordID{}, bare: map[string]string{},
+		findings: map[string]string{}, ids: map[string]int{}, current: map[string]correlate.Request{}, minutes: map[time.Time][]string{}, bareOf: map[string][]string{},
+		byAWS: map[string][]string{}, arrived: map[string][]correlate.Record{}, placed: map[uint64]correlate.Record{}}
+}
+
 // play runs a world through a state and returns what the store ends up with.
 func play(t *testing.T, w *truth, c correlate.Config, lag time.Duration) *store {
 	st := correlate.New(c)
-	b := &store{w: w, verdicts: map[string]string{}, record: map[correlate.RecordID]string{}, pair: map[string]correlate.RecordID{}, bare: map[string]string{},
-		findings: map[string]string{}, ids: map[string]int{}, current: map[string]correlate.Request{}, minutes: map[time.Time][]string{}, bareOf: map[string][]string{},
-		byAWS: map[string][]string{}, arrived: map[string][]correlate.Record{}}
+	b := newStore(w)
 	tick := start
 	advance := func(now time.Time) {
 		for again := true; again; again = st.Behind() {
@@ -440,6 +452,9 @@ func play(t *testing.T, w *truth, c correlate.Config, lag time.Duration) *store 
 		}
 		if s.brings != nil && !slices.ContainsFunc(b.arrived[s.brings.RequestID], func(r correlate.Record) bool { return r.ID() == s.brings.ID() }) {
 			b.arrived[s.brings.RequestID] = append(b.arrived[s.brings.RequestID], *s.brings)
+		}
+		if s.brings != nil {
+			b.placed[s.brings.Seq] = *s.brings
 		}
 		b.take(t, s.do(st, s.at))
 		if requests, records := st.Sizes(); c.Open > 0 && requests > 2*c.Open+c.Remember+5_000 {

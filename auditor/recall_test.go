@@ -1,0 +1,58 @@
+package auditor
+
+import (
+	"encoding/json"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/posternhq/postern/auditor/correlate"
+	"github.com/posternhq/postern/auditor/store"
+	"github.com/posternhq/postern/deploy/embedded/embeddedtest"
+	"github.com/posternhq/postern/events"
+	"github.com/posternhq/postern/events/journal"
+)
+
+// Copies that wait in the store are found there by their places in the stream.
+func TestRecallCopies(t *testing.T) {
+	s, err := store.New(store.Config{DSN: embeddedtest.ClickHouse(t), Log: zerolog.Nop()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if err := s.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	sink, err := s.Sink(t.Context(), events.CloudTrail)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var entries []journal.Entry
+	for i := range 5 {
+		id := fmt.Sprint("E", i+1)
+		e := events.Event{Meta: events.Meta{ID: id, Source: "/s", Time: time.Now().UTC()}, Data: &events.CloudTrailRecordReceived{
+			RecipientAccountID: "222222222222", EventID: id, Region: "eu-central-1", EventSource: "s3.amazonaws.com", File: "f",
+			Record: json.RawMessage(`{"eventVersion":"1.11","eventTime":"2026-03-01T12:00:00Z","eventSource":"s3.amazonaws.com","eventName":"GetObject","requestID":"A","eventID":"` + id + `","recipientAccountId":"222222222222"}`)}}
+		raw, err := events.Encode(e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		entries = append(entries, journal.Entry{Event: e, Stream: events.CloudTrail, Seq: uint64(i + 1), StoredAt: e.Time, Raw: raw})
+	}
+	if _, err := sink.Write(t.Context(), entries, nil); err != nil {
+		t.Fatal(err)
+	}
+	found, err := recall(t.Context(), s.Conn(), correlate.Doubt{Copies: []uint64{2, 5}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got string
+	for _, r := range found.Copies {
+		got += fmt.Sprintf("%s/%s of %s at %d; ", r.Account, r.EventID, r.RequestID, r.Seq)
+	}
+	if want := "222222222222/E2 of A at 2; 222222222222/E5 of A at 5; "; got != want {
+		t.Errorf("found %s", got)
+	}
+}
