@@ -9,6 +9,7 @@ import (
 
 	"github.com/posternhq/postern/auditor/evidence"
 	"github.com/posternhq/postern/deploy/embedded"
+	"github.com/posternhq/postern/events"
 	"github.com/posternhq/postern/events/journal"
 	"github.com/posternhq/postern/events/ocsf"
 )
@@ -34,7 +35,7 @@ func (c *cli) consumersRead() *cobra.Command {
 				line = func(e journal.Entry) ([]byte, error) { return append(e.Raw, '\n'), nil }
 			case "ocsf":
 				line = func(e journal.Entry) ([]byte, error) {
-					b, err := ocsf.Convert(e.Raw)
+					b, err := ocsf.ConvertAt(e.Raw, events.Place{Stream: e.Stream, Sequence: e.Seq, Subject: e.Channel, StoredAt: e.StoredAt})
 					return append(b, '\n'), err
 				}
 			case "record":

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"text/tabwriter"
 	"time"
 
@@ -30,6 +31,8 @@ type deliveryVerified struct {
 	Key     string        `json:"key"`
 	KeyFrom string        `json:"key_from"`
 	Proof   deliveryProof `json:"proof"`
+	// Rederived counts the OCSF events that were made again of the logged ones.
+	Rederived int `json:"rederived,omitempty"`
 	// MissingIDs are of events that the filter fits and that did not come.
 	MissingIDs []string         `json:"missing_ids,omitempty"`
 	Faults     []evidence.Fault `json:"faults,omitempty"`
@@ -49,8 +52,9 @@ func (c *cli) eventsVerify() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "verify FILE", Short: "Whether a consumer got everything, unchanged", Args: cobra.ExactArgs(1),
 		Long: "Whether FILE, which postern consumers read --format=record wrote, or which holds the\n" +
-			"bodies of what a webhook was sent, one a line, holds every event from its first to\n" +
-			"its last, as the stream's transparency log has them.\n" +
+			"bodies of what a webhook was sent, one a line, CloudEvents or OCSF, holds every event\n" +
+			"from its first to its last, as the stream's transparency log has them. An OCSF event\n" +
+			"has the logged event's hash, and is made again of that event, as the stream has it.\n" +
 			"For all of a stream the log's signed checkpoint proves it; with --filter, what\n" +
 			"came is proved so, and the auditor says what else the filter fits.\n" +
 			"Exit codes: 0 nothing is missing, 3 something is missing or changed, 1 it could\n" +
@@ -118,11 +122,18 @@ func (c *cli) verifyDelivery(ctx context.Context, a *client.Client, given string
 	}
 	out.Key, out.KeyFrom, out.LogSize = string(key), from, at.Size
 	out.Faults, err = got.Compare(tlog.Walk(ctx, accounts.Tiles, out.From-1, at, nil), out.Proof == byLog)
-	if err != nil || out.Proof == byLog {
+	told := got.Told()
+	if err != nil || out.Proof == byLog && told == 0 {
 		return err
 	}
 	var newer []string // than the last that came, unless it still follows
-	return a.Events(ctx, out.Filter, got.FirstAt.Format(time.RFC3339Nano), false, func(raw json.RawMessage) error {
+	err = a.Events(ctx, out.Filter, got.FirstAt.Format(time.RFC3339Nano), false, func(raw json.RawMessage) error {
+		if f := got.Rederive(raw); f != nil {
+			out.Faults = append(out.Faults, *f)
+		}
+		if out.Proof == byLog {
+			return nil
+		}
 		var e struct{ ID string }
 		if err := json.Unmarshal(raw, &e); err != nil {
 			return err
@@ -134,6 +145,16 @@ func (c *cli) verifyDelivery(ctx context.Context, a *client.Client, given string
 		out.MissingIDs, newer = append(out.MissingIDs, newer...), nil
 		return nil
 	})
+	if err != nil {
+		return err
+	}
+	out.Rederived = told - got.Told()
+	for _, f := range got.Unproved() {
+		if !slices.ContainsFunc(out.Faults, func(x evidence.Fault) bool { return x.First <= f.First && f.First <= x.Last }) {
+			out.Faults = append(out.Faults, f)
+		}
+	}
+	return nil
 }
 
 // covers waits for a checkpoint that reaches to the last event.
@@ -171,4 +192,7 @@ func printDelivery(w *tabwriter.Writer, v *deliveryVerified) {
 	}
 	fmt.Fprintf(w, "whole: %d events of %s, sequences %d to %d, nothing missing or changed\n", v.Events, v.Filter, v.From, v.To)
 	fmt.Fprintf(w, "on %s; checkpoint at %d\nkey %s (%s)\n", on, v.LogSize, v.Key, v.KeyFrom)
+	if v.Rederived > 0 {
+		fmt.Fprintf(w, "%d OCSF events are what is made of the logged ones\n", v.Rederived)
+	}
 }

@@ -20,7 +20,7 @@ func TestImportDirections(t *testing.T) {
 		"schemas":         {},
 		"broker":          {"events", "events/journal", "events/ocsf", "events/signed"},
 		"proxy":           {"events", "events/journal", "events/signed"},
-		"auditor":         {"events", "events/journal", "events/signed"},
+		"auditor":         {"events", "events/journal", "events/ocsf", "events/signed"},
 		"deploy/embedded": {},
 		"deploy/simaws":   {},
 	}

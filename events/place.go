@@ -2,6 +2,7 @@ package events
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"regexp"
@@ -18,6 +19,18 @@ type Place struct {
 	// Subject is the NATS subject.
 	Subject  string
 	StoredAt time.Time
+}
+
+// Hash is what the stream's transparency log holds of an event: SHA-256 over its
+// subject, a line feed, the time at which the stream took it in nanoseconds since 1970 in
+// decimal, a line feed, and its bytes.
+func (p Place) Hash(raw []byte) [sha256.Size]byte {
+	b := make([]byte, 0, len(p.Subject)+22+len(raw))
+	b = append(b, p.Subject...)
+	b = append(b, '\n')
+	b = strconv.AppendInt(b, p.StoredAt.UnixNano(), 10)
+	b = append(b, '\n')
+	return sha256.Sum256(append(b, raw...))
 }
 
 // Placed returns a CloudEvent with its place as the last of its extension

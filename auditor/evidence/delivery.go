@@ -8,10 +8,14 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"maps"
+	"reflect"
+	"slices"
 	"time"
 
 	"github.com/posternhq/postern/auditor/tlog"
 	"github.com/posternhq/postern/events"
+	"github.com/posternhq/postern/events/ocsf"
 )
 
 // Delivered is an event as a consumer got it: what `postern consumers read
@@ -58,13 +62,17 @@ type Delivery struct {
 	FirstAt time.Time
 	hashes  map[uint64]tlog.Hash
 	ids     map[string]uint64
+	// told are the events that came in the words of OCSF, until Rederive has seen that
+	// they are what postern makes of the logged event.
+	told map[uint64]json.RawMessage
 }
 
 // ReadDelivery reads lines of Delivered, or bodies of what a webhook was sent, one
-// a line and as they came: CloudEvents that tell their place (events.Placed), or
-// arrays of them. Any order will do; what came more than once must have come alike.
+// a line and as they came: CloudEvents or OCSF events that tell their place
+// (events.Placed, ocsf.ConvertAt), or arrays of them. Any order will do; what came more
+// than once must have come alike.
 func ReadDelivery(r io.Reader) (*Delivery, error) {
-	out := &Delivery{hashes: map[uint64]tlog.Hash{}, ids: map[string]uint64{}}
+	out := &Delivery{hashes: map[uint64]tlog.Hash{}, ids: map[string]uint64{}, told: map[uint64]json.RawMessage{}}
 	in := bufio.NewReader(r)
 	for n := 1; ; n++ {
 		line, err := in.ReadBytes('\n')
@@ -96,6 +104,20 @@ func (o *Delivery) read(line []byte) error {
 	if raw, p, ok := events.Unplaced(line); ok {
 		return o.add(Delivered{Stream: p.Stream, Seq: p.Sequence, Subject: p.Subject, StoredAt: p.StoredAt, Event: raw})
 	}
+	if p, id, text, ok := ocsf.PlaceOf(line); ok {
+		h, err := tlog.ParseHash(text)
+		if err != nil {
+			return err
+		}
+		if had, again := o.told[p.Sequence]; again && !sameJSON(had, line) {
+			return fmt.Errorf("sequence %d came twice, with different content", p.Sequence)
+		}
+		if err := o.place(Delivered{Stream: p.Stream, Seq: p.Sequence, Subject: p.Subject, StoredAt: p.StoredAt}, id, h); err != nil {
+			return err
+		}
+		o.told[p.Sequence] = bytes.Clone(line)
+		return nil
+	}
 	var d Delivered
 	if err := json.Unmarshal(line, &d); err != nil {
 		return err
@@ -104,21 +126,26 @@ func (o *Delivery) read(line []byte) error {
 }
 
 func (o *Delivery) add(d Delivered) error {
+	var event struct{ ID string }
+	_ = json.Unmarshal(d.Event, &event) // it may be none
+	return o.place(d, event.ID, d.hash())
+}
+
+// place notes what came where.
+func (o *Delivery) place(d Delivered, id string, h tlog.Hash) error {
 	switch {
 	case d.Seq == 0 || d.Stream == "":
-		return errors.New("no stream and sequence: postern consumers read --format=record prints them, and webhooks are sent CloudEvents that end with them")
+		return errors.New("no stream and sequence: postern consumers read --format=record prints them, and webhooks are sent CloudEvents that end with them, and OCSF events with both in metadata")
 	case o.Stream != "" && d.Stream != o.Stream:
 		return fmt.Errorf("event of %s among those of %s", d.Stream, o.Stream)
 	}
 	o.Stream = d.Stream
-	h := d.hash()
 	if had, again := o.hashes[d.Seq]; again && had != h {
 		return fmt.Errorf("sequence %d came twice, with different content", d.Seq)
 	}
 	o.hashes[d.Seq] = h
-	var event struct{ ID string }
-	if json.Unmarshal(d.Event, &event) == nil && event.ID != "" {
-		o.ids[event.ID] = d.Seq
+	if id != "" {
+		o.ids[id] = d.Seq
 	}
 	if o.First == 0 || d.Seq < o.First {
 		o.First, o.FirstAt = d.Seq, d.StoredAt
@@ -132,6 +159,61 @@ func (o *Delivery) Events() int { return len(o.hashes) }
 
 // Has tells whether an event of an id is there.
 func (o *Delivery) Has(id string) bool { _, ok := o.ids[id]; return ok }
+
+// Told is how many came in the words of OCSF and are not known to be postern's.
+func (o *Delivery) Told() int { return len(o.told) }
+
+// Rederive makes OCSF of an event as the stream has it, and holds what came against it.
+// It proves the rest of what a leaf's hash does not: raw counts only if it is what came to
+// stand at the sequence, by the hash that Compare holds against the log.
+func (o *Delivery) Rederive(raw []byte) *Fault {
+	var e struct{ ID string }
+	if json.Unmarshal(raw, &e) != nil {
+		return nil
+	}
+	seq := o.ids[e.ID]
+	came, there := o.told[seq]
+	if !there {
+		return nil
+	}
+	p, _, _, _ := ocsf.PlaceOf(came)
+	if tlog.HashOf(p.Subject, p.StoredAt, raw) != o.hashes[seq] {
+		return nil // another event of that id
+	}
+	delete(o.told, seq)
+	if made, err := ocsf.ConvertAt(raw, p); err == nil && sameJSON(made, came) {
+		return nil
+	}
+	return &Fault{Stream: o.Stream, First: seq, Last: seq, Place: "delivery", Kind: "changed"}
+}
+
+// Unproved are those that came in the words of OCSF and whose event was not seen: where
+// they stand and their hash are all that is known of them.
+func (o *Delivery) Unproved() (faults []Fault) {
+	for _, seq := range slices.Sorted(maps.Keys(o.told)) {
+		faults = append(faults, Fault{Stream: o.Stream, First: seq, Last: seq, Place: "delivery", Kind: "not derived from the logged event"})
+	}
+	return faults
+}
+
+// sameJSON compares what is said, and not the order of members or white space. A member
+// that is there twice, of which readers choose either, is a difference.
+func sameJSON(a, b []byte) bool {
+	read := func(b []byte) (v any, tokens int, err error) {
+		d := json.NewDecoder(bytes.NewReader(b))
+		for err == nil {
+			_, err = d.Token()
+			tokens++
+		}
+		d = json.NewDecoder(bytes.NewReader(b))
+		d.UseNumber()
+		err = d.Decode(&v)
+		return v, tokens, err
+	}
+	x, n, err := read(a)
+	y, m, err2 := read(b)
+	return err == nil && err2 == nil && n == m && reflect.DeepEqual(x, y)
+}
 
 // Compare holds what was delivered against the leaves of the stream's log, as
 // [tlog.Walk] yields them from the sequence to begin with. Changed and forged

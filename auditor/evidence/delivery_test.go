@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"iter"
+	"os"
+	"slices"
 	"testing"
 	"time"
 	"unicode/utf8"
@@ -12,6 +14,8 @@ import (
 
 	"github.com/posternhq/postern/auditor/evidence"
 	"github.com/posternhq/postern/auditor/tlog"
+	"github.com/posternhq/postern/events"
+	"github.com/posternhq/postern/events/ocsf"
 )
 
 var storedAt = time.Date(2026, 1, 2, 3, 4, 5, 678901234, time.UTC)
@@ -86,6 +90,104 @@ func TestDeliveryRefused(t *testing.T) {
 		if _, err := evidence.ReadDelivery(bytes.NewReader([]byte(file))); err == nil {
 			t.Errorf("%s: taken", name)
 		}
+	}
+}
+
+// OCSF events prove by their hashes that none is missing, and are held against what
+// postern makes of the logged events.
+func TestDeliveryOfOCSF(t *testing.T) {
+	types := events.Types()[:6]
+	var raws, lines [][]byte
+	place := func(i int) events.Place {
+		return events.Place{Stream: "ACCESS", Sequence: uint64(i + 1), Subject: "access.x." + string(types[i]), StoredAt: storedAt.Add(time.Duration(i))}
+	}
+	for i, typ := range types {
+		raw, err := os.ReadFile("../../events/eventstest/golden/" + string(typ) + ".json")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var compact bytes.Buffer
+		if err := json.Compact(&compact, raw); err != nil {
+			t.Fatal(err)
+		}
+		line, err := ocsf.ConvertAt(compact.Bytes(), place(i))
+		if err != nil {
+			t.Fatal(err)
+		}
+		raws, lines = append(raws, compact.Bytes()), append(lines, line)
+	}
+	logged := func(yield func(tlog.Leaf, error) bool) {
+		for i, raw := range raws {
+			if !yield(tlog.Leaf{Stream: "ACCESS", Seq: uint64(i + 1), Hash: place(i).Hash(raw)}, nil) {
+				return
+			}
+		}
+	}
+	fault := func(kind string, seq uint64) evidence.Fault {
+		return evidence.Fault{Stream: "ACCESS", First: seq, Last: seq, Place: "delivery", Kind: kind}
+	}
+	changed := func(line []byte, from, to string) []byte {
+		if !bytes.Contains(line, []byte(from)) {
+			t.Fatalf("no %s in %s", from, line)
+		}
+		return bytes.Replace(line, []byte(from), []byte(to), 1)
+	}
+	reordered := func(line []byte) []byte {
+		var v map[string]any
+		d := json.NewDecoder(bytes.NewReader(line))
+		d.UseNumber()
+		if err := d.Decode(&v); err != nil {
+			t.Fatal(err)
+		}
+		out, err := json.Marshal(v)
+		if err != nil || bytes.Equal(out, line) {
+			t.Fatalf("%v: the order of members is the same", err)
+		}
+		return out
+	}
+	other, err := ocsf.ConvertAt(changed(raws[2], `"by":"`, `"by":"x`), place(2)) // a whole event that never was
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name string
+		got  [][]byte
+		seen [][]byte
+		want []evidence.Fault
+	}{
+		{"everything", lines, raws, nil},
+		{"another order, and again", [][]byte{lines[5], lines[1], lines[0], reordered(lines[2]), lines[3], lines[4], lines[1]}, raws, nil},
+		{"dropped", slices.Concat(lines[:2], lines[3:]), raws, []evidence.Fault{fault("missing", 3)}},
+		{"changed", slices.Concat(lines[:2], [][]byte{changed(lines[2], `"severity_id":1`, `"severity_id":5`)}, lines[3:]), raws, []evidence.Fault{fault("changed", 3)}},
+		{"a member twice", slices.Concat(lines[:2], [][]byte{changed(lines[2], `{`, `{"severity_id":5,`)}, lines[3:]), raws, []evidence.Fault{fault("changed", 3)}},
+		{"a member more", slices.Concat(lines[:2], [][]byte{changed(lines[2], `{`, `{"status":"x",`)}, lines[3:]), raws, []evidence.Fault{fault("changed", 3)}},
+		{"inserted in its place", slices.Concat(lines[:2], [][]byte{other}, lines[3:]), raws, []evidence.Fault{fault("changed", 3), fault("not derived from the logged event", 3)}},
+		{"the stream says something else", lines, slices.Concat(raws[:2], [][]byte{changed(raws[2], `"by":"`, `"by":"x`)}, raws[3:]), []evidence.Fault{fault("not derived from the logged event", 3)}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			got, err := evidence.ReadDelivery(bytes.NewReader(bytes.Join(c.got, []byte{'\n'})))
+			if err != nil {
+				t.Fatal(err)
+			}
+			faults, err := got.Compare(iter.Seq2[tlog.Leaf, error](logged), true)
+			for _, raw := range c.seen {
+				if f := got.Rederive(raw); f != nil {
+					faults = append(faults, *f)
+				}
+			}
+			if d := cmp.Diff(c.want, append(faults, got.Unproved()...)); d != "" || err != nil {
+				t.Errorf("faults (-want +got), %v:\n%s", err, d)
+			}
+		})
+	}
+	doubled := bytes.Join([][]byte{lines[2], changed(lines[2], `"severity_id":1`, `"severity_id":5`)}, []byte{'\n'})
+	if _, err := evidence.ReadDelivery(bytes.NewReader(doubled)); err == nil {
+		t.Error("twice, with different content: taken")
+	}
+	beyond := changed(lines[5], `"sequence":6`, `"sequence":7`)
+	got, err := evidence.ReadDelivery(bytes.NewReader(beyond))
+	if err != nil || got.Last != 7 {
+		t.Errorf("%+v, %v", got, err) // the log is shorter: postern events verify says so
 	}
 }
 

@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/posternhq/postern/events"
 )
 
 // Hash is what a leaf keeps of an event.
@@ -28,12 +30,7 @@ func ParseHash(s string) (h Hash, err error) {
 // decimal, a line feed, and its body. The ledger's column hash is the same, by
 // ClickHouse.
 func HashOf(subject string, storedAt time.Time, body []byte) Hash {
-	b := make([]byte, 0, len(subject)+22+len(body))
-	b = append(b, subject...)
-	b = append(b, '\n')
-	b = strconv.AppendInt(b, storedAt.UnixNano(), 10)
-	b = append(b, '\n')
-	return sha256.Sum256(append(b, body...))
+	return events.Place{Subject: subject, StoredAt: storedAt}.Hash(body)
 }
 
 // Leaf says that a stream has an event at a sequence. As an entry of the log it

@@ -115,10 +115,11 @@ func (w *webhook) body(e journal.Entry) ([]byte, error) {
 	if e.ID == "" {
 		return nil, fmt.Errorf("sequence %d of %s is no CloudEvent", e.Seq, e.Stream)
 	}
+	at := events.Place{Stream: e.Stream, Sequence: e.Seq, Subject: e.Channel, StoredAt: e.StoredAt}
 	if w.push.Format == OCSF {
-		return ocsf.Convert(e.Raw)
+		return ocsf.ConvertAt(e.Raw, at)
 	}
-	return events.Placed(e.Raw, events.Place{Stream: e.Stream, Sequence: e.Seq, Subject: e.Channel, StoredAt: e.StoredAt})
+	return events.Placed(e.Raw, at)
 }
 
 // Consent asks an endpoint whether it wants events of origin, which is a DNS

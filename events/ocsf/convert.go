@@ -29,6 +29,14 @@ const other = 99 // activity and status of OCSF for what it has no number for
 // Convert returns a CloudEvent of postern's, in structured mode, as an OCSF event.
 // A type that this version does not know becomes API Activity.
 func Convert(cloudEvent []byte) ([]byte, error) {
+	e, err := convert(cloudEvent)
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(e)
+}
+
+func convert(cloudEvent []byte) (*event, error) {
 	var in struct {
 		ID, Source, Subject, CorrelationID, Sequence string
 		Type                                         events.Type
@@ -81,7 +89,7 @@ func Convert(cloudEvent []byte) ([]byte, error) {
 	}
 	e.CategoryUID = e.ClassUID / 1000
 	e.TypeUID = e.ClassUID*100 + e.ActivityID
-	return json.Marshal(e)
+	return e, nil
 }
 
 // awsRequest tells of a call by a user that came to the proxy.

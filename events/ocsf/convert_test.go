@@ -3,6 +3,7 @@ package ocsf_test
 import (
 	"bytes"
 	"compress/gzip"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -110,6 +111,43 @@ func TestEveryEvent(t *testing.T) {
 	for class := range schemas {
 		if used[class] == 0 {
 			t.Errorf("no event is of class %d", class)
+		}
+	}
+}
+
+// So does one that says where it stands, and comes back from there.
+func TestEveryEventAt(t *testing.T) {
+	schemas := classes(t)
+	p := events.Place{Stream: events.Access, Sequence: 42, Subject: "access.user.alice", StoredAt: time.Date(2026, 1, 2, 3, 4, 5, 678901234, time.UTC)}
+	for _, typ := range events.Types() {
+		raw := golden(t, typ)
+		b, err := ocsf.ConvertAt(raw, p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		v, err := jsonschema.UnmarshalJSON(bytes.NewReader(b))
+		if err != nil {
+			t.Fatal(err)
+		}
+		uid, err := v.(map[string]any)["class_uid"].(json.Number).Int64()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := schemas[int(uid)].Validate(v); err != nil {
+			t.Errorf("%s: %v", typ, err)
+		}
+		var e struct{ ID string }
+		if err := json.Unmarshal(raw, &e); err != nil {
+			t.Fatal(err)
+		}
+		want := p.Hash(raw)
+		if got, id, hash, ok := ocsf.PlaceOf(b); !ok || got != p || id != e.ID || hash != hex.EncodeToString(want[:]) {
+			t.Errorf("%s: %+v %s %s %t", typ, got, id, hash, ok)
+		}
+		if plain, err := ocsf.Convert(raw); err != nil {
+			t.Error(err)
+		} else if _, _, _, ok := ocsf.PlaceOf(plain); ok {
+			t.Errorf("%s: has a place without one", typ)
 		}
 	}
 }

@@ -43,7 +43,8 @@ type event struct {
 	FindingInfo *findingInfo `json:"finding_info,omitempty"`
 	IsAlert     bool         `json:"is_alert,omitempty"`
 
-	Unmapped json.RawMessage `json:"unmapped,omitempty"`
+	RawDataHash *fingerprint    `json:"raw_data_hash,omitempty"`
+	Unmapped    json.RawMessage `json:"unmapped,omitempty"`
 }
 
 type metadata struct {
@@ -56,6 +57,17 @@ type metadata struct {
 	LogProvider    string   `json:"log_provider,omitempty"`
 	Sequence       uint64   `json:"sequence,omitempty"`
 	Profiles       []string `json:"profiles,omitempty"`
+
+	OriginalEventUID string `json:"original_event_uid,omitempty"`
+	LogSource        string `json:"log_source,omitempty"`
+	LoggedTime       int64  `json:"logged_time,omitempty"`
+	LoggedTimeDT     string `json:"logged_time_dt,omitempty"`
+}
+
+type fingerprint struct {
+	AlgorithmID int    `json:"algorithm_id"`
+	Algorithm   string `json:"algorithm"`
+	Value       string `json:"value"`
 }
 
 type product struct {
