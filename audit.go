@@ -39,6 +39,11 @@ func (c *cli) withAuditor(do func(cmd *cobra.Command, a *client.Client, args []s
 		}
 		// No proxy: HTTPS_PROXY may lead to AWS through postern.
 		hc := &http.Client{Transport: &http.Transport{TLSClientConfig: tlsConfig, ForceAttemptHTTP2: true}}
+		if user := cmd.Flags().Lookup("user"); user != nil && user.Changed {
+			if err := c.asRecorded(cmd.Context(), b, user); err != nil {
+				return err
+			}
+		}
 		return do(cmd, client.New("https://"+status.AuditorAddr, hc), args)
 	}
 }

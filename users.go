@@ -9,6 +9,7 @@ import (
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/posternhq/postern/broker/api"
 	"github.com/posternhq/postern/broker/client"
@@ -73,11 +74,16 @@ func (c *cli) users() *cobra.Command {
 	return cmd
 }
 
+// exitNotForgotten is the exit code of `users forget` of somebody who is in events by name.
+const exitNotForgotten exitCode = 3
+
 func (c *cli) usersForget() *cobra.Command {
 	return &cobra.Command{
 		Use: "forget PSEUDONYM|NAME", Short: "Destroy what says who a user is, for ever", Args: cobra.ExactArgs(1),
 		Long: "Destroy what says who is behind a user's pseudonym, and remove the user. Events stay\n" +
-			"as they are, and verify; they are about nobody known. It cannot be undone.",
+			"as they are, and verify; they are about nobody known. It cannot be undone.\n" +
+			"Of a user who is known by name, destroy what can be, and say where the name stays:\n" +
+			"no event can be changed (exit code 3).",
 		RunE: c.withBroker(func(cmd *cobra.Command, b *client.Client, args []string) error {
 			known, err := b.People(cmd.Context())
 			if err != nil {
@@ -92,15 +98,59 @@ func (c *cli) usersForget() *cobra.Command {
 			if len(of) == 0 {
 				of = args
 			}
+			var out []api.Forgotten
+			whole := true
 			for _, p := range of {
-				if err := b.Forget(cmd.Context(), p); err != nil {
+				done, err := b.Forget(cmd.Context(), p)
+				if err != nil {
 					return err
 				}
-				c.say("Who %s is, is forgotten.", p)
+				if out = append(out, done); done.Forgotten {
+					c.say("Who %s is, is forgotten.", p)
+				} else {
+					c.say("%s is removed, and not forgotten: the name is in events, which nobody can change (docs/privacy.md).", p)
+					whole = false
+				}
 			}
-			return nil
+			err = c.print(out, func(w *tabwriter.Writer) {
+				for _, done := range out {
+					for _, r := range done.Removed {
+						fmt.Fprintf(w, "destroyed\t%s\n", r)
+					}
+					for _, r := range done.Remains {
+						fmt.Fprintf(w, "remains\t%s\n", r)
+					}
+				}
+			})
+			if err != nil || whole {
+				return err
+			}
+			return exitNotForgotten
 		}),
 	}
+}
+
+// asRecorded replaces the name of a person by the pseudonym that is recorded in its place,
+// for those who may know it; to others, and once it is forgotten, a name is a name.
+func (c *cli) asRecorded(ctx context.Context, b *client.Client, user *pflag.Flag) error {
+	known, err := b.People(ctx)
+	if err != nil {
+		return nil
+	}
+	var of []string
+	for _, p := range known {
+		if p.Name == user.Value.String() {
+			of = append(of, p.Pseudonym)
+		}
+	}
+	switch len(of) {
+	case 0:
+		return nil
+	case 1:
+		c.say("%s is %s in all that is recorded.", user.Value, of[0])
+		return user.Value.Set(of[0])
+	}
+	return usageError{fmt.Errorf("--user %s is several in what is recorded: name one of %s", user.Value, strings.Join(of, ", "))}
 }
 
 // userDocument is a user as a resource file says it.

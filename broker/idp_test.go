@@ -169,8 +169,8 @@ func (v *visitor) atOpenID(issuer, name string) {
 	}
 }
 
-// openID runs a provider and makes it a connector of b's.
-func openID(t *testing.T, b *Broker) string {
+// openID runs a provider and makes it a connector of b's; spec are more lines of it.
+func openID(t *testing.T, b *Broker, spec ...string) string {
 	t.Helper()
 	secretFile := filepath.Join(t.TempDir(), "secret")
 	if err := os.WriteFile(secretFile, []byte("the client's secret\n"), 0o600); err != nil {
@@ -191,7 +191,7 @@ spec:
   claims_to_roles:
   - {claim: groups, value: "team-*", roles: ["$1"]}
   - {claim: groups, value: admins, roles: [admin]}
-`)
+`+strings.Join(spec, "\n"))
 	return issuer
 }
 
@@ -366,8 +366,9 @@ func TestOpenIDDevice(t *testing.T) {
 }
 
 // samlIDP runs a SAML provider and makes it a connector of b's. sign says what it
-// signs. A secret one wants signed requests and encrypts what it says.
-func samlIDP(t *testing.T, b *Broker, sign string, secret bool) {
+// signs. A secret one wants signed requests and encrypts what it says; spec are more lines
+// of the connector.
+func samlIDP(t *testing.T, b *Broker, sign string, secret bool, spec ...string) {
 	t.Helper()
 	dir := t.TempDir()
 	env := []string{"SIGN=" + sign}
@@ -410,7 +411,7 @@ spec:
   - {name: groups, value: "team-*", roles: ["$1"]}
   entity_descriptor: |
     `+strings.ReplaceAll(v.page, "\n", "\n    ")+`
-`)
+`+strings.Join(spec, "\n"))
 	if !secret {
 		return
 	}

@@ -129,5 +129,5 @@ func (b *Broker) postDeviceFinish(c *call) (any, error) {
 	if err := b.signOn(c.Context(), d.Flow.TTL, conn, on, c.clientAddr()); err != nil {
 		return nil, err
 	}
-	return b.certificateFor(c.Context(), proof{Flow: d.Flow, User: p.User, Method: conn.Kind, Connector: conn.Name}, c.clientAddr())
+	return b.certificateFor(c.Context(), proof{Flow: d.Flow, User: on.User, Method: conn.Kind, Connector: conn.Name}, c.clientAddr())
 }

@@ -91,7 +91,7 @@ func TestOpenAPISchemas(t *testing.T) {
 		api.Access{}, api.UserAccess{}, api.CouldUse{}, api.Way{}, api.Permission{}, api.Cause{}, api.RanSession{},
 		api.AccessList{}, api.AccessLists{}, api.ListMember{}, api.Membership{}, api.AddMember{}, api.ReviewList{}, api.PromoteRequest{},
 		api.NewToken{}, api.TokenMade{}, api.Token{}, api.Tokens{}, api.Challenge{}, api.Join{}, api.JoinIAM{}, api.Renew{}, api.Announcement{}, api.AppSelector{}, api.Announced{},
-		api.Joined{}, api.NATSAccess{}, api.NewConsumer{}, api.NewAuditToken{}, api.AuditTokenMade{}, api.AuditToken{}, api.AuditTokens{}, api.ConsumerMade{}, api.Consumer{}, api.Consumers{}, api.Push{}, api.Receiver{}, api.NewPerson{}, api.Person{}, api.People{}, api.RotateSecret{}, api.SecretRotated{}, api.DeadLetter{}, api.DeadLetters{}, api.Verification{}, api.Failing{}, api.RotateCA{}, api.Authority{},
+		api.Joined{}, api.NATSAccess{}, api.NewConsumer{}, api.NewAuditToken{}, api.AuditTokenMade{}, api.AuditToken{}, api.AuditTokens{}, api.ConsumerMade{}, api.Consumer{}, api.Consumers{}, api.Push{}, api.Receiver{}, api.NewPerson{}, api.Person{}, api.People{}, api.Forgotten{}, api.RotateSecret{}, api.SecretRotated{}, api.DeadLetter{}, api.DeadLetters{}, api.Verification{}, api.Failing{}, api.RotateCA{}, api.Authority{},
 		api.AccessDiff{}, api.AccessChange{}, api.AccessStep{},
 	}
 	seen := map[string]bool{}

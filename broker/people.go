@@ -85,24 +85,24 @@ func (b *Broker) getPeople(c *call) (any, error) {
 	return out, nil
 }
 
-// postForget destroys what says who a user is, and ends the user. What is
-// recorded as forgotten is: so the record comes last.
+// postForget destroys what says who a user is, and ends the user. What is recorded as
+// forgotten is: so the record comes last. Of who is known by name it destroys all that
+// is no event, and says where the name stays.
 func (b *Broker) postForget(c *call) (any, error) {
 	name := c.PathValue("name")
 	_, err := b.people.Who(c.Context(), name)
 	if err != nil && !errors.Is(err, people.ErrUnknown) {
 		return nil, unreachable(err)
 	}
-	known := err == nil
+	known, pseudonym := err == nil, people.IsPseudonym(name)
 	decide := func(s *access.State, env access.Env) ([]events.Event, error) {
 		if err := mustMay(s, env.Now, c.who.User, "delete", "user"); err != nil {
 			return nil, err
 		}
-		if !people.IsPseudonym(name) {
-			return nil, &access.Error{Code: access.Invalid, Message: name + " is no pseudonym: the name is in events, which nobody can change",
-				Next: "postern users add --pseudonym, or pseudonyms: true of a connector, for those to come (docs/privacy.md)"}
+		if pseudonym {
+			return access.ForgetUser(s, env, name, known)
 		}
-		return access.ForgetUser(s, env, name, known)
+		return access.EndUser(s, env, name)
 	}
 	if _, err := b.could(c, decide); err != nil {
 		return nil, err
@@ -114,5 +114,21 @@ func (b *Broker) postForget(c *call) (any, error) {
 	if err != nil {
 		return nil, unreachable(err)
 	}
-	return nil, b.do(c.Context(), c.who, decide)
+	if err := b.do(c.Context(), c.who, decide); err != nil {
+		return nil, err
+	}
+	if pseudonym {
+		return api.Forgotten{Forgotten: true, Removed: []string{"who is behind " + name, "the password's hash", "the user, whose sessions end and whose second factors count for nothing"}, Remains: []string{}}, nil
+	}
+	return api.Forgotten{
+		Removed: []string{"the password's hash", "the user, whose sessions end and whose second factors count for nothing"},
+		Remains: []string{
+			"events of ACCESS: the user's own (access.user." + name + "), sign-ins with addresses and devices, second factors by name, sessions, requests, reviews, locks and memberships, and what " + name + " did to others",
+			"events of AUDIT and FINDINGS: every call, with the name, and findings about them",
+			"ClickHouse: the rows of those events and the tables that are made of them; an erased row is a fault of postern audit verify",
+			"the transparency logs: hashes of those events, and no name",
+			"AWS: role session names and source identities in CloudTrail, and what postern read of it into CLOUDTRAIL",
+			"whoever was sent those events, snapshots on brokers' disks, bundles, and backups",
+		},
+	}, nil
 }

@@ -88,21 +88,18 @@ func TestForgetPerson(t *testing.T) {
 	if len(find[*events.SigninFailed](before)) != 2 {
 		t.Errorf("failed sign-ins %+v", find[*events.SigninFailed](before))
 	}
-	if err := admin.Forget(ctx, "alice"); code(err) != api.CodeInvalid || !strings.Contains(err.Error(), "no pseudonym") {
-		t.Errorf("forget alice: %v", err)
-	}
-	if err := alice.Forget(ctx, erin.Pseudonym); code(err) != api.CodeDenied {
+	if _, err := alice.Forget(ctx, erin.Pseudonym); code(err) != api.CodeDenied {
 		t.Errorf("alice forgets: %v", err)
 	}
 	for _, p := range known {
-		if err := admin.Forget(ctx, p.Pseudonym); err != nil {
-			t.Fatal(err)
+		if out, err := admin.Forget(ctx, p.Pseudonym); err != nil || !out.Forgotten || len(out.Remains) != 0 {
+			t.Fatal(out, err)
 		}
 	}
 	if known, err = admin.People(ctx); err != nil || len(known) != 0 {
 		t.Errorf("still known are %+v, %v", known, err)
 	}
-	if err := admin.Forget(ctx, "p-"+strings.Repeat("a", 26)); code(err) != api.CodeNotFound {
+	if _, err := admin.Forget(ctx, "p-"+strings.Repeat("a", 26)); code(err) != api.CodeNotFound {
 		t.Errorf("forget nobody: %v", err)
 	}
 	if _, err := dial(t, b, cfg).StartSession(ctx, api.StartSession{App: "awsconsole"}); err == nil {
@@ -134,5 +131,70 @@ func TestForgetPerson(t *testing.T) {
 	}
 	if new, err := admin.NewPerson(ctx, name); err != nil || new.Pseudonym == erin.Pseudonym {
 		t.Errorf("of the same name is %+v, %v", new, err)
+	}
+}
+
+// Of who is known by name all is destroyed that is no event, and what is one stays, byte
+// for byte, and is said to.
+func TestForgetByName(t *testing.T) {
+	b, j, _ := demoBroker(t)
+	admin, ctx := as(t, b, "admin"), t.Context()
+	if err := b.SetPassword(ctx, "admin", "alice", "correct horse battery"); err != nil {
+		t.Fatal(err)
+	}
+	cfg, _, err := login(t, b, "alice", "correct horse battery", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	session, err := dial(t, b, cfg).StartSession(ctx, api.StartSession{App: "awsconsole"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := as(t, b, "bob").Forget(ctx, "alice"); code(err) != api.CodeDenied {
+		t.Errorf("bob forgets alice: %v", err)
+	}
+	if _, err := admin.Forget(ctx, "nobody"); code(err) != api.CodeNotFound {
+		t.Errorf("forget nobody: %v", err)
+	}
+	hash := func() bool {
+		left, err := secrets(t, j).List(ctx, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return slices.ContainsFunc(left, func(key string) bool { return strings.Contains(key, "alice") })
+	}
+	before := history(t, j)
+	if !hash() {
+		t.Fatal("there is nothing of alice in the store to begin with")
+	}
+	for range 2 { // again does no harm
+		out, err := admin.Forget(ctx, "alice")
+		if err != nil || out.Forgotten || len(out.Removed) == 0 || !strings.Contains(strings.Join(out.Remains, "\n"), "access.user.alice") {
+			t.Errorf("%+v, %v", out, err)
+		}
+	}
+	if hash() {
+		t.Error("her password's hash is left")
+	}
+	if _, _, err := login(t, b, "alice", "correct horse battery", ""); err == nil {
+		t.Error("she signs in still")
+	}
+	if _, err := dial(t, b, cfg).StartSession(ctx, api.StartSession{App: "awsconsole"}); err == nil {
+		t.Error("she starts a session still")
+	}
+	after := history(t, j)
+	for deadline := time.Now().Add(20 * time.Second); len(find[*events.SessionEnded](after)) == 0; after = history(t, j) {
+		if time.Now().After(deadline) {
+			t.Fatal("her session goes on")
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	if ended := find[*events.SessionEnded](after); ended[0].SessionID != session.ID || len(find[*events.UserDeleted](after)) != 1 || len(find[*events.UserForgotten](after)) != 0 {
+		t.Errorf("recorded %+v", ended)
+	}
+	for i := range before {
+		if !bytes.Equal(after[i].Raw, before[i].Raw) {
+			t.Errorf("event %d has changed", before[i].Seq)
+		}
 	}
 }

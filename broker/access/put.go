@@ -189,3 +189,15 @@ func ForgetUser(s *State, env Env, name string, known bool) ([]events.Event, err
 	}
 	return out, nil
 }
+
+// EndUser ends a user who is known by name, if that has not been done.
+func EndUser(s *State, env Env, name string) ([]events.Event, error) {
+	e := &events.UserDeleted{Name: name, By: env.By}
+	switch {
+	case s.Users[name] != nil:
+		return env.one("", "", e), nil
+	case s.Head(e.Channel()).Seq == 0:
+		return nil, refuse(NotFound, "there is and was no user %s", name)
+	}
+	return nil, nil
+}

@@ -16,3 +16,13 @@ type Person struct {
 type People struct {
 	People []Person `json:"people"`
 }
+
+// Forgotten says what became of a person. Events are not changed.
+type Forgotten struct {
+	// Forgotten tells whether nobody knows any more whom events are about: not of who is
+	// in them by name.
+	Forgotten bool `json:"forgotten"`
+	// Removed is what there is no more, Remains where the name still is.
+	Removed []string `json:"removed"`
+	Remains []string `json:"remains"`
+}

@@ -20,7 +20,8 @@ func (c *Client) People(ctx context.Context) ([]api.Person, error) {
 	return out.People, err
 }
 
-// Forget destroys who is behind a pseudonym.
-func (c *Client) Forget(ctx context.Context, pseudonym string) error {
-	return c.json(ctx, "POST", "/v1/people/"+url.PathEscape(pseudonym)+"/forget", nil, nil)
+// Forget destroys who is behind a pseudonym, or what can be of who is known by name.
+func (c *Client) Forget(ctx context.Context, name string) (out api.Forgotten, err error) {
+	err = c.json(ctx, "POST", "/v1/people/"+url.PathEscape(name)+"/forget", nil, &out)
+	return out, err
 }
