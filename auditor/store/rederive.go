@@ -25,11 +25,13 @@ import (
 // derived is a table that follows from the ledger.
 type derived struct {
 	table string
-	// key are its key columns; thing is SQL over them, and columns the places of
-	// its parts in a row, that say which thing a row is about.
-	key   []string
-	thing string
-	name  func(row map[string]any) string
+	// engine is that of one server, without ON CLUSTER.
+	engine string
+	// key are its key columns; thing is SQL over columns, and name makes the same of
+	// them, that says which thing a row is about.
+	key, columns []string
+	thing        string
+	name         func(row map[string]any) string
 	// since is the column by which a row is of a time, "" where rows are few.
 	since string
 	// about picks the ledger's events that make its rows, as SQL.
@@ -54,7 +56,18 @@ func derivedTables() []derived {
 	}
 	table := func(name, prefix, since, about, whole string, key []string, columns ...string) derived {
 		sql, of := thing(prefix, columns...)
-		return derived{table: name, key: key, thing: sql, name: of, since: since, about: about, whole: whole}
+		return derived{table: name, engine: "AggregatingMergeTree", key: key, columns: columns, thing: sql, name: of, since: since, about: about, whole: whole}
+	}
+	replacing := func(version string, d derived) derived {
+		d.engine = "ReplacingMergeTree(" + version + ")"
+		return d
+	}
+	typed := func(stream string, types ...events.Type) string {
+		list := make([]string, len(types))
+		for i, t := range types {
+			list[i] = "'" + string(t) + "'"
+		}
+		return "stream = '" + stream + "' AND type IN (" + strings.Join(list, ", ") + ")"
 	}
 	const verdict = "stream = 'FINDINGS' AND startsWith(type, 'io.postern.verdict.')"
 	return []derived{
@@ -65,8 +78,19 @@ func derivedTables() []derived {
 		table("session_rows", "session", "", "stream = 'ACCESS' AND startsWith(thing, 'session/')", "1", []string{"session_id"}, "session_id"),
 		table("access_request_rows", "request", "", "stream = 'ACCESS' AND startsWith(thing, 'request/')", "1", []string{"request_id"}, "request_id"),
 		table("lock_rows", "lock", "", "stream = 'ACCESS' AND startsWith(thing, 'lock/')", "1", []string{"lock_id"}, "lock_id"),
+
+		replacing("", table("credential_rows", "session", "issued_at", typed(events.Audit, events.TypeAWSCredentialsIssued, events.TypeAWSConsoleOpened), "1", []string{"access_key_id", "use"}, "session_id")),
+		replacing("", table("aws_token_rows", "aws-token", "issued_at", typed(events.Audit, events.TypeAWSTokenIssued), "1", []string{"access_key_id", "issued_at", "request_id"}, "request_id")),
+		replacing("received_at", table("trail_file_rows", "file", "received_at", typed(events.CloudTrail, events.TypeCloudTrailFileReceived), "1", []string{"file"}, "file")),
+		replacing("checked_at", table("trail_digest_rows", "digest/s3:/", "checked_at", typed(events.CloudTrail, events.TypeCloudTrailDigestChecked), "1", []string{"bucket", "account", "region", "trail", "backfill", "key"}, "bucket", "key")),
+		replacing("observed_at", table("trail_rows", "trail", "observed_at", typed(events.CloudTrail, events.TypeCloudTrailTrailObserved), "1", []string{"trail_arn"}, "trail_arn")),
+		table("dead_letter_rows", "letter", "rejected_at", typed(events.CloudTrail, events.TypeCloudTrailFileRejected, events.TypeCloudTrailMessageRejected, events.TypeCloudTrailLetterReplayed), "kind != ''", []string{"letter_id"}, "letter_id"),
 	}
 }
+
+// ledgerThing is the thing whose row an event makes: a letter has the name of the event
+// that says what was set aside.
+const ledgerThing = "if(type IN ('" + string(events.TypeCloudTrailFileRejected) + "', '" + string(events.TypeCloudTrailMessageRejected) + "'), concat('letter/', event_id), thing)"
 
 // DerivedTables names the tables that Rederive compares.
 func DerivedTables() []string {
@@ -144,7 +168,7 @@ func (s *Store) rederived(ctx context.Context, p Part, since time.Time, gone Hor
 	}
 	defer s.dropBeside(ctx, beside)
 	for _, d := range derivedTables() {
-		q := fmt.Sprintf("CREATE TABLE %s.%s AS %s.%s ENGINE = AggregatingMergeTree ORDER BY (%s) SETTINGS deduplicate_merge_projection_mode = 'drop'", quote(beside), d.table, quote(s.Database()), d.table, strings.Join(d.key, ", "))
+		q := fmt.Sprintf("CREATE TABLE %s.%s AS %s.%s ENGINE = %s ORDER BY (%s) SETTINGS deduplicate_merge_projection_mode = 'drop'", quote(beside), d.table, quote(s.Database()), d.table, d.engine, strings.Join(d.key, ", "))
 		if err := s.conn.Exec(ctx, q); err != nil {
 			return nil, fmt.Errorf("make %s again: %w", d.table, err)
 		}
@@ -170,10 +194,10 @@ func quote(name string) string { return "`" + strings.ReplaceAll(name, "`", "``"
 func (s *Store) derive(ctx context.Context, beside string, p Part, since time.Time, things []string, tick func(uint64)) error {
 	// An event about a pair makes a row of either side.
 	record := "concat('cloudtrail/', JSONExtractString(raw, 'data', 'recipient_account_id'), '/', JSONExtractString(raw, 'data', 'event_id'))"
-	of := fmt.Sprintf("(CRC32(thing) %% %d = %d OR startsWith(type, 'io.postern.verdict.') AND CRC32(%s) %% %d = %d)", p.Of, p.Index, record, p.Of, p.Index)
+	of := fmt.Sprintf("(CRC32(%s) %% %d = %d OR startsWith(type, 'io.postern.verdict.') AND CRC32(%s) %% %d = %d)", ledgerThing, p.Of, p.Index, record, p.Of, p.Index)
 	args := []any{}
 	if things != nil {
-		of = "(thing IN (?) OR startsWith(type, 'io.postern.verdict.') AND " + record + " IN (?))"
+		of = "(" + ledgerThing + " IN (?) OR startsWith(type, 'io.postern.verdict.') AND " + record + " IN (?))"
 		args = append(args, things, things)
 	}
 	about := []string{}
@@ -252,7 +276,7 @@ func (b *besideTables) take(insert string, values []any) (string, bool) {
 	_, list, _ := strings.Cut(strings.TrimSuffix(insert, ")"), "(")
 	row := map[string]any{}
 	for i, c := range strings.Split(list, ", ") {
-		if slices.Contains(d.key, c) {
+		if slices.Contains(d.columns, c) {
 			row[c] = values[i]
 		}
 	}
