@@ -410,8 +410,8 @@ func TestStreamFromPollToPush(t *testing.T) {
 			w.WriteHeader(http.StatusBadRequest)
 		}
 	})
-	for n := 0; look(t, admin, "idp").Suspended == ""; n++ {
-		if n > 200 {
+	for deadline := time.Now().Add(20 * time.Second); look(t, admin, "idp").Suspended == ""; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
 			t.Fatal("not suspended")
 		}
 		lock("bob")
