@@ -128,6 +128,9 @@ func (k *Courier) deliver(ctx context.Context, es []journal.Entry) error {
 		a, unfit := k.try(ctx, es)
 		switch {
 		case unfit == nil && a.outcome == taken: // whatever else has ended meanwhile
+			if a.empty {
+				return nil // that tells nothing of the endpoint
+			}
 			k.aside = 0
 			if k.failing != nil {
 				k.failing = nil
@@ -176,7 +179,7 @@ func (k *Courier) try(ctx context.Context, es []journal.Entry) (a answer, unfit 
 			return a, nil
 		}
 	}
-	return answer{outcome: taken}, nil
+	return answer{outcome: taken, empty: len(parcels) == 0}, nil
 }
 
 // laterError is of something that is missing now, such as the history.

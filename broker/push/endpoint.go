@@ -122,7 +122,9 @@ const (
 // answer is what an endpoint said, or why it said nothing.
 type answer struct {
 	outcome outcome
-	reason  string
+	// empty says that there was nothing to send.
+	empty  bool
+	reason string
 	// retryAfter is the least wait that it asked for.
 	retryAfter time.Duration
 	header     http.Header
