@@ -38,6 +38,7 @@ func TestClients(t *testing.T) {
 		{"javascript", (*clients).javaScript},
 		{"boto3", (*clients).boto3},
 		{"cli", (*clients).awsCLI},
+		{"streams", (*clients).streams},
 		{"directory bucket", (*clients).directoryBucket},
 		{"errors", (*clients).errors},
 		{"big", (*clients).bigFiles},

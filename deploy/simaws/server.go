@@ -234,6 +234,10 @@ func (s *Sim) dispatch(c *call) error {
 		return s.serveDynamoDB(c)
 	case "sqs":
 		return s.serveSQS(c)
+	case "logs":
+		return s.serveLogs(c)
+	case "kinesis":
+		return s.serveKinesis(c)
 	case "cloudtrail":
 		return s.serveCloudTrail(c)
 	case "eks":

@@ -1,7 +1,7 @@
 // Package simaws is a simulated AWS for `postern dev` and for tests: STS, S3,
-// DynamoDB, EC2, IAM, SQS, sign-in federation and CloudTrail behind one TLS
-// listener on loopback, told apart by original host name as AWS's own
-// endpoints are.
+// DynamoDB, EC2, IAM, SQS, CloudWatch Logs, Kinesis, sign-in federation and
+// CloudTrail behind one TLS listener on loopback, told apart by original host name
+// as AWS's own endpoints are.
 //
 // A client connects to [Sim.Addr] while TLS SNI and Host carry the AWS host
 // (`--aws-dial`, `--aws-ca`). Every signature is verified from first principles
@@ -68,6 +68,8 @@ type Sim struct {
 	ddb      *tableStore
 	ec2      *fleet
 	sqs      *queues
+	logs     *logGroups
+	kinesis  *shards
 	trail    *trail
 	clusters sync.Map // by name
 	ready    chan struct{}
@@ -100,7 +102,7 @@ func New(cfg Config) (*Sim, error) {
 	if cfg.TrailClock == nil {
 		cfg.TrailClock = cfg.Clock
 	}
-	s := &Sim{cfg: cfg, log: cfg.Log, sqs: newQueues(), ready: make(chan struct{})}
+	s := &Sim{cfg: cfg, log: cfg.Log, sqs: newQueues(), logs: newLogGroups(), kinesis: newShards(), ready: make(chan struct{})}
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("simaws: create state directory: %w", err)
 	}
