@@ -159,8 +159,10 @@ type ProxyConfig struct {
 	// HoldFor is how long a call waits for its approval before its client gets an
 	// error to come back with; default 50s, less than AWS's clients wait.
 	HoldFor time.Duration `yaml:"hold_for"`
-	// TicketKeyFile has the key that proxies share where no broker gives it to them,
-	// which it does to those that run beside it or join: 32 random bytes in base64.
+	// TicketKeyFile has the keys that proxies share where no broker gives them any,
+	// which it does to those that run beside it or join: 32 random bytes in base64, a
+	// line each. The first seals, all open: to change it, add the new one below at
+	// every proxy, then put it first, and take the old one away 13 hours later.
 	TicketKeyFile string `yaml:"ticket_key_file"`
 }
 

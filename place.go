@@ -31,8 +31,8 @@ type showing func() (*tls.Certificate, *x509.CertPool, error)
 type placement struct {
 	journal *journal.Journal
 	tls     *tls.Config // its server's
-	// ticketKey is what proxies share, nil where no broker gives it.
-	ticketKey []byte
+	// ticketKeys are what proxies share at a moment, nil where no broker gives any.
+	ticketKeys func() [][]byte
 	// broker takes a proxy's announcements, nil where none is known.
 	broker announcer
 }
@@ -47,7 +47,7 @@ func (s *services) place(ctx context.Context, kind, name string, join *JoinConfi
 			return out, err
 		}
 		if s.broker != nil {
-			out.ticketKey = s.broker.TicketKey()
+			out.ticketKeys = s.broker.TicketKeys
 			out.broker = beside{s.broker, name}
 		}
 		show := fromFiles(files)
@@ -61,7 +61,15 @@ func (s *services) place(ctx context.Context, kind, name string, join *JoinConfi
 	if err := m.join(ctx); err != nil {
 		return out, err
 	}
-	out.ticketKey, out.broker = m.given.Load().TicketKey, m
+	out.broker = m
+	if kind == "proxy" {
+		if len(m.given.Load().TicketKeys) == 0 { // what was given to an earlier version
+			if err := m.renew(ctx); err != nil {
+				return out, err
+			}
+		}
+		out.ticketKeys = func() [][]byte { return m.given.Load().TicketKeys }
+	}
 	if out.journal, err = s.joinedJournal(m); err != nil {
 		return out, err
 	}

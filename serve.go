@@ -417,9 +417,15 @@ func (s *services) startProxy(ctx context.Context) error {
 		return fmt.Errorf("proxy: %w", err)
 	}
 	if p.TicketKeyFile != "" {
-		if at.ticketKey, err = sealed.ReadKey(p.TicketKeyFile); err != nil {
+		keys, err := sealed.ReadKeys(p.TicketKeyFile)
+		if err != nil {
 			return fmt.Errorf("proxy.ticket_key_file: %w", err)
 		}
+		var raw [][]byte
+		for _, key := range keys {
+			raw = append(raw, key)
+		}
+		at.ticketKeys = func() [][]byte { return raw }
 	}
 	link := sts.Link{Dial: p.AWS.Dial}
 	if p.AWS.CAFile != "" {
@@ -438,7 +444,7 @@ func (s *services) startProxy(ctx context.Context) error {
 	s.proxy, err = proxy.New(proxy.Config{
 		Serves: serves,
 		Listen: p.Listen, Name: p.Name, TLS: at.tls,
-		Journal: at.journal, TicketKey: at.ticketKey,
+		Journal: at.journal, TicketKeys: at.ticketKeys,
 		AWS: proxy.AWS{Link: link, Region: p.AWS.Region, LockPolicy: lockPolicy},
 
 		MaxSilence:       p.MaxSilence,

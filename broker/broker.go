@@ -74,24 +74,24 @@ type ProxyPlace struct {
 
 // Broker is the service.
 type Broker struct {
-	cfg        Config
-	log        zerolog.Logger
-	now        func() time.Time
-	ca         *identity.CA
-	passwords  *identity.Passwords
-	seed       *identity.Seed
-	pages      *web.Pages
-	openID     *oidc.Clients
-	challenges *joining.Challenger
-	clusters   joining.Clusters
-	ticketKey  []byte // see TicketKey
-	throttle   *identity.Throttle
-	vault      *push.Vault
-	people     *people.Register
-	signing    *signing
-	ledger     *ledger
-	replays    chan struct{} // has room for as many as may run
-	handler    http.Handler
+	cfg          Config
+	log          zerolog.Logger
+	now          func() time.Time
+	ca           *identity.CA
+	passwords    *identity.Passwords
+	seed         *identity.Seed
+	pages        *web.Pages
+	openID       *oidc.Clients
+	challenges   *joining.Challenger
+	clusters     joining.Clusters
+	ticketSecret []byte // see TicketKeys
+	throttle     *identity.Throttle
+	vault        *push.Vault
+	people       *people.Register
+	signing      *signing
+	ledger       *ledger
+	replays      chan struct{} // has room for as many as may run
+	handler      http.Handler
 
 	openAPI []byte
 
@@ -155,7 +155,7 @@ func New(cfg Config) (*Broker, error) {
 	if b.pages, err = web.New(); err != nil {
 		return nil, fmt.Errorf("broker: %w", err)
 	}
-	if b.ticketKey, err = keepKey(ctx, cfg.Secrets, "proxy/tickets"); err != nil {
+	if b.ticketSecret, err = keepKey(ctx, cfg.Secrets, "proxy/tickets"); err != nil {
 		return nil, err
 	}
 	if b.challenges, err = openChallenges(ctx, cfg.Secrets); err != nil {

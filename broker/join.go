@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"crypto/ecdsa"
+	"crypto/hkdf"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base32"
@@ -239,7 +240,7 @@ func (b *Broker) agent(c *call) (identity.Agent, error) {
 func (b *Broker) joined(kind, agent string, issued identity.Issued) (any, error) {
 	out := api.Joined{Kind: kind, Agent: agent, Certificate: string(issued.PEM), CA: string(b.ca.PEM()), ExpiresAt: issued.ExpiresAt}
 	if kind == "proxy" {
-		out.TicketKey = b.ticketKey
+		out.TicketKeys = b.TicketKeys()
 	}
 	if b.cfg.Joining.NATS != nil {
 		// A name of its own for each, and with it an inbox.
@@ -274,9 +275,25 @@ func (b *Broker) agentTTL() time.Duration {
 	return identity.DefaultAgentTTL
 }
 
-// TicketKey is what the proxies of this postern share, and nobody else knows: 32
-// bytes, with which they seal what they give their users to hold.
-func (b *Broker) TicketKey() []byte { return slices.Clone(b.ticketKey) }
+// TicketKeys are what the proxies of this postern share, and nobody else knows: 32
+// bytes each, with which they seal what they give their users to hold, under the
+// first. There is one for each authority of the CA, made of a secret that only brokers
+// have: they change as the CA is rotated, and proxies know the next as soon as they
+// trust it.
+func (b *Broker) TicketKeys() [][]byte {
+	st := b.ca.Status()
+	var keys [][]byte
+	for _, a := range []*identity.Authority{st.Signing, st.Other} {
+		if a != nil {
+			key, err := hkdf.Key(sha256.New, b.ticketSecret, nil, "session tokens of proxies "+a.SHA256(), 32)
+			if err != nil {
+				panic("broker: " + err.Error()) // 32 bytes are not too many
+			}
+			keys = append(keys, key)
+		}
+	}
+	return keys
+}
 
 // openChallenges returns a Challenger whose key all brokers share.
 func openChallenges(ctx context.Context, secrets *sealed.Store) (*joining.Challenger, error) {

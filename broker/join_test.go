@@ -1,12 +1,14 @@
 package broker
 
 import (
+	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
@@ -108,8 +110,8 @@ func TestJoinByToken(t *testing.T) {
 	if !strings.HasPrefix(minted, "proxy proxy-") || !strings.HasSuffix(minted, " 6h0m0s") || out.NATS == nil || out.NATS.Creds != "creds" {
 		t.Errorf("credentials for the streams: %q, %+v", minted, out.NATS)
 	}
-	if string(out.TicketKey) != string(b.TicketKey()) || len(out.TicketKey) != 32 {
-		t.Errorf("a proxy is given a ticket key of %d bytes", len(out.TicketKey))
+	if !reflect.DeepEqual(out.TicketKeys, b.TicketKeys()) || len(out.TicketKeys) != 1 || len(out.TicketKeys[0]) != 32 {
+		t.Errorf("a proxy is given %d ticket keys", len(out.TicketKeys))
 	}
 	if _, err := c.Join(ctx, in); code(err) != api.CodeDenied {
 		t.Errorf("a second time: %v", err)
@@ -314,6 +316,11 @@ func TestRotateCA(t *testing.T) {
 		t.Errorf("rotated by alice: %v", err)
 	}
 	phases := []string{"introduced", "switched", "steady"}
+	old := one.TicketKeys()
+	if len(old) != 1 {
+		t.Fatalf("%d ticket keys", len(old))
+	}
+	var next []byte
 	for i, want := range phases {
 		if i > 0 {
 			if _, err := admin.RotateCA(ctx, api.RotateCA{}); code(err) != api.CodeConflict {
@@ -331,6 +338,18 @@ func TestRotateCA(t *testing.T) {
 		}
 		if want == "switched" {
 			admin = as(t, two, "admin")
+		}
+		// Proxies know the next key before it seals, and the former one after.
+		keys := one.TicketKeys()
+		switch {
+		case !reflect.DeepEqual(keys, two.TicketKeys()):
+			t.Errorf("%s: two brokers give different ticket keys", want)
+		case want == "introduced" && len(keys) == 2 && bytes.Equal(keys[0], old[0]) && !bytes.Equal(keys[1], old[0]):
+			next = keys[1]
+		case want == "switched" && len(keys) == 2 && bytes.Equal(keys[0], next) && bytes.Equal(keys[1], old[0]):
+		case want == "steady" && len(keys) == 1 && bytes.Equal(keys[0], next):
+		default:
+			t.Errorf("%s: %d ticket keys, in the wrong places", want, len(keys))
 		}
 		for name, b := range map[string]*Broker{"one": one, "two": two} {
 			if _, err := as(t, b, "bob").Status(ctx); err != nil {

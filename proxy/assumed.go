@@ -110,7 +110,7 @@ func (f *flight) hold() error {
 		x.account, x.roleSessionName, x.sourceIdentity = accountOf(a.AssumedRoleUser.Arn), f.session.RoleSessionName, a.SourceIdentity
 	}
 	if !f.handOut {
-		if token, err = f.p.tickets.Load().seal(x); err != nil {
+		if token, err = f.p.tickets.seal(x); err != nil {
 			return err
 		}
 	}
@@ -130,6 +130,11 @@ func (f *flight) hold() error {
 	}))
 	if err != nil {
 		return fmt.Errorf("the issue of credentials could not be recorded, so they are not handed out: %w", err)
+	}
+	if f.handOut {
+		if err := f.p.shared.leave(f.ctx, x); err != nil {
+			return fmt.Errorf("other proxies could not be told of the credentials, so they are not handed out: %w", err)
+		}
 	}
 	f.p.issued.add(x)
 	f.answer.Body = io.NopCloser(bytes.NewReader(body))

@@ -63,8 +63,13 @@ func (p *Proxy) export(w http.ResponseWriter, r *http.Request, user string) {
 		return
 	}
 	s := c.session
-	p.issued.add(&issued{Credentials: creds.Credentials, secret: creds.SecretAccessKey, session: c.id, roleARN: s.AWSRoleARN, account: s.Account,
-		roleSessionName: s.RoleSessionName, sourceIdentity: s.SourceIdentity, expires: creds.Expires})
+	x := &issued{Credentials: creds.Credentials, secret: creds.SecretAccessKey, session: c.id, roleARN: s.AWSRoleARN, account: s.Account,
+		roleSessionName: s.RoleSessionName, sourceIdentity: s.SourceIdentity, expires: creds.Expires}
+	if err := p.shared.leave(c.ctx, x); err != nil {
+		c.fail("record", "ServiceUnavailable", http.StatusServiceUnavailable, "other proxies could not be told of it, so it is not handed out; try again: "+err.Error())
+		return
+	}
+	p.issued.add(x)
 	answer(w, http.StatusOK, exportAnswer{AccessKeyID: creds.AccessKeyID, SecretAccessKey: creds.SecretAccessKey,
 		SessionToken: creds.SessionToken, ExpiresAt: earlier(creds.Expires, s.ExpiresAt).UTC()})
 }

@@ -28,7 +28,6 @@ import (
 	"net"
 	"net/http"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -88,9 +87,11 @@ type Config struct {
 	HoldFor time.Duration
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
-	// TicketKey is what all proxies of a postern share, 32 bytes: see
-	// [Proxy.UseTicketKey]. nil makes one that ends with this process.
-	TicketKey []byte
+	// TicketKeys gives the keys that all proxies of a postern share, 32 bytes each,
+	// as they are now: what users are given to hold, and what proxies leave for one
+	// another, is sealed under the first and opened under any. nil makes one that
+	// ends with this process.
+	TicketKeys func() [][]byte
 }
 
 // AWS says how AWS is reached.
@@ -126,7 +127,8 @@ type Proxy struct {
 	signer   sigv4.Signer
 	verifier sigv4.Verifier
 	issued   keyring
-	tickets  atomic.Pointer[tickets]
+	tickets  *tickets
+	shared   *shared
 	upstream *http.Transport
 	// duplex speaks HTTP/2, which streams of events both ways need.
 	duplex   *http.Transport
@@ -199,9 +201,10 @@ func New(cfg Config) (*Proxy, error) {
 		buffers:   sync.Pool{New: func() any { b := make([]byte, 32<<10); return &b }},
 		ready:     make(chan struct{}),
 	}
-	if err := p.UseTicketKey(cfg.TicketKey); err != nil {
+	if p.tickets, err = newTickets(cfg.TicketKeys); err != nil {
 		return nil, fmt.Errorf("proxy: %w", err)
 	}
+	p.shared = &shared{journal: cfg.Journal, tickets: p.tickets, now: cfg.Now, log: cfg.Log}
 	p.grants.Serve(cfg.Serves)
 	p.grants.Silence(cfg.MaxSilence, !cfg.BestEffort)
 	p.duplex.Protocols.SetHTTP2(true)

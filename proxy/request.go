@@ -273,7 +273,7 @@ func (c *call) parse() bool {
 		return false
 	}
 	c.about.SigningName = c.auth.Service
-	if c.issued = c.p.issuedFor(c.auth); c.issued != nil {
+	if c.issued = c.p.issuedFor(c.r.Context(), c.auth); c.issued != nil {
 		c.id, c.about.SessionID = c.issued.session, c.issued.session
 	}
 	switch {

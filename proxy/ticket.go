@@ -2,8 +2,10 @@ package proxy
 
 import (
 	"bytes"
+	"context"
 	"crypto/cipher"
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -22,24 +24,41 @@ const ticketPrefix = "postern1."
 // tickets makes the session tokens of credentials that are good through postern
 // only, and reads them. A token holds the credentials that AWS gave, sealed under
 // a key that the proxies of one postern share, so that each of them, after a
-// restart too, knows what its users hold: nothing is stored, and no secret is on
-// a stream. The user who holds it can neither read nor change it; what it is
-// worth is decided anew with every request.
+// restart too, knows what its users hold: no secret is on a stream. The user who
+// holds it can neither read nor change it; what it is worth is decided anew with
+// every request.
+//
+// A token says which key it was sealed under, so that keys can change: proxies know
+// a key before any of them seals under it, and for as long as tokens of it last.
 type tickets struct {
-	aead cipher.AEAD
+	keys func() [][]byte
 }
 
-// newTickets takes a key of 32 bytes; nil makes one that only this proxy has.
-func newTickets(key []byte) (*tickets, error) {
-	if key == nil {
-		key = make([]byte, chacha20poly1305.KeySize)
-		rand.Read(key) // never fails (crypto/rand, Go 1.24)
+// newTickets takes the keys of the moment, 32 bytes each, the one to seal under
+// first; nil makes one that only this proxy has.
+func newTickets(keys func() [][]byte) (*tickets, error) {
+	if keys == nil {
+		own := [][]byte{make([]byte, chacha20poly1305.KeySize)}
+		rand.Read(own[0]) // never fails (crypto/rand, Go 1.24)
+		keys = func() [][]byte { return own }
 	}
-	aead, err := chacha20poly1305.NewX(key)
-	if err != nil {
-		return nil, fmt.Errorf("ticket key: %w", err)
+	now := keys()
+	if len(now) == 0 {
+		return nil, errors.New("ticket keys: none")
 	}
-	return &tickets{aead}, nil
+	for _, key := range now {
+		if _, err := chacha20poly1305.NewX(key); err != nil {
+			return nil, fmt.Errorf("ticket key: %w", err)
+		}
+	}
+	return &tickets{keys}, nil
+}
+
+// ticketHead begins what is sealed under a key: the prefix and the key's id, which
+// tells nothing of the key. What is sealed is bound to it.
+func ticketHead(key []byte) string {
+	sum := sha256.Sum256(append([]byte("postern ticket key id\x00"), key...))
+	return ticketPrefix + base64.RawURLEncoding.EncodeToString(sum[:6]) + "."
 }
 
 // ticket is what is sealed, in JSON.
@@ -67,25 +86,43 @@ func (t *tickets) seal(x *issued) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("seal credentials: %w", err)
 	}
-	nonce := make([]byte, t.aead.NonceSize(), t.aead.NonceSize()+len(plain)+t.aead.Overhead())
+	keys := t.keys()
+	if len(keys) == 0 {
+		return "", errors.New("seal credentials: there is no key")
+	}
+	aead, err := chacha20poly1305.NewX(keys[0])
+	if err != nil {
+		return "", fmt.Errorf("seal credentials: %w", err)
+	}
+	head := ticketHead(keys[0])
+	nonce := make([]byte, aead.NonceSize(), aead.NonceSize()+len(plain)+aead.Overhead())
 	rand.Read(nonce)
-	return ticketPrefix + base64.RawURLEncoding.EncodeToString(t.aead.Seal(nonce, nonce, plain, []byte(ticketPrefix))), nil
+	return head + base64.RawURLEncoding.EncodeToString(aead.Seal(nonce, nonce, plain, []byte(head))), nil
 }
 
 var errTicket = errors.New("the session token is not of this postern's proxies, or was changed")
 
 // open reads a session token that seal made. Errors hold nothing of it.
 func (t *tickets) open(token string) (*issued, error) {
-	text, ok := strings.CutPrefix(token, ticketPrefix)
-	if !ok {
+	var aead cipher.AEAD
+	var head, text string
+	for _, key := range t.keys() {
+		head = ticketHead(key)
+		var ok bool
+		if text, ok = strings.CutPrefix(token, head); ok {
+			aead, _ = chacha20poly1305.NewX(key) // nil where the key is none
+			break
+		}
+	}
+	if aead == nil {
 		return nil, errTicket
 	}
 	box, err := base64.RawURLEncoding.DecodeString(text)
-	n := t.aead.NonceSize()
+	n := aead.NonceSize()
 	if err != nil || len(box) < n {
 		return nil, errTicket
 	}
-	plain, err := t.aead.Open(nil, box[:n], box[n:], []byte(ticketPrefix))
+	plain, err := aead.Open(nil, box[:n], box[n:], []byte(head))
 	if err != nil {
 		return nil, errTicket
 	}
@@ -103,29 +140,23 @@ func (t *tickets) open(token string) (*issued, error) {
 }
 
 // issuedFor finds what was given to a user under the key that signed a request:
-// in memory, else in the request's own session token. nil: nothing that this
-// proxy knows.
-func (p *Proxy) issuedFor(auth *sigv4.Authorization) *issued {
-	if x := p.issued.find(auth.AccessKeyID); x != nil || auth.SessionToken == "" {
+// in memory, in the request's own session token, or else where proxies leave what
+// works without postern. nil: nothing that the proxies know.
+func (p *Proxy) issuedFor(ctx context.Context, auth *sigv4.Authorization) *issued {
+	x := p.issued.find(auth.AccessKeyID)
+	if x != nil || auth.SessionToken == "" {
 		return x
 	}
-	x, err := p.tickets.Load().open(auth.SessionToken)
-	if err != nil || x.AccessKeyID != auth.AccessKeyID {
+	if strings.HasPrefix(auth.SessionToken, ticketPrefix) {
+		x, _ = p.tickets.open(auth.SessionToken)
+	} else {
+		x = p.shared.find(ctx, auth.AccessKeyID)
+	}
+	if x == nil || x.AccessKeyID != auth.AccessKeyID {
 		return nil
 	}
 	if p.now().Before(x.expires) {
 		p.issued.add(x)
 	}
 	return x
-}
-
-// UseTicketKey has the proxy seal under a key that others share with it, 32 bytes,
-// from now on; what it gave before, it knows as long as it runs.
-func (p *Proxy) UseTicketKey(key []byte) error {
-	t, err := newTickets(key)
-	if err != nil {
-		return err
-	}
-	p.tickets.Store(t)
-	return nil
 }

@@ -36,7 +36,7 @@ func TestTicketAtAnotherProxy(t *testing.T) {
 	one := newRigBy(t, ca, embeddedtest.Connect(t, server, "one", embedded.Proxy()), own, func(c *proxy.Config, a *ststest.AWS) {
 		var none []string
 		serveExpress(&none)(c, a)
-		c.TicketKey = key
+		c.TicketKeys = func() [][]byte { return [][]byte{key} }
 	})
 	s := one.session()
 	assumed, err := one.assume(s, helperKey)
@@ -58,7 +58,11 @@ func TestTicketAtAnotherProxy(t *testing.T) {
 		one.aws.Serve = func(_ http.ResponseWriter, r *http.Request, k ststest.Key) {
 			*signed = append(*signed, k.ID+" "+r.Header.Get("X-Amz-Security-Token")+r.Header.Get("X-Amz-S3session-Token"))
 		}
-		p, err := proxy.New(one.config(func(c *proxy.Config) { c.Name, c.Journal, c.TicketKey = "two", j, key }))
+		keys := func() [][]byte { return [][]byte{key} }
+		if key == nil {
+			keys = nil
+		}
+		p, err := proxy.New(one.config(func(c *proxy.Config) { c.Name, c.Journal, c.TicketKeys = "two", j, keys }))
 		if err != nil {
 			t.Fatal(err)
 		}

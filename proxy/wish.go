@@ -57,7 +57,7 @@ func (c *call) understand(in *tokenRequest) (*wish, error) {
 	if !w.auth.Presigned {
 		return nil, errors.New("url is not presigned")
 	}
-	if x := c.p.issuedFor(w.auth); x != nil && x.session == c.id {
+	if x := c.p.issuedFor(c.ctx, w.auth); x != nil && x.session == c.id {
 		c.issued = x
 	} else if w.auth.SessionToken != "" {
 		return nil, fmt.Errorf("access key %s is not of credentials that postern gave you, or they are no longer known", w.auth.AccessKeyID)

@@ -89,8 +89,9 @@ type Joined struct {
 	ExpiresAt   time.Time `json:"expires_at"`
 	// NATS is absent where the broker cannot make credentials.
 	NATS *NATSAccess `json:"nats,omitempty"`
-	// TicketKey, for proxies, is the key that all of them share: 32 bytes.
-	TicketKey []byte `json:"ticket_key,omitempty"`
+	// TicketKeys, for proxies, are the keys that all of them share, the one to seal
+	// under first: 32 bytes each.
+	TicketKeys [][]byte `json:"ticket_keys,omitempty"`
 }
 
 // Announcement says where users reach a proxy, and what it serves; the connection

@@ -35,6 +35,18 @@ func ParseKey(text string) (Key, error) {
 
 // ReadKey reads a key from a file that nobody but its owner may read.
 func ReadKey(path string) (Key, error) {
+	keys, err := ReadKeys(path)
+	switch {
+	case err != nil:
+		return nil, err
+	case len(keys) > 1:
+		return nil, fmt.Errorf("seal key: %s has %d lines, one is wanted", path, len(keys))
+	}
+	return keys[0], nil
+}
+
+// ReadKeys reads keys, one a line, from a file that nobody but its owner may read.
+func ReadKeys(path string) (keys []Key, err error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return nil, fmt.Errorf("seal key: %w", err)
@@ -46,11 +58,14 @@ func ReadKey(path string) (Key, error) {
 	if err != nil {
 		return nil, fmt.Errorf("seal key: %w", err)
 	}
-	k, err := ParseKey(string(text))
-	if err != nil {
-		return nil, fmt.Errorf("seal key: %s: %w", path, err)
+	for line := range strings.Lines(strings.TrimSpace(string(text)) + "\n") {
+		k, err := ParseKey(line)
+		if err != nil {
+			return nil, fmt.Errorf("seal key: %s: line %d: %w", path, len(keys)+1, err)
+		}
+		keys = append(keys, k)
 	}
-	return k, nil
+	return keys, nil
 }
 
 // KeepKey reads a key's file or, where there is none, makes a key and writes

@@ -48,9 +48,10 @@ func TestPermissionMatrix(t *testing.T) {
 		},
 		{
 			"proxy", embedded.Proxy(),
-			[]string{"audit.a.b", "$JS.API.CONSUMER.CREATE.ACCESS.x.access.>", "$JS.API.CONSUMER.MSG.NEXT.ACCESS.x", "$JS.ACK.ACCESS.x.1"},
+			[]string{"audit.a.b", "$KV.postern_issued.ASIA1", "$JS.API.STREAM.MSG.GET.KV_postern_issued", "$JS.API.CONSUMER.CREATE.ACCESS.x.access.>", "$JS.API.CONSUMER.MSG.NEXT.ACCESS.x", "$JS.ACK.ACCESS.x.1"},
 			[]string{
 				"access.user.1", "cloudtrail.a", "findings.a", "$JS.API.CONSUMER.CREATE.AUDIT.x",
+				"$JS.API.STREAM.INFO.KV_postern_issued", "$JS.API.CONSUMER.CREATE.KV_postern_issued.x", "$JS.API.STREAM.PURGE.KV_postern_issued",
 				"$JS.API.CONSUMER.MSG.NEXT.AUDIT.auditor", "$JS.ACK.AUDIT.auditor.1", "$JS.API.DIRECT.GET.AUDIT", "$JS.API.STREAM.MSG.GET.AUDIT",
 			},
 		},
@@ -111,6 +112,10 @@ func TestPermissionMatrix(t *testing.T) {
 			subscribe := func(nc *nats.Conn, s string) error { _, err := nc.SubscribeSync(s); return err }
 			for _, s := range c.allowed {
 				try("publish to", publish, s, true)
+			}
+			if c.name != "proxy" { // what proxies hand out
+				c.refused = append(c.refused, "$KV.postern_issued.ASIA1", "$JS.API.STREAM.MSG.GET.KV_postern_issued",
+					"$JS.API.DIRECT.GET.KV_postern_issued.$KV.postern_issued.ASIA1", "$JS.API.CONSUMER.CREATE.KV_postern_issued.x", "$JS.API.STREAM.INFO.KV_postern_issued")
 			}
 			for _, s := range append(c.refused, privileged...) {
 				try("publish to", publish, s, false)

@@ -19,7 +19,8 @@ type StreamsConfig struct {
 	DuplicateWindow time.Duration
 }
 
-// Setup creates the streams or brings them up to date. It never deletes.
+// Setup creates the streams, and the bucket of what proxies issue, or brings them up
+// to date. It never deletes.
 func Setup(ctx context.Context, nc *nats.Conn, c StreamsConfig) error {
 	js, err := jetstream.New(nc)
 	if err != nil {
@@ -51,7 +52,7 @@ func Setup(ctx context.Context, nc *nats.Conn, c StreamsConfig) error {
 			return fmt.Errorf("set up stream %s: %w", name, err)
 		}
 	}
-	return nil
+	return setUpDeposits(ctx, js, c.Replicas)
 }
 
 var descriptions = map[string]string{
