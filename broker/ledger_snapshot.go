@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"runtime/debug"
 	"time"
 
 	"github.com/posternhq/postern/broker/access"
@@ -25,6 +26,10 @@ const (
 	snapshotPart = 100
 	// snapshotEvery is how often that is looked at.
 	snapshotEvery = time.Minute
+	// restoreGC is GOGC while a snapshot is read. Nearly all that is read is kept, so
+	// that the heap comes to little more than it does in the end anyway, and looking for
+	// garbage on the way finds none.
+	restoreGC = 400
 )
 
 // restore takes the state from the snapshot, if there is a good one. It leaves
@@ -34,6 +39,7 @@ func (l *ledger) restore(last uint64) {
 	if l.snapshots == "" {
 		return
 	}
+	defer debug.SetGCPercent(debug.SetGCPercent(restoreGC))
 	state, refused := access.NewState(), map[uint64]bool{}
 	end, err := l.readSnapshot(func(e journal.Entry) error {
 		if e.Data == nil {
