@@ -34,7 +34,10 @@ type SetAside struct {
 }
 
 var (
-	consumerName  = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,31}$`)
+	consumerName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,31}$`)
+	// ownConsumer are the names of postern's own durable consumers, of now and to come.
+	// Others begin with a mark that consumerName does not take.
+	ownConsumer   = regexp.MustCompile(`(?i)^(postern|broker|proxy|auditor|notary)-`)
 	subjectTokens = regexp.MustCompile(`^[^\s.*>]+(\.(\*|[^\s.*>]+))*(\.>)?$`)
 )
 
@@ -92,6 +95,9 @@ func (s *State) applyConsumer(e events.Event, seq uint64) {
 func CreateConsumer(s *State, env Env, c events.ConsumerCreated) ([]events.Event, error) {
 	if !consumerName.MatchString(c.Name) {
 		return nil, refuse(Invalid, "name %q: want letters, digits, - and _, 32 at most", c.Name)
+	}
+	if prefix := ownConsumer.FindString(c.Name); prefix != "" {
+		return nil, refuse(Invalid, "name %q: names with %s are those of postern's own consumers: choose another name", c.Name, prefix)
 	}
 	stream := events.StreamOf(c.Filter)
 	if stream == "" || !strings.Contains(c.Filter, ".") || !subjectTokens.MatchString(c.Filter) {
