@@ -11,7 +11,7 @@ import (
 )
 
 // params are the named texts in a request: labels of the path, query, form, and
-// the top level of a JSON body; those that the operation knows.
+// the top level of a JSON or CBOR body; those that the operation knows.
 type params struct {
 	o     *operation
 	list  []param
@@ -24,7 +24,7 @@ type param struct{ name, value string }
 // maxParams bounds what is looked at in one request.
 const maxParams = 512
 
-func collect(in *Input, o *operation, caps *captures) params {
+func (t *Table) collect(in *Input, o *operation, caps *captures) params {
 	p := params{o: o, seen: map[string]bool{}}
 	for i, name := range o.labels {
 		if i < caps.n {
@@ -41,9 +41,11 @@ func collect(in *Input, o *operation, caps *captures) params {
 	}
 	p.addQuery(in.RawQuery)
 	switch {
-	case !in.BodyComplete || len(in.Body) == 0:
-	case isJSON(in):
-		p.addJSON(in.Body)
+	case !in.BodyComplete || len(in.Body) == 0 || o.takes("!"):
+	case isCBOR(in):
+		p.addCBOR(in.Body)
+	case isJSON(in) || len(in.Header["X-Amz-Target"]) > 0 || t.svcs[o.service].protocol == "rest-json":
+		p.addJSON(in.Body) // whatever it calls itself: that is what AWS reads
 	default:
 		p.addQuery(in.form())
 	}
@@ -58,11 +60,11 @@ func isJSON(in *Input) bool {
 
 // add takes a parameter that the sender named.
 func (p *params) add(name, value string, list bool) {
+	head, _, _ := strings.Cut(name, ".")
 	if low := strings.ToLower(name); !list {
 		p.twice = p.twice || p.seen[low]
 		p.seen[low] = true
 	}
-	head, _, _ := strings.Cut(name, ".")
 	if value != "" && p.o.takes(head) {
 		p.put(name, value)
 	}

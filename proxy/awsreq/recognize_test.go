@@ -226,6 +226,8 @@ func TestAmbiguous(t *testing.T) {
 		{"POST https://ec2.us-east-1.amazonaws.com/", form, "Action=DescribeInstances&%41ction=TerminateInstances"},
 		{"POST https://sqs.us-east-1.amazonaws.com/", both, "Action=DeleteQueue&QueueUrl=x"},
 		{"PUT https://b.s3.us-east-1.amazonaws.com/k?tagging&acl", nil, ""},
+		{"DELETE https://s3.us-east-1.amazonaws.com/b%2Fk", nil, ""},
+		{"GET https://s3.us-east-1.amazonaws.com/b%2fk/x", nil, ""},
 		{"POST https://dynamodb.us-east-1.amazonaws.com/", target, `{"TableName":"ok","TableName":"secret"}`},
 		{"POST https://dynamodb.us-east-1.amazonaws.com/", target, `{"tableName":"ok","TableName":"secret"}`},
 		{"POST https://dynamodb.us-east-1.amazonaws.com/", target, `{"TableName":"ok"}{"TableName":"secret"}`},

@@ -36,7 +36,7 @@ func (t *Table) Resources(in *Input, r *Request) []string {
 		return nil
 	}
 	prefix, _, _ := strings.Cut(o.action, ":")
-	p := collect(in, o, &r.caps)
+	p := t.collect(in, o, &r.caps)
 	if p.twice {
 		r.Ambiguous = true
 		return nil

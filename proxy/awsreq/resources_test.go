@@ -56,6 +56,12 @@ func TestResources(t *testing.T) {
 		{form("ec2", "Action=DisassociateVpcCidrBlock&AssociationId=vpc-cidr-assoc-1&X=arn%3Aaws%3Aec2%3Aus-east-1%3A"+account+"%3Avpc%2Fvpc-1"), ""},
 		{request(t, tab, "POST https://lambda.us-east-1.amazonaws.com/2015-03-31/functions/secret/invocations", http.Header{"Content-Type": {"application/json"}},
 			`{"x":"arn:aws:lambda:us-east-1:`+account+`:function:mine"}`), "arn:aws:lambda:us-east-1:" + account + ":function:secret"},
+		// A payload is the caller's own, repetitions and all.
+		{request(t, tab, "POST https://lambda.us-east-1.amazonaws.com/2015-03-31/functions/f/invocations", http.Header{"Content-Type": {"application/json"}},
+			`{"Qualifier":"a","Qualifier":"b"}`), "arn:aws:lambda:us-east-1:" + account + ":function:f"},
+		// What a body calls itself does not change how AWS reads it.
+		{request(t, tab, "POST https://dynamodb.us-east-1.amazonaws.com/", http.Header{"Content-Type": {"application/x-www-form-urlencoded"}, "X-Amz-Target": {"DynamoDB_20120810.GetItem"}},
+			`{"TableName":"secret","x":"&TableName=mine&"}`), "arn:aws:dynamodb:us-east-1:" + account + ":table/secret"},
 		// Names without their path, which only IAM knows; with it, where they are made.
 		{iam("Action=GetUser&Version=2010-05-08&UserName=alice"), "arn:aws:iam::" + account + ":user/*alice"},
 		{iam("Action=CreateAccessKey&Version=2010-05-08&UserName=alice"), "arn:aws:iam::" + account + ":user/*alice"},

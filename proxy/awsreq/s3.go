@@ -77,6 +77,11 @@ func (t *Table) lookupS3(in *Input, r *Request) {
 	r.Service = "s3"
 	bucket, key := in.s3Target()
 	name, ambiguous := s3Operation(in, bucket, key)
+	// Where the bucket's name ends, if an encoded slash follows it, is for who
+	// decodes first to say: DELETE /b%2Fk may be of a bucket or of an object.
+	if in.Host.S3 == S3Path || in.Host.S3 == S3ExpressPath {
+		ambiguous = ambiguous || strings.Contains(bucket, "%2F") || strings.Contains(bucket, "%2f")
+	}
 	if r.Ambiguous = ambiguous; name == "" || ambiguous {
 		return
 	}

@@ -62,7 +62,7 @@ type operation struct {
 	types             string // resource types of the action, comma-separated
 	query             []queryConst
 	labels            []string // names of the path's labels, in order
-	members           string   // parameters that may name resources, comma-separated; with "@", headers
+	members           string   // parameters that may name resources, comma-separated; with "@", headers; "!": the body is opaque
 }
 
 // variable is one of an ARN pattern's; typ "*" stands for all of the prefix's types.

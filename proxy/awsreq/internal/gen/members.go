@@ -37,7 +37,7 @@ type member struct {
 //
 // Those are the texts at the top of an input and the lists of such, as they are
 // called on the wire; with "@", the ARNs in headers; of EC2, which nests, whatever
-// may hold some. Nothing else in a request is looked at for resources: what AWS
+// may hold some; "!" where the body is the caller's own. Nothing else in a request is looked at for resources: what AWS
 // ignores must not decide.
 func members(models string) ([]string, error) {
 	files, err := filepath.Glob(filepath.Join(models, "*", "*", "service-2.json*"))
@@ -87,10 +87,13 @@ func readModel(file string) (*model, error) {
 
 func (m *model) names(input shape) []string {
 	found := map[string]bool{}
-	if body := m.Shapes[input.Members[input.Payload].Shape]; body.Type == "structure" { // the body is that member
+	switch body := m.Shapes[input.Members[input.Payload].Shape]; body.Type { // the body is that member
+	case "structure":
 		for _, name := range m.names(body) {
 			found[name] = true
 		}
+	case "blob", "string":
+		found["!"] = true
 	}
 	for name, x := range input.Members {
 		s := m.Shapes[x.Shape]
