@@ -14,6 +14,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	smithy "github.com/aws/smithy-go/encoding/cbor"
 )
 
 // models reads botocore's service models as far as these tests need them, by
@@ -125,6 +127,16 @@ func (m *model) fill(tab *Table, o *operation, in *Input, op string) (names int)
 	case len(in.Body) > 0 && in.Body[0] != '{':
 		in.Body = append(append(in.Body, '&'), form.Encode()...)
 	case strings.HasPrefix(m.Metadata.Protocol, "rest-xml"):
+	case isCBOR(in):
+		all := smithy.Map{}
+		for name, v := range body {
+			if list, ok := v.([]string); ok {
+				all[name] = smithy.List{smithy.String(list[0])}
+			} else {
+				all[name] = smithy.String(v.(string))
+			}
+		}
+		in.Body = smithy.Encode(all)
 	default:
 		in.Body, _ = json.Marshal(body)
 		if in.Header.Get("Content-Type") == "" {
