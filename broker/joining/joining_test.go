@@ -16,6 +16,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"math/big"
+	"path/filepath"
 	"net"
 	"net/http"
 	"strings"
@@ -272,9 +273,47 @@ func TestEC2(t *testing.T) {
 		refused(t, name, err, c.want)
 	}
 	_, err = joining.EC2{}.Verify(good, at)
-	refused(t, "without certificates", err, "broker.ec2_certificates")
+	refused(t, "by the published certificate of us-east-1", err, "none of the known certificates")
+	for _, name := range []string{"us-moon-1", "", "../ec2/us-east-1"} {
+		_, err = joining.Published(name)
+		refused(t, "region "+name, err, "broker.ec2_certificates")
+	}
 	if _, err := (joining.EC2{Certificates: v.Certificates, MaxAge: time.Hour}).Verify(good, at.Add(30*time.Minute)); err != nil {
 		t.Errorf("within an hour: %v", err)
+	}
+}
+
+// What AWS publishes is a certificate a region, each of a key of its own.
+func TestPublishedCertificates(t *testing.T) {
+	files, err := filepath.Glob("ec2/*.pem")
+	if err != nil || len(files) < 33 {
+		t.Fatal(len(files), err)
+	}
+	keys := map[string]string{}
+	for _, f := range files {
+		name := strings.TrimSuffix(filepath.Base(f), ".pem")
+		certs, err := joining.Published(name)
+		if err != nil || len(certs) != 1 {
+			t.Errorf("%s: %d certificates, %v", name, len(certs), err)
+			continue
+		}
+		c := certs[0]
+		key, ok := c.PublicKey.(*rsa.PublicKey)
+		if !ok || key.N.BitLen() != 2048 {
+			t.Errorf("%s: not a key of RSA-2048", name)
+			continue
+		}
+		if err := c.CheckSignature(c.SignatureAlgorithm, c.RawTBSCertificate, c.Signature); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		const subject = "O=Amazon Web Services LLC,L=Seattle,ST=Washington State,C=US"
+		if c.Subject.String() != subject || c.Issuer.String() != subject || c.NotBefore.Year() < 2015 || c.NotAfter.Year() < 2195 {
+			t.Errorf("%s: of %s, from %s to %s", name, c.Subject, c.NotBefore, c.NotAfter)
+		}
+		if other := keys[key.N.String()]; other != "" {
+			t.Errorf("%s and %s have one key", name, other)
+		}
+		keys[key.N.String()] = name
 	}
 }
 
