@@ -116,7 +116,8 @@ type BrokerConfig struct {
 	// AWS is how STS is reached that vouches for those who join by IAM.
 	AWS STSConfig `yaml:"aws"`
 	// EC2Certificates are PEM files of those by which AWS signs identity documents, in
-	// place of what AWS publishes, and EC2MaxAge how old an instance may be when it joins; default 5m.
+	// place of those that AWS publishes, and EC2MaxAge how old an instance may be when
+	// it joins; default 5m.
 	EC2Certificates []string      `yaml:"ec2_certificates"`
 	EC2MaxAge       time.Duration `yaml:"ec2_max_age"`
 }
