@@ -42,18 +42,18 @@ func (n *naming) build(r *Request, part bool) (arns []string, ok bool) {
 			if found, ok = n.plain(n.values(name, !strings.Contains(pattern, "${"))); !ok {
 				return nil, false
 			}
-			switch base, pathed := strings.CutSuffix(name, "WithPath"); {
-			case len(found) > 0 && pathed && !n.creates():
-				if !part {
-					return nil, true
-				}
-				for i := range found {
-					found[i] = "*" + found[i]
-				}
-			case len(found) > 0 && pathed && base != "":
+			switch pathed := strings.HasSuffix(name, "WithPath"); {
+			case len(found) == 0 || !pathed:
+			case n.creates():
 				path := append(n.p.named("Path"), "/")[0]
 				for i := range found {
 					found[i] = strings.TrimPrefix(path, "/") + found[i]
+				}
+			case !part:
+				return nil, true
+			default: // IAM alone knows the path
+				for i := range found {
+					found[i] = "*" + found[i]
 				}
 			}
 			switch {
@@ -64,7 +64,10 @@ func (n *naming) build(r *Request, part bool) (arns []string, ok bool) {
 			}
 		}
 		// Part of an id may stand in the pattern: policy/p-${PolicyId}.
-		begun := text[strings.LastIndexAny(text, "/:")+1:]
+		begun := ""
+		if i := strings.LastIndexAny(text, "/:"); i >= 0 {
+			begun = text[i+1:]
+		}
 		var next []string
 		for _, v := range found {
 			if v == "" {

@@ -61,7 +61,7 @@ func (t *Table) Resources(in *Input, r *Request) []string {
 	for _, part := range []bool{false, true} {
 		for _, typ := range types {
 			for _, pattern := range t.resources[prefix][typ] {
-				if whole && strings.Count(pattern, "${") == strings.Count(pattern, "${Partition}")+strings.Count(pattern, "${Region}")+strings.Count(pattern, "${Account}") {
+				if whole && !strings.Contains(nameless.Replace(pattern), "${") {
 					continue
 				}
 				n := naming{t: t, o: o, p: &p, prefix: prefix, typ: typ, pattern: pattern, ids: ids[typ]}
@@ -80,6 +80,9 @@ func (t *Table) Resources(in *Input, r *Request) []string {
 	}
 	return nil
 }
+
+// nameless takes out the variables that every ARN has.
+var nameless = strings.NewReplacer("${Partition}", "", "${Region}", "", "${Account}", "")
 
 func appendNew(list []string, s string) []string {
 	if slices.Contains(list, s) {
