@@ -30,6 +30,7 @@ type Config struct {
 	Broker     *BrokerConfig    `yaml:"broker"`
 	Proxy      *ProxyConfig     `yaml:"proxy"`
 	Auditor    *AuditorConfig   `yaml:"auditor"`
+	Metrics    *MetricsConfig   `yaml:"metrics"`
 }
 
 // LogConfig is what operators read on stderr.
@@ -369,6 +370,8 @@ func (c *Config) check() (key, problem string) {
 		return "nats.replicas", "one embedded server holds one copy: leave it out"
 	case !addr(c.NATS.Listen):
 		return "nats.listen", "must be HOST:PORT"
+	case c.Metrics != nil && c.Metrics.Listen != "" && !loopback(c.Metrics.Listen):
+		return "metrics.listen", "must be HOST:PORT of this machine, such as 127.0.0.1:3090: whoever reaches it may read"
 	}
 	if p := readable(c.NATS.CredsFile); p != "" {
 		return "nats.creds_file", p
@@ -510,6 +513,9 @@ func (c *Config) fill() {
 	}
 	def(&c.DataDir, "/var/lib/postern")
 	def(&c.NATS.Listen, "127.0.0.1:4222")
+	if c.Metrics != nil {
+		def(&c.Metrics.Listen, "127.0.0.1:3090")
+	}
 	if c.Broker != nil {
 		def(&c.Broker.Listen, "127.0.0.1:3080")
 	}

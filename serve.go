@@ -224,7 +224,12 @@ func (s *services) start(ctx context.Context) error {
 		}
 	}
 	if s.cfg.Proxy != nil {
-		return s.startProxy(ctx)
+		if err := s.startProxy(ctx); err != nil {
+			return err
+		}
+	}
+	if s.cfg.Metrics != nil {
+		return s.startMetrics(ctx)
 	}
 	return nil
 }

@@ -94,6 +94,8 @@ type Auditor struct {
 	floors   map[string]*atomic.Uint64
 	kept     atomic.Pointer[[]store.RetentionSet]
 	writing  atomic.Bool
+	open     atomic.Int64 // requests that the judge holds
+	meters   *meters
 	listener net.Listener
 	ready    chan struct{}
 }
@@ -120,7 +122,7 @@ func New(c Config) (*Auditor, error) {
 	if err != nil {
 		return nil, fmt.Errorf("auditor: %w", err)
 	}
-	a := &Auditor{c: c, store: s, reader: s.Conn(), ingester: cloudtrail.NewIngester(c.Journal, c.Log), floors: map[string]*atomic.Uint64{}, ready: make(chan struct{})}
+	a := &Auditor{c: c, store: s, reader: s.Conn(), ingester: cloudtrail.NewIngester(c.Journal, c.Log), floors: map[string]*atomic.Uint64{}, meters: newMeters(), ready: make(chan struct{})}
 	if c.ReaderDSN != "" {
 		if a.reader, err = store.Reader(c.ReaderDSN); err != nil {
 			return nil, fmt.Errorf("auditor: reader: %w", err)
@@ -230,6 +232,7 @@ func (a *Auditor) write(ctx context.Context, held func() bool) error {
 		return err
 	}
 	a.writing.Store(true)
+	defer a.open.Store(0)
 	defer a.writing.Store(false)
 	j := newJudge(a, held)
 	g, ctx := errgroup.WithContext(ctx)
@@ -329,6 +332,7 @@ func (a *Auditor) sinkOnce(ctx context.Context, stream string, j *judge) error {
 			return err
 		}
 		a.floors[stream].Store(sink.Floor())
+		a.meters.took(stream, fresh)
 		v.accept(heads)
 		return j.take(ctx, stream, signatures.Genuine(fresh), sink.Floor())
 	})

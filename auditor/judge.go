@@ -209,6 +209,8 @@ func (j *judge) advance(ctx context.Context) error {
 			return err
 		}
 	}
+	open, _ := j.state.Sizes()
+	j.a.open.Store(int64(open))
 	return j.mark(ctx)
 }
 

@@ -106,6 +106,8 @@ func (n *notary) store(ctx context.Context, cs []tlog.Checkpoint) error {
 type streamLog struct {
 	size      atomic.Uint64
 	published atomic.Pointer[tlog.Checkpoint]
+	// publishedAt is when, in Unix nanoseconds; 0 is not since the start.
+	publishedAt atomic.Int64
 
 	mu     sync.Mutex
 	broken error // why nothing is logged any more
@@ -308,6 +310,7 @@ func (n *notary) publish(ctx context.Context) error {
 			}
 			for _, c := range cs {
 				n.logs[c.Stream].published.Store(&c)
+				n.logs[c.Stream].publishedAt.Store(time.Now().UnixNano())
 			}
 			newest = cs
 			for i := range owed {

@@ -79,6 +79,8 @@ type ledger struct {
 
 	// changed has room for one: it wakes the janitor.
 	changed chan struct{}
+
+	meters *meters
 }
 
 type waiter struct {
@@ -102,6 +104,7 @@ func newLedger(j *journal.Journal, roots *x509.CertPool, snapshots string, now f
 		attestable: make(chan struct{}, 1),
 
 		forgetAfter: forgetAfter,
+		meters:      newMeters(),
 	}
 }
 
@@ -266,7 +269,8 @@ type decision func(s *access.State, env access.Env) ([]events.Event, error)
 // aggregate has not moved, and decides again if it has. It returns when the
 // state here includes the events, which are its result; none means that there
 // was nothing to do. A refusal is an *access.Error.
-func (l *ledger) do(ctx context.Context, by string, decide decision) ([]events.Event, error) {
+func (l *ledger) do(ctx context.Context, by string, decide decision) (done []events.Event, err error) {
+	defer func() { l.meters.done(done, err) }()
 	select {
 	case <-l.ready:
 	case <-ctx.Done():
@@ -286,6 +290,7 @@ func (l *ledger) do(ctx context.Context, by string, decide decision) ([]events.E
 		}
 		seq, err := l.journal.AppendIf(ctx, head.Seq, es...)
 		if errors.Is(err, journal.ErrConflict) {
+			l.meters.conflicts.Inc()
 			if seq, err = l.journal.Last(ctx, events.Access); err == nil {
 				err = l.reach(ctx, seq)
 			}

@@ -294,7 +294,10 @@ func (p *Proxy) Run(ctx context.Context) error {
 	srv.Protocols.SetHTTP1(true)
 	srv.Protocols.SetHTTP2(true)
 	var fresh freshConns
-	srv.ConnState = fresh.track
+	srv.ConnState = func(c net.Conn, s http.ConnState) {
+		p.recorder.meters.connection(c, s)
+		fresh.track(c, s)
+	}
 
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()

@@ -37,6 +37,7 @@ type recorder struct {
 	// patience is how long now waits.
 	patience time.Duration
 	waiting  atomic.Int64
+	meters   *meters
 	sending  sync.WaitGroup
 
 	mu    sync.Mutex
@@ -45,7 +46,7 @@ type recorder struct {
 }
 
 func newRecorder(j *journal.Journal, log zerolog.Logger) *recorder {
-	r := &recorder{journal: j, log: log, patience: patience}
+	r := &recorder{journal: j, log: log, patience: patience, meters: newMeters()}
 	r.quit, r.cancel = context.WithCancel(context.Background())
 	return r
 }
@@ -54,8 +55,14 @@ func newRecorder(j *journal.Journal, log zerolog.Logger) *recorder {
 func (r *recorder) now(ctx context.Context, e events.Event) error {
 	ctx, cancel := context.WithTimeout(ctx, r.patience)
 	defer cancel()
-	_, err := r.journal.Append(ctx, e)
-	return err
+	began := time.Now()
+	if _, err := r.journal.Append(ctx, e); err != nil {
+		r.meters.failed.Inc()
+		return err
+	}
+	r.meters.append.Observe(time.Since(began).Seconds())
+	r.meters.recorded(e)
+	return nil
 }
 
 // later appends e soon, trying again until it is durable. optional events are
@@ -63,8 +70,10 @@ func (r *recorder) now(ctx context.Context, e events.Event) error {
 func (r *recorder) later(e events.Event, optional bool) {
 	if r.waiting.Load() >= backlog && optional {
 		r.log.Error().Str("type", string(e.Data.Type())).Str("about", e.Data.Thing()).Msg("event dropped: the journal has not answered for thousands of them")
+		r.meters.dropped.Inc()
 		return
 	}
+	r.meters.recorded(e)
 	r.waiting.Add(1)
 	r.sending.Add(1)
 	r.mu.Lock()

@@ -234,3 +234,13 @@ func (j *Journal) Last(ctx context.Context, stream string) (uint64, error) {
 	}
 	return s.CachedInfo().State.LastSeq, nil
 }
+
+// Readers counts the consumers of a stream that the server knows, those that follow it
+// included.
+func (j *Journal) Readers(ctx context.Context, stream string) (int, error) {
+	s, err := j.conn.Load().js.Stream(ctx, stream)
+	if err != nil {
+		return 0, fmt.Errorf("stream %s: %w", stream, err)
+	}
+	return s.CachedInfo().State.Consumers, nil
+}

@@ -170,6 +170,13 @@ func (g *Grants) Heard(at time.Time) {
 	g.heard = max(g.heard, at.UnixNano())
 }
 
+// HeardAt is the last moment of which Heard was told.
+func (g *Grants) HeardAt() time.Time {
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	return time.Unix(0, g.heard)
+}
+
 // target finds or makes a target.
 func (g *Grants) target(kind, name string) *target {
 	key := events.LockTarget{Kind: kind, Name: name}

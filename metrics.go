@@ -1,0 +1,90 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// MetricsConfig is where Prometheus reads how the services of this process are.
+type MetricsConfig struct {
+	// Listen is a loopback address, because whoever reaches it may read.
+	Listen string `yaml:"listen"` // default 127.0.0.1:3090
+}
+
+// loopback tells whether HOST:PORT is of this machine alone.
+func loopback(addr string) bool {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return false
+	}
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && ip.IsLoopback()
+}
+
+// metrics serves what services have to tell, in the format that Prometheus reads.
+type metrics struct {
+	listen   string
+	registry *prometheus.Registry
+	ready    chan struct{}
+	addr     net.Addr // set before ready is closed
+}
+
+func newMetrics(listen string, of ...[]prometheus.Collector) (*metrics, error) {
+	m := &metrics{listen: listen, registry: prometheus.NewRegistry(), ready: make(chan struct{})}
+	of = append(of, []prometheus.Collector{collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{})})
+	for _, list := range of {
+		for _, c := range list {
+			if err := m.registry.Register(c); err != nil {
+				return nil, fmt.Errorf("metrics: %w", err)
+			}
+		}
+	}
+	return m, nil
+}
+
+func (m *metrics) Ready() <-chan struct{} { return m.ready }
+
+func (m *metrics) Run(ctx context.Context) error {
+	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", m.listen)
+	if err != nil {
+		return fmt.Errorf("metrics: %w", err)
+	}
+	m.addr = ln.Addr()
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4}))
+	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 32 << 10}
+	defer context.AfterFunc(ctx, func() { _ = srv.Close() })()
+	close(m.ready)
+	if err := srv.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("metrics: %w", err)
+	}
+	return nil
+}
+
+// startMetrics serves the metrics of what was started before.
+func (s *services) startMetrics(ctx context.Context) error {
+	var of [][]prometheus.Collector
+	if s.broker != nil {
+		of = append(of, s.broker.Metrics())
+	}
+	if s.proxy != nil {
+		of = append(of, s.proxy.Metrics())
+	}
+	if s.auditor != nil {
+		of = append(of, s.auditor.Metrics())
+	}
+	m, err := newMetrics(s.cfg.Metrics.Listen, of...)
+	if err != nil {
+		return err
+	}
+	return s.stack.start(ctx, "metrics", m)
+}
