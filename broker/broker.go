@@ -87,6 +87,7 @@ type Broker struct {
 	ticketSecret []byte // see TicketKeys
 	throttle     *identity.Throttle
 	vault        *push.Vault
+	polls        polls
 	people       *people.Register
 	signing      *signing
 	ledger       *ledger

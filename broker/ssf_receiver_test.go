@@ -2,6 +2,7 @@ package broker
 
 import (
 	"bytes"
+	"context"
 	"crypto/rsa"
 	"crypto/tls"
 	"encoding/json"
@@ -9,6 +10,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -227,6 +229,34 @@ func TestPoll(t *testing.T) {
 		}
 		back = said
 	}
+	// Not too many may wait: the next one is told so, and that goes by.
+	poll := asMap(stream["delivery"])["endpoint_url"].(string)
+	p.call("POST", poll, map[string]any{"ack": ids(back), "maxEvents": 0}, http.StatusOK)
+	waiting, end := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	for range maxPolls {
+		wg.Go(func() {
+			req, err := http.NewRequestWithContext(waiting, http.MethodPost, poll, strings.NewReader("{}"))
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			req.Header.Set("Authorization", "Bearer "+p.token)
+			if resp, err := p.client.Do(req); err == nil {
+				t.Errorf("nothing was there, and the answer is %s", resp.Status)
+				resp.Body.Close()
+			}
+		})
+	}
+	for many := false; !many; time.Sleep(5 * time.Millisecond) {
+		b.polls.mu.Lock()
+		many = b.polls.waiting["idp"] == maxPolls
+		b.polls.mu.Unlock()
+	}
+	p.call("POST", poll, map[string]any{}, http.StatusTooManyRequests)
+	p.call("POST", poll, map[string]any{"returnImmediately": true}, http.StatusOK)
+	end()
+	wg.Wait()
 	for _, bad := range []any{[]int{1}, "x", map[string]any{"maxEvents": -1}, map[string]any{"maxEvents": "1"}, map[string]any{"ack": "x"}, map[string]any{"returnImmediately": 1}} {
 		p.call("POST", asMap(stream["delivery"])["endpoint_url"].(string), bad, http.StatusBadRequest)
 	}

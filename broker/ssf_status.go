@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/posternhq/postern/broker/access"
@@ -147,9 +148,36 @@ const (
 	pollWait = 30 * time.Second
 	// pollLook is how often it looks whether one that nobody acknowledged is due again.
 	pollLook = 5 * time.Second
-	// maxPoll is the most tokens of one answer.
-	maxPoll = 100
+	// maxPoll is the most tokens of one answer, maxPolls the most polls of one receiver
+	// that wait at a broker.
+	maxPoll, maxPolls = 100, 4
 )
+
+// polls counts those that wait, by receiver.
+type polls struct {
+	mu      sync.Mutex
+	waiting map[string]int
+}
+
+// enter reports whether one more may wait; it has to leave then.
+func (p *polls) enter(name string) (leave func(), ok bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.waiting == nil {
+		p.waiting = map[string]int{}
+	}
+	if p.waiting[name] >= maxPolls {
+		return nil, false
+	}
+	p.waiting[name]++
+	return func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if p.waiting[name]--; p.waiting[name] == 0 {
+			delete(p.waiting, name)
+		}
+	}, true
+}
 
 // polled answers a poll (RFC 8936, section 2.3).
 type polled struct {
@@ -191,6 +219,11 @@ func (b *Broker) pollStream(c *call) (any, error) {
 	}
 	changed := make(chan struct{}, 1)
 	if !atOnce {
+		leave, ok := b.polls.enter(k.Name)
+		if !ok {
+			return nil, &api.Error{Status: http.StatusTooManyRequests, Code: api.CodeThrottled, RetryAfter: 1, Message: fmt.Sprintf("%d polls of this receiver wait here already", maxPolls)}
+		}
+		defer leave()
 		go func() {
 			_ = b.vault.WatchBox(c.Context(), k.Name, func() { // without it, it looks less often
 				select {

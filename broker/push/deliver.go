@@ -81,6 +81,7 @@ func NewCourier(c events.ConsumerCreated, stream *Stream, vault *Vault, s Secret
 	k = &Courier{name: c.Name, push: *c.Push, desk: desk, backoff: backoff}
 	if stream != nil && c.Push.URL == "" {
 		k.to = &outbox{vault, c.Name, stream.ID}
+		k.backoff.Most = min(k.backoff.Most, outboxLook) // there is room once it has polled
 	} else if k.to, err = newEndpoint(c.Push.URL, c.Push.CAPEM, s.Authorization); err != nil {
 		return nil, err
 	}

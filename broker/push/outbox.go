@@ -19,6 +19,8 @@ const (
 	// giveAgain is after how long a token that was handed out and not acknowledged is
 	// handed out once more.
 	giveAgain = 30 * time.Second
+	// outboxLook is how often it is looked whether there is room again.
+	outboxLook = 2 * time.Second
 )
 
 // Set is a Security Event Token that waits for its receiver, not signed yet: the key
