@@ -19,7 +19,8 @@ type BatchConfig struct {
 	After uint64
 	// MaxEntries ends a batch; 0 means 10,000.
 	MaxEntries int
-	// MaxWait ends a batch that has at least one entry; 0 means 250 ms.
+	// MaxWait ends a batch that has at least one entry, since that arrived; 0 means
+	// 250 ms.
 	MaxWait time.Duration
 	// Undecoded entries have their Raw bytes alone.
 	Undecoded bool
@@ -100,6 +101,7 @@ func (j *Journal) batches(ctx context.Context, conn *conn, c *BatchConfig, handl
 
 // arrival is an entry on its way to a batch.
 type arrival struct {
+	at    time.Time
 	entry Entry
 	msg   jetstream.Msg
 	err   error
@@ -119,7 +121,7 @@ func arrivals(ctx context.Context, consumer jetstream.Consumer, c BatchConfig, t
 		if errors.Is(err, jetstream.ErrNoHeartbeat) {
 			continue
 		}
-		a := arrival{msg: m, err: err}
+		a := arrival{at: time.Now(), msg: m, err: err}
 		if err == nil {
 			var undecodable error
 			if c.Undecoded {
@@ -149,10 +151,16 @@ func arrivals(ctx context.Context, consumer jetstream.Consumer, c BatchConfig, t
 	}
 }
 
-// gather fills a batch: until it is full, or its time is up.
+// gather fills a batch: until it is full, or its first entry's time is up. That runs
+// since the entry arrived, while the sink may have been busy; for a sink that is behind
+// since now, so that it gets whole batches.
 func gather(ctx context.Context, c BatchConfig, from <-chan arrival, entries *[]Entry) (final jetstream.Msg, err error) {
+	behind := len(from) == cap(from)
 	var up <-chan time.Time
-	for len(*entries) < c.MaxEntries {
+	for waited := false; len(*entries) < c.MaxEntries; {
+		if waited && len(from) == 0 {
+			return final, nil
+		}
 		select {
 		case a, ok := <-from:
 			if !ok {
@@ -162,11 +170,15 @@ func gather(ctx context.Context, c BatchConfig, from <-chan arrival, entries *[]
 				return nil, a.err
 			}
 			if up == nil {
-				up = time.After(c.MaxWait)
+				wait := c.MaxWait
+				if !behind {
+					wait -= time.Since(a.at)
+				}
+				up = time.After(wait)
 			}
 			*entries, final = append(*entries, a.entry), a.msg
 		case <-up:
-			return final, nil
+			waited = true
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
