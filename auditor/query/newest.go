@@ -38,6 +38,9 @@ const (
 	// farther it looks the next time where it did not find enough.
 	firstRows = 100_000
 	widening  = 16
+	// firstAtMost and widestFrom keep one row of a strange time from making windows of
+	// everything, or none.
+	firstAtMost, widestFrom = 14 * 24 * time.Hour, 365 * 24 * time.Hour
 	// keysAtOnce bounds the keys in one statement; whole calls of fewKeys are read
 	// without looking first whether they are asked for.
 	keysAtOnce, fewKeys = 1000, 20
@@ -75,7 +78,7 @@ func search[T any](ctx context.Context, a *Asker, s side, q *asked, b bounds, li
 	if err != nil || span.rows == 0 {
 		return nil, err
 	}
-	window := time.Duration(float64(span.newest.Sub(span.oldest)) * min(1, firstRows/float64(span.rows)))
+	window := min(time.Duration(float64(span.newest.Sub(span.oldest))*min(1, firstRows/float64(span.rows))), firstAtMost)
 	oldest, end := span.oldest, span.newest.Add(time.Microsecond)
 	for _, t := range []time.Time{b.until, b.before.Add(time.Microsecond)} {
 		if t.Year() > 1 && t.Before(end) {
@@ -117,7 +120,7 @@ func search[T any](ctx context.Context, a *Asker, s side, q *asked, b bounds, li
 		}
 		if len(keys) < most { // no more in this window
 			end = start
-			window *= widening
+			window = min(window, widestFrom) * widening
 			continue
 		}
 		last := keys[len(keys)-1]
