@@ -84,8 +84,7 @@ func BenchmarkReconcileStreams(b *testing.B) {
 	}
 	for b.Loop() {
 		w := newApart(b)
-		appendAll(b, w.j, pairs)
-		appendRecords(b, w, pairs)
+		appendPairs(b, w, pairs)
 		took := map[string]float64{}
 		for _, part := range []string{"judging", "sinks"} {
 			if part == "sinks" {
@@ -119,25 +118,32 @@ func BenchmarkReconcileStreams(b *testing.B) {
 	}
 }
 
-// appendRecords says what CloudTrail says of appendAll's requests.
-func appendRecords(b *testing.B, w *apart, n int) {
-	var next atomic.Int64
-	var all sync.WaitGroup
-	now := time.Now().UTC()
-	for range 256 {
-		all.Go(func() {
-			for {
-				i := int(next.Add(1)) - 1
-				if i >= n {
-					return
+// appendPairs says two events of each request, 2,000 requests a second up to now, and
+// what CloudTrail says of them.
+func appendPairs(b *testing.B, w *apart, n int) {
+	begun := time.Now().UTC().Add(-time.Duration(n) * time.Second / 2000)
+	each := func(say func(i int, at time.Time) []events.Payload) {
+		var next atomic.Int64
+		var all sync.WaitGroup
+		for range 256 {
+			all.Go(func() {
+				for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
+					for _, p := range say(i, begun.Add(time.Duration(i)*time.Second/2000)) {
+						if _, err := w.j.Append(b.Context(), events.Event{Data: p}); err != nil {
+							b.Error(err)
+							return
+						}
+					}
 				}
-				r := trail(fmt.Sprint("E", i), fmt.Sprint("AWS", i), fmt.Sprint("user", i%50), "ASIAOURS", "ListObjects", now)
-				if _, err := w.j.Append(b.Context(), events.Event{Data: r}); err != nil {
-					b.Error(err)
-					return
-				}
-			}
-		})
+			})
+		}
+		all.Wait()
 	}
-	all.Wait()
+	each(func(i int, at time.Time) []events.Payload {
+		r := awsRequest(fmt.Sprintf("R%08d", i), fmt.Sprint("user", i%50), at)
+		return []events.Payload{&events.AWSRequestAdmitted{AWSRequest: r}, &events.AWSRequestCompleted{AWSRequest: r, Status: 200, AWSRequestID: fmt.Sprint("AWS", i)}}
+	})
+	each(func(i int, at time.Time) []events.Payload {
+		return []events.Payload{trail(fmt.Sprint("E", i), fmt.Sprint("AWS", i), fmt.Sprint("user", i%50), "ASIAOURS", "ListObjects", at)}
+	})
 }

@@ -106,7 +106,7 @@ func recallRequests(ctx context.Context, conn driver.Conn, records []correlate.R
 		if len(ids) == 0 {
 			return nil
 		}
-		found, err := requests(ctx, conn, received(from.Add(-before), to.Add(after))+` AND aws_request_id IN (?)`, ids)
+		found, err := requests(ctx, conn, keysFirst("request_rows", "received_at, request_id", received(from.Add(-before), to.Add(after)), `aws_request_id IN (?)`), ids)
 		take(found)
 		return err
 	}
@@ -226,8 +226,9 @@ func recallRecords(ctx context.Context, conn driver.Conn, overdue []correlate.Re
 	if len(ids) == 0 {
 		return nil
 	}
-	rows, err := conn.Query(ctx, `SELECT `+recordFields+` FROM cloudtrail WHERE event_time BETWEEN `+stamp(from.Add(-recallAround))+` AND `+stamp(end.Add(recallAround))+
-		` AND request_id IN (?) AND verdict IN ('', 'bypass')`, ids)
+	near := `event_time BETWEEN ` + stamp(from.Add(-recallAround)) + ` AND ` + stamp(end.Add(recallAround))
+	rows, err := conn.Query(ctx, `SELECT `+recordFields+` FROM cloudtrail WHERE `+keysFirst("cloudtrail_rows", "event_time, recipient_account_id, event_id", near, `request_id IN (?)`)+
+		` AND verdict IN ('', 'bypass')`, ids)
 	if err != nil {
 		return err
 	}
@@ -259,6 +260,12 @@ func recallSpilled(ctx context.Context, conn driver.Conn, s *correlate.Span) ([]
 		args = append(args, s.AfterID)
 	}
 	return requests(ctx, conn, condition+` ORDER BY received_at, request_id LIMIT `+strconv.Itoa(s.Limit), args...)
+}
+
+// keysFirst asks a merged view for what is of a time and has a row that a condition is
+// true of: the keys are found in the rows, so the rows of these alone are merged.
+func keysFirst(rows, key, when, condition string) string {
+	return when + ` AND (` + key + `) IN (SELECT ` + key + ` FROM ` + rows + ` WHERE ` + when + ` AND ` + condition + `)`
 }
 
 func received(from, to time.Time) string {
