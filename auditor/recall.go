@@ -497,10 +497,17 @@ func (j *judge) addUnjudged(ctx context.Context, conn driver.Conn, batch []corre
 	f.Judged = map[correlate.RecordID]string{}
 	for chunk := range slices.Chunk(batch, recallAtOnce) {
 		var ids []string
+		from, to := chunk[0].EventTime, chunk[0].EventTime
 		for _, r := range chunk {
 			ids = append(ids, r.EventID)
+			if r.EventTime.Before(from) {
+				from = r.EventTime
+			}
+			if r.EventTime.After(to) {
+				to = r.EventTime
+			}
 		}
-		if err := judged(ctx, conn, f.Judged, `event_id IN (?)`, ids); err != nil {
+		if err := judged(ctx, conn, f.Judged, `event_time BETWEEN `+stamp(from)+` AND `+stamp(to)+` AND event_id IN (?)`, ids); err != nil {
 			return err
 		}
 	}

@@ -303,13 +303,15 @@ func (s *State) mayBeCopy(rec *record, c Clock) bool {
 
 func (s *State) doubt(overdue []*request, doubtful []*record) Doubt {
 	var d Doubt
+	unknown := map[string]bool{"": true} // and asked about already
 	for _, r := range overdue {
 		d.Requests = append(d.Requests, r.whole())
 	}
 	for _, r := range doubtful {
 		d.Records = append(d.Records, r.Record)
 		for _, key := range []string{r.AccessKeyID, r.IssuedAccessKeyID} {
-			if _, ok := s.scope.keys[key]; !ok && key != "" {
+			if _, ok := s.scope.keys[key]; !ok && !unknown[key] {
+				unknown[key] = true
 				d.Keys = append(d.Keys, key)
 			}
 		}
