@@ -217,13 +217,16 @@ func (n *naming) shortened(kind string, ends []string) (values []string) {
 
 // elsewhere tells whether a parameter is one of the pattern's own variables.
 func (n *naming) elsewhere(param string) bool {
-	for _, part := range strings.Split(n.pattern, "${")[1:] {
-		name, _, _ := strings.Cut(part, "}")
-		if strings.EqualFold(name, param) {
+	for rest := n.pattern; ; {
+		var name string
+		var more bool
+		if _, rest, more = strings.Cut(rest, "${"); !more {
+			return false
+		}
+		if name, rest, _ = strings.Cut(rest, "}"); strings.EqualFold(name, param) {
 			return true
 		}
 	}
-	return false
 }
 
 // identified sorts ids by what their beginnings tell, as far as the action is
@@ -283,7 +286,17 @@ func kindOf(kinds map[string]string, prefix, id string) string {
 
 // plain folds what spellings differ in.
 func plain(s string) string {
-	return strings.ToLower(strings.NewReplacer("-", "", "_", "", " ", "").Replace(s))
+	folded := make([]byte, 0, len(s))
+	for i := range len(s) {
+		switch c := s[i]; {
+		case c == '-', c == '_', c == ' ':
+		case 'A' <= c && c <= 'Z':
+			folded = append(folded, c|0x20)
+		default:
+			folded = append(folded, c)
+		}
+	}
+	return string(folded)
 }
 
 // isAbout tells whether an operation's name is one verb and this noun:
