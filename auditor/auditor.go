@@ -14,7 +14,6 @@ import (
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/rs/zerolog"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/posternhq/postern/auditor/cloudtrail"
 	"github.com/posternhq/postern/auditor/query"
@@ -93,8 +92,10 @@ type Auditor struct {
 
 	floors   map[string]*atomic.Uint64
 	kept     atomic.Pointer[[]store.RetentionSet]
-	writing  atomic.Bool
-	open     atomic.Int64 // requests that the judge holds
+	division *division
+	judge    atomic.Pointer[judge]   // while it is this one's to judge
+	sinking  map[string]*atomic.Bool // by stream, while it is this one's to store
+	open     atomic.Int64            // requests that the judge holds
 	meters   *meters
 	listener net.Listener
 	ready    chan struct{}
@@ -122,7 +123,8 @@ func New(c Config) (*Auditor, error) {
 	if err != nil {
 		return nil, fmt.Errorf("auditor: %w", err)
 	}
-	a := &Auditor{c: c, store: s, reader: s.Conn(), ingester: cloudtrail.NewIngester(c.Journal, c.Log), floors: map[string]*atomic.Uint64{}, meters: newMeters(), ready: make(chan struct{})}
+	a := &Auditor{c: c, store: s, reader: s.Conn(), ingester: cloudtrail.NewIngester(c.Journal, c.Log), floors: map[string]*atomic.Uint64{}, sinking: map[string]*atomic.Bool{},
+		division: &division{held: map[string]context.CancelFunc{}}, meters: newMeters(), ready: make(chan struct{})}
 	if c.ReaderDSN != "" {
 		if a.reader, err = store.Reader(c.ReaderDSN); err != nil {
 			return nil, fmt.Errorf("auditor: reader: %w", err)
@@ -136,7 +138,7 @@ func New(c Config) (*Auditor, error) {
 	}
 	a.asker = query.New(a.reader, nil)
 	for _, stream := range events.Streams() {
-		a.floors[stream] = &atomic.Uint64{}
+		a.floors[stream], a.sinking[stream] = &atomic.Uint64{}, &atomic.Bool{}
 	}
 	if err := a.newIntake(); err != nil {
 		return nil, fmt.Errorf("auditor: %w", err)
@@ -186,9 +188,8 @@ func (a *Auditor) Run(ctx context.Context) error {
 		})
 	}
 	part("scope", a.openScope)
-	part("work", func(ctx context.Context) error {
-		return a.lease(ctx, a.write)
-	})
+	a.divide(part)
+	part("schema", a.watchSchema)
 	part("floors", a.follow)
 	if a.notary != nil {
 		for _, stream := range events.Streams() {
@@ -225,35 +226,8 @@ func (a *Auditor) close() {
 	_ = a.store.Close()
 }
 
-// write stores and judges: what one auditor does at a time, while the others
-// answer questions, read CloudTrail and keep their logs. held as in journal.Lease.
-func (a *Auditor) write(ctx context.Context, held func() bool) error {
-	if err := a.store.CheckSchema(ctx); errors.Is(err, store.ErrNewer) {
-		return err
-	}
-	a.writing.Store(true)
-	defer a.open.Store(0)
-	defer a.writing.Store(false)
-	j := newJudge(a, held)
-	g, ctx := errgroup.WithContext(ctx)
-	part := func(name string, run func(context.Context) error) {
-		g.Go(func() error {
-			if err := run(ctx); err != nil && ctx.Err() == nil {
-				return fmt.Errorf("%s: %w", name, err)
-			}
-			return nil
-		})
-	}
-	for _, stream := range events.Streams() {
-		part(stream, func(ctx context.Context) error { return a.sink(ctx, stream, j) })
-	}
-	part("judge", j.run)
-	part("schema", a.watchSchema)
-	return g.Wait()
-}
-
-// follow keeps the floors of an auditor that does not write itself, and has them
-// written down where rows expire: what is gone must be known to have been there.
+// follow keeps the floors of streams that others store, and has all written down
+// where rows expire: what is gone must be known to have been there.
 func (a *Auditor) follow(ctx context.Context) error {
 	var written time.Time
 	for sleep(ctx, followEvery) {
@@ -266,10 +240,10 @@ func (a *Auditor) follow(ctx context.Context) error {
 			}
 		}
 		for _, stream := range events.Streams() {
-			if a.writing.Load() {
-				break
+			if a.sinking[stream].Load() {
+				continue
 			}
-			if sink, err := a.store.Sink(ctx, stream); err == nil && !a.writing.Load() {
+			if sink, err := a.store.Sink(ctx, stream); err == nil && !a.sinking[stream].Load() {
 				a.floors[stream].Store(sink.Floor())
 			}
 		}
@@ -277,10 +251,13 @@ func (a *Auditor) follow(ctx context.Context) error {
 	return nil
 }
 
-// sink takes one stream into the store, from where the store has it.
-func (a *Auditor) sink(ctx context.Context, stream string, j *judge) error {
+// sink takes one stream into the store, from where the store has it. held as in
+// journal.Lease.
+func (a *Auditor) sink(ctx context.Context, stream string, held func() bool) error {
+	a.sinking[stream].Store(true)
+	defer a.sinking[stream].Store(false)
 	for pause := 100 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
-		err := a.sinkOnce(ctx, stream, j)
+		err := a.sinkOnce(ctx, stream, held)
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -301,9 +278,9 @@ const (
 	followEvery       = time.Second
 )
 
-func (a *Auditor) sinkOnce(ctx context.Context, stream string, j *judge) error {
+func (a *Auditor) sinkOnce(ctx context.Context, stream string, held func() bool) error {
 	// What the other one's last insert brought shows only after it was taken over.
-	sink, err := a.store.TakeOver(ctx, stream, j.held)
+	sink, err := a.store.TakeOver(ctx, stream, held)
 	if err != nil {
 		return err
 	}
@@ -322,6 +299,7 @@ func (a *Auditor) sinkOnce(ctx context.Context, stream string, j *judge) error {
 			err = a.report(ctx, entries, signatures)
 		}
 		var fresh []journal.Entry
+		before := sink.Floor()
 		if err == nil {
 			fresh, err = sink.Write(ctx, entries, signatures)
 		}
@@ -334,7 +312,10 @@ func (a *Auditor) sinkOnce(ctx context.Context, stream string, j *judge) error {
 		a.floors[stream].Store(sink.Floor())
 		a.meters.took(stream, fresh)
 		v.accept(heads)
-		return j.take(ctx, stream, signatures.Genuine(fresh), sink.Floor())
+		if j := a.judge.Load(); j != nil && len(fresh) > 0 {
+			return j.take(ctx, portion{stream, signatures.Genuine(fresh), min(sink.Floor(), entries[len(entries)-1].Seq)}, before)
+		}
+		return nil
 	})
 }
 

@@ -21,8 +21,8 @@ type judge struct {
 	in    chan portion
 	trail chan portion // of CLOUDTRAIL, which waits while much of it is early
 
-	mu      sync.Mutex
-	started bool
+	feeds map[string]*feed // by stream
+	ended chan struct{}    // closed when nobody takes portions any more
 
 	done    map[string]uint64 // by stream: everything up to it was given to the state
 	sampled map[string]sample
@@ -63,7 +63,7 @@ const (
 )
 
 func newJudge(a *Auditor, held func() bool) *judge {
-	return &judge{
+	j := &judge{
 		a:       a,
 		held:    held,
 		state:   correlate.New(correlate.Config{TrailDelay: a.c.TrailDelay, Skew: a.c.Skew}),
@@ -73,34 +73,19 @@ func newJudge(a *Auditor, held func() bool) *judge {
 		done:    map[string]uint64{},
 		sampled: map[string]sample{},
 		known:   map[string]time.Time{},
+		feeds:   map[string]*feed{},
+		ended:   make(chan struct{}),
 	}
-}
-
-// take hands a stored batch over. Before the judge has read the store, what is
-// stored is read from there.
-func (j *judge) take(ctx context.Context, stream string, entries []journal.Entry, floor uint64) error {
-	if stream == events.Findings {
-		return nil
+	for _, stream := range judgedStreams() {
+		j.feeds[stream] = &feed{}
 	}
-	j.mu.Lock()
-	started := j.started
-	j.mu.Unlock()
-	if !started {
-		return nil
-	}
-	to := j.in
-	if stream == events.CloudTrail {
-		to = j.trail
-	}
-	select {
-	case to <- portion{stream, entries, floor}:
-		return nil
-	case <-ctx.Done():
-		return nil // it is stored; the next start reads it from there
-	}
+	return j
 }
 
 func (j *judge) run(ctx context.Context) error {
+	var feeding sync.WaitGroup
+	defer feeding.Wait()
+	defer close(j.ended)
 	for pause := 100 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
 		err := j.start(ctx)
 		if err == nil {
@@ -113,6 +98,9 @@ func (j *judge) run(ctx context.Context) error {
 		if !sleep(ctx, pause) {
 			return nil
 		}
+	}
+	for _, stream := range judgedStreams() {
+		feeding.Go(func() { j.follow(ctx, stream) })
 	}
 	tick := time.NewTicker(judgeEvery)
 	defer tick.Stop()
@@ -190,7 +178,7 @@ func (j *judge) advance(ctx context.Context) error {
 		return nil
 	}
 	now := time.Now()
-	for _, stream := range []string{events.Access, events.Audit, events.CloudTrail} {
+	for _, stream := range judgedStreams() {
 		if err := j.watermark(ctx, stream, now); err != nil {
 			return err
 		}

@@ -52,13 +52,15 @@ func (a *Auditor) Metrics() []prometheus.Collector {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "postern_auditor_" + name, Help: help, ConstLabels: labels}, value)
 	}
 	out := []prometheus.Collector{a.meters.stored, a.meters.findings,
-		gauge("writing", "Whether it is this auditor that stores and judges.", nil, func() float64 {
-			if a.writing.Load() {
+		gauge("open_requests", "Requests that no CloudTrail record was matched with yet and that are held in memory.", nil, func() float64 { return float64(a.open.Load()) }),
+	}
+	for _, t := range a.tasks() {
+		out = append(out, gauge("doing", "Whether it is this auditor that stores a stream, or judges.", prometheus.Labels{"task": t.name}, func() float64 {
+			if a.division.has(t.name) {
 				return 1
 			}
 			return 0
-		}),
-		gauge("open_requests", "Requests that no CloudTrail record was matched with yet and that are held in memory.", nil, func() float64 { return float64(a.open.Load()) }),
+		}))
 	}
 	for _, stream := range events.Streams() {
 		of := prometheus.Labels{"stream": stream}

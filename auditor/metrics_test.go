@@ -55,6 +55,6 @@ func TestMetrics(t *testing.T) {
 				return false
 			}
 		}
-		return last["postern_auditor_findings_total opened bypass"] == 1 && last["postern_auditor_writing"] == 1 && last["postern_auditor_open_requests"] >= 1
+		return last["postern_auditor_findings_total opened bypass"] == 1 && last["postern_auditor_doing judge"] == 1 && last["postern_auditor_doing FINDINGS"] == 1 && last["postern_auditor_open_requests"] >= 1
 	})
 }

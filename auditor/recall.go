@@ -355,7 +355,9 @@ func stamp(t time.Time) string {
 // start waits until the store has what the streams had when it was called, so
 // that every verdict that was ever said is known, and then reads what is open.
 func (j *judge) start(ctx context.Context) error {
-	j.setStarted(false) // a start before this one may have failed half-way
+	for _, f := range j.feeds { // a start before this one may have failed half-way
+		f.stop()
+	}
 	last := map[string]uint64{}
 	for _, stream := range events.Streams() {
 		n, err := j.a.c.Journal.Last(ctx, stream)
@@ -377,9 +379,8 @@ func (j *judge) start(ctx context.Context) error {
 	}
 	// What is stored from here on is handed over; what was before is read below.
 	// An entry may come both ways: the state doesn't mind.
-	j.setStarted(true)
-	for _, stream := range []string{events.Access, events.Audit, events.CloudTrail} {
-		j.done[stream] = j.a.Floor(stream)
+	for stream, f := range j.feeds {
+		j.done[stream] = f.start(j.a.Floor(stream))
 	}
 	conn := j.a.store.Conn()
 	if err := j.restoreScope(ctx, conn); err != nil {
@@ -389,12 +390,6 @@ func (j *judge) start(ctx context.Context) error {
 		return fmt.Errorf("read open requests: %w", err)
 	}
 	return j.restoreRecords(ctx, conn, time.Now())
-}
-
-func (j *judge) setStarted(is bool) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	j.started = is
 }
 
 func (j *judge) restoreScope(ctx context.Context, conn driver.Conn) error {

@@ -42,27 +42,33 @@ func (a *Auditor) migrateOnce(ctx context.Context) error {
 		return a.store.Migrate(ctx)
 	}
 	a.c.Log.Info().Msg("the tables are of an earlier version: they are changed once the auditor that writes has stopped")
-	done := errors.New("done")
-	err = a.lease(ctx, func(ctx context.Context, _ func() bool) error {
+	return a.alone(ctx, a.tasks(), func(ctx context.Context) error {
 		for _, stream := range events.Streams() {
 			if err := a.store.CancelInserts(ctx, stream); err != nil {
 				return err
 			}
 		}
-		if err := a.store.Migrate(ctx); err != nil {
-			return err
-		}
-		return done
+		return a.store.Migrate(ctx)
 	})
-	if errors.Is(err, done) {
+}
+
+// alone runs f while this auditor holds the leases of all tasks.
+func (a *Auditor) alone(ctx context.Context, tasks []task, f func(context.Context) error) error {
+	if len(tasks) == 0 {
+		return f(ctx)
+	}
+	done := false
+	err := a.c.Journal.Lease(ctx, events.Findings, tasks[0].lease, func(ctx context.Context, _ func() bool) error {
+		if err := a.alone(ctx, tasks[1:], f); err != nil || ctx.Err() != nil {
+			return err // once more, if the lease alone was lost
+		}
+		done = true
+		return errLetGo
+	})
+	if done {
 		return nil
 	}
 	return err
-}
-
-// lease runs hold while this auditor is the one that may write.
-func (a *Auditor) lease(ctx context.Context, hold func(ctx context.Context, held func() bool) error) error {
-	return a.c.Journal.Lease(ctx, events.Findings, consumerNameStart+"lease", hold)
 }
 
 // schemaEvery is how soon an auditor that writes hears of a newer schema.

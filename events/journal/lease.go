@@ -49,6 +49,18 @@ func (j *Journal) Lease(ctx context.Context, stream, name string, hold func(ctx 
 	return nil
 }
 
+// Leased tells whether anybody holds the lease of a name, or held it until moments ago.
+func (j *Journal) Leased(ctx context.Context, stream, name string) (bool, error) {
+	_, err := j.conn.Load().js.Consumer(ctx, stream, name)
+	if errors.Is(err, jetstream.ErrConsumerNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("lease %s: %w", name, err)
+	}
+	return true, nil
+}
+
 type lease struct {
 	js       jetstream.JetStream
 	consumer jetstream.Consumer

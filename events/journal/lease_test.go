@@ -26,6 +26,9 @@ func TestLease(t *testing.T) {
 				if !held() {
 					t.Error("holds what it does not")
 				}
+				if known, err := j.Leased(ctx, events.Findings, "test"); ctx.Err() == nil && (err != nil || !known) {
+					t.Errorf("nobody holds it: %v", err)
+				}
 				ctx, done := context.WithCancel(ctx)
 				select {
 				case turns <- done:
@@ -45,6 +48,9 @@ func TestLease(t *testing.T) {
 		if err := <-ended; err != nil {
 			t.Error(err)
 		}
+	}
+	if held, err := j.Leased(t.Context(), events.Findings, "test"); err != nil || held {
+		t.Errorf("when all have ended it is held: %v, %v", held, err)
 	}
 	if most.Load() != 1 {
 		t.Errorf("%d held it at once", most.Load())

@@ -1,0 +1,141 @@
+package auditor
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"github.com/posternhq/postern/events"
+	"github.com/posternhq/postern/events/journal"
+)
+
+// judgedStreams are what verdicts follow from.
+func judgedStreams() []string { return []string{events.Access, events.Audit, events.CloudTrail} }
+
+// feed is the judge's place in one stream. What a sink of this process has stored it
+// hands over; what another auditor stored is read from the ledger. An entry may come
+// twice: the state doesn't mind.
+type feed struct {
+	mu      sync.Mutex // held by who hands over
+	started bool
+	at      uint64 // everything up to it was handed over
+}
+
+func (f *feed) stop() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.started = false
+}
+
+// start begins after what is stored and will be read otherwise.
+func (f *feed) start(at uint64) uint64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.started, f.at = true, at
+	return at
+}
+
+// feedEvery is how often the judge looks for what others stored: more seldom than
+// batches are written.
+const feedEvery = 2 * batchWait
+
+// take hands over what was just stored, after what was stored before it.
+func (j *judge) take(ctx context.Context, p portion, before uint64) error {
+	f := j.feeds[p.stream]
+	if f == nil {
+		return nil
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.started || p.floor <= f.at {
+		return nil
+	}
+	if f.at < before {
+		if err := j.fill(ctx, f, p.stream, before); err != nil {
+			if ctx.Err() == nil {
+				j.a.c.Log.Warn().Err(err).Str("stream", p.stream).Msg("judge; trying again")
+			}
+			return nil // it is stored: follow reads it
+		}
+	}
+	j.hand(ctx, f, p)
+	return nil
+}
+
+// follow hands over what others stored, as far as it is stored without gaps. What a
+// sink of this process stores is left to it, but for what it found stored.
+func (j *judge) follow(ctx context.Context, stream string) {
+	f := j.feeds[stream]
+	var seen uint64 // the floor of the last look
+	for sleep(ctx, feedEvery) {
+		floor := j.a.Floor(stream)
+		moved := floor != seen
+		seen = floor
+		if moved && j.a.sinking[stream].Load() || !f.mu.TryLock() {
+			continue
+		}
+		if f.started && f.at < floor {
+			if err := j.fill(ctx, f, stream, floor); err != nil && ctx.Err() == nil {
+				j.a.c.Log.Warn().Err(err).Str("stream", stream).Msg("judge; trying again")
+			}
+		}
+		f.mu.Unlock()
+	}
+}
+
+// fill reads from the ledger what was not handed over, up to a sequence.
+func (j *judge) fill(ctx context.Context, f *feed, stream string, until uint64) error {
+	for f.at < until {
+		p, err := j.stored(ctx, stream, f.at, until)
+		if err != nil {
+			return fmt.Errorf("read what was stored of %s: %w", stream, err)
+		}
+		if !j.hand(ctx, f, p) {
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// hand waits until the judge takes a portion.
+func (j *judge) hand(ctx context.Context, f *feed, p portion) bool {
+	to := j.in
+	if p.stream == events.CloudTrail {
+		to = j.trail
+	}
+	select {
+	case to <- p:
+		f.at = p.floor
+		return true
+	case <-j.ended:
+	case <-ctx.Done():
+	}
+	return false // it is stored; the next start reads it from there
+}
+
+// stored reads a page of the ledger: what is genuine in it.
+func (j *judge) stored(ctx context.Context, stream string, after, until uint64) (portion, error) {
+	p := portion{stream: stream, floor: until}
+	rows, err := j.a.store.Conn().Query(ctx, `SELECT seq, channel, stored_at, signature IN ('', 'valid'), raw FROM events WHERE stream = ? AND seq > ? AND seq <= ? ORDER BY seq LIMIT ?`, stream, after, until, batchRecords)
+	if err != nil {
+		return p, err
+	}
+	defer rows.Close()
+	read := 0
+	for rows.Next() {
+		e := journal.Entry{Stream: stream}
+		var genuine bool
+		var raw string
+		if err := rows.Scan(&e.Seq, &e.Channel, &e.StoredAt, &genuine, &raw); err != nil {
+			return p, err
+		}
+		if read++; read == batchRecords {
+			p.floor = e.Seq
+		}
+		e.Raw = []byte(raw)
+		if e.Event, err = events.Decode(e.Raw); err == nil && genuine {
+			p.entries = append(p.entries, e)
+		}
+	}
+	return p, rows.Err()
+}
