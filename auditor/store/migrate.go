@@ -150,8 +150,16 @@ func (s *Store) Behind(ctx context.Context) (bool, error) {
 	if err != nil {
 		return false, err
 	}
+	names, err := s.migrationNames()
+	if err != nil {
+		return false, err
+	}
 	applied, _, err := s.tablesSchema(ctx)
-	if err != nil || applied == 0 || applied == own {
+	if err != nil || applied == 0 {
+		return false, err
+	}
+	var had uint64
+	if err := s.conn.QueryRow(ctx, `SELECT uniqExact(version) FROM migrations`).Scan(&had); err != nil || had >= uint64(len(names)) {
 		return false, err
 	}
 	return true, s.SetMark(ctx, schemaMark, own)
