@@ -34,6 +34,7 @@ type gate struct {
 	mu       sync.Mutex
 	admitted []admission
 	refused  map[string]int // by cause
+	barred   map[string]int // by lock
 }
 
 // admission is a request that went through.
@@ -45,7 +46,7 @@ type admission struct {
 
 func startGate(t testing.TB, w *world, m *model, name string) *gate {
 	t.Helper()
-	g := &gate{name: name, grants: grants.New(name), model: m, refused: map[string]int{}}
+	g := &gate{name: name, grants: grants.New(name), model: m, refused: map[string]int{}, barred: map[string]int{}}
 	g.grants.Silence(maxSilence, true)
 	var addrs []string
 	g.links, addrs = w.linksFrom(t)
@@ -69,6 +70,9 @@ func (g *gate) run(ctx context.Context, rng *rand.Rand) {
 		if d := g.grants.Check(session.ID, session.User, grants.Call{Action: "s3:ListBucket"}, now); !d.Allowed {
 			g.mu.Lock()
 			g.refused[d.Cause()]++
+			if id := d.LockID(); id != "" {
+				g.barred[id]++
+			}
 			g.mu.Unlock()
 			time.Sleep(20 * time.Millisecond)
 			continue
