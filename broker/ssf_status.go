@@ -295,7 +295,11 @@ func (b *Broker) settle(c *call, k *access.Consumer, in map[string]json.RawMessa
 		}
 		desk := &desk{b: b, name: k.Name}
 		for _, s := range waiting { // recorded first: then it may be taken away
-			if e, bad := errs[s.JTI]; bad && s.Sequence != 0 {
+			e, bad := errs[s.JTI]
+			switch {
+			case bad && s.Sequence == 0:
+				b.log.Warn().Str("consumer", k.Name).Str("err", push.SetError(e.Err)).Msg("its receiver would not take an event about its stream")
+			case bad:
 				aside := events.ConsumerEventSetAside{Name: k.Name, StreamSequence: s.Sequence, EventID: s.EventID, Tries: 1, Reason: "answered " + push.SetError(e.Err)}
 				if err := desk.SetAside(c.Context(), aside); err != nil {
 					return err
