@@ -107,13 +107,13 @@ func (s signals) Barred(user string, at uint64) (barred bool) {
 	return barred
 }
 
-// removed tells whether a stream's receiver wants to hear nothing of a user. The state
+// removed tells whether a stream's receiver wanted to hear nothing of a user. The state
 // has all that stands before the event that is sent.
-func (s signals) removed(name, streamID string) func(string) bool {
-	return func(user string) (removed bool) {
+func (s signals) removed(name, streamID string) func(string, uint64) bool {
+	return func(user string, at uint64) (removed bool) {
 		s.b.ledger.read(func(st *access.State, _ time.Time) {
 			if k, err := st.Stream(name, streamID); err == nil {
-				removed = k.Signals.Removed[user]
+				removed = k.Signals.LeavesOut(user, at)
 			}
 		})
 		return removed

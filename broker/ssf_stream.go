@@ -250,9 +250,22 @@ func (b *Broker) discard(ctx context.Context, k *access.Consumer) error {
 	return errors.Join(b.cfg.Consumers.Journal.DeleteConsumer(ctx, k.Stream, k.Name), b.vault.Empty(ctx, k.Name))
 }
 
-// stream finds the one of the caller that an id names.
+// stream finds the one of the caller that an id names, even if it was made at another
+// broker a moment ago.
 func (b *Broker) stream(c *call, id string) (k *access.Consumer, err error) {
-	b.ledger.read(func(s *access.State, _ time.Time) { k, err = s.Stream(c.receiver(), id) })
+	look := func(s *access.State, _ time.Time) { k, err = s.Stream(c.receiver(), id) }
+	if b.ledger.read(look); err != nil {
+		ctx, cancel := context.WithTimeout(c.Context(), reachTimeout)
+		defer cancel()
+		last, behind := b.cfg.Journal.Last(ctx, events.Access)
+		if behind == nil {
+			behind = b.ledger.reach(ctx, last)
+		}
+		if behind != nil {
+			return nil, behind
+		}
+		b.ledger.read(look)
+	}
 	return k, err
 }
 

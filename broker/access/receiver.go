@@ -15,8 +15,18 @@ type Signals struct {
 	events.ConsumerStreamConfigured
 	// Since is the sequence in ACCESS after which its events stand.
 	Since uint64
-	// Removed are the users of whom it wants to hear nothing.
-	Removed map[string]bool
+	// Removed are the users of whom it wanted to hear nothing, the last time.
+	Removed map[string]Removal
+}
+
+// Removal is from which sequence in ACCESS on to which other a user is left out; To is 0
+// while they are.
+type Removal struct{ From, To uint64 }
+
+// LeavesOut reports whether an event of a sequence that is about a user is left out.
+func (x *Signals) LeavesOut(user string, at uint64) bool {
+	r := x.Removed[user]
+	return r.From != 0 && r.From < at && (r.To == 0 || at < r.To)
 }
 
 // maxEventsRequested bounds a list that a receiver writes.
@@ -46,16 +56,14 @@ func (s *State) applySignals(e events.Event, seq uint64) {
 			s.Consumers[name] = &k
 		}
 	}
-	remove := func(k *Consumer, user string, removed bool) {
+	remove := func(k *Consumer, user string, r Removal) {
 		if k.Signals != nil {
 			x := *k.Signals
 			x.Removed = maps.Clone(x.Removed)
 			if x.Removed == nil {
-				x.Removed = map[string]bool{}
+				x.Removed = map[string]Removal{}
 			}
-			if x.Removed[user] = removed; !removed {
-				delete(x.Removed, user)
-			}
+			x.Removed[user] = r
 			k.Signals = &x
 		}
 	}
@@ -77,9 +85,13 @@ func (s *State) applySignals(e events.Event, seq uint64) {
 	case *events.ConsumerStreamDeleted:
 		change(d.Name, d.StreamID, func(k *Consumer) { k.Changes++; k.Signals, k.Push, k.Suspended, k.SetAside = nil, nil, "", nil })
 	case *events.ConsumerSubjectRemoved:
-		change(d.Name, d.StreamID, func(k *Consumer) { remove(k, d.User, true) })
+		change(d.Name, d.StreamID, func(k *Consumer) { remove(k, d.User, Removal{From: seq}) })
 	case *events.ConsumerSubjectAdded:
-		change(d.Name, d.StreamID, func(k *Consumer) { remove(k, d.User, false) })
+		change(d.Name, d.StreamID, func(k *Consumer) {
+			if k.Signals != nil {
+				remove(k, d.User, Removal{k.Signals.Removed[d.User].From, seq})
+			}
+		})
 	}
 }
 
@@ -149,8 +161,11 @@ func DeleteStream(s *State, env Env, name, id string) ([]events.Event, error) {
 // ChangeSubject decides that a receiver hears nothing of a user, or hears of them again.
 func ChangeSubject(s *State, env Env, name, id, user string, removed bool) ([]events.Event, error) {
 	k, err := s.Stream(name, id)
-	if err != nil || k.Signals.Removed[user] == removed {
+	if err != nil {
 		return nil, err
+	}
+	if r := k.Signals.Removed[user]; removed == (r.From != 0 && r.To == 0) {
+		return nil, nil
 	}
 	if removed {
 		return env.one("", "", &events.ConsumerSubjectRemoved{Name: name, StreamID: id, User: user, By: env.By}), nil

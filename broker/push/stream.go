@@ -16,8 +16,9 @@ type Stream struct {
 	Since uint64
 	// Requested are URIs of event types; none are all.
 	Requested []string
-	// Removed tells whether it wants to hear nothing of a user, now.
-	Removed func(user string) bool
+	// Removed tells whether it wanted to hear nothing of a user when the event of a
+	// sequence came to stand.
+	Removed func(user string, at uint64) bool
 }
 
 // Supported are the types of events that there are, by URI.
@@ -33,9 +34,9 @@ func Delivered(requested []string) []string {
 	return slices.DeleteFunc(Supported(), func(uri string) bool { return !slices.Contains(requested, uri) })
 }
 
-// wants reports whether a signal belongs into the stream.
-func (s *Stream) wants(x signal) bool {
-	return s == nil || slices.Contains(Delivered(s.Requested), x.kind) && !s.Removed(x.user)
+// wants reports whether a signal of the event of a sequence belongs into the stream.
+func (s *Stream) wants(x signal, at uint64) bool {
+	return s == nil || slices.Contains(Delivered(s.Requested), x.kind) && !s.Removed(x.user, at)
 }
 
 // CheckReceiver refuses what no receiver can make a stream of, and fills in what was

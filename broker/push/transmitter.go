@@ -126,7 +126,7 @@ func (t *transmitter) pack(ctx context.Context, es []journal.Entry, at time.Time
 			return nil, &laterError{err}
 		}
 		for i, s := range found {
-			if !t.stream.wants(s) {
+			if !t.stream.wants(s, e.Seq) {
 				continue
 			}
 			p, err := t.token(s.id(e, i), e.CorrelationID, s.subject(t.push, t.from), s.kind, s.claims(e), at)
