@@ -224,8 +224,9 @@ func (b *Broker) pollStream(c *call) (any, error) {
 			return nil, &api.Error{Status: http.StatusTooManyRequests, Code: api.CodeThrottled, RetryAfter: 1, Message: fmt.Sprintf("%d polls of this receiver wait here already", maxPolls)}
 		}
 		defer leave()
+		name := k.Name // k is looked up again below
 		go func() {
-			_ = b.vault.WatchBox(c.Context(), k.Name, func() { // without it, it looks less often
+			_ = b.vault.WatchBox(c.Context(), name, func() { // without it, it looks less often
 				select {
 				case changed <- struct{}{}:
 				default:
