@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"encoding/json"
@@ -33,9 +34,9 @@ func TestRotationUnderLoad(t *testing.T) {
 	old := c.admin
 	load := c.load(ctx, "rotate")
 	load.more(50)
-	c.rotate(ctx, "introduced", 2)
+	introduced := c.rotate(ctx, "introduced", 2)
 	load.more(50)
-	c.rotate(ctx, "switched", 2)
+	switched := c.rotate(ctx, "switched", 2)
 	load.more(50)
 	// Users get certificates of the new CA by and by.
 	c.admin = filepath.Join(c.dir, "admin-2.pem")
@@ -43,7 +44,11 @@ func TestRotationUnderLoad(t *testing.T) {
 	next := c.load(ctx, "rotate-2")
 	next.more(50)
 	load.stop()
-	c.rotate(ctx, "steady", 1)
+	steady := c.rotate(ctx, "steady", 1)
+	// The key of session tokens goes with it: known before it seals, and after.
+	if !bytes.Equal(introduced[1], switched[0]) || !bytes.Equal(introduced[0], switched[1]) || !bytes.Equal(switched[0], steady[0]) || bytes.Equal(switched[0], switched[1]) {
+		t.Error("the keys of session tokens did not go with the CA")
+	}
 	next.more(50)
 
 	// The old certificate is refused everywhere; the new one is not.
@@ -147,7 +152,7 @@ func (c *cluster) until(what string, done func() bool) {
 }
 
 // rotate takes the CA to a phase and waits until proxy and auditor have it.
-func (c *cluster) rotate(ctx context.Context, phase string, trusted int) {
+func (c *cluster) rotate(ctx context.Context, phase string, trusted int) (ticketKeys [][]byte) {
 	c.t.Helper()
 	out, err := c.postern(ctx, "ca", "rotate", "--force", "--format=json")
 	if err != nil {
@@ -165,9 +170,19 @@ func (c *cluster) rotate(ctx context.Context, phase string, trusted int) {
 		c.until(part+" to take the CA", func() bool {
 			text, err := os.ReadFile(file)
 			var g given
-			return err == nil && json.Unmarshal(text, &g) == nil && g.CA == ca.CA
+			if err != nil || json.Unmarshal(text, &g) != nil || g.CA != ca.CA {
+				return false
+			}
+			if part == "proxy" {
+				ticketKeys = g.TicketKeys
+			}
+			return true
 		})
 	}
+	if len(ticketKeys) != trusted {
+		c.t.Fatalf("%s: the proxy has %d keys for session tokens", phase, len(ticketKeys))
+	}
+	return ticketKeys
 }
 
 // signIn gets the admin a new certificate: old is the former identity file.
