@@ -463,8 +463,10 @@ func TestStreamFromPollToPush(t *testing.T) {
 		said = nil
 		for _, q := range got {
 			if q.status < 300 {
-				short, _ := p.setReceiver.token(t, keys, q)
-				said = append(said, short)
+				// Of bob as many come afterwards as there were locks.
+				if short, _ := p.setReceiver.token(t, keys, q); !strings.Contains(short, "bob") {
+					said = append(said, short)
+				}
 			}
 		}
 		return len(said) >= 3
