@@ -172,8 +172,16 @@ func (j *judge) feed(p portion, now time.Time) []correlate.Judgement {
 	return out
 }
 
-// advance judges what can be judged now.
+// advance judges what can be judged now, and writes down how far that is.
 func (j *judge) advance(ctx context.Context) error {
+	if err := j.judge(ctx); err != nil || ctx.Err() != nil {
+		return err
+	}
+	return j.mark(ctx)
+}
+
+// judge judges what can be judged now.
+func (j *judge) judge(ctx context.Context) error {
 	if j.said > j.a.Floor(events.Findings)+sayAhead {
 		return nil
 	}
@@ -199,7 +207,7 @@ func (j *judge) advance(ctx context.Context) error {
 	}
 	open, _ := j.state.Sizes()
 	j.a.open.Store(int64(open))
-	return j.mark(ctx)
+	return nil
 }
 
 // watermark finds out up to when a stream is known: everything that it had at

@@ -358,6 +358,7 @@ func (j *judge) start(ctx context.Context) error {
 	for _, f := range j.feeds { // a start before this one may have failed half-way
 		f.stop()
 	}
+	begun := time.Now()
 	last := map[string]uint64{}
 	for _, stream := range events.Streams() {
 		n, err := j.a.c.Journal.Last(ctx, stream)
@@ -389,7 +390,11 @@ func (j *judge) start(ctx context.Context) error {
 	if err := j.restoreOpen(ctx, conn); err != nil {
 		return fmt.Errorf("read open requests: %w", err)
 	}
-	return j.restoreRecords(ctx, conn, time.Now())
+	// What the streams had when this began is known, or will be found in the store.
+	for stream := range j.done {
+		j.known[stream] = begun
+	}
+	return j.restoreRecords(ctx, conn, begun)
 }
 
 func (j *judge) restoreScope(ctx context.Context, conn driver.Conn) error {
@@ -483,6 +488,16 @@ func (j *judge) restoreRecords(ctx context.Context, conn driver.Conn, now time.T
 		at = batch[len(batch)-1].Seq
 		if err := j.addUnjudged(ctx, conn, batch, now); err != nil {
 			return err
+		}
+		// They are many after a backfill, or a long stop: those before are judged first.
+		// No mark is written down meanwhile, as there are more that the state has not.
+		for j.state.Early() > earlyAtMost || j.state.Behind() {
+			if err := j.judge(ctx); err != nil {
+				return err
+			}
+			if (j.state.Early() > earlyAtMost || j.state.Behind()) && !sleep(ctx, judgeEvery) {
+				return ctx.Err()
+			}
 		}
 	}
 }
