@@ -491,12 +491,21 @@ func (j *judge) restoreRecords(ctx context.Context, conn driver.Conn, now time.T
 		}
 		// They are many after a backfill, or a long stop: those before are judged first.
 		// No mark is written down meanwhile, as there are more that the state has not.
-		for j.state.Early() > earlyAtMost || j.state.Behind() {
+		for again := false; j.state.Early() > earlyAtMost || j.state.Behind(); again = true {
+			if again {
+				select { // requests go on meanwhile
+				case p := <-j.in:
+					if !j.say(ctx, j.feed(p, time.Now())) {
+						return ctx.Err()
+					}
+					j.done[p.stream] = max(j.done[p.stream], p.floor)
+				case <-time.After(judgeEvery):
+				case <-ctx.Done():
+					return ctx.Err()
+				}
+			}
 			if err := j.judge(ctx); err != nil {
 				return err
-			}
-			if (j.state.Early() > earlyAtMost || j.state.Behind()) && !sleep(ctx, judgeEvery) {
-				return ctx.Err()
 			}
 		}
 	}
