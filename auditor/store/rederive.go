@@ -129,36 +129,48 @@ const (
 	// rederiveMargin is how far clocks of proxies, AWS and the streams may be apart.
 	rederiveMargin = 10 * time.Minute
 	rederiveBatch  = 20_000
+	// rederiveAgain is how often what differs is looked at again, a second apart.
+	rederiveAgain = 3
 	// rederiveMemory is from where on ClickHouse sorts and groups on disk, in bytes.
 	rederiveMemory = 256 << 20
 )
 
 // Rederive makes one part of the tables again, of what the ledger took in since a
-// time, and compares, but for rows that may be gone. What was stored meanwhile is
-// looked at a second time. tick, which may be nil, hears how many events were read.
+// time, and compares, but for rows that may be gone. What differs is looked
+// at again. tick, which may be nil, hears how many events were read.
 func (s *Store) Rederive(ctx context.Context, p Part, since time.Time, gone Horizons, tick func(read uint64)) (*Rederivation, error) {
 	if p.Of == 0 || p.Index >= p.Of {
 		return nil, fmt.Errorf("part %d of %d: there is none", p.Index, p.Of)
 	}
 	r := &Rederivation{Rows: map[string]uint64{}, Differences: []Difference{}}
-	first, err := s.rederived(ctx, p, since, gone, nil, tick, r.Rows)
-	if err != nil || len(first) == 0 {
+	found, err := s.rederived(ctx, p, since, gone, nil, tick, r.Rows)
+	// Of these alone, from their beginning: a row is there before its event is in the
+	// ledger, for as long as a batch takes.
+	for range rederiveAgain {
+		if err != nil || len(found) == 0 {
+			return r, err
+		}
+		select {
+		case <-ctx.Done():
+			return r, ctx.Err()
+		case <-time.After(time.Second):
+		}
+		things := map[string]bool{}
+		for _, d := range found {
+			things[d.Thing] = true
+		}
+		found, err = s.rederived(ctx, p, since, gone, slices.Sorted(maps.Keys(things)), nil, map[string]uint64{})
+	}
+	if err != nil {
 		return r, err
 	}
-	things := map[string]bool{}
-	for _, d := range first {
-		things[d.Thing] = true
+	counts := map[string]int{}
+	for _, d := range found {
+		counts[d.Table]++
+		r.More = r.More || counts[d.Table] == MaxDifferences
 	}
-	// Of these alone, from their beginning: what was under way is there by now.
-	r.Differences, err = s.rederived(ctx, p, since, gone, slices.Sorted(maps.Keys(things)), nil, map[string]uint64{})
-	if err == nil {
-		counts := map[string]int{}
-		for _, d := range r.Differences {
-			counts[d.Table]++
-			r.More = r.More || counts[d.Table] == MaxDifferences
-		}
-	}
-	return r, err
+	r.Differences = append(r.Differences, found...)
+	return r, nil
 }
 
 func (s *Store) rederived(ctx context.Context, p Part, since time.Time, gone Horizons, things []string, tick func(uint64), counted map[string]uint64) ([]Difference, error) {
