@@ -170,7 +170,7 @@ func TestJournalGoesAwayUnderLoad(t *testing.T) {
 func TestLargeBodies(t *testing.T) {
 	size := int64(1 << 30)
 	if raceEnabled || testing.Short() {
-		size = 64 << 20
+		size = 512 << 20
 	}
 	r := newRig(t, func(_ *proxy.Config, a *ststest.AWS) {
 		a.Serve = func(w http.ResponseWriter, r *http.Request, _ ststest.Key) {
@@ -214,7 +214,7 @@ func TestLargeBodies(t *testing.T) {
 	mb := float64(size) / (1 << 20)
 	t.Logf("%.0f MiB: up %.0f MiB/s, down %.0f MiB/s; client, proxy, AWS and NATS together grew by %d MiB",
 		mb, mb/up.Seconds(), mb/down.Seconds(), grown>>20)
-	if grown > 64<<20 {
+	if grown > 128<<20 { // the race detector's garbage among it
 		t.Errorf("memory grew by %d MiB", grown>>20)
 	}
 	if done := payloads[*events.AWSRequestCompleted](r.audit()); len(done) != 2 || done[0].RequestBytes != size || done[1].ResponseBytes != size {

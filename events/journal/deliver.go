@@ -94,7 +94,7 @@ func deliver(ctx context.Context, c *conn, stream, durable string, most int, han
 	defer it.Stop()
 	defer context.AfterFunc(reading, it.Stop)()
 	last := consumer.CachedInfo().AckFloor.Stream
-	var position uint64
+	var position uint64 // of the consumer, which counts from 1 once it was set back
 	for {
 		entries, final, err := ready(it, most, &last, &position)
 		if errors.Is(err, nats.ErrTimeout) {
@@ -118,7 +118,8 @@ func deliver(ctx context.Context, c *conn, stream, durable string, most int, han
 	}
 }
 
-// errGap says that a message got lost on its way, or went to somebody else.
+// errGap says that a message got lost on its way, or went to somebody else: to a
+// request that the last deliverer left, say.
 var errGap = errors.New("a message is missing")
 
 // ours tells, when nothing is in hand, that nothing is in anybody's: a deliverer
@@ -153,7 +154,7 @@ func ready(it jetstream.MessagesContext, most int, last, position *uint64) (out 
 		}
 		e.Event, _ = decode(e)
 		place := meta.Sequence.Consumer
-		if *position != 0 && place != *position+1 {
+		if place != *position+1 {
 			return nil, nil, fmt.Errorf("%w before sequence %d", errGap, e.Seq)
 		}
 		*position = place

@@ -78,3 +78,52 @@ func TestDeliver(t *testing.T) {
 		t.Error("an entry beyond the end")
 	}
 }
+
+// What goes to a request that a former deliverer left open is not lost: nothing
+// after it is acknowledged before it.
+func TestDeliverBesideAnOldRequest(t *testing.T) {
+	const all = 20
+	nc := eventstest.Connect(t)
+	j, ctx := eventstest.Open(t, nc), t.Context()
+	if err := j.CreateDelivery(ctx, events.ConsumerCreated{Name: "siem", Stream: events.Access, Filter: "access.request.>"}); err != nil {
+		t.Fatal(err)
+	}
+	former, err := nc.SubscribeSync(nc.NewInbox())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := nc.PublishRequest("$JS.API.CONSUMER.MSG.NEXT."+events.Access+".siem", former.Subject, []byte(`{"batch":25,"expires":60000000000}`)); err != nil {
+		t.Fatal(err)
+	}
+	put := func(i int) {
+		if _, err := j.Append(ctx, drop(i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put(0)
+	if _, err := former.NextMsgWithContext(ctx); err != nil { // so its request stands
+		t.Fatal(err)
+	}
+	for i := 1; i < all; i++ {
+		put(i)
+	}
+	var got []string
+	errDone := errors.New("all of them")
+	err = j.Deliver(ctx, events.Access, "siem", 7, func(_ context.Context, es []journal.Entry) error {
+		for _, e := range es {
+			got = slices.Concat(got, []string{e.Data.(*events.RequestDropped).RequestID})
+		}
+		if len(got) >= all {
+			return errDone
+		}
+		return nil
+	})
+	if !errors.Is(err, errDone) {
+		t.Fatal(err)
+	}
+	for i, id := range got {
+		if id != fmt.Sprint(i) {
+			t.Fatalf("delivered %v", got)
+		}
+	}
+}
