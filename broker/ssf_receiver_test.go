@@ -318,7 +318,7 @@ func TestStreamManagement(t *testing.T) {
 		return l.ID
 	}
 	lock("alice")
-	got := r.until(func(got []request) bool { return len(got) >= 2 })
+	r.until(func(got []request) bool { return len(got) >= 2 })
 	p.call("POST", p.at("remove_subject_endpoint"), map[string]any{"stream_id": id, "subject": subject}, http.StatusNoContent)
 	p.call("POST", p.at("remove_subject_endpoint"), map[string]any{"stream_id": id, "subject": map[string]any{"format": "email", "email": "who@example.com"}}, http.StatusNoContent)
 	p.call("POST", p.at("remove_subject_endpoint"), map[string]any{"stream_id": id, "subject": map[string]any{}}, http.StatusBadRequest)
@@ -329,7 +329,7 @@ func TestStreamManagement(t *testing.T) {
 	if err := admin.LiftLock(t.Context(), ofBob); err != nil {
 		t.Fatal(err)
 	}
-	got = r.until(func(got []request) bool { return len(got) >= 3 })
+	r.until(func(got []request) bool { return len(got) >= 3 })
 
 	// Paused is kept, disabled is not.
 	set := func(to string) map[string]any {
@@ -343,12 +343,12 @@ func TestStreamManagement(t *testing.T) {
 	p.call("POST", status, map[string]any{"stream_id": id, "status": "asleep"}, http.StatusBadRequest)
 	lock("bob")
 	set("enabled")
-	got = r.until(func(got []request) bool { return len(got) >= 4 })
+	r.until(func(got []request) bool { return len(got) >= 4 })
 	set("disabled")
 	lock("bob")
 	set("enabled")
 	lock("alice")
-	got = r.until(func(got []request) bool { return len(got) >= 5 })
+	r.until(func(got []request) bool { return len(got) >= 5 })
 
 	// A part is changed, all is replaced, and what is the transmitter's stays.
 	p.call("PATCH", conf, map[string]any{"stream_id": id, "aud": "https://else.example.com"}, http.StatusBadRequest)
@@ -364,7 +364,7 @@ func TestStreamManagement(t *testing.T) {
 		t.Errorf("replaced %v", replaced)
 	}
 	lock("alice") // the header is still the one it set
-	got = r.until(func(got []request) bool { return len(got) >= 6 })
+	got := r.until(func(got []request) bool { return len(got) >= 6 })
 	keys, said := p.keys(t), []string{}
 	for _, q := range got {
 		short, _ := p.setReceiver.token(t, keys, q)
