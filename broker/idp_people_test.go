@@ -49,7 +49,7 @@ func TestPseudonymsOfProviders(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				for last := at; last == at; at = time.Now().Unix() { // of one second the provider has one token
+				for time.Now().Unix() == at { // of one second the provider has one token
 					time.Sleep(20 * time.Millisecond)
 				}
 				_, csr := newCSR(t, elliptic.P256())
@@ -67,6 +67,7 @@ func TestPseudonymsOfProviders(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
+				at = time.Now().Unix()
 				return cert
 			}
 		},
