@@ -191,6 +191,49 @@ func TestRevoke(t *testing.T) {
 	}
 }
 
+// Of two grants of the same role each ends in its own time, and takes along what
+// rests on it alone.
+func TestOverlappingGrants(t *testing.T) {
+	grant := func(id string, hours int) []events.Payload {
+		return []events.Payload{asked(id, nil), &events.RequestApproved{RequestID: id, User: "alice", Roles: []string{"engineer"}, AccessExpiresAt: at.Add(time.Duration(hours) * time.Hour)}}
+	}
+	s := company(t).given(append(grant("R1", 1), grant("R2", 3)...)...)
+	start := func(request string) (*events.SessionStarted, error) {
+		es, err := Start(s.state, s.env("alice"), StartSession{User: "alice", App: "prod", AWSRole: adminARN, RequestID: request, NotAfter: at.Add(10 * time.Hour)})
+		if err != nil {
+			return nil, err
+		}
+		return s.when(es, nil)[0].(*events.SessionStarted), nil
+	}
+	sessions := map[string]*events.SessionStarted{}
+	for request, hours := range map[string]int{"R1": 1, "R2": 3} {
+		x, err := start(request)
+		if err != nil || !x.ExpiresAt.Equal(at.Add(time.Duration(hours)*time.Hour)) {
+			t.Fatalf("session on %s: %+v, %v", request, x, err)
+		}
+		sessions[request] = x
+	}
+	s.now = at.Add(time.Hour) // the first is over
+	if x, err := start("R1"); err == nil {
+		t.Errorf("a session on what is over: %+v", x)
+	}
+	if x, err := start(""); err != nil || x.RequestIDs[0] != "R2" {
+		t.Errorf("a session on what is left: %+v, %v", x, err)
+	}
+	s.now = at.Add(30 * time.Minute)
+	s.when(Revoke(s.state, s.env("bob"), "R1", ""))
+	if got := s.when(EndUnfounded(s.state, s.env("postern"), sessions["R2"].SessionID)); len(got) != 0 {
+		t.Errorf("the other one's session: %+v", got)
+	}
+	if got := s.when(EndUnfounded(s.state, s.env("postern"), sessions["R1"].SessionID)); len(got) != 1 {
+		t.Errorf("its own session: %+v", got)
+	}
+	s.now = at.Add(3 * time.Hour)
+	if x, err := start(""); err == nil {
+		t.Errorf("a session after both: %+v", x)
+	}
+}
+
 // Access that begins later gives nothing before, and lasts as long as it should.
 func TestStartsLater(t *testing.T) {
 	later := at.Add(3 * time.Hour)
