@@ -11,7 +11,8 @@ import (
 
 // meters count what an operator watches. No label says who or what.
 type meters struct {
-	requests *prometheus.CounterVec // by outcome
+	requests *prometheus.CounterVec // by outcome: these
+	outcomes struct{ admitted, completed, denied, failed prometheus.Counter }
 	append   prometheus.Histogram
 	failed   prometheus.Counter
 	dropped  prometheus.Counter
@@ -37,8 +38,9 @@ func newMeters() *meters {
 		tunnels: gauge("tunnels", "Session Manager tunnels that are open."),
 		conns:   gauge("connections", "Connections of clients that are open."),
 	}
-	for _, outcome := range []string{"admitted", "completed", "denied", "failed"} {
-		m.requests.WithLabelValues(outcome)
+	o := &m.outcomes
+	for name, c := range map[string]*prometheus.Counter{"admitted": &o.admitted, "completed": &o.completed, "denied": &o.denied, "failed": &o.failed} {
+		*c = m.requests.WithLabelValues(name)
 	}
 	return m
 }
@@ -47,13 +49,13 @@ func newMeters() *meters {
 func (m *meters) recorded(e events.Event) {
 	switch e.Data.(type) {
 	case *events.AWSRequestAdmitted:
-		m.requests.WithLabelValues("admitted").Inc()
+		m.outcomes.admitted.Inc()
 	case *events.AWSRequestCompleted:
-		m.requests.WithLabelValues("completed").Inc()
+		m.outcomes.completed.Inc()
 	case *events.AWSRequestDenied:
-		m.requests.WithLabelValues("denied").Inc()
+		m.outcomes.denied.Inc()
 	case *events.AWSRequestFailed:
-		m.requests.WithLabelValues("failed").Inc()
+		m.outcomes.failed.Inc()
 	case *events.AWSTunnelOpened:
 		m.tunnels.Inc()
 	case *events.AWSTunnelClosed:
