@@ -20,7 +20,6 @@ import (
 	"github.com/posternhq/postern/broker/identity"
 	"github.com/posternhq/postern/broker/identity/saml"
 	"github.com/posternhq/postern/broker/people"
-	"github.com/posternhq/postern/broker/sealed"
 	"github.com/posternhq/postern/events"
 )
 
@@ -190,25 +189,17 @@ func (b *Broker) samlMetadata(v *visit) error {
 // samlKeys returns the keys that all brokers share, made when a connector first
 // needs them.
 func (b *Broker) samlKeys(ctx context.Context) (*saml.Keys, error) {
-	const name = "saml/keys"
-	text, _, err := b.cfg.Secrets.Get(ctx, name)
-	if !errors.Is(err, sealed.ErrNotFound) {
+	text, err := b.cfg.Secrets.Keep(ctx, "saml/keys", func() ([]byte, error) {
+		keys, err := saml.NewKeys(b.now())
 		if err != nil {
 			return nil, err
 		}
-		return saml.ParseKeys(text)
-	}
-	keys, err := saml.NewKeys(b.now())
+		return keys.PEM()
+	})
 	if err != nil {
 		return nil, err
 	}
-	if text, err = keys.PEM(); err != nil {
-		return nil, err
-	}
-	if _, err = b.cfg.Secrets.Update(ctx, name, text, 0); errors.Is(err, sealed.ErrConflict) {
-		return b.samlKeys(ctx) // another broker was faster
-	}
-	return keys, err
+	return saml.ParseKeys(text)
 }
 
 // signedOn ends a sign-in at an identity provider in a browser.

@@ -303,12 +303,11 @@ func openChallenges(ctx context.Context, secrets *sealed.Store) (*joining.Challe
 
 // keepKey returns 32 random bytes that all brokers share, made by the first to ask.
 func keepKey(ctx context.Context, secrets *sealed.Store, name string) ([]byte, error) {
-	key := make([]byte, 32)
-	rand.Read(key) // never fails: crypto/rand
-	_, err := secrets.Update(ctx, name, key, 0)
-	if errors.Is(err, sealed.ErrConflict) {
-		key, _, err = secrets.Get(ctx, name)
-	}
+	key, err := secrets.Keep(ctx, name, func() ([]byte, error) {
+		key := make([]byte, 32)
+		rand.Read(key) // never fails: crypto/rand
+		return key, nil
+	})
 	if err != nil {
 		return nil, fmt.Errorf("key %s: %w", name, err)
 	}

@@ -26,12 +26,7 @@ type Seed struct{ secret []byte }
 // OpenSeed reads the seed of a store, or makes it: of several brokers at once,
 // all get the same.
 func OpenSeed(ctx context.Context, store *sealed.Store) (*Seed, error) {
-	secret, _, err := store.Get(ctx, "seed")
-	if errors.Is(err, sealed.ErrNotFound) {
-		if _, err = store.Update(ctx, "seed", randomBytes(seedSize), 0); err == nil || errors.Is(err, sealed.ErrConflict) {
-			secret, _, err = store.Get(ctx, "seed")
-		}
-	}
+	secret, err := store.Keep(ctx, "seed", func() ([]byte, error) { return randomBytes(seedSize), nil })
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("seed: %w", err)

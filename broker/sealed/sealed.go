@@ -89,6 +89,23 @@ func (s *Store) Update(ctx context.Context, name string, value []byte, last uint
 	return s.bucket.Update(ctx, name, s.seal(name, value), last)
 }
 
+// Keep returns the value of a name, which the first to ask makes. Of several brokers
+// at once all get the same.
+func (s *Store) Keep(ctx context.Context, name string, make func() ([]byte, error)) ([]byte, error) {
+	value, _, err := s.Get(ctx, name)
+	if !errors.Is(err, ErrNotFound) {
+		return value, err
+	}
+	made, err := make()
+	if err != nil {
+		return nil, err
+	}
+	if _, err = s.Update(ctx, name, made, 0); errors.Is(err, ErrConflict) {
+		made, _, err = s.Get(ctx, name) // another one was faster
+	}
+	return made, err
+}
+
 // Delete forgets the value of a name, if there is one.
 func (s *Store) Delete(ctx context.Context, name string) error { return s.bucket.Delete(ctx, name) }
 

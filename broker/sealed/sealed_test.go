@@ -3,6 +3,7 @@ package sealed_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -198,5 +199,35 @@ func TestKeyFile(t *testing.T) {
 		if _, err := sealed.ParseKey(bad); err == nil {
 			t.Errorf("%q is taken for a key", bad)
 		}
+	}
+}
+
+// Who asks first makes the value, and all get that one.
+func TestKeep(t *testing.T) {
+	ctx, nc, key := t.Context(), connect(t), sealed.NewKey()
+	if s, err := open(t, nc, key); err != nil {
+		t.Fatal(err)
+	} else if _, err := s.Keep(ctx, "x", func() ([]byte, error) { return nil, errors.New("no luck") }); err == nil || err.Error() != "no luck" {
+		t.Errorf("one that can't be made: %v", err)
+	}
+	got := make([]string, 8)
+	var all sync.WaitGroup
+	for i := range got {
+		all.Go(func() {
+			s, err := open(t, nc, key)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			value, err := s.Keep(ctx, "x", func() ([]byte, error) { return fmt.Append(nil, i), nil })
+			if err != nil {
+				t.Error(err)
+			}
+			got[i] = string(value)
+		})
+	}
+	all.Wait()
+	if slices.Sort(got); got[0] == "" || len(slices.Compact(got)) != 1 {
+		t.Errorf("got %q", got)
 	}
 }
