@@ -55,8 +55,8 @@ func (a *Auditor) retentions(ctx context.Context) (set []store.RetentionSet, err
 		}
 		// What can't be read says nothing: then rows that are gone are missing.
 		if d, ok := e.Data.(*events.RetentionSet); ok && d.Database == a.store.Database() {
-			seconds := func(n int64) time.Duration { return time.Duration(n) * time.Second }
-			set = append(set, store.RetentionSet{Since: e.StoredAt, Retention: store.Retention{Events: seconds(d.Events), Requests: seconds(d.Requests), CloudTrail: seconds(d.CloudTrail)}})
+			age := func(seconds int64) time.Duration { return time.Duration(seconds) * time.Second }
+			set = append(set, store.RetentionSet{Since: e.StoredAt, Retention: store.Retention{Events: age(d.Events), Requests: age(d.Requests), CloudTrail: age(d.CloudTrail)}})
 		}
 	}
 	return set, nil

@@ -92,15 +92,7 @@ func (b *Broker) Metrics() []prometheus.Collector {
 			return 1
 		})),
 		gauge("forged_events", "Events in ACCESS that no broker decided, and that are passed over.", look(func() float64 { return float64(len(l.refused)) })),
-		gauge("sessions", "Sessions that run.", look(func() float64 {
-			n, now := 0, l.now()
-			for _, x := range l.state.Sessions {
-				if x.State(now) == access.Running {
-					n++
-				}
-			}
-			return float64(n)
-		})),
+		gauge("sessions", "Sessions that run.", look(func() float64 { return float64(l.state.RunningSessions(l.now())) })),
 		gauge("locks", "Locks in force.", look(func() float64 {
 			n, now := 0, l.now()
 			for _, x := range l.state.Locks {

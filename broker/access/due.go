@@ -145,6 +145,16 @@ func Unfounded(s *State, now time.Time, t Touched) []string {
 	return out
 }
 
+// RunningSessions counts those, without a look at what has ended.
+func (s *State) RunningSessions(now time.Time) (n int) {
+	for _, x := range s.running {
+		if x.State(now) == Running {
+			n++
+		}
+	}
+	return n
+}
+
 // EndUnfounded ends a session if what it rests on has gone.
 func EndUnfounded(s *State, env Env, id string) ([]events.Event, error) {
 	x := s.running[id]
