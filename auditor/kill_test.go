@@ -19,7 +19,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/rs/zerolog"
 
 	"github.com/posternhq/postern/auditor"
@@ -46,20 +45,7 @@ func childAuditor() error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	debug.SetMemoryLimit(auditor.MemoryGoal)
-	creds, err := os.ReadFile(os.Getenv("POSTERN_TEST_CREDS"))
-	if err != nil {
-		return err
-	}
-	opts, err := embedded.ClientOptions(creds)
-	if err != nil {
-		return err
-	}
-	nc, err := nats.Connect(os.Getenv("POSTERN_TEST_NATS"), opts...)
-	if err != nil {
-		return err
-	}
-	defer nc.Close()
-	j, err := journal.New(nc, "/postern/auditor/child")
+	j, err := eventstest.FromEnv("/postern/auditor/child")
 	if err != nil {
 		return err
 	}

@@ -17,7 +17,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/rs/zerolog"
 
 	"github.com/posternhq/postern/broker/api"
@@ -45,19 +44,7 @@ func TestMain(m *testing.M) {
 
 func childBroker() error {
 	ctx := context.Background()
-	creds, err := os.ReadFile(os.Getenv("POSTERN_TEST_CREDS"))
-	if err != nil {
-		return err
-	}
-	opts, err := embedded.ClientOptions(creds)
-	if err != nil {
-		return err
-	}
-	nc, err := nats.Connect(os.Getenv("POSTERN_TEST_NATS"), opts...)
-	if err != nil {
-		return err
-	}
-	j, err := journal.New(nc, "/postern/broker/child")
+	j, err := eventstest.FromEnv("/postern/broker/child")
 	if err != nil {
 		return err
 	}

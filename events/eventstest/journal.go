@@ -2,6 +2,7 @@
 package eventstest
 
 import (
+	"os"
 	"testing"
 
 	"github.com/nats-io/nats.go"
@@ -37,4 +38,22 @@ func Open(t testing.TB, nc *nats.Conn) *journal.Journal {
 		t.Fatal(err)
 	}
 	return j
+}
+
+// FromEnv opens a journal in a process that a test started: POSTERN_TEST_NATS is
+// where the server is, POSTERN_TEST_CREDS the file of credentials for it.
+func FromEnv(source string) (*journal.Journal, error) {
+	creds, err := os.ReadFile(os.Getenv("POSTERN_TEST_CREDS"))
+	if err != nil {
+		return nil, err
+	}
+	opts, err := embedded.ClientOptions(creds)
+	if err != nil {
+		return nil, err
+	}
+	nc, err := nats.Connect(os.Getenv("POSTERN_TEST_NATS"), opts...)
+	if err != nil {
+		return nil, err
+	}
+	return journal.New(nc, source)
 }
