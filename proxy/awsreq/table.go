@@ -136,6 +136,7 @@ func records(text string) func(func([7]string) bool) {
 }
 
 func (t *Table) readOperations() error {
+	t.ops = make([]operation, 0, strings.Count(operationsText, "\n")) // every command of a user reads it
 	for f := range records(operationsText) {
 		switch f[0] {
 		case "S":

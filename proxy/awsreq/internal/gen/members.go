@@ -37,8 +37,8 @@ type member struct {
 //
 // Those are the texts at the top of an input and the lists of such, as they are
 // called on the wire; with "@", the ARNs in headers; of EC2, which nests, whatever
-// may hold some; "!" where the body is the caller's own. Nothing else in a request is looked at for resources: what AWS
-// ignores must not decide.
+// may hold some; "!" where the body is the caller's own. Nothing else in a request is
+// looked at for resources: what AWS ignores must not decide.
 func members(models string) ([]string, error) {
 	files, err := filepath.Glob(filepath.Join(models, "*", "*", "service-2.json*"))
 	if err != nil || len(files) == 0 {
