@@ -158,12 +158,19 @@ func (o *object) list(name string, v []string) {
 	o.b = append(o.b, ']')
 }
 
+// plain are the bytes that encoding/json writes as they are.
+var plain = func() (as [256]bool) {
+	for c := byte(' '); c < utf8.RuneSelf; c++ {
+		as[c] = c != '"' && c != '\\' && c != '<' && c != '>' && c != '&'
+	}
+	return as
+}()
+
 // text writes a string. The few with something to escape are left to
 // encoding/json.
 func (o *object) text(s string) {
 	for i := range len(s) {
-		switch c := s[i]; {
-		case c < ' ' || c >= utf8.RuneSelf, c == '"', c == '\\', c == '<', c == '>', c == '&':
+		if !plain[s[i]] {
 			o.marshal(s)
 			return
 		}

@@ -15,12 +15,10 @@ import (
 const (
 	// patience is how long a request waits for its admitted event.
 	patience = 5 * time.Second
-	// hold is how long an event about the past waits for company, and company is
-	// how many of them wait at most. A commit that is under way delays the next
-	// one, so a completed event sent at once would make the client's next request
-	// wait for the disk twice.
-	hold    = 20 * time.Millisecond
-	company = 256
+	// hold is how long an event about the past waits for others to go with. A commit
+	// that is under way delays the next one, so a completed event sent at once would
+	// make the client's next request wait for the disk twice.
+	hold = 20 * time.Millisecond
 	// backlog bounds the denials that wait for a journal that does not answer.
 	// What was admitted is always kept: while the journal is down, nothing new is.
 	backlog = 4096
@@ -40,9 +38,8 @@ type recorder struct {
 	meters   *meters
 	sending  sync.WaitGroup
 
-	mu    sync.Mutex
-	held  []events.Event
-	timer *time.Timer
+	mu     sync.Mutex
+	failed []events.Event // to be tried again
 }
 
 func newRecorder(j *journal.Journal, log zerolog.Logger) *recorder {
@@ -76,31 +73,32 @@ func (r *recorder) later(e events.Event, optional bool) {
 	r.meters.recorded(e)
 	r.waiting.Add(1)
 	r.sending.Add(1)
-	r.mu.Lock()
-	r.held = append(r.held, e)
-	n := len(r.held)
-	if n == 1 {
-		r.timer = time.AfterFunc(hold, r.release)
-	}
-	r.mu.Unlock()
-	if n >= company {
-		r.release()
-	}
+	r.journal.AppendLater(e, hold, func(err error) {
+		if err != nil {
+			r.again(e, err)
+			return
+		}
+		r.waiting.Add(-1)
+		r.sending.Done()
+	})
 }
 
-// release sends what is held.
-func (r *recorder) release() {
+// again tries e again soon, together with what failed at the same time.
+func (r *recorder) again(e events.Event, err error) {
 	r.mu.Lock()
-	held := r.held
-	r.held = nil
-	if r.timer != nil {
-		r.timer.Stop()
-		r.timer = nil
+	defer r.mu.Unlock()
+	r.failed = append(r.failed, e)
+	if len(r.failed) > 1 {
+		return
 	}
-	r.mu.Unlock()
-	if len(held) > 0 {
-		go r.send(held)
-	}
+	r.log.Warn().Err(err).Str("first", e.ID).Msg("events not recorded yet; trying again")
+	time.AfterFunc(50*time.Millisecond, func() {
+		r.mu.Lock()
+		failed := r.failed
+		r.failed = nil
+		r.mu.Unlock()
+		r.send(failed)
+	})
 }
 
 // send appends es, those that fail again and again until they are durable.
@@ -131,9 +129,8 @@ func (r *recorder) send(es []events.Event) {
 	}
 }
 
-// drain sends what is held and waits until all is durable, at most for d.
+// drain waits until all is durable, at most for d.
 func (r *recorder) drain(d time.Duration) {
-	r.release()
 	t := time.AfterFunc(d, r.cancel)
 	r.sending.Wait()
 	t.Stop()

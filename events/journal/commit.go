@@ -43,12 +43,18 @@ type committer struct {
 	mu      sync.Mutex
 	queue   []*pending
 	running bool
+	// patient are events that nobody waits for: they fill the commits of others,
+	// until the timer says that none came.
+	patient []*pending
+	timer   *time.Timer
 }
 
-// pending is an event on its way, one of a group that is waited for together.
+// pending is an event on its way, one of a group that is waited for together, or one
+// that tells what became of it.
 type pending struct {
 	msg   *nats.Msg
 	group *group
+	then  func(error)
 	seq   uint64
 	err   error
 }
@@ -60,6 +66,10 @@ type group struct {
 
 // end tells who waits what became of p.
 func (p *pending) end(seq uint64, err error) {
+	if p.then != nil {
+		p.then(err)
+		return
+	}
 	p.seq, p.err = seq, err
 	if p.group.left.Add(-1) == 0 {
 		close(p.group.done)
@@ -111,6 +121,48 @@ func (c *committer) appendAll(ctx context.Context, ps []*pending) error {
 	}
 }
 
+// appendLater adds p to the next commit that is worth a batch, or sends it after hold.
+func (c *committer) appendLater(p *pending, hold time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.patient = append(c.patient, p)
+	switch len(c.patient) {
+	case 1:
+		c.timer = time.AfterFunc(hold, c.hurry)
+	case maxCommit:
+		c.hurryLocked()
+	}
+}
+
+// hurry sends the patient: none took them along.
+func (c *committer) hurry() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.hurryLocked()
+}
+
+func (c *committer) hurryLocked() {
+	c.queue = append(c.queue, c.board(len(c.patient))...)
+	if len(c.queue) > 0 && !c.running {
+		c.running = true
+		go c.run()
+	}
+}
+
+// board takes up to n of the patient.
+func (c *committer) board(n int) []*pending {
+	n = min(n, len(c.patient))
+	on := c.patient[:n:n]
+	c.patient = c.patient[n:]
+	if len(c.patient) == 0 {
+		c.patient = nil
+		if c.timer != nil {
+			c.timer.Stop()
+		}
+	}
+	return on
+}
+
 // handOver ends a turn: what has queued up goes next.
 func (c *committer) handOver() {
 	c.mu.Lock()
@@ -133,6 +185,9 @@ func (c *committer) run() {
 			c.running = false
 			c.mu.Unlock()
 			return
+		}
+		if n >= minAtomic {
+			batch = append(batch, c.board(maxCommit-n)...)
 		}
 		c.mu.Unlock()
 		c.commit(batch)

@@ -153,6 +153,22 @@ func (j *Journal) AppendAll(ctx context.Context, es ...events.Event) (failed []e
 	return failed, err
 }
 
+// AppendLater adds e with the next commit of several events to its stream, or by itself
+// after hold, and calls then, not to be held up, with what became of it.
+func (j *Journal) AppendLater(e events.Event, hold time.Duration, then func(error)) {
+	m, stream, err := j.message(e)
+	if err != nil {
+		then(err)
+		return
+	}
+	j.committer(stream).appendLater(&pending{msg: m, then: func(err error) {
+		if err != nil {
+			err = fmt.Errorf("append %s to %s: %w", e.Data.Type(), m.Subject, err)
+		}
+		then(err)
+	}}, hold)
+}
+
 // AppendIf adds events of one channel, all or none, if the last event of that
 // channel has the stream sequence last (0: the channel is empty). Otherwise the
 // error wraps ErrConflict. It returns the new last sequence.

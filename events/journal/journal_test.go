@@ -114,6 +114,54 @@ func TestOneDuplicateDoesNotSpoilItsCommit(t *testing.T) {
 	}
 }
 
+// What nobody waits for goes with what somebody waits for, or by itself.
+func TestAppendLater(t *testing.T) {
+	j := eventstest.Journal(t)
+	const never = time.Hour
+	told := make(chan error, 700)
+	then := func(err error) { told <- err }
+	stored := func(n int) {
+		t.Helper()
+		for range n {
+			select {
+			case err := <-told:
+				if err != nil {
+					t.Fatal(err)
+				}
+			case <-time.After(time.Minute):
+				t.Fatal("nothing became of an event")
+			}
+		}
+	}
+	for i := range 3 {
+		j.AppendLater(drop(i), never, then)
+	}
+	if _, err := j.Append(t.Context(), drop(3)); err != nil {
+		t.Fatal(err)
+	}
+	if len(told) != 0 {
+		t.Error("an event that was waited for waited for others")
+	}
+	if failed, err := j.AppendAll(t.Context(), drop(4), drop(5), drop(6), drop(7)); err != nil {
+		t.Fatal(failed, err)
+	}
+	stored(3)
+	j.AppendLater(drop(8), time.Millisecond, then)
+	stored(1)
+	for i := range 500 {
+		j.AppendLater(drop(9+i), never, then)
+	}
+	stored(500)
+	j.AppendLater(events.Event{}, never, then)
+	if err := <-told; err == nil {
+		t.Error("an event without data was stored")
+	}
+	last, err := j.Last(t.Context(), events.Access)
+	if err != nil || last != 509 {
+		t.Errorf("%d events are stored, error %v; want 509", last, err)
+	}
+}
+
 func TestAppendAllGivesBackWhatFailed(t *testing.T) {
 	j := eventstest.Journal(t)
 	var all []events.Event
