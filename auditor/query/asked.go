@@ -52,13 +52,44 @@ func (f *Filter) ofRequests() *asked {
 		q.where.add("verdict = ?", f.Outcome)
 		q.row.add("outcome IN ('admitted', 'completed') AND verdict = ''")
 		q.but, q.rough = "outcome = '' AND verdict != ''", true
+		q.hourly = f.byHour("outcome IN ('admitted', 'completed') AND verdict = ''")
 	default:
 		q.where.add("verdict = ?", f.Outcome)
-		q.row = where{}
-		q.row.add("verdict = ? AND (outcome = '' OR "+call.String()+")", append([]any{f.Outcome}, call.args...)...)
-		q.rough = len(call.text) > 0
+		q.of(f.Outcome, "outcome != ''", len(call.text) > 0, f.Outcome == "matched")
+		// One that was admitted, too: what is known of it by its end may be in another row.
+		q.apart = "outcome IN ('', 'admitted')"
+		q.hourly = f.byHour("verdict = ?", f.Outcome)
 	}
 	return q
+}
+
+// of asks for calls with a verdict: by rows that have it where nothing else is asked,
+// by what else is asked alone where most calls have the verdict, or an index finds them.
+func (q *asked) of(verdict, there string, more, common bool) {
+	switch {
+	case !more:
+		q.row = where{}
+		q.row.add("verdict = ?", verdict)
+	case common || q.whole:
+		q.row.add(there)
+		q.rough = !common
+	default:
+		q.row.add(there)
+		q.verdict = verdict
+	}
+}
+
+// byHour adds what counts by hour say of users and accounts. A verdict has neither
+// until it is merged with its call.
+func (f *Filter) byHour(condition string, args ...any) *where {
+	w, of := &where{}, &where{}
+	w.add(condition, args...)
+	of.match("user", f.User)
+	of.match("account", f.Account)
+	if len(of.text) > 0 {
+		w.add("outcome = '' OR "+of.String(), of.args...)
+	}
+	return w
 }
 
 func (f *Filter) call() *where {
@@ -101,9 +132,9 @@ func (f *Filter) ofRecords() *asked {
 	q := &asked{where: *record.clone(), row: *record.clone(), whole: f.AWSRequestID != ""}
 	if f.Outcome != "" {
 		q.where.add("verdict = ?", f.Outcome)
-		q.row = where{}
-		q.row.add("verdict = ? AND (NOT present OR "+record.String()+")", append([]any{f.Outcome}, record.args...)...)
-		q.rough = len(record.text) > 0
+		q.of(f.Outcome, "present", len(record.text) > 0, false)
+		q.apart = "NOT present"
+		q.hourly = f.recordsByHour("verdict = ?", f.Outcome)
 		return q
 	}
 	q.where.add("verdict NOT IN ('matched', 'mismatched')")
@@ -135,5 +166,17 @@ func (f *Filter) record() *where {
 	}
 	matchAny(w, "resources", f.Resource)
 	w.match("request_id", f.AWSRequestID)
+	return w
+}
+
+// recordsByHour: as byHour.
+func (f *Filter) recordsByHour(condition string, args ...any) *where {
+	w, of := &where{}, &where{}
+	w.add(condition, args...)
+	of.match("federated_user", f.User)
+	of.match("federated_user", f.FederatedUser)
+	if len(of.text) > 0 {
+		w.add("NOT present OR "+of.String(), of.args...)
+	}
 	return w
 }

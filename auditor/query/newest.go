@@ -63,6 +63,12 @@ type asked struct {
 	// but is true of rows that say that a call is not one of these: rows that are not
 	// merged with the call's own yet, which are few except where much came at once.
 	but string
+	// verdict is one that calls are asked for which row is asked of, too. Until rows are
+	// merged another row of the call may have it, of which apart is true.
+	verdict, apart string
+	// hourly is what the tables' counts by hour are asked for rows without which an hour
+	// has no such calls; nil where they don't tell. By them hours are left out.
+	hourly *where
 	// rough: rows alone pick many keys of calls that are not asked for.
 	rough bool
 	// whole: an index finds the rows, so there is nothing gained by looking at a
@@ -91,14 +97,26 @@ func search[T any](ctx context.Context, a *Asker, s side, q *asked, b bounds, li
 	if q.whole {
 		window = end.Sub(oldest)
 	}
+	var in *hours
+	if q.hourly != nil && !q.whole && !a.narrow && end.Year() < lastHours {
+		if in, err = a.hours(ctx, s, q, oldest, end, limit); err != nil {
+			return nil, err
+		}
+	}
 	var out []T
 	picked := 0 // keys that were not calls asked for, so far
 	for most := max(limit, 100); oldest.Before(end) && len(out) < limit; {
-		start := end.Add(-max(window, time.Second))
+		start, within := end.Add(-max(window, time.Second)), ""
+		if in != nil {
+			start, within = in.before(end)
+		}
 		if start.Before(oldest) {
 			start = oldest
 		}
-		keys, err := a.keys(ctx, s, q, picked > len(out), start, end, b, most)
+		if in != nil && within == "" {
+			break // no hour is left
+		}
+		keys, err := a.keys(ctx, s, q, picked > len(out), within, start, end, b, most)
 		if err != nil {
 			return nil, err
 		}
@@ -121,6 +139,9 @@ func search[T any](ctx context.Context, a *Asker, s side, q *asked, b bounds, li
 		if len(keys) < most { // no more in this window
 			end = start
 			window = min(window, widestFrom) * widening
+			if in != nil {
+				in.take = min(in.take*widening, hoursRows)
+			}
 			continue
 		}
 		last := keys[len(keys)-1]
@@ -155,19 +176,28 @@ func (a *Asker) sieve(ctx context.Context, s side, q *asked, keys []key) ([]key,
 
 // keys picks the newest keys of a window by their rows, newest first: as many as
 // most, and more only where some share the place of the last.
-func (a *Asker) keys(ctx context.Context, s side, q *asked, but bool, start, end time.Time, b bounds, most int) ([]key, error) {
+func (a *Asker) keys(ctx context.Context, s side, q *asked, but bool, hours string, start, end time.Time, b bounds, most int) ([]key, error) {
 	within := &where{}
 	within.add(s.at + " >= " + timestamp(start))
 	within.add(s.at + " < " + timestamp(end))
+	if hours != "" {
+		within.add(hours)
+	}
 	w := within.clone()
+	columns := s.columns()
+	others := func(condition string) string {
+		return "(" + columns + ") IN (SELECT " + columns + " FROM " + s.rows + " WHERE " + within.String() + " AND " + condition + ")"
+	}
 	switch {
 	case a.narrow: // who has the merged view only
 		w.add(q.where.String(), q.where.args...)
 	default:
 		w.add(q.row.String(), q.row.args...)
+		if q.verdict != "" {
+			w.add("verdict = ? OR "+others("verdict = ? AND "+q.apart), q.verdict, q.verdict)
+		}
 		if but && q.but != "" {
-			columns := s.columns()
-			w.add("(" + columns + ") NOT IN (SELECT " + columns + " FROM " + s.rows + " WHERE " + within.String() + " AND " + q.but + ")")
+			w.add("NOT " + others(q.but))
 		}
 	}
 	if !b.before.IsZero() {

@@ -24,8 +24,14 @@ func TestSearchAgrees(t *testing.T) {
 	exec(t, c, fmt.Sprintf(open, "admitted", 1))
 	exec(t, c, fmt.Sprintf(open, "completed", 2))
 	exec(t, c, fmt.Sprintf(open, "failed", 3))
-	var user string
+	var user, other string
 	if err := c.QueryRow(t.Context(), `SELECT user FROM requests GROUP BY user ORDER BY count() DESC, user LIMIT 1`).Scan(&user); err != nil {
+		t.Fatal(err)
+	}
+	// What is known of a call by its end alone, in a row apart from that with its verdict.
+	exec(t, c, `INSERT INTO request_rows (received_at, request_id, outcome, user, verdict) SELECT max(received_at) - INTERVAL 1 DAY, 'HALF', 'admitted', 'halver', 'missing' FROM requests`)
+	exec(t, c, `INSERT INTO request_rows (received_at, request_id, outcome, user, resources) SELECT received_at, request_id, 'completed', user, ['arn:half'] FROM requests WHERE request_id = 'HALF'`)
+	if err := c.QueryRow(t.Context(), `SELECT user FROM requests WHERE verdict = 'missing' ORDER BY received_at LIMIT 1`).Scan(&other); err != nil {
 		t.Fatal(err)
 	}
 	const unpaired, none = "verdict NOT IN ('matched', 'mismatched')", "0"
@@ -47,6 +53,16 @@ func TestSearchAgrees(t *testing.T) {
 		{"missing", query.Filter{Outcome: "missing"}, "verdict = 'missing'", none},
 		{"awaiting", query.Filter{Outcome: "awaiting"}, "verdict = 'awaiting'", none},
 		{"awaiting of one", query.Filter{Outcome: "awaiting", Service: "s3"}, "verdict = 'awaiting' AND service = 's3'", none},
+		{"missing of one", query.Filter{Outcome: "missing", User: other}, "verdict = 'missing' AND user = '" + other + "'", none},
+		{"missing of a service", query.Filter{Outcome: "missing", Service: "s3"}, "verdict = 'missing' AND service = 's3'", none},
+		{"missing of nobody", query.Filter{Outcome: "missing", User: "nobody"}, none, none},
+		{"mismatched in an account", query.Filter{Outcome: "mismatched", Account: "1*"}, "verdict = 'mismatched'", none},
+		{"matched of an action", query.Filter{Outcome: "matched", Action: "dynamodb:GetItem"}, "verdict = 'matched' AND action = 'dynamodb:GetItem'", none},
+		{"awaiting of users", query.Filter{Outcome: "awaiting", User: user[:5] + "*"}, "verdict = 'awaiting' AND user LIKE '" + user[:5] + "%'", none},
+		{"awaiting since", query.Filter{Outcome: "awaiting", Since: "20d", Until: "10d"}, "verdict = 'awaiting' AND received_at >= now64(6) - INTERVAL 20 DAY AND received_at < now64(6) - INTERVAL 10 DAY", none},
+		{"not logged", query.Filter{Outcome: "not_logged"}, none, none},
+		{"missing, half merged", query.Filter{Outcome: "missing", Resource: "arn:half"}, "request_id = 'HALF'", none},
+		{"console by name", query.Filter{Outcome: "console", FederatedUser: "user*", Service: "s3"}, none, "verdict = 'console' AND event_source = 's3.amazonaws.com'"},
 		{"admitted", query.Filter{Outcome: "admitted"}, "outcome = 'admitted'", none},
 		{"denied", query.Filter{Outcome: "denied", Service: "s3"}, "outcome = 'denied' AND service = 's3'", none},
 		{"console", query.Filter{Outcome: "console"}, none, "verdict = 'console'"},
@@ -74,7 +90,7 @@ func TestSearchAgrees(t *testing.T) {
 					}
 					want = append(want, id)
 				}
-				if (len(want) == 0) != (test.name == "nobody") {
+				if (len(want) == 0) != (test.ours == none && test.theirs == none) {
 					t.Fatalf("%d are asked for", len(want))
 				}
 				var got []string
