@@ -28,8 +28,6 @@ func (w *window) bare() bool {
 // and nothing is read, where the first object is no record. A line that is no
 // record spoils no other; the error is about the first.
 func (w *window) lines(n *int, each func(int, []byte, *Record) error) (done bool, err error) {
-	var bad error
-	wrong := 0
 	for line := 1; ; line++ {
 		if _, err := w.peek(); err == errShort && line > 1 {
 			break
@@ -49,9 +47,7 @@ func (w *window) lines(n *int, each func(int, []byte, *Record) error) (done bool
 			return false, nil
 		}
 		if err != nil {
-			if wrong++; bad == nil {
-				bad = fmt.Errorf("line %d: %w", line, err)
-			}
+			w.spoiled.add(fmt.Errorf("line %d: %w", line, err))
 			continue
 		}
 		if err := each(*n, raw, r); err != nil {
@@ -59,8 +55,5 @@ func (w *window) lines(n *int, each func(int, []byte, *Record) error) (done bool
 		}
 		*n++
 	}
-	if wrong > 1 {
-		bad = fmt.Errorf("%w, and %d more lines", bad, wrong-1)
-	}
-	return true, bad
+	return true, w.spoiled.err("lines")
 }

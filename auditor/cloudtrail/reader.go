@@ -2,10 +2,13 @@ package cloudtrail
 
 import (
 	"bufio"
+	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"hash"
 	"io"
+	"strings"
 	"sync"
 
 	"github.com/klauspost/compress/flate"
@@ -75,12 +78,13 @@ const maxContent = 1 << 30
 
 // FileError says what is wrong with a file.
 type FileError struct {
-	// Records read before the place that is wrong.
+	// Records that were read: all that are records, or those before the place from
+	// which on the file is no JSON.
 	Records int
 	Reason  string
 }
 
-func (e *FileError) Error() string { return fmt.Sprintf("after %d records: %s", e.Records, e.Reason) }
+func (e *FileError) Error() string { return fmt.Sprintf("%s (%d records were read)", e.Reason, e.Records) }
 
 // members reads gzip members one after the other, or a plain file.
 type members struct {
@@ -121,6 +125,8 @@ type window struct {
 	at   int   // where in buf reading goes on
 	err  error // that ended the file, io.EOF or another
 	scan scanner
+
+	spoiled spoiled
 }
 
 var errTooLong = fmt.Errorf("a record is longer than %d bytes", maxRecord)
@@ -226,11 +232,19 @@ func firstOf(errs ...error) error {
 	return nil
 }
 
+// byteOrderMark begins what some editors and PowerShell save as UTF-8.
+var byteOrderMark = []byte("\xef\xbb\xbf")
+
 // eachError carries an error of the caller's through.
 type eachError struct{ error }
 
 func (w *window) file(n *int, each func(int, []byte, *Record) error) error {
-	if c, err := w.peek(); err != nil {
+	c, err := w.peek()
+	if err == nil && bytes.HasPrefix(w.buf[w.at:], byteOrderMark) {
+		w.at += len(byteOrderMark)
+		c, err = w.peek()
+	}
+	if err != nil {
 		return err
 	} else if c != '{' {
 		return fmt.Errorf("starts with %c, not with an object", c)
@@ -241,7 +255,7 @@ func (w *window) file(n *int, each func(int, []byte, *Record) error) error {
 		}
 	}
 	seen := false
-	err := w.eachOf('{', '}', func() error {
+	err = w.eachOf('{', '}', func() error {
 		if c, err := w.peek(); err != nil || c != '"' {
 			return firstOf(err, errSyntax)
 		}
@@ -249,34 +263,40 @@ func (w *window) file(n *int, each func(int, []byte, *Record) error) error {
 		if err != nil {
 			return err
 		}
-		records := string(w.scan.key(0, len(raw), false)) == "Records"
+		key := string(w.scan.key(0, len(raw), false))
 		if c, err := w.peek(); err != nil || c != ':' {
 			return firstOf(err, errSyntax)
 		}
 		w.at++
-		if !records {
+		next := w.record
+		switch key {
+		case "Records":
+		case "Events":
+			next = w.lookedUp
+		default:
 			_, err := w.value(other)
 			return err
 		}
 		if seen {
-			return errors.New("has Records twice")
+			return fmt.Errorf("has %s twice", key)
 		}
 		seen = true
 		if c, err := w.peek(); err != nil {
 			return err
 		} else if c != '[' {
-			return errors.New("its Records is not a list")
+			return fmt.Errorf("its %s is not a list", key)
 		}
 		return w.eachOf('[', ']', func() error {
-			raw, err := w.value(recordShape)
-			if err != nil {
+			raw, r, err := next()
+			if err != nil && !errors.Is(err, ErrNotRecord) {
 				return err
 			}
-			r, err := w.scan.record(raw)
+			position := *n + w.spoiled.n
 			if err != nil {
-				return fmt.Errorf("record %d: %w", *n, err)
+				w.spoiled.add(fmt.Errorf("record %d: %w", position, err))
+				return nil
 			}
-			if err := each(*n, raw, r); err != nil {
+			if err := each(position, raw, r); err != nil {
 				return eachError{err}
 			}
 			*n++
@@ -289,16 +309,60 @@ func (w *window) file(n *int, each func(int, []byte, *Record) error) error {
 	if !seen {
 		return errors.New("has no Records")
 	}
-	c, err := w.peek()
+	c, err = w.peek()
 	switch {
 	case err == nil:
 		return fmt.Errorf("has %c after its end", c)
 	case err == errShort: // as it should be
-		return nil
+		return w.spoiled.err("records")
 	case errors.Is(err, io.ErrUnexpectedEOF): // a member's trailer, or another one's header
 		return errors.New("file is cut off, or has bytes after its end")
 	}
 	return err
+}
+
+// spoiled counts what is JSON and no record: what follows can be read.
+type spoiled struct {
+	first error
+	n     int
+}
+
+func (s *spoiled) add(err error) {
+	if s.n++; s.first == nil {
+		s.first = err
+	}
+}
+
+func (s *spoiled) err(things string) error {
+	if s.n > 1 {
+		return fmt.Errorf("%w, and %d more %s", s.first, s.n-1, things)
+	}
+	return s.first
+}
+
+// record reads the next element of a log file's Records.
+func (w *window) record() ([]byte, *Record, error) {
+	raw, err := w.value(recordShape)
+	if err != nil {
+		return nil, nil, err
+	}
+	r, err := w.scan.record(raw)
+	return raw, r, err
+}
+
+// lookedUp reads the next element of Events, as `aws cloudtrail lookup-events` prints
+// them: each has its record as text
+// (https://docs.aws.amazon.com/awscloudtrail/latest/APIReference/API_Event.html).
+func (w *window) lookedUp() ([]byte, *Record, error) {
+	raw, err := w.value(other)
+	if err != nil {
+		return nil, nil, err
+	}
+	var e struct{ CloudTrailEvent string }
+	_ = json.Unmarshal(raw, &e) // what has none is no record
+	text := []byte(strings.TrimSpace(e.CloudTrailEvent))
+	r, err := Parse(text)
+	return text, r, err
 }
 
 // explain makes the error that Read returns.
@@ -318,7 +382,7 @@ func (w *window) explain(n int, err error) error {
 	case corrupt:
 		reason = "gzip data is damaged"
 	case errors.Is(err, errSyntax), errors.Is(err, errDepth):
-		reason = fmt.Sprintf("record %d: %s", n, err)
+		reason = fmt.Sprintf("record %d: %s", n+w.spoiled.n, err)
 	}
 	return &FileError{Records: n, Reason: reason}
 }
