@@ -67,10 +67,12 @@ func (a *Auditor) serve(ctx context.Context) error {
 		return a.askerOf(r).Search(r.Context(), f)
 	})
 	question("GET /v1/audit/show/{id...}", asks, func(r *http.Request) (any, error) {
-		return a.askerOf(r).Show(r.Context(), r.PathValue("id"))
+		found, err := a.askerOf(r).Show(r.Context(), r.PathValue("id"))
+		return found, a.expired(r.Context(), err)
 	})
 	question("GET /v1/audit/why/{id...}", asks, func(r *http.Request) (any, error) {
-		return a.askerOf(r).Why(r.Context(), r.PathValue("id"))
+		found, err := a.askerOf(r).Why(r.Context(), r.PathValue("id"))
+		return found, a.expired(r.Context(), err)
 	})
 	question("GET /v1/audit/coverage", asks, func(r *http.Request) (any, error) {
 		return a.askerOf(r).Coverage(r.Context(), r.URL.Query().Get("since"))

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
+	"github.com/posternhq/postern/auditor/query"
 	"github.com/posternhq/postern/auditor/store"
 	"github.com/posternhq/postern/events"
 )
@@ -81,12 +83,24 @@ func (a *Auditor) tooOld(at time.Time) bool {
 
 // expired adds to an error that says that nothing was found what may be gone.
 func (a *Auditor) expired(ctx context.Context, err error) error {
+	if !errors.Is(err, query.ErrNotFound) {
+		return err
+	}
 	h, failed := a.horizons(ctx)
 	if failed != nil {
 		return errors.Join(err, failed)
 	}
-	if h.Events.IsZero() {
+	var gone []string
+	for _, kind := range []struct {
+		what   string
+		before time.Time
+	}{{"calls", h.Requests}, {"CloudTrail records", h.CloudTrail}, {"whole events", h.Events}} {
+		if !kind.before.IsZero() {
+			gone = append(gone, kind.what+" from before "+kind.before.UTC().Format(time.RFC3339))
+		}
+	}
+	if len(gone) == 0 {
 		return err
 	}
-	return fmt.Errorf("%w; events from before %s expired by retention", err, h.Events.UTC().Format(time.RFC3339))
+	return fmt.Errorf("%w; expired by retention: %s", err, strings.Join(gone, ", "))
 }

@@ -67,6 +67,13 @@ func TestExpired(t *testing.T) {
 	if faults, gone := verify(); len(faults) > 0 || gone != 40 {
 		t.Errorf("expired rows: %v, %d", faults, gone)
 	}
+	_, show := a.client.Show(t.Context(), "NOBODY")
+	_, why := a.client.Why(t.Context(), "NOBODY")
+	for _, err := range []error{show, why} {
+		if err == nil || !strings.Contains(err.Error(), "expired by retention: ") || !strings.Contains(err.Error(), "whole events from before ") {
+			t.Errorf("what may have expired: %v", err)
+		}
+	}
 	r, err := a.client.Rederived(t.Context(), "", 1, 0)
 	if err != nil || len(r.Differences) > 0 || r.Rows["lock_rows"] != 2 {
 		t.Errorf("tables: %+v, %v", r, err)

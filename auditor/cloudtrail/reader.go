@@ -84,7 +84,9 @@ type FileError struct {
 	Reason  string
 }
 
-func (e *FileError) Error() string { return fmt.Sprintf("%s (%d records were read)", e.Reason, e.Records) }
+func (e *FileError) Error() string {
+	return fmt.Sprintf("%s (%d records were read)", e.Reason, e.Records)
+}
 
 // members reads gzip members one after the other, or a plain file.
 type members struct {
