@@ -110,7 +110,7 @@ func (c *clients) streams(t *testing.T) {
 
 // completedOf waits for the record of a call of an operation that occurs once.
 func (c *clients) completedOf(operation string) (found *events.AWSRequestCompleted) {
-	for deadline := time.Now().Add(20 * time.Second); found == nil && time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); found == nil && time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 		c.mu.Lock()
 		for _, e := range c.completed {
 			if e.Operation == operation {

@@ -256,7 +256,7 @@ func (c *clients) recorded(t *testing.T, calls []clientCall) {
 
 // completion waits for the record of the call to which AWS gave an id.
 func (c *clients) completion(id string) *events.AWSRequestCompleted {
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
 		c.mu.Lock()
 		e := c.completed[id]
 		c.mu.Unlock()

@@ -88,7 +88,7 @@ spec:
 	if err := sim.Flush(); err != nil {
 		t.Fatal(err)
 	}
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for {
 		out, err := run("admin", "audit", "search", "--action", "GetCallerIdentity", "--outcome", "matched", "--format=json")
 		if err == nil && strings.Contains(out, `"verdict":"matched"`) {

@@ -94,7 +94,7 @@ func attestedUpTo(t *testing.T, l *ledger, seq uint64) {
 		if have >= seq {
 			return
 		}
-		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		err := l.reach(ctx, at+1)
 		cancel()
 		if err != nil {
@@ -144,7 +144,7 @@ func TestAttestations(t *testing.T) {
 	fourth, stop := attesting(t, s, "")
 	stop()
 	attested, alone := 0, signed.NewKeys(s.roots)
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	for v := range s.ReplayVerified(ctx, events.Access, 0, signed.NewKeys(s.roots)) {
 		if v.Seq == 0 {

@@ -213,7 +213,7 @@ func TestPusherKilled(t *testing.T) {
 	}
 	settled := func(name string) journal.Place {
 		t.Helper()
-		for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		for deadline := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
 			at, err := j.PlaceOf(ctx, events.Access, name)
 			if err == nil && at.AckedTo >= last || time.Now().After(deadline) {
 				return at
@@ -258,7 +258,7 @@ func TestPusherKilled(t *testing.T) {
 			t.Errorf("picky: %d came %t, dead letters %d", seq, got, letters[seq])
 		}
 	}
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
 		mu.Lock()
 		n := len(heard)
 		mu.Unlock()

@@ -104,7 +104,7 @@ func (r *receiver) answers(f func(w http.ResponseWriter, r *http.Request, body [
 // until waits until what came is enough.
 func (r *receiver) until(enough func([]request) bool) []request {
 	r.t.Helper()
-	deadline := time.After(20 * time.Second)
+	deadline := time.After(time.Minute)
 	for {
 		r.mu.Lock()
 		got := r.got[:len(r.got):len(r.got)]

@@ -443,7 +443,7 @@ func TestStreamFromPollToPush(t *testing.T) {
 			w.WriteHeader(http.StatusBadRequest)
 		}
 	})
-	for deadline := time.Now().Add(20 * time.Second); look(t, admin, "idp").Suspended == ""; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); look(t, admin, "idp").Suspended == ""; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("not suspended")
 		}

@@ -579,7 +579,7 @@ func TestManageFactors(t *testing.T) {
 // await returns the first payload of a type, once the stream has it.
 func await[P events.Payload](t *testing.T, j *journal.Journal) (p P) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	for e, err := range j.Follow(ctx, events.Access, 0) {
 		if err != nil {

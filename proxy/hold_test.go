@@ -64,7 +64,7 @@ func (r *rig) held(t *testing.T) func() *events.AWSCallHeld {
 			call := d.HeldCall()
 			r.emit(&events.RequestCreated{RequestID: d.AccessRequestID, User: d.User, ExpiresAt: time.Now().Add(time.Hour), Call: &call})
 			return d
-		case <-time.After(20 * time.Second):
+		case <-time.After(time.Minute):
 			t.Fatal("no call waits")
 			return nil
 		}

@@ -120,7 +120,7 @@ func (r *rig) emit(p events.Payload) uint64 {
 // eventually waits for what other goroutines bring about.
 func (r *rig) eventually(what string, ok func() bool) {
 	r.t.Helper()
-	for end := time.Now().Add(20 * time.Second); !ok(); {
+	for end := time.Now().Add(time.Minute); !ok(); {
 		if time.Now().After(end) {
 			r.t.Fatalf("never happened: %s", what)
 		}

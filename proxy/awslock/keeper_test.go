@@ -153,7 +153,7 @@ func denied(err error) bool {
 
 func (w *world) eventually(what string, ok func() bool) {
 	w.t.Helper()
-	for end := time.Now().Add(20 * time.Second); !ok(); {
+	for end := time.Now().Add(time.Minute); !ok(); {
 		if time.Now().After(end) {
 			w.t.Fatalf("never happened: %s", what)
 		}
