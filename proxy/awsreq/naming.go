@@ -39,7 +39,14 @@ func (n *naming) build(r *Request, part bool) (arns []string, ok bool) {
 		case "Account":
 			found = []string{r.Account}
 		default:
-			if found, ok = n.plain(n.values(name, !strings.Contains(pattern, "${"))); !ok {
+			values := n.values(name, !strings.Contains(pattern, "${"))
+			if second, pair := strings.CutPrefix(pattern, ":${"); pair && slices.ContainsFunc(values, isPair) {
+				_, pattern, _ = strings.Cut(second, "}")
+				found, ok = n.pairs(values, part)
+			} else {
+				found, ok = n.plain(values)
+			}
+			if !ok {
 				return nil, false
 			}
 			switch pathed := strings.HasSuffix(name, "WithPath"); {
@@ -102,6 +109,31 @@ func (n *naming) plain(values []string) (names []string, ok bool) {
 		}
 	}
 	return names, ok || len(names) == 0
+}
+
+// isPair tells whether a value is a name and which one of that name: family:revision.
+func isPair(v string) bool {
+	return strings.Count(v, ":") == 1 && !strings.HasPrefix(v, ":") && !strings.HasSuffix(v, ":")
+}
+
+// pairs takes values that fill two variables at once. One without its second half
+// is the newest of its name, whichever that is.
+func (n *naming) pairs(values []string, part bool) (names []string, ok bool) {
+	for _, v := range values {
+		whole := v
+		if !isPair(v) {
+			if !part {
+				return nil, true
+			}
+			v, whole = v+":", v+":*"
+		}
+		name, which, _ := strings.Cut(v, ":")
+		if _, plain := n.plain([]string{name, which}); !plain {
+			return nil, false
+		}
+		names = append(names, whole)
+	}
+	return names, true
 }
 
 // creates tells whether what the ARN is of is not there yet.
@@ -273,8 +305,11 @@ func kindOf(kinds map[string]string, prefix, id string) string {
 		return kinds["#"]
 	}
 	letters := "abcdefghijklmnopqrstuvwxyz"
-	if prefix == "ec2" {
+	switch prefix {
+	case "ec2":
 		letters = "abcdef"
+	case "elasticmapreduce":
+		letters = strings.ToUpper(letters)
 	}
 	for i := len(id) - 1; i > 0; i-- {
 		if id[i] == '-' && kinds[id[:i]] != "" && i < len(id)-1 && strings.Trim(id[i+1:], letters+"0123456789-") == "" {

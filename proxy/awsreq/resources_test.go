@@ -75,6 +75,21 @@ func TestResources(t *testing.T) {
 			"arn:aws:organizations::" + account + ":ou/o-*/ou-ab12-cd345678 arn:aws:organizations::" + account + ":policy/o-*/*/p-abcd1234"},
 		{target("organizations", "AWSOrganizationsV20161128.TagResource", `{"ResourceId":"210987654321"}`), "arn:aws:organizations::" + account + ":account/o-*/210987654321"},
 		{target("wafv2", "AWSWAF_20190729.GetIPSet", `{"Name":"n","Scope":"REGIONAL","Id":"i"}`), "arn:aws:wafv2:us-east-1:" + account + ":*/ipset/n/i"},
+		// A family and its revision in one; without, the newest, whichever that is.
+		{target("ecs", "AmazonEC2ContainerServiceV20141113.RunTask", `{"cluster":"c","taskDefinition":"web:3","startedBy":"x:1"}`), "arn:aws:ecs:us-east-1:" + account + ":task-definition/web:3"},
+		{target("ecs", "AmazonEC2ContainerServiceV20141113.RunTask", `{"taskDefinition":"web"}`), "arn:aws:ecs:us-east-1:" + account + ":task-definition/web:*"},
+		{target("ecs", "AmazonEC2ContainerServiceV20141113.RunTask", `{"taskDefinition":"web:*"}`), ""},
+		{target("ecs", "AmazonEC2ContainerServiceV20141113.RunTask", `{"taskDefinition":"web:3:4"}`), ""},
+		{target("ecs", "AmazonEC2ContainerServiceV20141113.DeleteTaskDefinitions", `{"taskDefinitions":["web:3","api:1"]}`),
+			"arn:aws:ecs:us-east-1:" + account + ":task-definition/web:3 arn:aws:ecs:us-east-1:" + account + ":task-definition/api:1"},
+		{target("ecs", "AmazonEC2ContainerServiceV20141113.RegisterTaskDefinition", `{"family":"web","containerDefinitions":[]}`), "arn:aws:ecs:us-east-1:" + account + ":task-definition/web:*"},
+		// By what services call them.
+		{target("cloudtrail", "com.amazonaws.cloudtrail.v20131101.CloudTrail_20131101.StopLogging", `{"Name":"all"}`), "arn:aws:cloudtrail:us-east-1:" + account + ":trail/all"},
+		{target("cloudtrail", "com.amazonaws.cloudtrail.v20131101.CloudTrail_20131101.StopLogging", `{"Name":"arn:aws:cloudtrail:eu-west-1:`+account+`:trail/all"}`), "arn:aws:cloudtrail:eu-west-1:" + account + ":trail/all"},
+		{target("elasticmapreduce", "ElasticMapReduce.TerminateJobFlows", `{"JobFlowIds":["j-1ABC","j-2ABC"]}`), "arn:aws:elasticmapreduce:us-east-1:" + account + ":cluster/j-1ABC arn:aws:elasticmapreduce:us-east-1:" + account + ":cluster/j-2ABC"},
+		{target("elasticmapreduce", "ElasticMapReduce.AddTags", `{"ResourceId":"j-1ABC","Tags":[]}`), "arn:aws:elasticmapreduce:us-east-1:" + account + ":cluster/j-1ABC"},
+		{target("codebuild", "CodeBuild_20161006.BatchGetProjects", `{"names":["a","b"]}`), "arn:aws:codebuild:us-east-1:" + account + ":project/a arn:aws:codebuild:us-east-1:" + account + ":project/b"},
+		{target("glue", "AWSGlue.StartWorkflowRun", `{"Name":"w"}`), "arn:aws:glue:us-east-1:" + account + ":workflow/w"},
 		// By names that end as the type does.
 		{target("api.sagemaker", "SageMaker.DeleteMlflowTrackingServer", `{"TrackingServerName":"m"}`), "arn:aws:sagemaker:us-east-1:" + account + ":mlflow-tracking-server/m"},
 		{request(t, tab, "DELETE https://pinpoint.us-east-1.amazonaws.com/v1/apps/a1", nil, ""), "arn:aws:mobiletargeting:us-east-1:" + account + ":apps/a1"},
