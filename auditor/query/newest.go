@@ -80,12 +80,15 @@ type asked struct {
 // looks back from the newest one in ever wider windows, and so reads no more of the
 // table than it takes to find them.
 func search[T any](ctx context.Context, a *Asker, s side, q *asked, b bounds, limit int, ask func(*where) ([]T, error)) ([]T, error) {
-	span, err := a.span(ctx, s)
-	if err != nil || span.rows == 0 {
-		return nil, err
+	window, oldest, end := time.Duration(0), always.oldest, always.newest
+	if !q.whole {
+		span, err := a.span(ctx, s)
+		if err != nil || span.rows == 0 {
+			return nil, err
+		}
+		window = min(time.Duration(float64(span.newest.Sub(span.oldest))*min(1, firstRows/float64(span.rows))), firstAtMost)
+		oldest, end = span.oldest, span.newest.Add(time.Microsecond)
 	}
-	window := min(time.Duration(float64(span.newest.Sub(span.oldest))*min(1, firstRows/float64(span.rows))), firstAtMost)
-	oldest, end := span.oldest, span.newest.Add(time.Microsecond)
 	for _, t := range []time.Time{b.until, b.before.Add(time.Microsecond)} {
 		if t.Year() > 1 && t.Before(end) {
 			end = t
@@ -98,6 +101,7 @@ func search[T any](ctx context.Context, a *Asker, s side, q *asked, b bounds, li
 		window = end.Sub(oldest)
 	}
 	var in *hours
+	var err error
 	if q.hourly != nil && !q.whole && !a.narrow && end.Year() < lastHours {
 		if in, err = a.hours(ctx, s, q, oldest, end, limit); err != nil {
 			return nil, err
@@ -242,7 +246,10 @@ type span struct {
 	oldest, newest time.Time
 }
 
-// span: ClickHouse has it by heart, so it costs nothing.
+// always is when rows may be of: others are stored as of 1970.
+var always = span{oldest: time.Unix(0, 0).UTC(), newest: time.Date(2200, 1, 1, 0, 0, 0, 0, time.UTC)}
+
+// span: ClickHouse has it by heart, so it costs little.
 func (a *Asker) span(ctx context.Context, s side) (span, error) {
 	var all span
 	row := a.conn.QueryRow(ctx, fmt.Sprintf("SELECT count(), min(%[1]s), max(%[1]s) FROM %s", s.at, a.table(s)))

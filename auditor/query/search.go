@@ -74,13 +74,22 @@ func (a *Asker) Search(ctx context.Context, f Filter) (*Page, error) {
 	}
 	var entries []Entry
 	if rq != nil {
-		rows, err := search(ctx, a, ours, rq, b.near(f.RequestID), f.Limit+1, func(w *where) ([]Request, error) { return a.requests(ctx, w, "") })
+		within := b
+		if !f.byAccessRequest { // calls that rest on one may come long after it
+			within = b.near(f.RequestID)
+		}
+		rows, err := search(ctx, a, ours, rq, within, f.Limit+1, func(w *where) ([]Request, error) { return a.requests(ctx, w, "") })
 		if err != nil {
 			return nil, err
 		}
 		if len(rows) == 0 && f.RequestID != "" && !f.byAccessRequest {
-			f.byAccessRequest = true
-			return a.Search(ctx, f)
+			// No index has it, so the calls are looked through only if there is one.
+			if f.byAccessRequest, err = a.isAccessRequest(ctx, f.RequestID); err != nil {
+				return nil, err
+			}
+			if f.byAccessRequest {
+				return a.Search(ctx, f)
+			}
 		}
 		for i := range rows {
 			entries = append(entries, Entry{Time: rows[i].ReceivedAt, Verdict: rows[i].Verdict, Request: &rows[i]})
@@ -109,6 +118,15 @@ func (a *Asker) Search(ctx context.Context, f Filter) (*Page, error) {
 		page.Entries = []Entry{}
 	}
 	return page, a.pair(ctx, page.Entries)
+}
+
+// isAccessRequest says whether an id is one of an access request.
+func (a *Asker) isAccessRequest(ctx context.Context, id string) (bool, error) {
+	var n uint64
+	if err := a.basis.QueryRow(ctx, "SELECT count() FROM access_requests WHERE request_id = ?", id).Scan(&n); err != nil {
+		return false, fmt.Errorf("look for access request %s: %w", id, err)
+	}
+	return n > 0, nil
 }
 
 func newestFirst(entries []Entry) {

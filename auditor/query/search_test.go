@@ -1,11 +1,15 @@
 package query_test
 
 import (
+	"crypto/rand"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+	ulids "github.com/oklog/ulid/v2"
 
 	"github.com/posternhq/postern/auditor/query"
 	"github.com/posternhq/postern/deploy/embedded/embeddedtest"
@@ -115,6 +119,42 @@ func TestSearchAgrees(t *testing.T) {
 					t.Errorf("-want +got:\n%.2000s", diff)
 				}
 			})
+		}
+	}
+}
+
+// Calls are found by their id and by the access request that they rest on, however long
+// after it they came; an id that nothing has finds nothing.
+func TestSearchByRequest(t *testing.T) {
+	c, dsn := tables(t)
+	now := time.Now().UTC()
+	id := func(at time.Time) string { return ulids.MustNew(ulids.Timestamp(at), rand.Reader).String() }
+	asked, called := id(now.Add(-72*time.Hour)), id(now.Add(-time.Hour))
+	exec(t, c, `INSERT INTO access_request_rows (request_id, user, created_at) VALUES (?, 'alice', now64(9) - INTERVAL 3 DAY)`, asked)
+	exec(t, c, `INSERT INTO request_rows (received_at, request_id, outcome, user, access_request_ids) VALUES (now64(6) - INTERVAL 1 HOUR, ?, 'completed', 'alice', [?])`, called, asked)
+	exec(t, c, `INSERT INTO request_rows (received_at, request_id, outcome, user) VALUES (now64(6), 'X', 'completed', 'alice')`)
+	a := query.New(embeddedtest.Open(t, embeddedtest.ReaderDSN(t, dsn)), nil)
+	for _, x := range []struct {
+		f    query.Filter
+		want string
+	}{
+		{query.Filter{RequestID: called}, called},
+		{query.Filter{RequestID: asked}, called},
+		{query.Filter{RequestID: asked, Since: "30m"}, ""},
+		{query.Filter{RequestID: id(now.Add(-time.Hour))}, ""},
+		{query.Filter{RequestID: "X"}, "X"},
+		{query.Filter{RequestID: "nowhere"}, ""},
+	} {
+		page, err := a.Search(t.Context(), x.f)
+		if err != nil {
+			t.Fatalf("%+v: %v", x.f, err)
+		}
+		var got []string
+		for _, e := range page.Entries {
+			got = append(got, e.Request.RequestID)
+		}
+		if strings.Join(got, " ") != x.want {
+			t.Errorf("%+v: found %q, want %q", x.f, got, x.want)
 		}
 	}
 }
