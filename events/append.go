@@ -73,6 +73,23 @@ func (e *AWSRequestCompleted) appendJSON(b []byte) ([]byte, error) {
 	return append(o.b, '}'), o.err
 }
 
+func (e *VerdictReached) appendJSON(b []byte) ([]byte, error) {
+	o := object{b: append(b, '{')}
+	o.optional("request_id", e.RequestID)
+	o.optional("recipient_account_id", e.RecipientAccountID)
+	o.optional("event_id", e.EventID)
+	o.optionalTime("request_at", e.RequestAt)
+	o.optionalTime("event_time", e.EventTime)
+	o.optional("user", e.User)
+	o.optional("account", e.Account)
+	o.str("verdict", e.Verdict)
+	o.optional("previous", e.Previous)
+	o.optional("rule", e.Rule)
+	o.optional("detail", e.Detail)
+	o.time("at", e.At)
+	return append(o.b, '}'), o.err
+}
+
 func (o *object) request(r *AWSRequest) {
 	o.str("request_id", r.RequestID)
 	o.time("received_at", r.ReceivedAt)
@@ -141,6 +158,13 @@ func (o *object) time(name string, t time.Time) {
 		o.err = err
 	}
 	o.b = append(o.b, '"')
+}
+
+// optionalTime leaves out the zero time.
+func (o *object) optionalTime(name string, t time.Time) {
+	if !t.IsZero() {
+		o.time(name, t)
+	}
 }
 
 func (o *object) list(name string, v []string) {

@@ -106,7 +106,7 @@ func (r *recorder) send(es []events.Event) {
 	wait := 50 * time.Millisecond
 	for {
 		ctx, cancel := context.WithTimeout(r.quit, 2*patience)
-		failed, err := r.journal.AppendAll(ctx, es...)
+		_, failed, err := r.journal.AppendAll(ctx, es...)
 		cancel()
 		r.waiting.Add(-int64(len(es) - len(failed)))
 		r.sending.Add(-(len(es) - len(failed)))

@@ -122,9 +122,10 @@ func (j *Journal) Append(ctx context.Context, e events.Event) (uint64, error) {
 }
 
 // AppendAll adds events of one stream, each for itself, and waits until they are
-// durable. It returns those that may not be, and why one of them is not; they can
-// be appended again as with Append, if their IDs were set.
-func (j *Journal) AppendAll(ctx context.Context, es ...events.Event) (failed []events.Event, err error) {
+// durable. It returns the stream sequence of the last of those that are, and those
+// that may not be, and why one of them is not; they can be appended again as with
+// Append, if their IDs were set.
+func (j *Journal) AppendAll(ctx context.Context, es ...events.Event) (last uint64, failed []events.Event, err error) {
 	ps := make([]*pending, 0, len(es))
 	of := make([]int, 0, len(es)) // which event each is
 	var stream string
@@ -140,17 +141,19 @@ func (j *Journal) AppendAll(ctx context.Context, es ...events.Event) (failed []e
 		stream, ps, of = s, append(ps, &pending{msg: m}), append(of, i)
 	}
 	if len(ps) == 0 {
-		return failed, err
+		return 0, failed, err
 	}
 	if err := j.committer(stream).appendAll(ctx, ps); err != nil {
-		return es, fmt.Errorf("append %d events to %s: %w", len(ps), stream, err)
+		return 0, es, fmt.Errorf("append %d events to %s: %w", len(ps), stream, err)
 	}
 	for i, p := range ps {
 		if p.err != nil {
 			failed, err = append(failed, es[of[i]]), fmt.Errorf("append %s to %s: %w", es[of[i]].Data.Type(), p.msg.Subject, p.err)
+			continue
 		}
+		last = max(last, p.seq)
 	}
-	return failed, err
+	return last, failed, err
 }
 
 // AppendLater adds e with the next commit of several events to its stream, or by itself

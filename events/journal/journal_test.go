@@ -142,8 +142,8 @@ func TestAppendLater(t *testing.T) {
 	if len(told) != 0 {
 		t.Error("an event that was waited for waited for others")
 	}
-	if failed, err := j.AppendAll(t.Context(), drop(4), drop(5), drop(6), drop(7)); err != nil {
-		t.Fatal(failed, err)
+	if last, failed, err := j.AppendAll(t.Context(), drop(4), drop(5), drop(6), drop(7)); err != nil || last < 5 {
+		t.Fatal(last, failed, err)
 	}
 	stored(3)
 	j.AppendLater(drop(8), time.Millisecond, then)
@@ -173,9 +173,12 @@ func TestAppendAllGivesBackWhatFailed(t *testing.T) {
 	bad := events.Event{Meta: events.Meta{ID: "year"}, Data: &events.SessionStarted{SessionID: "S", ExpiresAt: time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC)}}
 	elsewhere := events.Event{Meta: events.Meta{ID: "elsewhere"}, Data: &events.AWSRequestFailed{}}
 	for range 2 { // again: nothing is stored twice
-		failed, err := j.AppendAll(t.Context(), append([]events.Event{all[0], bad, elsewhere}, all[1:]...)...)
+		last, failed, err := j.AppendAll(t.Context(), append([]events.Event{all[0], bad, elsewhere}, all[1:]...)...)
 		if err == nil || len(failed) != 2 || failed[0].ID != bad.ID || failed[1].ID != elsewhere.ID {
 			t.Fatalf("gave back %v, error %v", failed, err)
+		}
+		if last != uint64(len(all)) {
+			t.Fatalf("the last is %d", last)
 		}
 	}
 	var got []string
@@ -190,7 +193,7 @@ func TestAppendAllGivesBackWhatFailed(t *testing.T) {
 	}
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
-	if failed, err := j.AppendAll(ended, drop(0), drop(1)); !errors.Is(err, context.Canceled) || len(failed) != 2 {
+	if _, failed, err := j.AppendAll(ended, drop(0), drop(1)); !errors.Is(err, context.Canceled) || len(failed) != 2 {
 		t.Errorf("nobody waits: gave back %d, error %v", len(failed), err)
 	}
 }
