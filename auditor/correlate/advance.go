@@ -333,7 +333,7 @@ func (s *State) learn(f Found) {
 	for id, verdict := range f.Judged {
 		if rec := s.records[id]; rec != nil && rec.verdict == "" && verdict != "" {
 			rec.verdict = verdict
-			s.settledRecords = append(s.settledRecords, rec)
+			s.remember(rec)
 		}
 	}
 	for _, r := range f.JudgedRequests {

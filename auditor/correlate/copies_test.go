@@ -13,7 +13,7 @@ import (
 // their requests with them; every second one's own record comes in the end.
 func TestCopiesAreSpilled(t *testing.T) {
 	const n, open = 1000, 10
-	st := correlate.New(correlate.Config{Open: open, Remember: 5})
+	st := correlate.New(correlate.Config{Open: open, Remember: 5, Short: -1})
 	b := newStore(&truth{})
 	now := start.Add(time.Second)
 	advance := func() {

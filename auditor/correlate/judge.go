@@ -32,13 +32,14 @@ func (s *State) join(req *request, rec *record, rule string) {
 	s.unindex(req)
 	remove(s.byReq, rec.RequestID, rec)
 	s.settle(req)
-	if rec.verdict == "" {
-		s.settledRecords = append(s.settledRecords, rec)
+	fresh := rec.verdict == ""
+	req.verdict, rec.verdict, req.pair, req.shared = v.Verdict, v.Verdict, rec.ID(), strings.Clone(rec.SharedEventID)
+	if fresh {
+		s.remember(rec)
 	}
-	req.verdict, rec.verdict, req.pair, req.shared = v.Verdict, v.Verdict, rec.ID(), rec.SharedEventID
 	req.Resources, rec.Resources = nil, nil
 	if req.AWSRequestID == "" && rec.RequestID != "" { // now it is known
-		req.AWSRequestID = rec.RequestID
+		req.AWSRequestID = strings.Clone(rec.RequestID)
 		s.link(req)
 	}
 }
@@ -110,7 +111,7 @@ func (s *State) bypass(rec *record) {
 	}
 	opened := []events.FindingOpened{*s.finding(rec.bypassKind(), "critical", nil, rec, summary)}
 	s.out = append(s.out, Judgement{Verdict: v, Opened: append(opened, s.lateRecord(rec)...)})
-	s.settledRecords = append(s.settledRecords, rec)
+	s.remember(rec)
 }
 
 // judgeRecord settles a record that needs no request of its own; req is the
@@ -119,12 +120,12 @@ func (s *State) judgeRecord(rec *record, verdict, rule, detail string, req *requ
 	v := s.verdict(req, rec, verdict, rule)
 	v.Detail, v.Previous = detail, rec.verdict
 	j := Judgement{Verdict: v}
-	if rec.verdict == events.Bypass {
+	rec.verdict = verdict
+	if v.Previous == events.Bypass {
 		j.Resolved = append(j.Resolved, s.resolved(rec.bypassKind(), req, rec, detail))
 	} else {
-		s.settledRecords = append(s.settledRecords, rec)
+		s.remember(rec)
 	}
-	rec.verdict = verdict
 	j.Opened = s.lateRecord(rec)
 	s.out = append(s.out, j)
 	remove(s.byReq, rec.RequestID, rec)

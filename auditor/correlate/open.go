@@ -127,13 +127,14 @@ type Span struct {
 // atOnce bounds what is in doubt at once, and so what is recalled.
 const atOnce = 5_000
 
-// spill forgets the oldest open requests beyond what is held: the store has them.
+// spill forgets the oldest open requests beyond what is held whole: the store has them.
 func (s *State) spill() {
 	for _, q := range []*queue{&s.ended, &s.flying} {
 		for q.n > s.c.Open {
 			r := q.first
 			s.Spilled(r.ReceivedAt, r.seq)
 			s.dropRequest(r)
+			s.shorts.add(r)
 		}
 	}
 }

@@ -73,9 +73,9 @@ func (s *State) lookAgain(since time.Time) []Judgement {
 			s.say(Judgement{Opened: s.lateRequest(r, nil)})
 		}
 	}
-	for _, r := range s.settledRecords {
-		if r.EventTime.After(since) {
-			s.say(Judgement{Opened: s.lateRecord(r)})
+	for _, x := range s.settledRecords {
+		if x.rec.EventTime.After(since) {
+			s.say(Judgement{Opened: s.lateRecord(x.rec)})
 		}
 	}
 	return s.take()

@@ -19,12 +19,16 @@ type Config struct {
 	// call takes to its record.
 	Grace time.Duration
 	// Remember is how many settled requests and records stay in memory, for
-	// copies and late deliveries; older ones are recalled. 0 means 50,000.
+	// copies and late deliveries; older ones are recalled. 0 means 30,000.
 	Remember int
 	// Open is how many requests that wait for their record stay in memory, as many
 	// in flight besides, and as many records that wait because they are copies. Older ones are recalled when a record asks for them,
-	// or when they are overdue. 0 means 50,000.
+	// or when they are overdue. 0 means 30,000.
 	Open int
+	// Short is how many more stay in memory in short, some 120 bytes each: what it
+	// takes to pair one with a record by AWS's request id. 0 means 400,000, less than
+	// 0 none.
+	Short int
 }
 
 // State holds what is not settled yet, and a little of what is. It is not safe
@@ -39,6 +43,7 @@ type State struct {
 	due    dueHeap
 	ended  queue // open requests whose end is known
 	flying queue // open requests in flight
+	shorts shorts
 	// spilled are open requests that are in the store alone, by the minute of
 	// their receipt.
 	spilled map[time.Time]*spilledMinute
@@ -57,7 +62,7 @@ type State struct {
 	copies  []spilledCopy                   // nor these, the first due first
 
 	settledRequests []*request // oldest first, to be forgotten
-	settledRecords  []*record
+	settledRecords  []remembered
 
 	out []Judgement
 	now time.Time
@@ -84,10 +89,13 @@ func New(c Config) *State {
 		c.Grace = 5 * time.Second
 	}
 	if c.Remember == 0 {
-		c.Remember = 50_000
+		c.Remember = 30_000
 	}
 	if c.Open == 0 {
-		c.Open = 50_000
+		c.Open = 30_000
+	}
+	if c.Short == 0 {
+		c.Short = 400_000
 	}
 	return &State{
 		c:      c,
@@ -97,6 +105,7 @@ func New(c Config) *State {
 		byCall: map[call]map[*request]struct{}{},
 		inFly:  map[string]map[*request]struct{}{},
 
+		shorts:  newShorts(c.Short),
 		spilled: map[time.Time]*spilledMinute{},
 		callers: map[caller]*caller{},
 		callees: map[callee]*callee{},
@@ -111,7 +120,7 @@ func New(c Config) *State {
 }
 
 // Sizes says how much is held, for metrics and tests.
-func (s *State) Sizes() (requests, records int) { return len(s.byID), len(s.records) }
+func (s *State) Sizes() (requests, records int) { return len(s.byID) + s.shorts.n, len(s.records) }
 
 // Early is how many records wait until the requests of their time are known. Who
 // feeds the state has a reason to wait when these are many.
@@ -140,31 +149,41 @@ func (s *State) addRequest(r Request) {
 	known := s.byID[r.ID]
 	switch {
 	case known == nil:
-		known = s.newRequest(&r)
-		s.byID[r.ID] = known
-		if known.verdict != "" {
-			known.late = late{true, true} // looked at when it was judged
-			s.settle(known)
-		} else {
-			heap.Push(&s.due, known)
-			s.enqueue(known)
-		}
+		s.addNew(s.newRequest(&r))
+		return
 	case r.Outcome != InFlight && known.Outcome == InFlight:
 		s.unindex(known)
 		known.Outcome, known.AWSRequestID, known.took = r.Outcome, r.AWSRequestID, r.Took
 		if known.in != nil {
 			s.enqueue(known)
 		}
-	default:
-		return // said before
+		s.pairUp(known)
 	}
-	s.link(known)
-	if known.paired() {
+}
+
+// addNew takes a request that is not known yet.
+func (s *State) addNew(r *request) {
+	s.unshort(r)
+	s.byID[r.ID] = r
+	if r.verdict != "" {
+		r.late = late{true, true} // looked at when it was judged
+		s.settle(r)
+	} else {
+		heap.Push(&s.due, r)
+		s.enqueue(r)
+	}
+	s.pairUp(r)
+}
+
+// pairUp looks for the record of a request among those that came before it.
+func (s *State) pairUp(r *request) {
+	s.link(r)
+	if r.paired() {
 		return
 	}
-	s.index(known)
-	if rec := s.firstOf(known, false); rec != nil {
-		s.join(known, rec, "request_id")
+	s.index(r)
+	if rec := s.firstOf(r, false); rec != nil {
+		s.join(r, rec, "request_id")
 	}
 }
 
@@ -185,10 +204,11 @@ func (s *State) addRecord(r Record, at time.Time) {
 	}
 	s.records[r.ID()] = rec
 	if settled(rec.verdict) {
-		s.settledRecords = append(s.settledRecords, rec)
+		s.remember(rec)
 		return
 	}
 	if r.RequestID != "" {
+		s.unshorten(rec)
 		insert(s.byReq, r.RequestID, rec)
 		if req := s.requestOf(rec); req != nil && !req.paired() && !copied(req, rec) {
 			s.byRequestID(req, rec)
@@ -199,7 +219,7 @@ func (s *State) addRecord(r Record, at time.Time) {
 		s.early++
 		s.pending = append(s.pending, rec)
 	} else { // a bypass that a store recalls: waits for its request
-		s.settledRecords = append(s.settledRecords, rec)
+		s.remember(rec)
 	}
 }
 
@@ -211,7 +231,7 @@ func (s *State) byRequestID(req *request, rec *record) {
 	case req.pair == rec.ID():
 		rec.verdict = req.verdict // a delivery of what is judged
 		remove(s.byReq, rec.RequestID, rec)
-		s.settledRecords = append(s.settledRecords, rec)
+		s.remember(rec)
 	case rec.SharedEventID != "" && rec.SharedEventID == req.shared:
 		s.judgeRecord(rec, events.Proxied, "shared_event", "the same event as another account got it", req)
 	default:
@@ -285,6 +305,27 @@ func (s *State) take() []Judgement {
 	return out
 }
 
+// remembered is a record that is settled.
+type remembered struct {
+	id  RecordID
+	rec *record
+}
+
+// over stands for all records of which nothing but that they are settled matters any more.
+var over = &record{verdict: events.Matched}
+
+// remember keeps a record that is settled for a while: of most that it was there.
+func (s *State) remember(rec *record) {
+	id := rec.ID()
+	switch rec.verdict {
+	case events.Bypass, events.Console, events.Exported, events.ByToken, events.Forwarded: // see lateRecord
+		s.settledRecords = append(s.settledRecords, remembered{id, rec})
+	default:
+		s.records[id] = over
+		s.settledRecords = append(s.settledRecords, remembered{id, over})
+	}
+}
+
 // forget drops the oldest settled things beyond what is remembered.
 func (s *State) forget() {
 	for len(s.settledRequests) > s.c.Remember {
@@ -294,12 +335,14 @@ func (s *State) forget() {
 		s.dropRequest(r)
 	}
 	for len(s.settledRecords) > s.c.Remember {
-		r := s.settledRecords[0]
-		s.settledRecords[0] = nil
+		x := s.settledRecords[0]
+		s.settledRecords[0] = remembered{}
 		s.settledRecords = s.settledRecords[1:]
-		remove(s.byReq, r.RequestID, r)
-		if s.records[r.ID()] == r {
-			delete(s.records, r.ID())
+		if x.rec != over {
+			remove(s.byReq, x.rec.RequestID, x.rec)
+		}
+		if s.records[x.id] == x.rec {
+			delete(s.records, x.id)
 		}
 	}
 	s.spill()

@@ -457,7 +457,7 @@ func play(t *testing.T, w *truth, c correlate.Config, lag time.Duration) *store 
 			b.placed[s.brings.Seq] = *s.brings
 		}
 		b.take(t, s.do(st, s.at))
-		if requests, records := st.Sizes(); c.Open > 0 && requests > 2*c.Open+c.Remember+5_000 {
+		if requests, records := st.Sizes(); c.Open > 0 && requests > 2*c.Open+c.Remember+max(c.Short, 0)+5_000 {
 			t.Fatalf("the state holds %d requests and %d records", requests, records)
 		}
 	}
@@ -525,10 +525,13 @@ func (b *store) check(t *testing.T) {
 // The whole of it, 100,000 calls in all: precision and recall are 1, and what is
 // forgotten makes no difference.
 func TestGroundTruth(t *testing.T) {
-	for _, c := range []struct{ remember, open, calls int }{{0, 0, 80_000}, {100, 0, 10_000}, {1, 0, 5_000}, {1, 1, 5_000}, {100, 500, 10_000}} {
-		t.Run(fmt.Sprintf("remember %d, %d open", c.remember, c.open), func(t *testing.T) {
+	for _, c := range []struct{ remember, open, short, calls int }{
+		{0, 0, 0, 80_000}, {100, 0, -1, 10_000}, {1, 0, -1, 5_000}, {1, 1, -1, 5_000}, {100, 500, -1, 10_000},
+		{1, 1, 100_000, 5_000}, {1, 1, 2_000, 5_000}, {100, 500, 1_000, 10_000},
+	} {
+		t.Run(fmt.Sprintf("remember %d, %d open, %d in short", c.remember, c.open, c.short), func(t *testing.T) {
 			w := world(rand.New(rand.NewPCG(1, uint64(c.remember))), c.calls, 0)
-			play(t, w, correlate.Config{Remember: c.remember, Open: c.open}, 0).check(t)
+			play(t, w, correlate.Config{Remember: c.remember, Open: c.open, Short: c.short}, 0).check(t)
 		})
 	}
 }
@@ -537,7 +540,7 @@ func TestManyWorlds(t *testing.T) {
 	for seed := range uint64(40) {
 		lag := time.Duration(seed%3) * 17 * time.Second
 		w := world(rand.New(rand.NewPCG(seed, 7)), 500, lag)
-		b := play(t, w, correlate.Config{Remember: 1 + int(seed)*10, Open: int(seed%4) * 10}, lag)
+		b := play(t, w, correlate.Config{Remember: 1 + int(seed)*10, Open: int(seed%4) * 10, Short: int(seed%5)*40 - 1}, lag)
 		b.check(t)
 		if t.Failed() {
 			t.Fatalf("seed %d", seed)
