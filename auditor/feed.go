@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/posternhq/postern/events"
 	"github.com/posternhq/postern/events/journal"
@@ -21,8 +22,15 @@ type feed struct {
 	at      uint64 // everything up to it was handed over
 }
 
-func (f *feed) stop() {
-	f.mu.Lock()
+// stop ends it: who hands over something at the time gets rid of it, as it is stored.
+func (f *feed) stop(j *judge) {
+	for !f.mu.TryLock() {
+		select {
+		case <-j.in:
+		case <-j.trail:
+		case <-time.After(time.Millisecond):
+		}
+	}
 	defer f.mu.Unlock()
 	f.started = false
 }
@@ -40,26 +48,46 @@ func (f *feed) start(at uint64) uint64 {
 const feedEvery = 2 * batchWait
 
 // take hands over what was just stored, after what was stored before it.
-func (j *judge) take(ctx context.Context, p portion, before uint64) error {
-	f := j.feeds[p.stream]
+func (j *judge) take(ctx context.Context, stream string, entries []journal.Entry, floor, before uint64) error {
+	f := j.feeds[stream]
 	if f == nil {
 		return nil
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if !f.started || p.floor <= f.at {
+	if !f.started || floor <= f.at {
 		return nil
 	}
 	if f.at < before {
-		if err := j.fill(ctx, f, p.stream, before); err != nil {
+		if err := j.fill(ctx, f, stream, before); err != nil {
 			if ctx.Err() == nil {
-				j.a.c.Log.Warn().Err(err).Str("stream", p.stream).Msg("judge; trying again")
+				j.a.c.Log.Warn().Err(err).Str("stream", stream).Msg("judge; trying again")
 			}
 			return nil // it is stored: follow reads it
 		}
 	}
-	j.hand(ctx, f, p)
+	j.hand(ctx, f, j.portion(stream, entries, floor))
 	return nil
+}
+
+// portion is what the judge reads of entries.
+func (j *judge) portion(stream string, entries []journal.Entry, floor uint64) portion {
+	p := portion{stream: stream, entries: entries, floor: floor}
+	if stream != events.CloudTrail {
+		return p
+	}
+	p.entries = nil
+	for i := range entries {
+		d, ok := entries[i].Data.(*events.CloudTrailRecordReceived)
+		if !ok {
+			p.entries = append(p.entries, entries[i])
+			continue
+		}
+		if r, ok := record(d, entries[i].Seq); ok && !j.a.tooOld(r.EventTime) {
+			p.records = append(p.records, r)
+		}
+	}
+	return p
 }
 
 // follow hands over what others stored, as far as it is stored without gaps. What a
@@ -115,27 +143,27 @@ func (j *judge) hand(ctx context.Context, f *feed, p portion) bool {
 
 // stored reads a page of the ledger: what is genuine in it.
 func (j *judge) stored(ctx context.Context, stream string, after, until uint64) (portion, error) {
-	p := portion{stream: stream, floor: until}
 	rows, err := j.a.store.Conn().Query(ctx, `SELECT seq, channel, stored_at, signature IN ('', 'valid'), raw FROM events WHERE stream = ? AND seq > ? AND seq <= ? ORDER BY seq LIMIT ?`, stream, after, until, batchRecords)
 	if err != nil {
-		return p, err
+		return portion{}, err
 	}
 	defer rows.Close()
-	read := 0
+	var entries []journal.Entry
+	read, floor := 0, until
 	for rows.Next() {
 		e := journal.Entry{Stream: stream}
 		var genuine bool
 		var raw string
 		if err := rows.Scan(&e.Seq, &e.Channel, &e.StoredAt, &genuine, &raw); err != nil {
-			return p, err
+			return portion{}, err
 		}
 		if read++; read == batchRecords {
-			p.floor = e.Seq
+			floor = e.Seq
 		}
 		e.Raw = []byte(raw)
 		if e.Event, err = events.Decode(e.Raw); err == nil && genuine {
-			p.entries = append(p.entries, e)
+			entries = append(entries, e)
 		}
 	}
-	return p, rows.Err()
+	return j.portion(stream, entries, floor), rows.Err()
 }

@@ -18,25 +18,36 @@ type judge struct {
 	a     *Auditor
 	held  func() bool // whether it is still this one's to judge
 	state *correlate.State
+	say   *sayer
 	in    chan portion
-	trail chan portion // of CLOUDTRAIL, which waits while much of it is early
+	trail chan portion // of CLOUDTRAIL
+	next  *portion     // of CLOUDTRAIL, taken and not given to the state yet
 
 	feeds map[string]*feed // by stream
 	ended chan struct{}    // closed when nobody takes portions any more
 
 	done    map[string]uint64 // by stream: everything up to it was given to the state
+	ends    map[string]uint64 // by stream: where it ended when that was last looked at
+	newest  time.Time         // when the newest request was received that was given to the state
 	sampled map[string]sample
 	known   map[string]time.Time // by stream: everything up to then was given to the state
-	said    uint64               // the last sequence on FINDINGS of ours
 	marked  map[string]uint64    // the marks that are written down
-	writing time.Time            // when they were
+	marking *marking             // that are to be written down
+	writing time.Time            // when that began last
 }
 
 // portion is a stored batch.
 type portion struct {
 	stream  string
 	entries []journal.Entry
+	records []correlate.Record // of CLOUDTRAIL, which are not among entries
 	floor   uint64
+}
+
+// marking is marks that may be written down once what was said before is durable.
+type marking struct {
+	marks   map[string]uint64
+	durable <-chan struct{}
 }
 
 // sample remembers where a stream ended at a time.
@@ -53,10 +64,12 @@ const (
 	auditMark = "judge/" + events.Audit
 	// markEvery bounds how often they are written down.
 	markEvery = 2 * time.Second
+	// muchToCome is how far the judge is behind AUDIT where records wait until the
+	// requests of their time came; recordsAfter is by how much these may be later.
+	muchToCome   = 3 * batchEntries
+	recordsAfter = 2 * time.Second
 	// earlyAtMost is how many records may wait for the requests of their time.
 	earlyAtMost = 20_000
-	// sayAtOnce is how many verdicts wait for their acknowledgement at once.
-	sayAtOnce = 512
 	// sayAhead is how many verdicts may not be in ClickHouse yet. It is below
 	// what the state remembers, so what the state forgot the store has.
 	sayAhead = 20_000
@@ -67,10 +80,12 @@ func newJudge(a *Auditor, held func() bool) *judge {
 		a:       a,
 		held:    held,
 		state:   correlate.New(correlate.Config{TrailDelay: a.c.TrailDelay, Skew: a.c.Skew}),
+		say:     newSayer(a, held),
 		in:      make(chan portion, 2),
 		trail:   make(chan portion, 1),
 		marked:  map[string]uint64{},
 		done:    map[string]uint64{},
+		ends:    map[string]uint64{},
 		sampled: map[string]sample{},
 		known:   map[string]time.Time{},
 		feeds:   map[string]*feed{},
@@ -83,9 +98,10 @@ func newJudge(a *Auditor, held func() bool) *judge {
 }
 
 func (j *judge) run(ctx context.Context) error {
-	var feeding sync.WaitGroup
-	defer feeding.Wait()
+	var others sync.WaitGroup
+	defer others.Wait()
 	defer close(j.ended)
+	others.Go(func() { j.say.run(ctx) })
 	for pause := 100 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
 		err := j.start(ctx)
 		if err == nil {
@@ -100,32 +116,65 @@ func (j *judge) run(ctx context.Context) error {
 		}
 	}
 	for _, stream := range judgedStreams() {
-		feeding.Go(func() { j.follow(ctx, stream) })
+		others.Go(func() { j.follow(ctx, stream) })
 	}
 	tick := time.NewTicker(judgeEvery)
 	defer tick.Stop()
 	for {
+		var p portion
 		trail := j.trail
-		if j.state.Early() > earlyAtMost {
+		if j.next != nil {
 			trail = nil
 		}
-		var p portion
-		select {
-		case <-ctx.Done():
-			return nil
-		case p = <-j.in:
-		case p = <-trail:
-		case <-tick.C:
-			if err := j.advance(ctx); err != nil && ctx.Err() == nil {
-				j.a.c.Log.Warn().Err(err).Msg("judge; trying again")
+		if j.next != nil && j.timely(j.next) {
+			p, j.next = *j.next, nil
+		} else {
+			select {
+			case <-ctx.Done():
+				return nil
+			case p = <-j.in:
+			case p = <-trail:
+				j.next = &p
+				continue
+			case <-tick.C:
+				if err := j.advance(ctx); err != nil && ctx.Err() == nil {
+					j.a.c.Log.Warn().Err(err).Msg("judge; trying again")
+				}
+				continue
 			}
-			continue
 		}
-		if !j.say(ctx, j.feed(p, time.Now())) {
+		if !j.accept(ctx, p) {
 			return nil
 		}
-		j.done[p.stream] = max(j.done[p.stream], p.floor)
 	}
+}
+
+// timely says whether records may be given to the state: not while many wait for the
+// requests of their time, nor while ClickHouse does not have what was said of others.
+// And while there is much of AUDIT to come, not before the requests of their time came:
+// then each finds its own in memory.
+func (j *judge) timely(p *portion) bool {
+	if j.state.Early() > earlyAtMost || j.say.ahead() > sayAhead {
+		return false
+	}
+	if j.ends[events.Audit] <= j.done[events.Audit]+muchToCome {
+		return true
+	}
+	for i := range p.records {
+		if p.records[i].EventTime.Add(recordsAfter).After(j.newest) {
+			return false
+		}
+	}
+	return true
+}
+
+// accept gives a portion to the state and has said what follows; false when ctx ended.
+func (j *judge) accept(ctx context.Context, p portion) bool {
+	if !j.say.say(ctx, j.feed(p, time.Now())) {
+		return false
+	}
+	j.done[p.stream] = max(j.done[p.stream], p.floor)
+	return true
 }
 
 // feed gives entries to the state.
@@ -153,6 +202,9 @@ func (j *judge) feed(p portion, now time.Time) []correlate.Judgement {
 			j.state.AddToken(token(d))
 		case *events.AWSRequestAdmitted:
 			out = append(out, j.state.AddRequest(request(&d.AWSRequest, correlate.InFlight, p.entries[i].Seq), now)...)
+			if d.ReceivedAt.After(j.newest) {
+				j.newest = d.ReceivedAt
+			}
 		case *events.AWSRequestCompleted:
 			r := request(&d.AWSRequest, correlate.Completed, p.entries[i].Seq)
 			r.AWSRequestID, r.Took = d.AWSRequestID, time.Duration(d.DurationMicros)*time.Microsecond
@@ -163,11 +215,10 @@ func (j *judge) feed(p portion, now time.Time) []correlate.Judgement {
 			} else {
 				j.state.Withdraw(d.RequestID)
 			}
-		case *events.CloudTrailRecordReceived:
-			if r, ok := record(d, p.entries[i].Seq); ok && !j.a.tooOld(r.EventTime) {
-				out = append(out, j.state.AddRecord(r, now)...)
-			}
 		}
+	}
+	for i := range p.records {
+		out = append(out, j.state.AddRecord(p.records[i], now)...)
 	}
 	return out
 }
@@ -182,7 +233,7 @@ func (j *judge) advance(ctx context.Context) error {
 
 // judge judges what can be judged now.
 func (j *judge) judge(ctx context.Context) error {
-	if j.said > j.a.Floor(events.Findings)+sayAhead {
+	if j.say.ahead() > sayAhead {
 		return nil
 	}
 	now := time.Now()
@@ -195,10 +246,10 @@ func (j *judge) judge(ctx context.Context) error {
 	if sessions := j.known[events.Access]; sessions.Before(requests) {
 		requests = sessions // whose sessions, and locks, are known too
 	}
-	for again := true; again && ctx.Err() == nil; again = j.state.Behind() && j.said <= j.a.Floor(events.Findings)+sayAhead {
+	for again := true; again && ctx.Err() == nil; again = j.state.Behind() && j.say.ahead() <= sayAhead {
 		out, err := j.state.Advance(correlate.Clock{Now: now, Requests: requests, Records: j.known[events.CloudTrail]},
 			func(d correlate.Doubt) (correlate.Found, error) { return recall(ctx, j.a.store.Conn(), d) })
-		if !j.say(ctx, out) {
+		if !j.say.say(ctx, out) {
 			return nil
 		}
 		if err != nil {
@@ -220,7 +271,7 @@ func (j *judge) watermark(ctx context.Context, stream string, now time.Time) err
 			return err
 		}
 		s = sample{now, last}
-		j.sampled[stream] = s
+		j.sampled[stream], j.ends[stream] = s, last
 	}
 	if j.done[stream] >= s.last {
 		j.known[stream] = s.at
@@ -229,88 +280,42 @@ func (j *judge) watermark(ctx context.Context, stream string, now time.Time) err
 	return nil
 }
 
-// mark writes down up to where AUDIT and CLOUDTRAIL are judged.
+// mark writes down up to where AUDIT and CLOUDTRAIL are judged, once what was said of
+// that is durable.
 func (j *judge) mark(ctx context.Context) error {
-	if time.Since(j.writing) < markEvery {
+	if j.marking == nil {
+		if time.Since(j.writing) < markEvery {
+			return nil
+		}
+		j.writing = time.Now()
+		marks := map[string]uint64{}
+		for name, low := range map[string]uint64{trailMark: j.state.OldestPending(), auditMark: j.state.OldestOpen()} {
+			at := j.done[strings.TrimPrefix(name, "judge/")]
+			if low > 0 {
+				at = min(at, low-1)
+			}
+			if at > j.marked[name] {
+				marks[name] = at
+			}
+		}
+		if len(marks) == 0 {
+			return nil
+		}
+		j.marking = &marking{marks, j.say.durable(ctx)}
+	}
+	select {
+	case <-j.marking.durable:
+	default:
 		return nil
 	}
-	j.writing = time.Now()
-	for name, low := range map[string]uint64{trailMark: j.state.OldestPending(), auditMark: j.state.OldestOpen()} {
-		at := j.done[strings.TrimPrefix(name, "judge/")]
-		if low > 0 {
-			at = min(at, low-1)
-		}
-		if at <= j.marked[name] {
-			continue
-		}
+	for name, at := range j.marking.marks {
 		if err := j.a.store.SetMark(ctx, name, at); err != nil {
 			return err
 		}
 		j.marked[name] = at
 	}
+	j.marking = nil
 	return nil
-}
-
-// say appends judgements to FINDINGS and returns when all are durable; false
-// when ctx ended before. Their ids follow from what they say, so saying one
-// again, after a crash or an error, adds nothing.
-func (j *judge) say(ctx context.Context, out []correlate.Judgement) bool {
-	var all []events.Event
-	for i := range out {
-		var meta events.Meta
-		if v := out[i].Verdict; v != nil {
-			meta = events.Meta{ID: correlate.VerdictID(v), CorrelationID: v.RequestID, Time: v.At}
-			if v.EventID != "" {
-				meta.CausationID = v.RecipientAccountID + "/" + v.EventID
-			}
-			all = append(all, events.Event{Meta: meta, Data: v})
-			meta.CausationID = meta.ID
-		}
-		for k := range out[i].Opened {
-			f := &out[i].Opened[k]
-			meta.ID = "finding/" + f.FindingID + "/opened"
-			all = append(all, events.Event{Meta: meta, Data: f})
-		}
-		for k := range out[i].Resolved {
-			f := &out[i].Resolved[k]
-			meta.ID = "finding/" + f.FindingID + "/resolved"
-			all = append(all, events.Event{Meta: meta, Data: f})
-		}
-	}
-	for start := 0; start < len(all); start += sayAtOnce {
-		var wg sync.WaitGroup
-		var mu sync.Mutex
-		for _, e := range all[start:min(start+sayAtOnce, len(all))] {
-			wg.Go(func() {
-				seq := j.sayOne(ctx, e)
-				mu.Lock()
-				j.said = max(j.said, seq)
-				mu.Unlock()
-			})
-		}
-		wg.Wait()
-	}
-	return ctx.Err() == nil
-}
-
-func (j *judge) sayOne(ctx context.Context, e events.Event) uint64 {
-	for pause := 100 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
-		if !j.held() {
-			<-ctx.Done()
-			return 0
-		}
-		seq, err := j.a.c.Journal.Append(ctx, e)
-		if err == nil {
-			return seq
-		}
-		if ctx.Err() != nil {
-			return 0
-		}
-		j.a.c.Log.Warn().Err(err).Str("event", e.ID).Msg("verdict is not on the stream; trying again")
-		if !sleep(ctx, pause) {
-			return 0
-		}
-	}
 }
 
 func request(r *events.AWSRequest, o correlate.Outcome, seq uint64) correlate.Request {

@@ -282,3 +282,23 @@ func TestAuditorKilled(t *testing.T) {
 		t.Errorf("the auditor ended with %v", err)
 	}
 }
+
+// Tables that are made anew have no verdicts at first, and what was judged is not judged
+// again: not even where the stream has forgotten the ids of what was said.
+func TestTablesMadeAnew(t *testing.T) {
+	w := newApart(t)
+	if err := journal.Setup(t.Context(), w.nc, journal.StreamsConfig{DuplicateWindow: 100 * time.Millisecond}); err != nil {
+		t.Fatal(err)
+	}
+	const requests = 10_000
+	publish(t, w.j, requests)
+	for range 2 {
+		child := w.run()
+		w.check(requests)
+		_ = child.Process.Kill()
+		_ = child.Wait()
+		w.dsn = embeddedtest.ClickHouse(t)
+		w.conn = embeddedtest.Open(t, w.dsn)
+		w.env = append(w.env, "POSTERN_TEST_DSN="+w.dsn)
+	}
+}

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 
 	"github.com/posternhq/postern/auditor/correlate"
@@ -15,8 +16,9 @@ import (
 )
 
 const (
-	// recallAtOnce bounds the ids in one statement.
-	recallAtOnce = 1000
+	// recallAtOnce bounds the ids in one statement, which recallSize bounds in bytes: as
+	// many as are in doubt at once.
+	recallAtOnce, recallSize = 5000, 8 << 20
 	// recallSpan is how long a call may take between its receipt by the proxy and
 	// the time that CloudTrail gives it: a large upload takes a while.
 	recallSpan = 24 * time.Hour
@@ -34,6 +36,7 @@ const credentialFields = `access_key_id, session_id, use, handed_out, user, acco
 // recall looks in the store for the other side of what is in doubt. What is in
 // doubt comes in the order of time, so each statement looks at a short while.
 func recall(ctx context.Context, conn driver.Conn, d correlate.Doubt) (correlate.Found, error) {
+	ctx = clickhouse.Context(ctx, clickhouse.WithSettings(clickhouse.Settings{"max_query_size": recallSize}))
 	f := correlate.Found{Judged: map[correlate.RecordID]string{}}
 	for chunk := range slices.Chunk(d.Records, recallAtOnce) {
 		if err := recallRequests(ctx, conn, chunk, &f); err != nil {

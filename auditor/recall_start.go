@@ -2,9 +2,7 @@ package auditor
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
@@ -13,11 +11,11 @@ import (
 	"github.com/posternhq/postern/events"
 )
 
-// start waits until the store has what the streams had when it was called, so
-// that every verdict that was ever said is known, and then reads what is open.
+// start waits until every verdict is known that was said before it was called, and then
+// reads what is open of what is stored. What is not stored yet is handed over when it is.
 func (j *judge) start(ctx context.Context) error {
 	for _, f := range j.feeds { // a start before this one may have failed half-way
-		f.stop()
+		f.stop(j)
 	}
 	begun := time.Now()
 	last := map[string]uint64{}
@@ -28,34 +26,74 @@ func (j *judge) start(ctx context.Context) error {
 		}
 		last[stream] = n
 	}
-	for stream, n := range last {
-		for j.a.Floor(stream) < n {
-			select {
-			case <-j.in: // it is stored, and read below; whoever brought it goes on
-			case <-j.trail:
-			case <-time.After(20 * time.Millisecond):
-			case <-ctx.Done():
-				return ctx.Err()
-			}
+	conn := j.a.store.Conn()
+	for {
+		ready, err := j.verdictsKnown(ctx, conn, last)
+		if err != nil {
+			return err
+		}
+		if ready {
+			break
+		}
+		if !sleep(ctx, judgeEvery/2) {
+			return ctx.Err()
 		}
 	}
 	// What is stored from here on is handed over; what was before is read below.
 	// An entry may come both ways: the state doesn't mind.
 	for stream, f := range j.feeds {
 		j.done[stream] = f.start(j.a.Floor(stream))
+		// What the streams had when this began is known once it was fed, or will be found
+		// in the store.
+		j.sampled[stream], j.ends[stream] = sample{begun, last[stream]}, last[stream]
 	}
-	conn := j.a.store.Conn()
 	if err := j.restoreScope(ctx, conn); err != nil {
 		return err
 	}
 	if err := j.restoreOpen(ctx, conn); err != nil {
 		return fmt.Errorf("read open requests: %w", err)
 	}
-	// What the streams had when this began is known, or will be found in the store.
-	for stream := range j.done {
-		j.known[stream] = begun
-	}
 	return j.restoreRecords(ctx, conn, begun)
+}
+
+// clocksApart is how much the times may differ that the leaders of two streams give.
+const clocksApart = time.Minute
+
+// verdictsKnown says whether the tables have each verdict that was said, and what it is
+// about: what is handed over later has none. A verdict is about what was in its stream
+// before, and nearly always about what this store had; not if that is a new one, or an
+// old one that was brought back.
+func (j *judge) verdictsKnown(ctx context.Context, conn driver.Conn, last map[string]uint64) (bool, error) {
+	if j.a.Floor(events.Findings) < last[events.Findings] {
+		return false, nil
+	}
+	if last[events.Findings] == 0 {
+		return true, nil
+	}
+	said, err := storedAt(ctx, conn, events.Findings, last[events.Findings])
+	if err != nil {
+		return false, err
+	}
+	for _, stream := range judgedStreams() {
+		floor := j.a.Floor(stream)
+		if floor >= last[stream] {
+			continue
+		}
+		at, err := storedAt(ctx, conn, stream, floor)
+		if err != nil || at.Before(said.Add(clocksApart)) {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// storedAt is when an entry came into its stream; long ago if the ledger does not have it.
+func storedAt(ctx context.Context, conn driver.Conn, stream string, seq uint64) (at time.Time, err error) {
+	err = conn.QueryRow(ctx, `SELECT max(stored_at) FROM events WHERE stream = ? AND seq = ?`, stream, seq).Scan(&at)
+	if err != nil {
+		return at, fmt.Errorf("read when %s %d was stored: %w", stream, seq, err)
+	}
+	return at, nil
 }
 
 func (j *judge) restoreScope(ctx context.Context, conn driver.Conn) error {
@@ -131,35 +169,33 @@ func (j *judge) restoreOpen(ctx context.Context, conn driver.Conn) error {
 	return j.restoreIdentities(ctx, conn, `SELECT DISTINCT aws_role_arn, role_session_name, source_identity FROM request_rows WHERE received_at >= `+stamp(oldest))
 }
 
-// restoreRecords reads the records that were stored and not judged.
+// restoreRecords reads the records that were stored and may not be judged: for those
+// that nothing in memory explains the store is asked.
 func (j *judge) restoreRecords(ctx context.Context, conn driver.Conn, now time.Time) error {
 	mark, err := j.a.store.Mark(ctx, trailMark)
 	if err != nil {
 		return err
 	}
 	j.marked[trailMark] = mark
-	for at := mark; ; {
-		batch, err := ledgerRecords(ctx, conn, `seq > ? AND problem = '' ORDER BY seq LIMIT 2000`, at)
+	for at, until := mark, j.done[events.CloudTrail]; at < until; {
+		p, err := j.stored(ctx, events.CloudTrail, at, until)
 		if err != nil {
 			return fmt.Errorf("read records after %d: %w", at, err)
 		}
-		if len(batch) == 0 {
-			return nil
-		}
-		at = batch[len(batch)-1].Seq
-		if err := j.addUnjudged(ctx, conn, batch, now); err != nil {
-			return err
+		at = p.floor
+		p.entries = nil // which the tables have
+		if !j.say.say(ctx, j.feed(p, now)) {
+			return ctx.Err()
 		}
 		// They are many after a backfill, or a long stop: those before are judged first.
 		// No mark is written down meanwhile, as there are more that the state has not.
-		for again := false; j.state.Early() > earlyAtMost || j.state.Behind(); again = true {
+		for again := false; j.state.Early() > earlyAtMost || j.state.Behind() || j.say.ahead() > sayAhead; again = true {
 			if again {
 				select { // requests go on meanwhile
 				case p := <-j.in:
-					if !j.say(ctx, j.feed(p, time.Now())) {
+					if !j.accept(ctx, p) {
 						return ctx.Err()
 					}
-					j.done[p.stream] = max(j.done[p.stream], p.floor)
 				case <-time.After(judgeEvery):
 				case <-ctx.Done():
 					return ctx.Err()
@@ -168,35 +204,6 @@ func (j *judge) restoreRecords(ctx context.Context, conn driver.Conn, now time.T
 			if err := j.judge(ctx); err != nil {
 				return err
 			}
-		}
-	}
-}
-
-func (j *judge) addUnjudged(ctx context.Context, conn driver.Conn, batch []correlate.Record, now time.Time) error {
-	var f correlate.Found
-	f.Judged = map[correlate.RecordID]string{}
-	for chunk := range slices.Chunk(batch, recallAtOnce) {
-		var ids []string
-		from, to := chunk[0].EventTime, chunk[0].EventTime
-		for _, r := range chunk {
-			ids = append(ids, r.EventID)
-			if r.EventTime.Before(from) {
-				from = r.EventTime
-			}
-			if r.EventTime.After(to) {
-				to = r.EventTime
-			}
-		}
-		if err := judged(ctx, conn, f.Judged, `event_time BETWEEN `+stamp(from)+` AND `+stamp(to)+` AND event_id IN (?)`, ids); err != nil {
-			return err
-		}
-	}
-	for _, r := range batch {
-		if f.Judged[r.ID()] != "" || j.a.tooOld(r.EventTime) {
-			continue
-		}
-		if !j.say(ctx, j.state.AddRecord(r, now)) {
-			return ctx.Err()
 		}
 	}
 	return nil
@@ -216,17 +223,15 @@ func ledgerRecords(ctx context.Context, conn driver.Conn, condition string, arg 
 		if err := rows.Scan(&seq, &raw); err != nil {
 			return nil, err
 		}
-		var ce struct {
-			Data json.RawMessage `json:"data"`
+		e, err := events.Decode([]byte(raw))
+		if err != nil {
+			continue
 		}
-		var d events.CloudTrailRecordReceived
-		r := correlate.Record{Seq: seq} // what is no record keeps its place only
-		if json.Unmarshal([]byte(raw), &ce) == nil && json.Unmarshal(ce.Data, &d) == nil && len(d.Record) > 0 {
-			if read, ok := record(&d, seq); ok {
-				r = read
+		if d, ok := e.Data.(*events.CloudTrailRecordReceived); ok {
+			if r, ok := record(d, seq); ok {
+				out = append(out, r)
 			}
 		}
-		out = append(out, r)
 	}
 	return out, rows.Err()
 }
