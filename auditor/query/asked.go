@@ -39,6 +39,7 @@ func (f *Filter) asked() (requests, records *asked, err error) {
 func (f *Filter) ofRequests() *asked {
 	call := f.call()
 	q := &asked{where: *call.clone(), row: *call.clone(), whole: f.AWSRequestID != "" || f.SessionID != "" || f.RequestID != ""}
+	hintPlace(&q.row, f.Resource)
 	switch {
 	case f.Outcome == "":
 		q.row.add("outcome != ''")
@@ -130,6 +131,7 @@ func (f *Filter) call() *where {
 func (f *Filter) ofRecords() *asked {
 	record := f.record()
 	q := &asked{where: *record.clone(), row: *record.clone(), whole: f.AWSRequestID != ""}
+	hintPlace(&q.row, f.Resource)
 	if f.Outcome != "" {
 		q.where.add("verdict = ?", f.Outcome)
 		q.of(f.Outcome, "present", len(record.text) > 0, false)

@@ -72,9 +72,9 @@ type counted struct {
 
 // A side's columns as a projection has them, and how they are counted.
 var (
-	coverageOurs = coverage{hourly{ours, "account, user, outcome, verdict", "1"},
+	coverageOurs = coverage{hourly{ours, "account, user, outcome, verdict", where{}},
 		"verdict IN ('missing', 'mismatched')", "user", "account", "toString(outcome)"}
-	coverageTheirs = coverage{hourly{theirs, "recipient_account_id, identity_account_id, federated_user, verdict", "1"},
+	coverageTheirs = coverage{hourly{theirs, "recipient_account_id, identity_account_id, federated_user, verdict", where{}},
 		"verdict = 'bypass'", "federated_user", "if(identity_account_id != '', identity_account_id, recipient_account_id)", "''"}
 )
 
@@ -85,8 +85,9 @@ type coverage struct {
 
 func (a *Asker) counts(ctx context.Context, c coverage, since time.Time) ([]counted, error) {
 	var rows []counted
+	count, args := a.count(c.hourly, since)
 	err := a.conn.Select(ctx, &rows, "SELECT if("+c.named+", toString("+c.user+"), '') AS who, if("+c.named+", toString("+c.account+"), '') AS of, "+c.outcome+" AS result, toString(verdict) AS judged, sum(n) AS calls FROM ("+
-		a.count(c.hourly, since)+") GROUP BY who, of, result, judged")
+		count+") GROUP BY who, of, result, judged", args...)
 	if err != nil {
 		return nil, fmt.Errorf("count %s: %w", c.view, err)
 	}

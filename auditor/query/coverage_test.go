@@ -99,6 +99,10 @@ func TestCoverageIsExact(t *testing.T) {
 	check("moved")
 	base(1000, 50)
 	check("with newer calls")
+	// Twice in one part, in hours that no other part has rows of.
+	exec(t, c, fmt.Sprintf(`INSERT INTO request_rows (received_at, request_id, outcome, user, account) SETTINGS optimize_on_insert = 0 SELECT fromUnixTimestamp64Micro(%d + intDiv(number, 2) * 30000000, 'UTC'), toString(intDiv(number, 2)), 'completed', 'u1', '1' FROM numbers(4000, 100)`, start.UnixMicro()))
+	exec(t, c, fmt.Sprintf(`INSERT INTO cloudtrail_rows (event_time, recipient_account_id, event_id, present, federated_user) SETTINGS optimize_on_insert = 0 SELECT fromUnixTimestamp64Micro(%d + intDiv(number, 2) * 30000000, 'UTC'), '1', toString(intDiv(number, 2)), 1, 'u1' FROM numbers(4000, 100)`, start.UnixMicro()))
+	check("doubled within a part")
 	optimize()
 	check("all merged again")
 }

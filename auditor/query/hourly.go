@@ -1,6 +1,7 @@
 package query
 
 import (
+	"slices"
 	"strings"
 	"time"
 )
@@ -14,17 +15,19 @@ import (
 // Those who see some accounts alone have views only: there every row is counted.
 type hourly struct {
 	side
-	columns, condition string
+	columns   string
+	condition where
 }
 
-// count is the statement, over columns and n, from a time on; zero means ever.
-func (a *Asker) count(h hourly, t time.Time) string {
+// count is the statement, over columns and n, with what is bound in it, from a time
+// on; zero means ever.
+func (a *Asker) count(h hourly, t time.Time) (string, []any) {
 	if a.narrow {
 		from := "1"
 		if !t.IsZero() {
 			from = h.at + " >= " + timestamp(t)
 		}
-		return "SELECT " + h.columns + ", count() AS n FROM " + h.view + " WHERE " + from + " AND " + h.condition + " GROUP BY " + h.columns
+		return "SELECT " + h.columns + ", count() AS n FROM " + h.view + " WHERE " + from + " AND " + h.condition.String() + " GROUP BY " + h.columns, h.condition.args
 	}
 	start := t.UTC().Truncate(time.Hour)
 	edge := "0"
@@ -36,13 +39,13 @@ func (a *Asker) count(h hourly, t time.Time) string {
 	if !t.IsZero() {
 		hours = "hour >= " + timestamp(start)
 	}
-	return strings.NewReplacer("TABLE", h.rows, "COLUMNS", h.columns, "CONDITION", h.there+" AND "+h.condition, "HOURS", strings.ReplaceAll(hours, "hour", "toStartOfHour("+h.at+")"),
+	return strings.NewReplacer("TABLE", h.rows, "COLUMNS", h.columns, "CONDITION", h.there+" AND "+h.condition.String(), "HOURS", strings.ReplaceAll(hours, "hour", "toStartOfHour("+h.at+")"),
 		"EDGE", strings.ReplaceAll(edge, "at ", h.at+" "), "HOUR", "toStartOfHour("+h.at+")").Replace(`
-		WITH shared AS (SELECT hour FROM (SELECT HOUR AS hour, _part AS part FROM TABLE WHERE HOURS GROUP BY hour, part) GROUP BY hour HAVING count() > 1)
+		WITH shared AS (SELECT hour FROM (SELECT HOUR AS hour, _part AS part FROM TABLE WHERE HOURS GROUP BY hour, part) GROUP BY hour HAVING count() > 1 OR max(match(part, '_0(_[0-9]+)?$')))
 		SELECT COLUMNS, n FROM (SELECT HOUR AS hour, _part AS part, COLUMNS, count() AS n FROM TABLE WHERE HOURS AND CONDITION GROUP BY hour, part, COLUMNS)
 		WHERE hour NOT IN (SELECT hour FROM shared)
 		UNION ALL
 		SELECT COLUMNS, count() AS n FROM TABLE FINAL WHERE HOURS AND HOUR IN (SELECT hour FROM shared) AND CONDITION GROUP BY COLUMNS
 		UNION ALL
-		SELECT COLUMNS, count() AS n FROM TABLE FINAL WHERE EDGE AND CONDITION GROUP BY COLUMNS`)
+		SELECT COLUMNS, count() AS n FROM TABLE FINAL WHERE EDGE AND CONDITION GROUP BY COLUMNS`), slices.Concat(h.condition.args, h.condition.args, h.condition.args)
 }

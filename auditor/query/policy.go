@@ -112,9 +112,9 @@ func (a *Asker) Policy(ctx context.Context, f PolicyFilter, actions Actions) (*L
 	if err := a.conn.Select(ctx, &rows, fmt.Sprintf(usages, a.table(ours), done), done.args...); err != nil {
 		return nil, fmt.Errorf("ask for the use of %s: %w", f.AWSRole, err)
 	}
-	records := hourly{theirs, "issuer_arn, event_source, event_name, error_code, verdict", "1"}
+	count, args := a.count(hourly{theirs, "issuer_arn, event_source, event_name, error_code, verdict", *around}, since)
 	err = a.conn.Select(ctx, &p.Elsewhere, `SELECT toString(event_source) AS service, toString(event_name) AS operation, toString(verdict) AS verdict, sum(n) AS calls
-		FROM (`+a.count(records, since)+`) WHERE `+around.String()+` GROUP BY ALL ORDER BY calls DESC, service, operation LIMIT 100`, around.args...)
+		FROM (`+count+`) GROUP BY ALL ORDER BY calls DESC, service, operation LIMIT 100`, args...)
 	if err != nil {
 		return nil, fmt.Errorf("ask for calls of %s around postern: %w", f.AWSRole, err)
 	}

@@ -151,6 +151,15 @@ func matchAny(w *where, column, value string) {
 	}
 }
 
+// hintPlace lets the tables' index leave out rows of which no resource lies in the
+// place that a pattern names: arn:aws:s3:::bucket/*.
+func hintPlace(w *where, pattern string) {
+	literal, _, glob := strings.Cut(pattern, "*")
+	if place, _, whole := strings.Cut(literal, "/"); glob && whole {
+		w.add("indexHint(has(arrayMap(r -> substringIndex(r, '/', 1), resources), ?))", place)
+	}
+}
+
 // matchRole compares with a whole ARN, or with a role's name.
 func matchRole(w *where, column, role string) {
 	switch {
@@ -158,8 +167,10 @@ func matchRole(w *where, column, role string) {
 	case strings.HasPrefix(role, "arn:"):
 		w.match(column, role)
 	default:
-		w.add(column+" LIKE ?", "%/"+like(role)) // of each different ARN once; a path may fit, too
-		w.add("arrayElement(splitByChar('/', toString("+column+")), -1) LIKE ?", like(role))
+		w.add(column+" LIKE ?", "%/"+like(role)) // of each different ARN once
+		if strings.ContainsAny(role, "*/") {     // a path may fit, too
+			w.add("arrayElement(splitByChar('/', toString("+column+")), -1) LIKE ?", like(role))
+		}
 	}
 }
 

@@ -28,8 +28,11 @@ func TestSearchAgrees(t *testing.T) {
 	exec(t, c, fmt.Sprintf(open, "admitted", 1))
 	exec(t, c, fmt.Sprintf(open, "completed", 2))
 	exec(t, c, fmt.Sprintf(open, "failed", 3))
-	var user, other string
+	var user, other, place string
 	if err := c.QueryRow(t.Context(), `SELECT user FROM requests GROUP BY user ORDER BY count() DESC, user LIMIT 1`).Scan(&user); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.QueryRow(t.Context(), `SELECT splitByChar('/', resources[1])[1] FROM requests WHERE resources[1] LIKE 'arn:aws:s3:::%/%' ORDER BY received_at LIMIT 1`).Scan(&place); err != nil {
 		t.Fatal(err)
 	}
 	// What is known of a call by its end alone, in a row apart from that with its verdict.
@@ -53,6 +56,9 @@ func TestSearchAgrees(t *testing.T) {
 		{"operation", query.Filter{Action: "GetItem"}, "operation = 'GetItem'", "event_name = 'GetItem' AND " + unpaired},
 		{"actions", query.Filter{Action: "s3:Get*"}, "action LIKE 's3:Get%'", "event_source = 's3.amazonaws.com' AND event_name LIKE 'Get%' AND " + unpaired},
 		{"resource", query.Filter{Resource: "*data/y=*"}, "arrayExists(r -> r LIKE '%data/y=%', resources)", "arrayExists(r -> r LIKE '%data/y=%', resources) AND " + unpaired},
+		{"in a place", query.Filter{Resource: "arn:aws:s3:::team*/y=*"}, "arrayExists(r -> r LIKE 'arn:aws:s3:::team%/y=%', resources)", "arrayExists(r -> r LIKE 'arn:aws:s3:::team%/y=%', resources) AND " + unpaired},
+		{"in one place", query.Filter{Resource: place + "/*"}, "arrayExists(r -> r LIKE '" + place + "/%', resources)", "arrayExists(r -> r LIKE '" + place + "/%', resources) AND " + unpaired},
+		{"nowhere", query.Filter{Resource: "arn:aws:s3:::nowhere/*"}, none, none},
 		{"matched", query.Filter{Outcome: "matched", User: user}, "verdict = 'matched' AND user = '" + user + "'", none},
 		{"missing", query.Filter{Outcome: "missing"}, "verdict = 'missing'", none},
 		{"awaiting", query.Filter{Outcome: "awaiting"}, "verdict = 'awaiting'", none},
