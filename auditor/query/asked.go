@@ -52,7 +52,7 @@ func (f *Filter) ofRequests() *asked {
 	case f.Outcome == "awaiting":
 		q.where.add("verdict = ?", f.Outcome)
 		q.row.add("outcome IN ('admitted', 'completed') AND verdict = ''")
-		q.but, q.rough = "outcome = '' AND verdict != ''", true
+		q.late, q.rough = true, true
 		q.hourly = f.byHour("outcome IN ('admitted', 'completed') AND verdict = ''")
 	default:
 		q.where.add("verdict = ?", f.Outcome)
@@ -141,7 +141,7 @@ func (f *Filter) ofRecords() *asked {
 	}
 	q.where.add("verdict NOT IN ('matched', 'mismatched')")
 	q.row.add("present AND verdict NOT IN ('matched', 'mismatched')")
-	q.but, q.rough = "NOT present AND verdict IN ('matched', 'mismatched')", true
+	q.late, q.rough = true, true
 	return q
 }
 

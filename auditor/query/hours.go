@@ -39,7 +39,7 @@ const (
 func (a *Asker) hours(ctx context.Context, s side, q *asked, oldest, end time.Time, limit int) (*hours, error) {
 	in := &hours{side: s, take: uint64(limit)}
 	switch { // some are of calls that are not asked for
-	case q.but != "":
+	case q.late:
 		in.take = firstRows
 	case q.verdict != "":
 		in.take *= widening

@@ -60,9 +60,10 @@ type bounds struct {
 type asked struct {
 	where       // of whole calls
 	row   where // of at least one row of each such call
-	// but is true of rows that say that a call is not one of these: rows that are not
-	// merged with the call's own yet, which are few except where much came at once.
-	but string
+	// late: a call's verdict, which may come in a row of its own, says that it is not one
+	// of these. Where that turns out to be so, rows are merged to pick keys: they are few
+	// except where much came at once.
+	late bool
 	// verdict is one that calls are asked for which row is asked of, too. Until rows are
 	// merged another row of the call may have it, of which apart is true.
 	verdict, apart string
@@ -180,34 +181,31 @@ func (a *Asker) sieve(ctx context.Context, s side, q *asked, keys []key) ([]key,
 
 // keys picks the newest keys of a window by their rows, newest first: as many as
 // most, and more only where some share the place of the last.
-func (a *Asker) keys(ctx context.Context, s side, q *asked, but bool, hours string, start, end time.Time, b bounds, most int) ([]key, error) {
+func (a *Asker) keys(ctx context.Context, s side, q *asked, merged bool, hours string, start, end time.Time, b bounds, most int) ([]key, error) {
 	within := &where{}
 	within.add(s.at + " >= " + timestamp(start))
 	within.add(s.at + " < " + timestamp(end))
 	if hours != "" {
 		within.add(hours)
 	}
-	w := within.clone()
-	columns := s.columns()
-	others := func(condition string) string {
-		return "(" + columns + ") IN (SELECT " + columns + " FROM " + s.rows + " WHERE " + within.String() + " AND " + condition + ")"
-	}
+	w, from := within.clone(), a.table(s)
 	switch {
 	case a.narrow: // who has the merged view only
 		w.add(q.where.String(), q.where.args...)
 	default:
 		w.add(q.row.String(), q.row.args...)
 		if q.verdict != "" {
-			w.add("verdict = ? OR "+others("verdict = ? AND "+q.apart), q.verdict, q.verdict)
+			columns := s.columns()
+			w.add("verdict = ? OR ("+columns+") IN (SELECT "+columns+" FROM "+s.rows+" WHERE "+within.String()+" AND verdict = ? AND "+q.apart+")", q.verdict, q.verdict)
 		}
-		if but && q.but != "" {
-			w.add("NOT " + others(q.but))
+		if merged && q.late {
+			from += " FINAL"
 		}
 	}
 	if !b.before.IsZero() {
 		w.add("("+s.at+", "+s.id+") < ("+timestamp(b.before)+", ?)", b.beforeID)
 	}
-	return a.keysWhere(ctx, s, a.table(s), w, "ORDER BY at DESC, id DESC LIMIT "+strconv.Itoa(most)+" WITH TIES")
+	return a.keysWhere(ctx, s, from, w, "ORDER BY at DESC, id DESC LIMIT "+strconv.Itoa(most)+" WITH TIES")
 }
 
 func (a *Asker) keysWhere(ctx context.Context, s side, from string, w *where, tail string) ([]key, error) {
