@@ -93,12 +93,15 @@ type Auditor struct {
 	floors   map[string]*atomic.Uint64
 	kept     atomic.Pointer[[]store.RetentionSet]
 	division *division
-	judge    atomic.Pointer[judge]   // while it is this one's to judge
-	sinking  map[string]*atomic.Bool // by stream, while it is this one's to store
-	open     atomic.Int64            // requests that the judge holds
-	meters   *meters
-	listener net.Listener
-	ready    chan struct{}
+	judge    atomic.Pointer[judge] // while it is this one's to judge
+	// sameStore: the store has had what all verdicts are about, so it has that of later
+	// ones, too.
+	sameStore atomic.Bool
+	sinking   map[string]*atomic.Bool // by stream, while it is this one's to store
+	open      atomic.Int64            // requests that the judge holds
+	meters    *meters
+	listener  net.Listener
+	ready     chan struct{}
 }
 
 // New checks the configuration and binds the listening address; it starts

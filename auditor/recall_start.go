@@ -33,6 +33,7 @@ func (j *judge) start(ctx context.Context) error {
 			return err
 		}
 		if ready {
+			j.a.sameStore.Store(true)
 			break
 		}
 		if !sleep(ctx, judgeEvery/2) {
@@ -62,12 +63,13 @@ const clocksApart = time.Minute
 // verdictsKnown says whether the tables have each verdict that was said, and what it is
 // about: what is handed over later has none. A verdict is about what was in its stream
 // before, and nearly always about what this store had; not if that is a new one, or an
-// old one that was brought back.
+// old one that was brought back. So this is found out once: what is said while this
+// process runs is said of the same store.
 func (j *judge) verdictsKnown(ctx context.Context, conn driver.Conn, last map[string]uint64) (bool, error) {
 	if j.a.Floor(events.Findings) < last[events.Findings] {
 		return false, nil
 	}
-	if last[events.Findings] == 0 {
+	if last[events.Findings] == 0 || j.a.sameStore.Load() {
 		return true, nil
 	}
 	said, err := storedAt(ctx, conn, events.Findings, last[events.Findings])
