@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/posternhq/postern/auditor/correlate"
 	"github.com/posternhq/postern/events"
 	"github.com/posternhq/postern/events/journal"
 )
@@ -70,21 +71,32 @@ func (j *judge) take(ctx context.Context, stream string, entries []journal.Entry
 	return nil
 }
 
-// portion is what the judge reads of entries.
+// portion is what the judge reads of entries: a small part of their bytes, and the
+// rest is not kept while they wait.
 func (j *judge) portion(stream string, entries []journal.Entry, floor uint64) portion {
-	p := portion{stream: stream, entries: entries, floor: floor}
-	if stream != events.CloudTrail {
-		return p
-	}
-	p.entries = nil
+	p := portion{stream: stream, floor: floor}
 	for i := range entries {
-		d, ok := entries[i].Data.(*events.CloudTrailRecordReceived)
-		if !ok {
-			p.entries = append(p.entries, entries[i])
-			continue
-		}
-		if r, ok := record(d, entries[i].Seq); ok && !j.a.tooOld(r.EventTime) {
-			p.records = append(p.records, r)
+		seq := entries[i].Seq
+		switch d := entries[i].Data.(type) {
+		case *events.CloudTrailRecordReceived:
+			if r, ok := record(d, seq); ok && !j.a.tooOld(r.EventTime) {
+				p.records = append(p.records, r)
+			}
+		case *events.AWSRequestAdmitted:
+			p.told = append(p.told, request(&d.AWSRequest, correlate.InFlight, seq))
+		case *events.AWSRequestCompleted:
+			r := request(&d.AWSRequest, correlate.Completed, seq)
+			r.AWSRequestID, r.Took = d.AWSRequestID, time.Duration(d.DurationMicros)*time.Microsecond
+			p.told = append(p.told, r)
+		case *events.AWSRequestFailed:
+			if d.Stage == "forward" {
+				p.told = append(p.told, request(&d.AWSRequest, correlate.Failed, seq))
+			} else {
+				p.told = append(p.told, withdrawn(d.RequestID))
+			}
+		case nil, *events.AWSRequestDenied:
+		default:
+			p.told = append(p.told, entries[i].Event)
 		}
 	}
 	return p

@@ -9,7 +9,6 @@ import (
 	"github.com/posternhq/postern/auditor/cloudtrail"
 	"github.com/posternhq/postern/auditor/correlate"
 	"github.com/posternhq/postern/events"
-	"github.com/posternhq/postern/events/journal"
 )
 
 // judge feeds what is stored to package correlate and says on FINDINGS what
@@ -36,13 +35,16 @@ type judge struct {
 	writing time.Time            // when that began last
 }
 
-// portion is a stored batch.
+// portion is what the judge reads of a stored batch.
 type portion struct {
 	stream  string
-	entries []journal.Entry
-	records []correlate.Record // of CLOUDTRAIL, which are not among entries
+	told    []any              // correlate.Request, withdrawn or events.Event, in their order
+	records []correlate.Record // of CLOUDTRAIL
 	floor   uint64
 }
+
+// withdrawn is the id of a request that failed before AWS saw it.
+type withdrawn string
 
 // marking is marks that may be written down once what was said before is durable.
 type marking struct {
@@ -81,7 +83,7 @@ func newJudge(a *Auditor, held func() bool) *judge {
 		held:    held,
 		state:   correlate.New(correlate.Config{TrailDelay: a.c.TrailDelay, Skew: a.c.Skew}),
 		say:     newSayer(a, held),
-		in:      make(chan portion, 2),
+		in:      make(chan portion, 1),
 		trail:   make(chan portion, 1),
 		marked:  map[string]uint64{},
 		done:    map[string]uint64{},
@@ -177,50 +179,51 @@ func (j *judge) accept(ctx context.Context, p portion) bool {
 	return true
 }
 
-// feed gives entries to the state.
+// feed gives a portion to the state.
 func (j *judge) feed(p portion, now time.Time) []correlate.Judgement {
 	var out []correlate.Judgement
-	for i := range p.entries {
-		switch d := p.entries[i].Data.(type) {
-		case *events.SessionStarted:
-			j.state.AddIdentity(identity(d.AWSRoleARN, d.RoleSessionName), d.SourceIdentity)
-			j.state.AddSession(session(d))
-		case *events.SessionEnded:
-			out = append(out, j.state.EndSession(d.SessionID, p.entries[i].Time)...)
-		case *events.LockPlaced:
-			out = append(out, j.state.AddLock(lock(d, p.entries[i].Time))...)
-		case *events.LockLifted:
-			j.state.LiftLock(d.LockID, p.entries[i].Time)
-		case *events.CloudTrailTrailObserved:
-			j.addTrail(d)
-		case *events.AWSCredentialsIssued:
-			j.state.AddCredential(credential(d))
-		case *events.AWSConsoleOpened:
-			j.state.AddCredential(correlate.Credential{AccessKeyID: d.AccessKeyID, Console: true, SessionID: d.SessionID, User: d.User, Account: d.Account,
-				RoleARN: d.AWSRoleARN, SessionName: d.RoleSessionName, IssuedAt: p.entries[i].Time, ExpiresAt: d.ExpiresAt})
-		case *events.AWSTokenIssued:
-			j.state.AddToken(token(d))
-		case *events.AWSRequestAdmitted:
-			out = append(out, j.state.AddRequest(request(&d.AWSRequest, correlate.InFlight, p.entries[i].Seq), now)...)
+	for _, told := range p.told {
+		switch d := told.(type) {
+		case correlate.Request:
+			out = append(out, j.state.AddRequest(d, now)...)
 			if d.ReceivedAt.After(j.newest) {
 				j.newest = d.ReceivedAt
 			}
-		case *events.AWSRequestCompleted:
-			r := request(&d.AWSRequest, correlate.Completed, p.entries[i].Seq)
-			r.AWSRequestID, r.Took = d.AWSRequestID, time.Duration(d.DurationMicros)*time.Microsecond
-			out = append(out, j.state.AddRequest(r, now)...)
-		case *events.AWSRequestFailed:
-			if d.Stage == "forward" {
-				out = append(out, j.state.AddRequest(request(&d.AWSRequest, correlate.Failed, p.entries[i].Seq), now)...)
-			} else {
-				j.state.Withdraw(d.RequestID)
-			}
+		case withdrawn:
+			j.state.Withdraw(string(d))
+		case events.Event:
+			out = append(out, j.tell(&d)...)
 		}
 	}
 	for i := range p.records {
 		out = append(out, j.state.AddRecord(p.records[i], now)...)
 	}
 	return out
+}
+
+// tell tells the state of sessions, locks, credentials and trails.
+func (j *judge) tell(e *events.Event) []correlate.Judgement {
+	switch d := e.Data.(type) {
+	case *events.SessionStarted:
+		j.state.AddIdentity(identity(d.AWSRoleARN, d.RoleSessionName), d.SourceIdentity)
+		j.state.AddSession(session(d))
+	case *events.SessionEnded:
+		return j.state.EndSession(d.SessionID, e.Time)
+	case *events.LockPlaced:
+		return j.state.AddLock(lock(d, e.Time))
+	case *events.LockLifted:
+		j.state.LiftLock(d.LockID, e.Time)
+	case *events.CloudTrailTrailObserved:
+		j.addTrail(d)
+	case *events.AWSCredentialsIssued:
+		j.state.AddCredential(credential(d))
+	case *events.AWSConsoleOpened:
+		j.state.AddCredential(correlate.Credential{AccessKeyID: d.AccessKeyID, Console: true, SessionID: d.SessionID, User: d.User, Account: d.Account,
+			RoleARN: d.AWSRoleARN, SessionName: d.RoleSessionName, IssuedAt: e.Time, ExpiresAt: d.ExpiresAt})
+	case *events.AWSTokenIssued:
+		j.state.AddToken(token(d))
+	}
+	return nil
 }
 
 // advance judges what can be judged now, and writes down how far that is.

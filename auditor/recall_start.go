@@ -185,7 +185,7 @@ func (j *judge) restoreRecords(ctx context.Context, conn driver.Conn, now time.T
 			return fmt.Errorf("read records after %d: %w", at, err)
 		}
 		at = p.floor
-		p.entries = nil // which the tables have
+		p.told = nil // which the tables have
 		if !j.say.say(ctx, j.feed(p, now)) {
 			return ctx.Err()
 		}
