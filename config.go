@@ -80,8 +80,10 @@ type ClickHouseConfig struct {
 	// Without it they are refused.
 	ScopedDSN string `yaml:"scoped_dsn"`
 	// Cluster of DSN's server, by its name in remote_servers: tables are made on all
-	// of its replicas. It has one shard.
+	// of its replicas. Sharded spreads calls and records over its shards; without it the
+	// cluster has one. docs/tables.md.
 	Cluster string `yaml:"cluster"`
+	Sharded bool   `yaml:"sharded"`
 	// Retention and Tiers are of all auditors that share a database; docs/tables.md.
 	Retention RetentionConfig `yaml:"retention"`
 	Tiers     *TiersConfig    `yaml:"tiers"`
@@ -423,13 +425,14 @@ func (c *cli) config() *cobra.Command {
 		},
 	}
 	var database, owner, cluster string
+	var sharded bool
 	clickhouse := &cobra.Command{
 		Use: "clickhouse", Short: "Print what a ClickHouse server needs for readers of some AWS accounts", Args: cobra.NoArgs,
 		Long: "Print the statements by which an administrator of a ClickHouse server makes the\n" +
 			"users and row policies for readers of some AWS accounts (docs/audit.md). Change the\n" +
 			"password, and give clickhouse.scoped_dsn that user. Embedded needs none of it.",
 		RunE: func(*cobra.Command, []string) error {
-			for _, q := range store.ScopeStatements(database, owner, cluster) {
+			for _, q := range store.ScopeStatements(database, owner, cluster, sharded) {
 				if _, err := fmt.Fprintf(c.stdout, "%s;\n", q); err != nil {
 					return err
 				}
@@ -440,6 +443,7 @@ func (c *cli) config() *cobra.Command {
 	clickhouse.Flags().StringVar(&database, "database", "postern", "database of clickhouse.dsn")
 	clickhouse.Flags().StringVar(&owner, "owner", "postern", "user of clickhouse.dsn")
 	clickhouse.Flags().StringVar(&cluster, "cluster", "", "clickhouse.cluster, where there is one")
+	clickhouse.Flags().BoolVar(&sharded, "sharded", false, "clickhouse.sharded: rows are spread over the cluster's shards")
 	cmd.AddCommand(initCmd, check, clickhouse)
 	return cmd
 }

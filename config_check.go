@@ -84,6 +84,8 @@ func (c *Config) check() (key, problem string) {
 			return "clickhouse.dsn", "embedded: true runs a server here; give one or the other"
 		case c.ClickHouse.Embedded && c.ClickHouse.Cluster != "":
 			return "clickhouse.cluster", "the embedded server is alone: leave it out, or give the dsn of a server that is part of a cluster"
+		case c.ClickHouse.Sharded && c.ClickHouse.Cluster == "":
+			return "clickhouse.sharded", "the shards are those of a cluster: name it, by cluster"
 		case !c.ClickHouse.Embedded && c.ClickHouse.DSN == "":
 			return "clickhouse", "the auditor needs dsn: clickhouse://USER:PASSWORD@HOST:9000/DATABASE, or embedded: true"
 		case !c.ClickHouse.Embedded && c.ClickHouse.ReaderDSN == "":

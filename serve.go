@@ -360,6 +360,7 @@ func (s *services) startAuditor(ctx context.Context) error {
 		Journal:       at.journal,
 		ClickHouseDSN: owner, ReaderDSN: reader, ScopedDSN: scoped,
 		Cluster:     s.cfg.ClickHouse.Cluster,
+		Sharded:     s.cfg.ClickHouse.Sharded,
 		Retention:   s.cfg.ClickHouse.Retention.retention(),
 		Tiers:       s.cfg.ClickHouse.Tiers.tiers(),
 		DataDir:     filepath.Join(s.cfg.DataDir, "auditor"),

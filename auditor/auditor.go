@@ -40,6 +40,9 @@ type Config struct {
 	ScopedDSN string
 	// Cluster makes tables ON CLUSTER; empty means a single node.
 	Cluster string
+	// Sharded and OnCluster as in store.Config.
+	Sharded   bool
+	OnCluster func(ctx context.Context, database, q string, args ...any) error
 	// DataDir remembers which CloudTrail files were taken in and holds the
 	// transparency logs with their key; without it there are none.
 	DataDir string
@@ -122,7 +125,7 @@ func New(c Config) (*Auditor, error) {
 	if c.Actions == nil {
 		c.Actions = func(string, string) ([]string, int) { return nil, 0 }
 	}
-	s, err := store.New(store.Config{DSN: c.ClickHouseDSN, Cluster: c.Cluster, Migrations: c.Migrations, Log: c.Log})
+	s, err := store.New(store.Config{DSN: c.ClickHouseDSN, Cluster: c.Cluster, Sharded: c.Sharded, OnCluster: c.OnCluster, Migrations: c.Migrations, Log: c.Log})
 	if err != nil {
 		return nil, fmt.Errorf("auditor: %w", err)
 	}
@@ -140,6 +143,9 @@ func New(c Config) (*Auditor, error) {
 		}
 	}
 	a.asker = query.New(a.reader, nil)
+	if c.Sharded {
+		a.asker.OverShards()
+	}
 	for _, stream := range events.Streams() {
 		a.floors[stream], a.sinking[stream] = &atomic.Uint64{}, &atomic.Bool{}
 	}

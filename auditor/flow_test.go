@@ -51,6 +51,10 @@ func (w *world) say(id, cause string, p events.Payload) {
 // One user's story, from the role to the bypass: what each question answers.
 func TestStory(t *testing.T) {
 	w := newWorld(t, nil)
+	storyHolds(t, w, embeddedtest.ReaderDSN(t, w.dsn), nil)
+}
+
+func storyHolds(t *testing.T, w *world, reader string, edit func(*auditor.Config)) {
 	now := time.Now().UTC()
 	w.tell(now)
 
@@ -58,7 +62,7 @@ func TestStory(t *testing.T) {
 		return w.count(`SELECT count() FROM requests WHERE verdict = 'matched'`) == 1 && w.count(`SELECT count() FROM findings`) == 1 &&
 			w.count(`SELECT count() FROM cloudtrail WHERE verdict = 'credentials'`) == 1
 	})
-	a := query.New(embeddedtest.Open(t, embeddedtest.ReaderDSN(t, w.dsn)), nil)
+	a := query.New(embeddedtest.Open(t, reader), nil)
 
 	d, err := a.Show(t.Context(), "R1")
 	if err != nil {
@@ -117,7 +121,7 @@ func TestStory(t *testing.T) {
 	w.settle(events.Findings)
 	said := w.count(`SELECT count() FROM events WHERE stream = 'FINDINGS'`)
 	w.stop()
-	w.start(nil)
+	w.start(edit)
 	for i, r := range []*events.CloudTrailRecordReceived{trail("E1", "AWS1", "alice", "ASIAOURS", "ListObjects", now), trail("E2", "AROUND", "alice", "ASIASTOLEN", "GetObject", now)} {
 		w.say(fmt.Sprint("again", i), "", r)
 	}

@@ -301,6 +301,9 @@ func (a *Auditor) openScope(ctx context.Context) error {
 	for {
 		err := a.store.MigrateScope(ctx)
 		if err == nil {
+			err = a.store.CheckReader(ctx, a.scope)
+		}
+		if err == nil {
 			a.narrow.Store(&a.scope)
 			return nil
 		}

@@ -15,6 +15,9 @@ func (a *Auditor) migrate(ctx context.Context) error {
 	for pause := 100 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
 		err := a.migrateOnce(ctx)
 		if err == nil {
+			err = a.store.CheckReader(ctx, a.reader)
+		}
+		if err == nil {
 			err = a.retain(ctx)
 		}
 		if err == nil || ctx.Err() != nil {
@@ -77,7 +80,7 @@ const schemaEvery = 2 * time.Second
 // watchSchema ends with an error when a newer version is about to change the tables.
 func (a *Auditor) watchSchema(ctx context.Context) error {
 	for sleep(ctx, schemaEvery) {
-		if err := a.store.CheckSchema(ctx); errors.Is(err, store.ErrNewer) {
+		if err := a.store.CheckSchema(ctx); errors.Is(err, store.ErrNewer) || errors.Is(err, store.ErrGrown) {
 			next, _ := store.Lasting(err)
 			return fmt.Errorf("%w; %s", err, next)
 		}

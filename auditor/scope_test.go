@@ -35,15 +35,23 @@ const (
 // scopeWorld is an auditor on a ClickHouse of its own, which knows of readers of
 // some accounts, with calls in two accounts.
 func scopeWorld(t *testing.T) (*world, *authority) {
-	ca := newAuthority(t)
 	ch := embeddedtest.StartClickHouse(t, func(c *embedded.ClickHouseConfig) {
 		c.Scope = embedded.Scope{User: store.ScopeUser, Database: store.ScopeDatabase(embedded.Database), Tables: store.ScopeTables(), Filters: store.ScopeFilters()}
 	})
-	w := &world{t: t, dsn: ch.DSN(embedded.Owner), nc: eventstest.Connect(t)}
+	return scopeWorldOn(t, ch.DSN, nil)
+}
+
+// scopeWorldOn is scopeWorld on servers whose addresses dsn has by user. edit may be nil.
+func scopeWorldOn(t *testing.T, dsn func(user string) string, edit func(*auditor.Config)) (*world, *authority) {
+	ca := newAuthority(t)
+	w := &world{t: t, dsn: dsn(embedded.Owner), nc: eventstest.Connect(t)}
 	w.j = eventstest.Open(t, w.nc)
 	w.conn = embeddedtest.Open(t, w.dsn)
 	w.start(func(c *auditor.Config) {
-		c.ReaderDSN, c.ScopedDSN = ch.DSN(embedded.Reader), ch.DSN(embedded.Scoped)
+		if edit != nil {
+			edit(c)
+		}
+		c.ReaderDSN, c.ScopedDSN = dsn(embedded.Reader), dsn(embedded.Scoped)
 		c.DataDir = t.TempDir()
 		c.Listen = "127.0.0.1:0"
 		c.TLS = &tls.Config{MinVersion: tls.VersionTLS13, ClientAuth: tls.VerifyClientCertIfGiven, ClientCAs: ca.pool(), Certificates: []tls.Certificate{ca.issue("auditor")}}
@@ -91,6 +99,10 @@ func (w *world) role(name string, rules ...events.ResourceRule) {
 // HTTP, nor by any SQL.
 func TestScope(t *testing.T) {
 	w, ca := scopeWorld(t)
+	scopeHolds(t, w, ca, attacks)
+}
+
+func scopeHolds(t *testing.T, w *world, ca *authority, attacks []string) {
 	w.role("ours", events.ResourceRule{Resources: []string{"audit"}, Verbs: []string{"list", "read"}, AWSAccounts: []string{accountOurs}})
 	w.role("both", events.ResourceRule{Resources: []string{"audit"}, Verbs: []string{"read"}, AWSAccounts: []string{accountTheirs}})
 	ctx := t.Context()

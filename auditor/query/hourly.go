@@ -12,7 +12,8 @@ import (
 // part; rows of the other hours, and of an hour of which only a part is asked for,
 // are merged and counted. All of it sees one state of the table.
 //
-// Those who see some accounts alone have views only: there every row is counted.
+// Those who see some accounts alone have views only: there every row is counted. So it
+// is where shards answer, of which each one would see several states.
 type hourly struct {
 	side
 	columns   string
@@ -22,7 +23,7 @@ type hourly struct {
 // count is the statement, over columns and n, with what is bound in it, from a time
 // on; zero means ever.
 func (a *Asker) count(h hourly, t time.Time) (string, []any) {
-	if a.narrow {
+	if a.narrow || a.shards {
 		from := "1"
 		if !t.IsZero() {
 			from = h.at + " >= " + timestamp(t)

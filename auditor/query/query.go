@@ -20,6 +20,7 @@ type Asker struct {
 	basis driver.Conn
 	// narrow: the one who asks sees some AWS accounts alone.
 	narrow bool
+	shards bool // the tables' rows are spread over several servers
 	now    func() time.Time
 }
 
@@ -31,11 +32,15 @@ func New(conn driver.Conn, now func() time.Time) *Asker {
 	return &Asker{conn: conn, basis: conn, now: now}
 }
 
+// OverShards says that conn's tables are over several servers' tables: to these a
+// statement's parts come at different moments.
+func (a *Asker) OverShards() { a.shards = true }
+
 // Within asks for somebody who sees what conn does: calls of some AWS accounts.
 // Of what these calls rest on they hear in summary, without what it says of
 // other accounts.
 func (a *Asker) Within(conn driver.Conn) *Asker {
-	return &Asker{conn: conn, basis: a.basis, narrow: true, now: a.now}
+	return &Asker{conn: conn, basis: a.basis, narrow: true, shards: a.shards, now: a.now}
 }
 
 // ErrNotFound is wrapped when nothing has the id that was asked for.

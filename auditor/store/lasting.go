@@ -47,7 +47,13 @@ func Lasting(err error) (nextStep string, lasting bool) {
 		return "update this auditor: one of an earlier version must not write to them", true
 	}
 	if errors.Is(err, ErrShards) {
-		return "name a cluster of one shard, with any number of replicas, in clickhouse.cluster", true
+		return "say clickhouse.sharded: true to spread rows over them (docs/tables.md), or name a cluster of one shard in clickhouse.cluster", true
+	}
+	if errors.Is(err, ErrShard) {
+		return "see docs/tables.md, \"Several shards\"", true
+	}
+	if errors.Is(err, ErrGrown) {
+		return "start this auditor again", true
 	}
 	if errors.Is(err, ErrTiers) {
 		return "see clickhouse.tiers, and docs/tables.md for what the server needs", true

@@ -55,12 +55,12 @@ func (s *Store) readStored(ctx context.Context, stream string) (*stored, error) 
 		return nil, fmt.Errorf("sequences of %s: %w", stream, err)
 	}
 	st := &stored{above: map[uint64]struct{}{}}
-	row := s.conn.QueryRow(ctx, `SELECT max(floor) FROM ledger_floors WHERE stream = ?`, stream)
+	row := s.tables.QueryRow(ctx, `SELECT max(floor) FROM ledger_floors WHERE stream = ?`, stream)
 	if err := row.Scan(&st.floor); err != nil {
 		return nil, fmt.Errorf("floor of %s: %w", stream, err)
 	}
 	known := st.floor
-	rows, err := s.conn.Query(ctx, `SELECT seq FROM events WHERE stream = ? AND seq > ? ORDER BY seq`, stream, known)
+	rows, err := s.tables.Query(ctx, `SELECT seq FROM events WHERE stream = ? AND seq > ? ORDER BY seq`, stream, known)
 	if err != nil {
 		return nil, fmt.Errorf("sequences of %s: %w", stream, err)
 	}
@@ -85,7 +85,7 @@ func (s *Store) readStored(ctx context.Context, stream string) (*stored, error) 
 // Mark reads a place in a stream that a reader of the ledger wrote down.
 func (s *Store) Mark(ctx context.Context, name string) (uint64, error) {
 	var at uint64
-	err := s.conn.QueryRow(ctx, `SELECT max(floor) FROM ledger_floors WHERE stream = ?`, name).Scan(&at)
+	err := s.tables.QueryRow(ctx, `SELECT max(floor) FROM ledger_floors WHERE stream = ?`, name).Scan(&at)
 	if err != nil {
 		return 0, fmt.Errorf("mark %s: %w", name, err)
 	}
@@ -101,7 +101,7 @@ func (s *Store) writeFloor(ctx context.Context, stream string, known, floor uint
 	if floor <= known {
 		return nil
 	}
-	err := s.conn.Exec(s.inserting(ctx, ""), `INSERT INTO ledger_floors (stream, floor, at) VALUES (?, ?, ?)`, stream, floor, time.Now().UTC())
+	err := s.tables.Exec(s.inserting(ctx, ""), `INSERT INTO ledger_floors (stream, floor, at) VALUES (?, ?, ?)`, stream, floor, time.Now().UTC())
 	if err != nil {
 		return fmt.Errorf("floor of %s: %w", stream, err)
 	}
@@ -113,7 +113,7 @@ const insertEvents = `INSERT INTO events (stream, seq, stored_at, event_id, type
 // insertLedger writes entries of one stream and one partition as one block.
 func (k *Sink) insertLedger(ctx context.Context, token string, entries []journal.Entry, signatures Signatures) error {
 	id := clickhouse.WithQueryID(k.store.queryPrefix(k.stream) + rand.Text())
-	b, err := k.store.conn.PrepareBatch(clickhouse.Context(k.store.inserting(ctx, token), id), insertEvents)
+	b, err := k.store.tables.PrepareBatch(clickhouse.Context(k.store.inserting(ctx, token), id), insertEvents)
 	if err != nil {
 		return fmt.Errorf("ledger: %w", err)
 	}

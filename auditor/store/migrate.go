@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 )
 
 //go:embed migrations/*.sql
@@ -47,16 +48,19 @@ func (s *Store) Migrate(ctx context.Context) error {
 	if err := s.CheckSchema(ctx); err != nil {
 		return err
 	}
-	if err := s.checkShards(ctx); err != nil {
+	if _, err := s.checkShards(ctx); err != nil {
+		return err
+	}
+	if err := s.shard(ctx); err != nil {
 		return err
 	}
 	d := dialect{cluster: s.cluster}
 	record := `CREATE TABLE IF NOT EXISTS migrations ` + d.OnCluster() + ` (version UInt32, name String, sha256 String, applied_at DateTime64(3, 'UTC') DEFAULT now64(3)) ENGINE = ` + d.Engine("ReplacingMergeTree") + ` ORDER BY version`
-	if err := s.conn.Exec(ctx, record); err != nil {
+	if err := s.onAll(ctx, record); err != nil {
 		return fmt.Errorf("migrate: %w", err)
 	}
 	applied := map[uint32]string{}
-	rows, err := s.conn.Query(ctx, `SELECT version, sha256 FROM migrations FINAL`)
+	rows, err := s.tables.Query(ctx, `SELECT version, sha256 FROM migrations FINAL`)
 	if err != nil {
 		return fmt.Errorf("migrate: %w", err)
 	}
@@ -81,8 +85,11 @@ func (s *Store) Migrate(ctx context.Context) error {
 			return fmt.Errorf("migration %s: %w", strings.TrimPrefix(name, "migrations/"), err)
 		}
 	}
+	if err := s.distribute(ctx); err != nil {
+		return err
+	}
 	s.dropForgotten(ctx)
-	return nil
+	return s.noteLayout(ctx)
 }
 
 func (s *Store) migrationNames() ([]string, error) { return fs.Glob(s.migrations, "migrations/*.sql") } // sorted
@@ -113,8 +120,8 @@ func (s *Store) tablesSchema(ctx context.Context) (applied, wanted uint64, err e
 		to       *uint64
 	}{{"migrations", `SELECT toUInt64(max(version)) FROM migrations`, &applied}, {"ledger_floors", `SELECT max(floor) FROM ledger_floors WHERE stream = '` + schemaMark + `'`, &wanted}} {
 		var there uint64
-		if err = s.conn.QueryRow(ctx, `SELECT count() FROM system.tables WHERE database = ? AND name = ?`, s.Database(), of.table).Scan(&there); err == nil && there > 0 {
-			err = s.conn.QueryRow(ctx, of.q).Scan(of.to)
+		if err = s.tables.QueryRow(ctx, `SELECT count() FROM system.tables WHERE database = ? AND name = ?`, s.tablesDatabase(), of.table).Scan(&there); err == nil && there > 0 {
+			err = s.tables.QueryRow(ctx, of.q).Scan(of.to)
 		}
 		if err != nil {
 			return 0, 0, fmt.Errorf("schema: %w", err)
@@ -136,6 +143,9 @@ func (s *Store) CheckSchema(ctx context.Context) error {
 	applied, wanted, err := s.tablesSchema(ctx)
 	if err == nil && max(applied, wanted) > own {
 		err = fmt.Errorf("database %s: %w: schema %d, this version knows %d", s.Database(), ErrNewer, max(applied, wanted), own)
+	}
+	if err == nil {
+		err = s.checkLayout(ctx)
 	}
 	return err
 }
@@ -159,7 +169,10 @@ func (s *Store) Behind(ctx context.Context) (bool, error) {
 		return false, err
 	}
 	var had uint64
-	if err := s.conn.QueryRow(ctx, `SELECT uniqExact(version) FROM migrations`).Scan(&had); err != nil || had >= uint64(len(names)) {
+	if grows, err := s.planLayout(ctx); err != nil || grows {
+		return grows, err
+	}
+	if err := s.tables.QueryRow(ctx, `SELECT uniqExact(version) FROM migrations`).Scan(&had); err != nil || had >= uint64(len(names)) {
 		return false, err
 	}
 	return true, s.SetMark(ctx, schemaMark, own)
@@ -194,21 +207,41 @@ func (s *Store) apply(ctx context.Context, d dialect, name string, applied map[u
 	long, cancel := context.WithTimeout(ctx, migrationAtMost)
 	defer cancel()
 	for i, q := range statements {
-		if err := s.conn.Exec(long, q); err != nil {
+		exec := s.onAll
+		if s.sharded && strings.HasPrefix(q, "INSERT ") {
+			if err := s.distribute(ctx); err != nil {
+				return err
+			}
+			exec = s.conn.Exec // rows of all shards, to where each belongs
+		}
+		if err := exec(long, q); err != nil {
 			return fmt.Errorf("statement %d: %w", i+1, err)
 		}
 	}
-	return s.conn.Exec(s.inserting(ctx, ""), `INSERT INTO migrations (version, name, sha256) VALUES (?, ?, ?)`, version, base, sum)
+	return s.tables.Exec(s.inserting(ctx, ""), `INSERT INTO migrations (version, name, sha256) VALUES (?, ?, ?)`, version, base, sum)
 }
 
 func (s *Store) createDatabase(ctx context.Context) error {
-	err := s.conn.Ping(ctx)
+	err := s.createDatabaseOf(ctx, s.conn, s.Database())
+	if err == nil && s.sharded {
+		err = s.createDatabaseOf(ctx, s.tables, s.tablesDatabase())
+	}
+	return err
+}
+
+func (s *Store) createDatabaseOf(ctx context.Context, of driver.Conn, name string) error {
+	err := of.Ping(ctx)
 	var e *clickhouse.Exception
 	if err == nil || !errors.As(err, &e) || e.Code != unknownDatabase {
 		if err != nil {
 			return fmt.Errorf("connect to clickhouse at %s: %w", strings.Join(s.options.Addr, ", "), err)
 		}
 		return nil
+	}
+	if s.sharded && name == s.tablesDatabase() { // not beside tables of one shard, which are to be renamed
+		if err := s.checkOver(ctx, s.Database()); err != nil {
+			return err
+		}
 	}
 	o := *s.options
 	o.Auth.Database = "default"
@@ -217,9 +250,16 @@ func (s *Store) createDatabase(ctx context.Context) error {
 		return err
 	}
 	defer conn.Close()
-	q := "CREATE DATABASE IF NOT EXISTS `" + strings.ReplaceAll(s.Database(), "`", "``") + "` " + dialect{cluster: s.cluster}.OnCluster()
-	if err := conn.Exec(ctx, q); err != nil {
-		return fmt.Errorf("create database %s: %w", s.Database(), err)
+	return s.createOnCluster(ctx, conn.Exec, name)
+}
+
+func (s *Store) createOnCluster(ctx context.Context, exec func(ctx context.Context, q string, args ...any) error, name string) error {
+	if s.onCluster != nil {
+		exec = func(ctx context.Context, q string, args ...any) error { return s.onCluster(ctx, "default", q, args...) }
+	}
+	q := "CREATE DATABASE IF NOT EXISTS `" + strings.ReplaceAll(name, "`", "``") + "` " + dialect{cluster: s.cluster}.OnCluster()
+	if err := exec(ctx, q); err != nil {
+		return fmt.Errorf("create database %s: %w", name, err)
 	}
 	return nil
 }

@@ -68,8 +68,8 @@ func TestClusterDialect(t *testing.T) {
 			}
 		}
 	}
-	for _, q := range catchUp() {
-		parsed(q)
+	for _, table := range ledgerTables {
+		parsed(catchUp(table))
 	}
 	for _, e := range (Retention{Events: time.Hour, Requests: time.Hour, CloudTrail: time.Hour}).tables() {
 		ttl := e.ttl(Tiers{Policy: "p", Volume: "cold", After: time.Minute})
@@ -79,10 +79,12 @@ func TestClusterDialect(t *testing.T) {
 	}
 	// What an administrator is told to run. The engine here keeps no users of its own
 	// (code 514), so it can't be run.
-	single := ScopeStatements("postern", "postern", "")
-	for i, q := range ScopeStatements("postern", "postern", "c1") {
-		if got, want := strings.Replace(parsed(q), " ON CLUSTER c1", "", 1), parsed(single[i]); got != want || got == parsed(q) {
-			t.Errorf("not the same on all servers: %s", q)
+	for _, sharded := range []bool{false, true} {
+		single := ScopeStatements("postern", "postern", "", sharded)
+		for i, q := range ScopeStatements("postern", "postern", "c1", sharded) {
+			if got, want := strings.Replace(parsed(q), " ON CLUSTER c1", "", 1), parsed(single[i]); got != want || got == parsed(q) {
+				t.Errorf("not the same on all servers: %s", q)
+			}
 		}
 	}
 }

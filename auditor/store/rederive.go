@@ -180,7 +180,7 @@ func (s *Store) rederived(ctx context.Context, p Part, since time.Time, gone Hor
 	}
 	defer s.dropBeside(ctx, beside)
 	for _, d := range derivedTables() {
-		q := fmt.Sprintf("CREATE TABLE %s.%s AS %s.%s ENGINE = %s ORDER BY (%s) SETTINGS deduplicate_merge_projection_mode = 'drop'", quote(beside), d.table, quote(s.Database()), d.table, d.engine, strings.Join(d.key, ", "))
+		q := fmt.Sprintf("CREATE TABLE %s.%s AS %s.%s ENGINE = %s ORDER BY (%s) SETTINGS deduplicate_merge_projection_mode = 'drop'", quote(beside), d.table, quote(s.tablesDatabase()), d.table, d.engine, strings.Join(d.key, ", "))
 		if err := s.conn.Exec(ctx, q); err != nil {
 			return nil, fmt.Errorf("make %s again: %w", d.table, err)
 		}
@@ -221,7 +221,7 @@ func (s *Store) derive(ctx context.Context, beside string, p Part, since time.Ti
 		after = " AND (stored_at >= " + nanos(since) + " OR stream = 'ACCESS' OR startsWith(thing, 'finding/'))"
 	}
 	ctx = clickhouse.Context(ctx, clickhouse.WithSettings(clickhouse.Settings{"max_bytes_before_external_sort": rederiveMemory, "optimize_read_in_order": 1}))
-	rows, err := s.conn.Query(ctx, `SELECT stream, seq, channel, stored_at, raw FROM events
+	rows, err := s.tables.Query(ctx, `SELECT stream, seq, channel, stored_at, raw FROM events
 		WHERE signature IN ('', 'valid') AND (`+strings.Join(about, " OR ")+`) AND `+of+after+` ORDER BY stream, seq`, args...)
 	if err != nil {
 		return fmt.Errorf("read the ledger: %w", err)
@@ -372,8 +372,12 @@ func (s *Store) differ(ctx context.Context, d derived, beside string, p Part, si
 	if err != nil {
 		return nil, 0, err
 	}
+	differs := "sides != 3 OR ours != again"
+	if s.sharded { // of one thing, a row in each of two shards
+		differs += " OR count() != 2"
+	}
 	rows, err := s.conn.Query(ctx, `SELECT any(thing) AS thing, groupBitOr(side) AS sides, anyIf(hashes, side = 1) AS ours, anyIf(hashes, side = 2) AS again
-		FROM (`+side(s.Database(), 1)+` UNION ALL `+side(beside, 2)+`) GROUP BY id HAVING sides != 3 OR ours != again
+		FROM (`+side(s.Database(), 1)+` UNION ALL `+side(beside, 2)+`) GROUP BY id HAVING `+differs+`
 		ORDER BY thing LIMIT `+fmt.Sprint(MaxDifferences), args...)
 	if err != nil {
 		return nil, 0, err
@@ -425,7 +429,7 @@ func hashes(columns []column, each bool) string {
 
 // comparable are the columns that hold something of their own.
 func (s *Store) comparable(ctx context.Context, d derived) ([]column, error) {
-	rows, err := s.conn.Query(ctx, `SELECT name, type FROM system.columns WHERE database = ? AND table = ? AND default_kind NOT IN ('ALIAS', 'MATERIALIZED') ORDER BY position`, s.Database(), d.table)
+	rows, err := s.conn.Query(ctx, `SELECT name, type FROM system.columns WHERE database = ? AND table = ? AND default_kind NOT IN ('ALIAS', 'MATERIALIZED') ORDER BY position`, s.tablesDatabase(), d.table)
 	if err != nil {
 		return nil, err
 	}

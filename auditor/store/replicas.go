@@ -2,48 +2,37 @@ package store
 
 import (
 	"context"
-	"errors"
 	"fmt"
 )
 
-// On a cluster the tables are replicated, in one shard; docs/tables.md says why.
-// Two things keep the ledger exact there besides deduplication, of which Keeper
-// knows for all replicas: an insert is acknowledged by most of them
-// (Store.inserting), and whoever asks what is stored waits until the replica that
-// answers has what any other was given.
+// On a cluster the tables are replicated. Two things keep the ledger exact there besides
+// deduplication, of which Keeper knows for all replicas: an insert is acknowledged by
+// most of them (Store.inserting), and whoever asks what is stored waits until the replica
+// that answers has what any other was given.
 
-// ErrShards says that a cluster has more than one shard.
-var ErrShards = errors.New("has several shards: a ledger in parts could not be told whole")
+// catchUp is the statement by which a replica waits for what others were given: all that
+// Keeper has for a table
+// (https://clickhouse.com/docs/sql-reference/statements/system#sync-replica).
+func catchUp(table string) string { return "SYSTEM SYNC REPLICA " + table + " LIGHTWEIGHT" }
 
-func (s *Store) checkShards(ctx context.Context) error {
-	if s.cluster == "" {
-		return nil
-	}
-	var shards uint64
-	if err := s.conn.QueryRow(ctx, `SELECT uniqExact(shard_num) FROM system.clusters WHERE cluster = ?`, s.cluster).Scan(&shards); err != nil {
-		return fmt.Errorf("cluster %s: %w", s.cluster, err)
-	}
-	if shards > 1 { // one that is not there is refused by the first statement ON CLUSTER
-		return fmt.Errorf("cluster %s %w", s.cluster, ErrShards)
+// ledgerTables say what is stored.
+var ledgerTables = []string{"events", "ledger_floors"}
+
+func (s *Store) caughtUp(ctx context.Context) error {
+	for _, table := range ledgerTables {
+		if err := s.sync(ctx, table); err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
-// catchUp are the statements by which a replica waits for what others were given:
-// all that Keeper has for the tables that say what is stored
-// (https://clickhouse.com/docs/sql-reference/statements/system#sync-replica).
-func catchUp() []string {
-	return []string{"SYSTEM SYNC REPLICA events LIGHTWEIGHT", "SYSTEM SYNC REPLICA ledger_floors LIGHTWEIGHT"}
-}
-
-func (s *Store) caughtUp(ctx context.Context) error {
-	if s.cluster == "" {
+func (s *Store) sync(ctx context.Context, table string) error {
+	if s.cluster == "" || s.onCluster != nil {
 		return nil
 	}
-	for _, q := range catchUp() {
-		if err := s.conn.Exec(ctx, q); err != nil {
-			return fmt.Errorf("catch up with other replicas: %w", err)
-		}
+	if err := s.tables.Exec(ctx, catchUp(table)); err != nil {
+		return fmt.Errorf("catch up with other replicas: %w", err)
 	}
 	return nil
 }

@@ -162,7 +162,7 @@ func (s *Store) Retain(ctx context.Context, r Retention, t Tiers) error {
 	on := dialect{cluster: s.cluster}.OnCluster()
 	for _, e := range r.tables() {
 		var engine, policy string
-		if err := s.conn.QueryRow(ctx, `SELECT engine_full, storage_policy FROM system.tables WHERE database = ? AND name = ?`, s.Database(), e.table).Scan(&engine, &policy); err != nil {
+		if err := s.tables.QueryRow(ctx, `SELECT engine_full, storage_policy FROM system.tables WHERE database = ? AND name = ?`, s.tablesDatabase(), e.table).Scan(&engine, &policy); err != nil {
 			return fmt.Errorf("retention of %s: %w", e.table, err)
 		}
 		var alter []string
@@ -179,7 +179,7 @@ func (s *Store) Retain(ctx context.Context, r Retention, t Tiers) error {
 			alter = append(alter, "MODIFY SETTING materialize_ttl_recalculate_only = 1, merge_with_ttl_timeout = 86400", "MODIFY TTL "+want)
 		}
 		for _, a := range alter {
-			if err := s.conn.Exec(ctx, "ALTER TABLE "+e.table+" "+on+" "+a); err != nil {
+			if err := s.onAll(ctx, "ALTER TABLE "+e.table+" "+on+" "+a); err != nil {
 				return fmt.Errorf("retention of %s: %w", e.table, err)
 			}
 		}
@@ -204,7 +204,7 @@ func (s *Store) checkTiers(ctx context.Context, t Tiers) error {
 		return nil
 	}
 	var volumes uint64
-	err := s.conn.QueryRow(ctx, `SELECT count() FROM system.storage_policies WHERE policy_name = ? AND volume_name = ?`, t.Policy, t.Volume).Scan(&volumes)
+	err := s.tables.QueryRow(ctx, `SELECT count() FROM system.storage_policies WHERE policy_name = ? AND volume_name = ?`, t.Policy, t.Volume).Scan(&volumes)
 	if err != nil {
 		return fmt.Errorf("storage policies: %w", err)
 	}

@@ -77,10 +77,12 @@ func (s *Store) MigrateScope(ctx context.Context) error {
 	if err := s.checkPolicies(ctx); err != nil {
 		return err
 	}
-	quoted := func(name string) string { return "`" + strings.ReplaceAll(name, "`", "``") + "`" }
 	on := dialect{cluster: s.cluster}.OnCluster()
-	if err := s.conn.Exec(ctx, "CREATE DATABASE IF NOT EXISTS "+quoted(ScopeDatabase(s.Database()))+" "+on); err != nil {
-		return fmt.Errorf("create database %s: %w", ScopeDatabase(s.Database()), err)
+	under, over := ScopeDatabase(s.tablesDatabase()), ScopeDatabase(s.Database()) // the same but with shards
+	for _, name := range slices.Compact([]string{under, over}) {
+		if err := s.onAll(ctx, "CREATE DATABASE IF NOT EXISTS "+quote(name)+" "+on); err != nil {
+			return fmt.Errorf("create database %s: %w", name, err)
+		}
 	}
 	for _, v := range ScopeViews() {
 		columns := "*"
@@ -88,10 +90,13 @@ func (s *Store) MigrateScope(ctx context.Context) error {
 			columns = "*, data, hash" // aliases, which a star leaves out
 		}
 		q := fmt.Sprintf("CREATE OR REPLACE VIEW %s.%s %s DEFINER = %s SQL SECURITY DEFINER AS SELECT %s FROM %s.%s",
-			quoted(ScopeDatabase(s.Database())), v, on, ScopeUser, columns, quoted(s.Database()), v)
-		if err := s.conn.Exec(ctx, q); err != nil {
+			quote(under), v, on, ScopeUser, columns, quote(s.tablesDatabase()), v)
+		if err := s.onAll(ctx, q); err != nil {
 			return fmt.Errorf("view %s for readers of some accounts: %w", v, err)
 		}
+	}
+	if s.sharded {
+		return s.distributeOver(ctx, under, over)
 	}
 	return nil
 }
@@ -101,9 +106,9 @@ func (s *Store) MigrateScope(ctx context.Context) error {
 func (s *Store) checkPolicies(ctx context.Context) error {
 	for table, filter := range ScopeFilters() {
 		var fitting, all uint64
-		err := s.conn.QueryRow(ctx, `SELECT countIf(formatQuerySingleLine(concat('SELECT ', select_filter)) = formatQuerySingleLine(concat('SELECT ', ?)) AND NOT is_restrictive), countIf(NOT is_restrictive)
+		err := s.tables.QueryRow(ctx, `SELECT countIf(formatQuerySingleLine(concat('SELECT ', select_filter)) = formatQuerySingleLine(concat('SELECT ', ?)) AND NOT is_restrictive), countIf(NOT is_restrictive)
 			FROM system.row_policies WHERE database = ? AND table IN (?, '') AND (apply_to_all AND NOT has(apply_to_except, ?) OR has(apply_to_list, ?))`,
-			filter, s.Database(), table, ScopeUser, ScopeUser).Scan(&fitting, &all)
+			filter, s.tablesDatabase(), table, ScopeUser, ScopeUser).Scan(&fitting, &all)
 		if err != nil {
 			return fmt.Errorf("ask for row policies: %w", err)
 		}
@@ -112,8 +117,8 @@ func (s *Store) checkPolicies(ctx context.Context) error {
 		}
 	}
 	var more []string
-	rows, err := s.conn.Query(ctx, `SELECT DISTINCT concat(toString(access_type), ' ON ', ifNull(database, '*'), '.', ifNull(table, '*')) FROM system.grants
-		WHERE user_name = ? AND NOT (access_type = 'SELECT' AND database = ? AND table IN (?))`, ScopeUser, s.Database(), ScopeTables())
+	rows, err := s.tables.Query(ctx, `SELECT DISTINCT concat(toString(access_type), ' ON ', ifNull(database, '*'), '.', ifNull(table, '*')) FROM system.grants
+		WHERE user_name = ? AND NOT (access_type = 'SELECT' AND database = ? AND table IN (?))`, ScopeUser, s.tablesDatabase(), ScopeTables())
 	if err != nil {
 		return fmt.Errorf("ask for grants: %w", err)
 	}
@@ -136,16 +141,23 @@ func (s *Store) checkPolicies(ctx context.Context) error {
 
 // ScopeStatements are what an administrator runs on a ClickHouse server, once and
 // after an upgrade that asks for it. The owner is the user of clickhouse.dsn; a
-// cluster's name, where it is not empty, makes all on each of its servers.
-func ScopeStatements(database, owner, cluster string) []string {
-	on := ""
+// cluster's name, where it is not empty, makes all on each of its servers. On a sharded
+// one the policies are on each shard's tables.
+func ScopeStatements(database, owner, cluster string, sharded bool) []string {
+	on, settings := "", ""
+	var more []string
 	if cluster != "" {
 		on = dialect{cluster: cluster}.OnCluster() + " "
 	}
 	grant := func(what, to string) string { return "GRANT " + on + what + " TO " + to }
+	if sharded {
+		settings = ", distributed_product_mode = 'global'"
+		more = []string{grant("SELECT ON "+ScopeDatabase(database)+".*", "scoped"), grant("ALL ON "+ScopeDatabase(database)+".*", owner)}
+		database = shardDatabase(database)
+	}
 	out := []string{
 		"CREATE USER IF NOT EXISTS " + ScopeUser + " " + on + "HOST NONE",
-		"CREATE USER IF NOT EXISTS scoped " + on + "IDENTIFIED BY 'CHANGE ME' SETTINGS readonly = 1, max_execution_time = 60 MIN 1 MAX 300 CHANGEABLE_IN_READONLY, max_memory_usage = 1073741824, max_result_rows = 1000000",
+		"CREATE USER IF NOT EXISTS scoped " + on + "IDENTIFIED BY 'CHANGE ME' SETTINGS readonly = 1, max_execution_time = 60 MIN 1 MAX 300 CHANGEABLE_IN_READONLY, max_memory_usage = 1073741824, max_result_rows = 1000000" + settings,
 		grant("SELECT ON "+ScopeDatabase(database)+".*", "scoped"),
 		grant("SET DEFINER ON "+ScopeUser, owner),
 		grant("ALL ON "+ScopeDatabase(database)+".*", owner),
@@ -154,6 +166,7 @@ func ScopeStatements(database, owner, cluster string) []string {
 		grant("SELECT ON system.row_policies", owner),
 		grant("SELECT ON system.grants", owner),
 	}
+	out = append(out, more...)
 	for _, table := range ScopeTables() {
 		out = append(out, grant("SELECT ON "+database+"."+table, ScopeUser))
 	}

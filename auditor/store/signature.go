@@ -47,7 +47,7 @@ const headsAtOnce = 500
 func (s *Store) Revisions(ctx context.Context, channels []string, below uint64) (map[string]uint64, error) {
 	out := map[string]uint64{}
 	for part := range slices.Chunk(channels, headsAtOnce) {
-		rows, err := s.conn.Query(ctx, `SELECT channel, max(sequence) FROM events
+		rows, err := s.tables.Query(ctx, `SELECT channel, max(sequence) FROM events
 			WHERE stream = ? AND seq < ? AND signature = ? AND channel IN (?) GROUP BY channel`, events.Access, below, SignatureValid, part)
 		if err != nil {
 			return nil, fmt.Errorf("revisions of ACCESS: %w", err)

@@ -47,12 +47,12 @@ func (s *Store) TakeOver(ctx context.Context, stream string, held func() bool) (
 func (s *Store) CancelInserts(ctx context.Context, stream string) error {
 	fail := func(err error) error { return fmt.Errorf("take %s over: %w", stream, err) }
 	prefix := s.queryPrefix(stream)
-	if err := s.conn.Exec(ctx, `KILL QUERY `+dialect{cluster: s.cluster}.OnCluster()+` WHERE startsWith(query_id, ?) ASYNC`, prefix); err != nil {
+	if err := s.onAll(ctx, `KILL QUERY `+dialect{cluster: s.cluster}.OnCluster()+` WHERE startsWith(query_id, ?) ASYNC`, prefix); err != nil {
 		return fail(err)
 	}
 	for begun := time.Now(); ; { // what was too far gone to be cancelled is waited for
 		var running, alive uint64
-		err := s.conn.QueryRow(ctx, `SELECT count(), countIf(NOT is_cancelled) FROM `+s.everywhere("system.processes")+` WHERE startsWith(query_id, ?)`, prefix).Scan(&running, &alive)
+		err := s.tables.QueryRow(ctx, `SELECT count(), countIf(NOT is_cancelled) FROM `+s.everywhere("system.processes")+` WHERE startsWith(query_id, ?)`, prefix).Scan(&running, &alive)
 		if err != nil {
 			return fail(err)
 		}
@@ -189,7 +189,7 @@ func (s *Store) sequences(ctx context.Context, stream string, first, last uint64
 	if err := s.caughtUp(ctx); err != nil {
 		return nil, fmt.Errorf("sequences of %s: %w", stream, err)
 	}
-	rows, err := s.conn.Query(ctx, `SELECT seq FROM events WHERE stream = ? AND seq BETWEEN ? AND ?`, stream, first, last)
+	rows, err := s.tables.Query(ctx, `SELECT seq FROM events WHERE stream = ? AND seq BETWEEN ? AND ?`, stream, first, last)
 	if err != nil {
 		return nil, fmt.Errorf("sequences of %s: %w", stream, err)
 	}

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
@@ -20,6 +22,11 @@ type Config struct {
 	DSN string
 	// Cluster is the name for ON CLUSTER; empty means a single node.
 	Cluster string
+	// Sharded spreads calls and records over all shards of Cluster; see shards.go.
+	Sharded bool
+	// OnCluster runs a statement ON CLUSTER, from a database, in the server's place, which
+	// then needs no Keeper: for tests. The tables are not replicated then.
+	OnCluster func(ctx context.Context, database, q string, args ...any) error
 	// Migrations are of the schema; nil for this version's. Tests play others.
 	Migrations fs.FS
 	Log        zerolog.Logger
@@ -32,7 +39,12 @@ type Store struct {
 	options    *clickhouse.Options
 	cluster    string
 	migrations fs.FS
-	conn       driver.Conn
+	sharded    bool
+	onCluster  func(ctx context.Context, database, q string, args ...any) error
+	// conn is to the database that everybody asks, tables to that of the tables. With
+	// shards these are two, and tables are the first shard's.
+	conn, tables driver.Conn
+	layout       atomic.Uint32 // the number of the last one, once migrated
 }
 
 // ErrNoDSN says that there is no address to connect to.
@@ -47,7 +59,36 @@ func New(c Config) (*Store, error) {
 	if c.Migrations == nil {
 		c.Migrations = migrations
 	}
-	return &Store{log: c.Log, options: options, cluster: c.Cluster, migrations: c.Migrations, conn: conn}, nil
+	s := &Store{log: c.Log, options: options, cluster: c.Cluster, migrations: c.Migrations, conn: conn, tables: conn, sharded: c.Sharded, onCluster: c.OnCluster}
+	if !s.sharded {
+		return s, nil
+	}
+	if s.cluster == "" {
+		return nil, errors.New("clickhouse: shards are those of a cluster, and none is named")
+	}
+	o := *options
+	o.Auth.Database = s.tablesDatabase()
+	s.tables, err = clickhouse.Open(&o)
+	if err != nil {
+		return nil, fmt.Errorf("clickhouse: %w", err)
+	}
+	o = *options
+	o.Settings = maps.Clone(options.Settings)
+	if o.Settings == nil {
+		o.Settings = clickhouse.Settings{}
+	}
+	o.Settings["distributed_product_mode"] = "global" // all of the other table, too
+	o.Settings["optimize_skip_unused_shards"] = 1     // of a key, one has all
+	o.Settings["distributed_foreground_insert"] = 1   // acknowledged by the shards
+	o.Settings["load_balancing"] = "in_order"         // read where it was written
+	o.Settings["prefer_localhost_replica"] = 1        // and the ledger here
+	o.Settings["skip_unavailable_shards"] = 0         // no half answers
+	s.conn, err = clickhouse.Open(&o)
+	if err != nil {
+		return nil, fmt.Errorf("clickhouse: %w", err)
+	}
+	_ = conn.Close()
+	return s, nil
 }
 
 func connect(dsn string) (driver.Conn, *clickhouse.Options, error) {
@@ -87,6 +128,17 @@ func withoutDSN(err error) error {
 // Database is the name of the database.
 func (s *Store) Database() string { return s.options.Auth.Database }
 
+// tablesDatabase is that of the tables, which with shards is not the one that is asked.
+func (s *Store) tablesDatabase() string {
+	if s.sharded {
+		return shardDatabase(s.Database())
+	}
+	return s.Database()
+}
+
+// Sharded tells whether rows are spread over several shards.
+func (s *Store) Sharded() bool { return s.sharded }
+
 // Conn is the owner's connection.
 func (s *Store) Conn() driver.Conn { return s.conn }
 
@@ -99,7 +151,12 @@ func (s *Store) everywhere(table string) string {
 }
 
 // Close ends all connections.
-func (s *Store) Close() error { return s.conn.Close() }
+func (s *Store) Close() error {
+	if s.sharded {
+		return errors.Join(s.conn.Close(), s.tables.Close())
+	}
+	return s.conn.Close()
+}
 
 // Reader connects as another user, to the same tables, to ask questions only.
 func Reader(dsn string) (driver.Conn, error) {

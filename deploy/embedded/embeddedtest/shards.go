@@ -1,0 +1,178 @@
+package embeddedtest
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/ClickHouse/clickhouse-go/v2"
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+
+	"github.com/posternhq/postern/deploy/embedded"
+)
+
+// Shards is a cluster of ClickHouse servers, each of which is a shard without replicas.
+// Its servers find each other and answer for each other, but have no Keeper: so what is
+// ON CLUSTER goes through OnCluster, and nothing is replicated.
+type Shards struct {
+	t       testing.TB
+	dirs    []string
+	ports   []int
+	config  func(*embedded.ClickHouseConfig)
+	users   string
+	servers []*embedded.ClickHouse
+	stops   []func()
+
+	mu    sync.Mutex
+	conns map[string]driver.Conn
+}
+
+// ShardsCluster is its name.
+const ShardsCluster = "shards"
+
+// StartShards runs a cluster of n shards for the test. users is XML of more users, or more
+// of those that there are, for all servers.
+func StartShards(t testing.TB, n int, users string, edit func(*embedded.ClickHouseConfig)) *Shards {
+	t.Helper()
+	s := &Shards{t: t, config: edit, users: users, conns: map[string]driver.Conn{}}
+	for range n {
+		s.add()
+	}
+	s.run()
+	return s
+}
+
+func (s *Shards) add() {
+	s.t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.ports = append(s.ports, l.Addr().(*net.TCPAddr).Port)
+	_ = l.Close()
+	s.dirs = append(s.dirs, s.t.TempDir())
+}
+
+// Grow adds a shard after those that are there. All servers are started anew for it.
+func (s *Shards) Grow() {
+	s.t.Helper()
+	for i := range s.servers {
+		s.Stop(i)
+	}
+	s.add()
+	s.run()
+}
+
+// Stop ends a server.
+func (s *Shards) Stop(i int) {
+	s.t.Helper()
+	s.stops[i]()
+}
+
+// Start starts one again.
+func (s *Shards) Start(i int) {
+	s.t.Helper()
+	s.servers[i] = NewClickHouse(s.t, func(c *embedded.ClickHouseConfig) {
+		c.Dir, c.TCPPort, c.MaxMemory = s.dirs[i], s.ports[i], 1<<30
+		if s.config != nil {
+			s.config(c)
+		}
+	})
+	s.stops[i] = Run(s.t, s.servers[i])
+}
+
+// run writes the servers' configurations and starts them. All have the same passwords.
+func (s *Shards) run() {
+	s.t.Helper()
+	passwords, err := json.Marshal(map[string]string{embedded.Owner: "owner", embedded.Reader: "reader", embedded.Scoped: "scoped"})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	var cluster strings.Builder
+	for _, port := range s.ports {
+		fmt.Fprintf(&cluster, "<shard><internal_replication>true</internal_replication><replica><host>127.0.0.1</host><port>%d</port></replica></shard>", port)
+	}
+	files := map[string]string{
+		"passwords.json":      string(passwords),
+		"server.d/shards.xml": "<clickhouse><remote_servers><" + ShardsCluster + "><secret>secret</secret>" + cluster.String() + "</" + ShardsCluster + "></remote_servers></clickhouse>",
+		"users.d/shards.xml": `<clickhouse><profiles><default><distributed_product_mode>global</distributed_product_mode></default>
+			<reader><distributed_product_mode>global</distributed_product_mode><optimize_skip_unused_shards>1</optimize_skip_unused_shards></reader></profiles>
+			<users><postern><grants replace="1">
+				<query>GRANT ALL ON postern*.*</query>
+				<query>GRANT SELECT ON system.*</query>
+				<query>GRANT TABLE ENGINE ON Distributed</query>
+				<query>GRANT READ, WRITE ON REMOTE</query>
+				<query>GRANT SYSTEM FLUSH LOGS, KILL QUERY ON *.*</query>
+				<query>GRANT SET DEFINER ON *</query>
+			</grants></postern>` + s.users + `</users></clickhouse>`,
+	}
+	s.servers, s.stops = make([]*embedded.ClickHouse, len(s.ports)), make([]func(), len(s.ports))
+	for i, dir := range s.dirs {
+		for name, text := range files {
+			path := filepath.Join(dir, name)
+			if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+				s.t.Fatal(err)
+			}
+			if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+				s.t.Fatal(err)
+			}
+		}
+		s.Start(i)
+	}
+}
+
+// DSN is the address of a shard's server, from 0, for one of the embedded server's users.
+func (s *Shards) DSN(i int, user, database string) string {
+	u, err := url.Parse(s.servers[i].DSN(embedded.Owner))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	u.User, u.Path = url.UserPassword(user, map[string]string{embedded.Owner: "owner", embedded.Reader: "reader", embedded.Scoped: "scoped"}[user]), "/"+database
+	return u.String()
+}
+
+var replicated = regexp.MustCompile(`\bReplicated(\w*MergeTree)\b`)
+
+// OnCluster runs a statement on all servers, without what needs Keeper: for
+// store.Config.OnCluster.
+func (s *Shards) OnCluster(ctx context.Context, database, q string, args ...any) error {
+	q = strings.ReplaceAll(q, " ON CLUSTER `"+ShardsCluster+"`", "")
+	q = strings.ReplaceAll(replicated.ReplaceAllString(q, "$1"), " replicated_deduplication_window", " non_replicated_deduplication_window")
+	for i := range s.servers {
+		conn, err := s.conn(i, database)
+		if err == nil {
+			err = conn.Exec(ctx, q, args...)
+		}
+		if err != nil {
+			return fmt.Errorf("shard %d: %w", i+1, err)
+		}
+	}
+	return nil
+}
+
+func (s *Shards) conn(i int, database string) (driver.Conn, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	key := fmt.Sprint(i, database)
+	if s.conns[key] == nil {
+		opts, err := clickhouse.ParseDSN(s.DSN(i, embedded.Owner, database))
+		if err != nil {
+			return nil, err
+		}
+		conn, err := clickhouse.Open(opts)
+		if err != nil {
+			return nil, err
+		}
+		s.t.Cleanup(func() { _ = conn.Close() })
+		s.conns[key] = conn
+	}
+	return s.conns[key], nil
+}
