@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"regexp"
 	"strconv"
 	"strings"
 	"text/template"
@@ -208,7 +209,7 @@ func (s *Store) apply(ctx context.Context, d dialect, name string, applied map[u
 	defer cancel()
 	for i, q := range statements {
 		exec := s.onAll
-		if s.sharded && strings.HasPrefix(q, "INSERT ") {
+		if s.sharded && insertion.MatchString(q) {
 			if err := s.distribute(ctx); err != nil {
 				return err
 			}
@@ -263,6 +264,9 @@ func (s *Store) createOnCluster(ctx context.Context, exec func(ctx context.Conte
 	}
 	return nil
 }
+
+// insertion is true of statements that write rows, whatever is said before.
+var insertion = regexp.MustCompile(`^(--[^\n]*\n|\s)*INSERT `)
 
 // dialect fills in what differs between a node and a cluster.
 type dialect struct{ cluster string }

@@ -128,7 +128,7 @@ func TestShardsStory(t *testing.T) {
 	// A migration of a later version: its columns are asked for, and what it writes goes to
 	// where the keys are.
 	later := fstest.MapFS{"migrations/9998_later.sql": {Data: []byte("ALTER TABLE request_rows {{.OnCluster}} ADD COLUMN IF NOT EXISTS later SimpleAggregateFunction(max, String);\n\n" +
-		"INSERT INTO request_rows (received_at, request_id, later) SELECT received_at, request_id, 'told' FROM requests;\n")}}
+		"-- What is there.\nINSERT INTO request_rows (received_at, request_id, later) SELECT received_at, request_id, 'told' FROM requests;\n")}}
 	for _, name := range must(filepath.Glob("migrations/*.sql")) {
 		later[name] = &fstest.MapFile{Data: must(os.ReadFile(name))}
 	}
@@ -322,6 +322,13 @@ func TestShardsGrow(t *testing.T) {
 	}
 	if old, young := here(t, c, 2, "requests WHERE received_at < now() + INTERVAL 10 MINUTE"), here(t, c, 2, "requests"); old != 0 || young < 50 {
 		t.Errorf("the shard that was added has %d calls, %d of before", young, old)
+	}
+	var id string // by which replicas find each other's parts in Keeper
+	if err := embeddedtest.Open(t, c.DSN(0, embedded.Owner, "postern_shard")).QueryRow(t.Context(), `SELECT toString(uuid) FROM system.tables WHERE database = 'postern_shard' AND name = 'request_rows'`).Scan(&id); err != nil {
+		t.Fatal(err)
+	}
+	if n := here(t, c, 2, "system.tables WHERE database = 'postern_shard' AND name = 'request_rows' AND toString(uuid) = '"+id+"'"); n != 1 {
+		t.Errorf("the table on the shard that was added has another id than %s", id)
 	}
 	r, err := s.Rederive(t.Context(), store.Part{Of: 1}, time.Time{}, store.Horizons{}, nil)
 	if err != nil || len(r.Differences) > 0 {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/url"
 	"os"
@@ -52,12 +53,18 @@ func StartShards(t testing.TB, n int, users string, edit func(*embedded.ClickHou
 
 func (s *Shards) add() {
 	s.t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		s.t.Fatal(err)
+	// Below those that systems give to connections, one of which could take it while the
+	// server is stopped.
+	for {
+		port := 20_000 + rand.IntN(12_000)
+		l, err := net.Listen("tcp", fmt.Sprint("127.0.0.1:", port))
+		if err != nil {
+			continue
+		}
+		_ = l.Close()
+		s.ports = append(s.ports, port)
+		break
 	}
-	s.ports = append(s.ports, l.Addr().(*net.TCPAddr).Port)
-	_ = l.Close()
 	s.dirs = append(s.dirs, s.t.TempDir())
 }
 
@@ -144,6 +151,9 @@ var replicated = regexp.MustCompile(`\bReplicated(\w*MergeTree)\b`)
 // OnCluster runs a statement on all servers, without what needs Keeper: for
 // store.Config.OnCluster.
 func (s *Shards) OnCluster(ctx context.Context, database, q string, args ...any) error {
+	if err := s.parsed(ctx, q, len(args) > 0); err != nil {
+		return err
+	}
 	q = strings.ReplaceAll(q, " ON CLUSTER `"+ShardsCluster+"`", "")
 	q = strings.ReplaceAll(replicated.ReplaceAllString(q, "$1"), " replicated_deduplication_window", " non_replicated_deduplication_window")
 	for i := range s.servers {
@@ -154,6 +164,25 @@ func (s *Shards) OnCluster(ctx context.Context, database, q string, args ...any)
 		if err != nil {
 			return fmt.Errorf("shard %d: %w", i+1, err)
 		}
+	}
+	return nil
+}
+
+// parsed makes sure that a statement is one as it is, and for all servers.
+func (s *Shards) parsed(ctx context.Context, q string, bound bool) error {
+	if bound { // formatQuery knows no question marks
+		q = strings.ReplaceAll(q, "?", "''")
+	}
+	conn, err := s.conn(0, "default")
+	if err != nil {
+		return err
+	}
+	var text string
+	if err := conn.QueryRow(ctx, "SELECT formatQuerySingleLine(?)", q).Scan(&text); err != nil {
+		return fmt.Errorf("%s: %w", q, err)
+	}
+	if !strings.Contains(text, " ON CLUSTER "+ShardsCluster) {
+		return fmt.Errorf("not for all servers: %s", text)
 	}
 	return nil
 }
