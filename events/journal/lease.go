@@ -116,14 +116,15 @@ func (l *lease) run(ctx context.Context, hold func(context.Context, func() bool)
 	return err
 }
 
-// ask says whether the lease is this one's, and shows that its holder lives.
+// ask says whether the lease is this one's, and shows that its holder lives. A server
+// that has much to do has most of the time for its answer.
 func (l *lease) ask(ctx context.Context) (bool, error) {
-	ctx, cancel := context.WithTimeout(ctx, leaseSafe/2)
-	defer cancel()
-	if got, err := l.consumer.Fetch(1, jetstream.FetchMaxWait(leaseRound)); err == nil {
+	if got, err := l.consumer.Fetch(1, jetstream.FetchMaxWait(leaseRound/2)); err == nil {
 		for range got.Messages() {
 		}
 	}
+	ctx, cancel := context.WithTimeout(ctx, leaseSafe/2)
+	defer cancel()
 	c, err := l.js.Consumer(ctx, l.stream, l.name)
 	if errors.Is(err, jetstream.ErrConsumerNotFound) {
 		return false, nil
