@@ -121,6 +121,16 @@ func (s *Store) checkShards(ctx context.Context) (weights []uint32, err error) {
 	if s.cluster == "" {
 		return nil, nil
 	}
+	if !s.sharded {
+		var shards uint64
+		if err := s.tables.QueryRow(ctx, `SELECT uniqExact(shard_num) FROM system.clusters WHERE cluster = ?`, s.cluster).Scan(&shards); err != nil {
+			return nil, fmt.Errorf("cluster %s: %w", s.cluster, err)
+		}
+		if shards > 1 { // one that is not there is refused by the first statement ON CLUSTER
+			return nil, fmt.Errorf("cluster %s %w", s.cluster, ErrShards)
+		}
+		return nil, nil
+	}
 	rows, err := s.tables.Query(ctx, `SELECT shard_num, any(shard_weight), max(is_local), count() > 1 AND min(internal_replication) = 0 FROM system.clusters
 		WHERE cluster = ? GROUP BY shard_num ORDER BY shard_num`, s.cluster)
 	if err != nil {
@@ -143,11 +153,8 @@ func (s *Store) checkShards(ctx context.Context) (weights []uint32, err error) {
 	if err := rows.Err(); err != nil {
 		return nil, fmt.Errorf("cluster %s: %w", s.cluster, err)
 	}
-	// One that is not there is refused by the first statement ON CLUSTER.
 	switch {
-	case !s.sharded && len(weights) > 1:
-		return nil, fmt.Errorf("cluster %s %w", s.cluster, ErrShards)
-	case !s.sharded || len(weights) == 0:
+	case len(weights) == 0: // as above
 	case ours != 1:
 		return nil, fmt.Errorf("cluster %s %w: the server of clickhouse.dsn is not of its first shard, which has the ledger (is_local in its system.clusters)", s.cluster, ErrShard)
 	case doubles:
