@@ -8,8 +8,8 @@ import (
 
 // hourly counts calls by some columns, of those that a condition on the same
 // columns is true of. The tables' projections have the counts of every part by
-// hour. A part has each key once, so they are exact for an hour that lies in one
-// part; rows of the other hours, and of an hour of which only a part is asked for,
+// hour. A part that was merged has each key once, so they are exact for an hour that
+// lies in one; rows of the other hours, and of an hour of which only a part is asked for,
 // are merged and counted. All of it sees one state of the table.
 //
 // Those who see some accounts alone have views only: there every row is counted. So it
