@@ -44,7 +44,10 @@ type Store struct {
 	// conn is to the database that everybody asks, tables to that of the tables. With
 	// shards these are two, and tables are the first shard's.
 	conn, tables driver.Conn
-	layout       atomic.Uint32 // the number of the last one, once migrated
+	// rowsTo and ledgerTo are to the same for blocks of rows: few, because each keeps a
+	// buffer of the largest block that it sent.
+	rowsTo, ledgerTo driver.Conn
+	layout           atomic.Uint32 // the number of the last one, once migrated
 }
 
 // ErrNoDSN says that there is no address to connect to.
@@ -61,6 +64,10 @@ func New(c Config) (*Store, error) {
 	}
 	s := &Store{log: c.Log, options: options, cluster: c.Cluster, migrations: c.Migrations, conn: conn, tables: conn, sharded: c.Sharded, onCluster: c.OnCluster}
 	if !s.sharded {
+		if s.rowsTo, err = forBlocks(*options); err != nil {
+			return nil, err
+		}
+		s.ledgerTo = s.rowsTo
 		return s, nil
 	}
 	if s.cluster == "" {
@@ -71,6 +78,9 @@ func New(c Config) (*Store, error) {
 	s.tables, err = clickhouse.Open(&o)
 	if err != nil {
 		return nil, fmt.Errorf("clickhouse: %w", err)
+	}
+	if s.ledgerTo, err = forBlocks(o); err != nil {
+		return nil, err
 	}
 	o = *options
 	o.Settings = maps.Clone(options.Settings)
@@ -87,8 +97,20 @@ func New(c Config) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("clickhouse: %w", err)
 	}
+	if s.rowsTo, err = forBlocks(o); err != nil {
+		return nil, err
+	}
 	_ = conn.Close()
 	return s, nil
+}
+
+func forBlocks(o clickhouse.Options) (driver.Conn, error) {
+	o.MaxIdleConns = 2
+	conn, err := clickhouse.Open(&o)
+	if err != nil {
+		return nil, fmt.Errorf("clickhouse: %w", err)
+	}
+	return conn, nil
 }
 
 func connect(dsn string) (driver.Conn, *clickhouse.Options, error) {
@@ -152,10 +174,11 @@ func (s *Store) everywhere(table string) string {
 
 // Close ends all connections.
 func (s *Store) Close() error {
+	err := errors.Join(s.conn.Close(), s.rowsTo.Close())
 	if s.sharded {
-		return errors.Join(s.conn.Close(), s.tables.Close())
+		err = errors.Join(err, s.tables.Close(), s.ledgerTo.Close())
 	}
-	return s.conn.Close()
+	return err
 }
 
 // Reader connects as another user, to the same tables, to ask questions only.
