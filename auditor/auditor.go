@@ -280,7 +280,7 @@ func (a *Auditor) sink(ctx context.Context, stream string, held func() bool) err
 // Batch sizes bound the memory that a batch takes: CloudTrail's records are
 // several times as long as postern's own events.
 const (
-	batchEntries      = 6_000
+	batchEntries      = 8_000
 	batchRecords      = 2_000
 	batchWait         = 250 * time.Millisecond
 	consumerNameStart = "auditor-"
