@@ -25,8 +25,24 @@ import (
 // TestMain makes the test binary the real program when it is run as "postern", and
 // a proxy to compare with when it is run as "bare-hop".
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"postern": main, bareHopCommand: bareHop})
+	testscript.Main(cleaned{m}, map[string]func(){"postern": main, bareHopCommand: bareHop})
 }
+
+// cleaned removes what was built for all tests once they ran.
+type cleaned struct{ *testing.M }
+
+func (m cleaned) Run() int {
+	defer func() { _ = os.RemoveAll(buildDir()) }()
+	return m.M.Run()
+}
+
+var buildDir = sync.OnceValue(func() string {
+	dir, err := os.MkdirTemp("", "postern-built-")
+	if err != nil {
+		panic(err)
+	}
+	return dir
+})
 
 // TestStories runs the scripts in testdata against the real program. Those
 // that need a running postern share one `postern dev`; each has people of its
@@ -214,13 +230,21 @@ func startDevWith(t *testing.T, bin string, flags, env []string) *runningDev {
 	}
 }
 
-// plainBinary builds postern as users have it: the ClickHouse engine does not
+// plainBinary builds postern as users have it, once: the ClickHouse engine does not
 // live under the race detector.
 func plainBinary(t testing.TB) string {
 	t.Helper()
-	bin := filepath.Join(t.TempDir(), "postern")
-	if out, err := exec.Command("go", "build", "-o", bin, ".").CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v\n%s", err, out)
+	bin, err := build()
+	if err != nil {
+		t.Fatal(err)
 	}
 	return bin
 }
+
+var build = sync.OnceValues(func() (string, error) {
+	bin := filepath.Join(buildDir(), "postern")
+	if out, err := exec.Command("go", "build", "-o", bin, ".").CombinedOutput(); err != nil {
+		return "", fmt.Errorf("go build: %w\n%s", err, out)
+	}
+	return bin, nil
+})
