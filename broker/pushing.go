@@ -124,6 +124,11 @@ func (b *Broker) sendOnce(ctx context.Context, k *access.Consumer, desk *desk) e
 		return err
 	}
 	defer to.Close()
+	failing, err := b.vault.Progress(ctx, k.Name)
+	if err != nil {
+		return err
+	}
+	to.Resume(failing)
 	if x := k.Signals; x != nil && x.Method == events.DeliverPush {
 		if err := b.unpolled(ctx, k, to); err != nil {
 			return err

@@ -93,6 +93,9 @@ func NewCourier(c events.ConsumerCreated, stream *Stream, vault *Vault, s Secret
 	return k, err
 }
 
+// Resume goes on where another one ended: failing is what it reported, nil for well.
+func (k *Courier) Resume(failing *Progress) { k.failing = failing }
+
 // Most is how many events are sent at once.
 func (k *Courier) Most() int { return max(1, k.push.Batch) }
 

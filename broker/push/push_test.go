@@ -152,6 +152,19 @@ func TestSuspended(t *testing.T) {
 	}
 }
 
+// Who goes on for another one says that all is well again.
+func TestResume(t *testing.T) {
+	desk := &clerk{}
+	k := courier(t, desk, nil, func(http.ResponseWriter, *http.Request) {})
+	k.Resume(&Progress{Tries: 3})
+	if err := k.Deliver(t.Context(), entries(t, 2)); err != nil {
+		t.Fatal(err)
+	}
+	if len(desk.progress) != 1 || desk.progress[0] != nil {
+		t.Errorf("reported %+v", desk.progress)
+	}
+}
+
 // Who may send no more sends no more.
 func TestLost(t *testing.T) {
 	desk := &clerk{}
