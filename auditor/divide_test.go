@@ -14,6 +14,7 @@ import (
 // Auditors divide the streams and the judge fairly, whoever comes and goes, and
 // everything is stored and judged once meanwhile.
 func TestDivision(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, func(c *auditor.Config) { c.Log = zerolog.Nop() })
 	type running struct {
 		a    *auditor.Auditor

@@ -286,6 +286,7 @@ func TestAuditorKilled(t *testing.T) {
 // Tables that are made anew have no verdicts at first, and what was judged is not judged
 // again: not even where the stream has forgotten the ids of what was said.
 func TestTablesMadeAnew(t *testing.T) {
+	t.Parallel()
 	w := newApart(t)
 	if err := journal.Setup(t.Context(), w.nc, journal.StreamsConfig{DuplicateWindow: 100 * time.Millisecond}); err != nil {
 		t.Fatal(err)

@@ -19,6 +19,7 @@ import (
 // What is known of credentials, tokens, trails, their files and digests, and of dead
 // letters is made again, too: each is changed, dropped and made up in turn.
 func TestRederiveOfTrails(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, nil)
 	now := time.Now().UTC().Truncate(time.Microsecond)
 	ids := map[events.Type]string{}
@@ -55,7 +56,7 @@ func TestRederiveOfTrails(t *testing.T) {
 		}
 	}
 	w.settle(events.Audit, events.CloudTrail)
-	s, err := store.New(store.Config{DSN: w.dsn, Log: zerolog.Nop()})
+	s, err := store.New(store.Config{DSN: w.dsn, Log: zerolog.Nop(), Recheck: 10 * time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
 	}

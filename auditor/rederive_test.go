@@ -16,6 +16,7 @@ import (
 // Whoever changes, drops or inserts a row of the tables that people ask is found
 // out by the ledger, whichever part is looked at.
 func TestRederive(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, nil)
 	now := time.Now().UTC()
 	w.tell(now)
@@ -23,7 +24,7 @@ func TestRederive(t *testing.T) {
 		return w.count(`SELECT count() FROM requests WHERE verdict = 'matched'`) == 1 && w.count(`SELECT count() FROM findings`) == 1
 	})
 	w.settle(events.Streams()...)
-	s, err := store.New(store.Config{DSN: w.dsn, Log: zerolog.Nop()})
+	s, err := store.New(store.Config{DSN: w.dsn, Log: zerolog.Nop(), Recheck: 10 * time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -16,6 +16,7 @@ import (
 // Rows that are gone on purpose raise no alarm and are counted; whoever takes away
 // others, newer ones or of what never goes, is found out as before.
 func TestExpired(t *testing.T) {
+	t.Parallel()
 	a := newArchive(t)
 	lock := func(id string) {
 		a.say("", "", &events.LockPlaced{LockID: id, Target: events.LockTarget{Kind: "user", Name: id}, By: "admin"})

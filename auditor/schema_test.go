@@ -57,6 +57,7 @@ func earlierSchema(t *testing.T) (env string) {
 // The schema changes in the middle of a stream, whatever the auditor of the earlier
 // version does: no row is lost or doubled, and that one writes no more.
 func TestSchemaChanges(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name string
 		old  func(t *testing.T, cmd *exec.Cmd) // what becomes of it before the newer one comes

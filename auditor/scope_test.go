@@ -340,6 +340,7 @@ func (w *world) ask(h *http.Client, request, token string) (int, string) {
 
 // Tokens ask by GET, see what they were made for, and end.
 func TestTokens(t *testing.T) {
+	t.Parallel()
 	w, ca := scopeWorld(t)
 	plain := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: ca.pool(), MinVersion: tls.VersionTLS13}}}
 	token := func(name string, ttl time.Duration, accounts ...string) string {

@@ -11,6 +11,7 @@ import (
 // stopped or killed in the middle of it: nothing is lost, stored twice or judged
 // twice.
 func TestSeveralAuditors(t *testing.T) {
+	t.Parallel()
 	w := newApart(t)
 	first, second, third := w.run(), w.run(), w.run()
 	const portion = 2_000

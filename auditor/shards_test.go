@@ -51,6 +51,7 @@ func scopeUsers() string {
 
 // Who may see one account sees nothing of the others, in whatever shard it is.
 func TestShardsScope(t *testing.T) {
+	t.Parallel()
 	c := embeddedtest.StartShards(t, 2, scopeUsers(), nil)
 	w, ca := scopeWorldOn(t, func(user string) string {
 		if user == embedded.Scoped {

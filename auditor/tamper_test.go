@@ -126,6 +126,7 @@ func (a *archive) kept(size uint64) (newest tlog.Checkpoint) {
 // Whatever is done to the ledger, the log or the stream is found, and the first
 // sequence that it was done to is named.
 func TestTampering(t *testing.T) {
+	t.Parallel()
 	a := newArchive(t)
 	a.say("first", "", &events.AWSRequestAdmitted{AWSRequest: awsRequest("first", "alice", time.Now())})
 	oldest := a.kept(1)

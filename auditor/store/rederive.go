@@ -129,7 +129,7 @@ const (
 	// rederiveMargin is how far clocks of proxies, AWS and the streams may be apart.
 	rederiveMargin = 10 * time.Minute
 	rederiveBatch  = 20_000
-	// rederiveAgain is how often what differs is looked at again, a second apart.
+	// rederiveAgain is how often what differs is looked at again.
 	rederiveAgain = 3
 	// rederiveMemory is from where on ClickHouse sorts and groups on disk, in bytes.
 	rederiveMemory = 256 << 20
@@ -153,7 +153,7 @@ func (s *Store) Rederive(ctx context.Context, p Part, since time.Time, gone Hori
 		select {
 		case <-ctx.Done():
 			return r, ctx.Err()
-		case <-time.After(time.Second):
+		case <-time.After(s.recheck):
 		}
 		things := map[string]bool{}
 		for _, d := range found {

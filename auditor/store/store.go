@@ -29,7 +29,10 @@ type Config struct {
 	OnCluster func(ctx context.Context, database, q string, args ...any) error
 	// Migrations are of the schema; nil for this version's. Tests play others.
 	Migrations fs.FS
-	Log        zerolog.Logger
+	// Recheck is how long after Rederive looks again at what differs; 0 means a second.
+	// Tests in which nothing is on its way don't wait as long.
+	Recheck time.Duration
+	Log     zerolog.Logger
 }
 
 // Store writes to and reads from one database. It is safe for concurrent use,
@@ -39,6 +42,7 @@ type Store struct {
 	options    *clickhouse.Options
 	cluster    string
 	migrations fs.FS
+	recheck    time.Duration
 	sharded    bool
 	onCluster  func(ctx context.Context, database, q string, args ...any) error
 	// conn is to the database that everybody asks, tables to that of the tables. With
@@ -62,7 +66,10 @@ func New(c Config) (*Store, error) {
 	if c.Migrations == nil {
 		c.Migrations = migrations
 	}
-	s := &Store{log: c.Log, options: options, cluster: c.Cluster, migrations: c.Migrations, conn: conn, tables: conn, sharded: c.Sharded, onCluster: c.OnCluster}
+	if c.Recheck == 0 {
+		c.Recheck = time.Second
+	}
+	s := &Store{log: c.Log, options: options, cluster: c.Cluster, migrations: c.Migrations, recheck: c.Recheck, conn: conn, tables: conn, sharded: c.Sharded, onCluster: c.OnCluster}
 	if !s.sharded {
 		if s.rowsTo, err = forBlocks(*options); err != nil {
 			return nil, err
