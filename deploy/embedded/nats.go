@@ -6,10 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"path/filepath"
-	"runtime"
-	"sync"
 	"time"
 
 	"github.com/nats-io/jwt/v2"
@@ -108,9 +105,6 @@ func (n *NATS) Run(ctx context.Context) error {
 		srv.WaitForShutdown()
 		n.unstage()
 	}()
-	if !n.cfg.LazySync {
-		spareProcessors()
-	}
 	srv.Start()
 	if !srv.ReadyForConnections(startTimeout) {
 		select {
@@ -129,16 +123,6 @@ func (n *NATS) Run(ctx context.Context) error {
 		return fmt.Errorf("embedded nats: %w", err)
 	}
 }
-
-// spareProcessors gives the process two processors more than it has, unless somebody
-// chose their number. A goroutine that syncs to disk keeps its processor until the
-// runtime's monitor takes it away, as long as 10 ms later (sysmon in runtime/proc.go):
-// on two of them half of all other work would wait for the disk.
-var spareProcessors = sync.OnceFunc(func() {
-	if os.Getenv("GOMAXPROCS") == "" {
-		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 2)
-	}
-})
 
 // startTimeout is long because recovering large streams is part of the start.
 const startTimeout = 2 * time.Minute
