@@ -35,6 +35,9 @@ func (h *Helper) serveProxy(run context.Context, w http.ResponseWriter, r *http.
 }
 
 func (h *Helper) serveConnect(run context.Context, w http.ResponseWriter, r *http.Request) {
+	// Before the connection is taken over: until then the server waits for it.
+	h.tunnels.Add(1)
+	defer h.tunnels.Done()
 	host, port, err := net.SplitHostPort(r.Host)
 	if err != nil {
 		http.Error(w, "postern: CONNECT wants host:port", http.StatusBadRequest)
@@ -63,8 +66,6 @@ func (h *Helper) serveConnect(run context.Context, w http.ResponseWriter, r *htt
 		_ = upstream.Close()
 		return
 	}
-	h.tunnels.Add(1)
-	defer h.tunnels.Done()
 	splice(run, c, upstream)
 }
 

@@ -70,8 +70,6 @@ func (h *Helper) serveTunnel(run context.Context, w http.ResponseWriter, r *http
 		_ = upstream.Close()
 		return
 	}
-	h.tunnels.Add(1)
-	defer h.tunnels.Done()
 	splice(run, c, upstream)
 }
 
