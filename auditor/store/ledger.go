@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
-	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 
 	"github.com/posternhq/postern/events"
 	"github.com/posternhq/postern/events/journal"
@@ -109,12 +108,11 @@ func (s *Store) writeFloor(ctx context.Context, stream string, known, floor uint
 	return nil
 }
 
-// rawColumn is the place of raw in insertEvents.
-const rawColumn = 13
-
 const insertEvents = `INSERT INTO events (stream, seq, stored_at, event_id, type, source, channel, thing, event_time, correlation_id, causation_id, sequence, problem, raw, signature, signature_reason)`
 
-// insertLedger writes entries of one stream and one partition as one block.
+// insertLedger writes entries of one stream and one partition as one block: the server
+// makes one of all that an insert is sent in, up to 256 MiB
+// (https://clickhouse.com/docs/operations/settings/settings#min_insert_block_size_bytes).
 func (k *Sink) insertLedger(ctx context.Context, token string, entries []journal.Entry, signatures Signatures) error {
 	id := clickhouse.WithQueryID(k.store.queryPrefix(k.stream) + rand.Text())
 	b, err := k.store.ledgerTo.PrepareBatch(clickhouse.Context(k.store.inserting(ctx, token), id), insertEvents)
@@ -125,9 +123,6 @@ func (k *Sink) insertLedger(ctx context.Context, token string, entries []journal
 	if k.held != nil && !k.held() { // asked when the server knows of the insert, see TakeOver
 		return ErrNotHeld
 	}
-	if err := reserveRaw(b, entries); err != nil {
-		return fmt.Errorf("ledger: %w", err)
-	}
 	for i := range entries {
 		e := &entries[i]
 		h := head(e)
@@ -137,28 +132,13 @@ func (k *Sink) insertLedger(ctx context.Context, token string, entries []journal
 		if err != nil {
 			return fmt.Errorf("ledger: %s %d: %w", e.Stream, e.Seq, err)
 		}
+		if err := flushed(b); err != nil {
+			return fmt.Errorf("ledger: %w", err)
+		}
 	}
 	if err := b.Send(); err != nil {
 		return fmt.Errorf("ledger: %w", err)
 	}
-	return nil
-}
-
-// zeros is never written, and so takes no memory.
-var zeros [16 << 20]byte
-
-// reserveRaw makes room for all entries' bytes at once: growing by quarters would copy
-// them five times.
-func reserveRaw(b driver.Batch, entries []journal.Entry) error {
-	n := 0
-	for i := range entries {
-		n += len(entries[i].Raw)
-	}
-	raw := b.Columns()[rawColumn]
-	if err := raw.AppendRow(zeros[:min(n, len(zeros))]); err != nil {
-		return err
-	}
-	raw.Reset()
 	return nil
 }
 

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+
 	"github.com/posternhq/postern/auditor/cloudtrail"
 	"github.com/posternhq/postern/events"
 	"github.com/posternhq/postern/events/journal"
@@ -49,8 +51,23 @@ func (s *Store) insertTable(ctx context.Context, insert string, rows [][]any) er
 		if err := b.Append(r...); err != nil {
 			return err
 		}
+		if err := flushed(b); err != nil {
+			return err
+		}
 	}
 	return b.Send()
+}
+
+// sendRows is how many rows are sent at once: a connection keeps two buffers of the
+// largest block that it sent.
+const sendRows = 1000
+
+// flushed sends what a batch has, if that is enough.
+func flushed(b driver.Batch) error {
+	if b.Rows() < sendRows {
+		return nil
+	}
+	return b.Flush()
 }
 
 // withoutDefaults leaves out the columns that have their type's default in every
