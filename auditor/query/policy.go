@@ -114,7 +114,7 @@ func (a *Asker) Policy(ctx context.Context, f PolicyFilter, actions Actions) (*L
 	}
 	count, args := a.count(hourly{theirs, "issuer_arn, event_source, event_name, error_code, verdict", *around}, since)
 	err = a.conn.Select(ctx, &p.Elsewhere, `SELECT toString(event_source) AS service, toString(event_name) AS operation, toString(verdict) AS verdict, sum(n) AS calls
-		FROM (`+count+`) GROUP BY ALL ORDER BY calls DESC, service, operation LIMIT 100`, args...)
+		FROM (`+count+`) GROUP BY ALL ORDER BY calls DESC, service, operation, verdict LIMIT 100`, args...)
 	if err != nil {
 		return nil, fmt.Errorf("ask for calls of %s around postern: %w", f.AWSRole, err)
 	}
