@@ -110,9 +110,8 @@ func (s *Store) writeFloor(ctx context.Context, stream string, known, floor uint
 
 const insertEvents = `INSERT INTO events (stream, seq, stored_at, event_id, type, source, channel, thing, event_time, correlation_id, causation_id, sequence, problem, raw, signature, signature_reason)`
 
-// insertLedger writes entries of one stream and one partition as one block: the server
-// makes one of all that an insert is sent in, up to 256 MiB
-// (https://clickhouse.com/docs/operations/settings/settings#min_insert_block_size_bytes).
+// insertLedger writes entries of one stream and one partition as one block, which
+// is stored whole or not at all.
 func (k *Sink) insertLedger(ctx context.Context, token string, entries []journal.Entry, signatures Signatures) error {
 	id := clickhouse.WithQueryID(k.store.queryPrefix(k.stream) + rand.Text())
 	b, err := k.store.ledgerTo.PrepareBatch(clickhouse.Context(k.store.inserting(ctx, token), id), insertEvents)

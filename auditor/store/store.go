@@ -203,6 +203,10 @@ func (s *Store) inserting(ctx context.Context, token string) context.Context {
 		// Merging rows as they come in costs a wide table more than all else; they
 		// differ anyway, and queries merge what does not.
 		"optimize_on_insert": 0,
+		// The server makes one block of all that an insert is sent in
+		// (https://clickhouse.com/docs/operations/settings/settings#min_insert_block_size_rows).
+		"min_insert_block_size_rows":  uint64(1) << 40,
+		"min_insert_block_size_bytes": 0,
 	}
 	if token != "" {
 		settings["insert_deduplicate"] = 1

@@ -222,6 +222,26 @@ func TestSinkContinues(t *testing.T) {
 	}
 }
 
+// A batch that is sent in several pieces is one block, whatever the server's settings.
+func TestSinkOneBlock(t *testing.T) {
+	s := open(t, embeddedtest.ClickHouse(t)+"?min_insert_block_size_rows=1&min_insert_block_size_bytes=1")
+	if err := s.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	k, err := s.Sink(t.Context(), events.Access)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := k.Write(t.Context(), entries(1, 3500, time.Date(2026, 1, 31, 12, 0, 0, 0, time.UTC)), nil); err != nil {
+		t.Fatal(err)
+	}
+	// A part that was merged out of several tells the numbers of all their blocks.
+	if rows, blocks := count(t, s, `SELECT count() FROM events`), count(t, s, `SELECT toUInt64(1 + max(max_block_number) - min(min_block_number)) FROM system.parts
+		WHERE database = currentDatabase() AND table = 'events' AND active`); rows != 3500 || blocks != 1 {
+		t.Errorf("%d rows in %d blocks", rows, blocks)
+	}
+}
+
 // Two tries of one batch at the same time, as after a time-out, store it once.
 func TestSinkTwiceAtOnce(t *testing.T) {
 	s := migrated(t)
