@@ -281,6 +281,58 @@ func TestOpenID(t *testing.T) {
 	}
 }
 
+// Wherever a link, a form or an identity provider's answer names a place to go on to,
+// the browser comes to the provider that is configured, and then to its own terminal.
+func TestOpenRedirect(t *testing.T) {
+	b, _, _ := demoBroker(t)
+	issuer := openID(t, b)
+	evil := url.Values{}
+	for _, name := range []string{"redirect_uri", "redirect_url", "redirect", "return_to", "next", "url", "RelayState", "port", "to"} {
+		evil[name] = []string{"https://evil.example/", "//evil.example"}
+	}
+	more := func(to string) string {
+		u, err := url.Parse(to)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return u.Scheme + "://" + u.Host + u.Path + "?" + u.RawQuery + "&" + evil.Encode()
+	}
+	to, finish := beginAt(t, b, "corp")
+	v := newVisitor(t, b)
+	v.visit(more(to))
+	if v.away == nil || !strings.HasPrefix(v.away.String(), issuer+"/") || v.away.Query().Get("redirect_uri") != v.base+"/v1/webapi/oidc/callback" {
+		t.Fatalf("sent to %v (%d):\n%s", v.away, v.status, v.page)
+	}
+	v.elsewhere("GET", v.away.String(), nil)
+	v.atOpenID(issuer, "dana@example.com")
+	v.visit(more(v.away.String()))
+	if _, err := finish(v.code("12345")); err != nil {
+		t.Error(err)
+	}
+
+	if err := b.SetPassword(t.Context(), "test", "alice", secret); err != nil {
+		t.Fatal(err)
+	}
+	to, finish = beginAt(t, b, "")
+	v = newVisitor(t, b)
+	v.visit(more(to))
+	fields := []string{"user", "alice", "password", secret}
+	for name := range evil {
+		fields = append(fields, name, "https://evil.example/")
+	}
+	v.submit(fields...)
+	if cert, err := finish(v.code("12345")); err != nil || cert.User != "alice" {
+		t.Errorf("%+v, %v", cert, err)
+	}
+	// Nor is a port a host.
+	_, csr := newCSR(t, elliptic.P256())
+	for _, port := range []int{0, -1, 65536} {
+		if to, err := stranger(t, b).BrowserLogin(t.Context(), api.BrowserLogin{CSR: csr, Port: port, Challenge: challenge()}); err == nil {
+			t.Errorf("port %d: %s", port, to.URL)
+		}
+	}
+}
+
 func TestOpenIDRefuses(t *testing.T) {
 	b, j, clk := demoBroker(t)
 	issuer := openID(t, b)
