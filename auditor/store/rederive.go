@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
-	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 
 	"github.com/posternhq/postern/events"
 	"github.com/posternhq/postern/events/journal"
@@ -128,7 +127,7 @@ const (
 	MaxDifferences = 100
 	// rederiveMargin is how far clocks of proxies, AWS and the streams may be apart.
 	rederiveMargin = 10 * time.Minute
-	rederiveBatch  = 20_000
+	rederiveBatch  = 10_000
 	// rederiveAgain is how often what differs is looked at again.
 	rederiveAgain = 3
 	// rederiveMemory is from where on ClickHouse sorts and groups on disk, in bytes.
@@ -227,14 +226,14 @@ func (s *Store) derive(ctx context.Context, beside string, p Part, since time.Ti
 		return fmt.Errorf("read the ledger: %w", err)
 	}
 	defer rows.Close()
-	to := &besideTables{store: s, database: beside, part: p, things: things, tables: map[string]derived{}}
+	to := &besideTables{database: beside, part: p, things: things, tables: map[string]derived{}}
 	for _, d := range derivedTables() {
 		to.tables[d.table] = d
 	}
 	var batch []journal.Entry
 	var read uint64
 	flush := func() error {
-		err := to.insert(ctx, batch)
+		err := s.insertTaken(ctx, batch, to.take)
 		batch = batch[:0]
 		if tick != nil {
 			tick(read)
@@ -270,7 +269,6 @@ func nanos(t time.Time) string {
 
 // besideTables is where Rederive's rows go, and which of them.
 type besideTables struct {
-	store    *Store
 	database string
 	part     Part
 	things   []string
@@ -299,48 +297,6 @@ func (b *besideTables) take(insert string, values []any) (string, bool) {
 		ok = crc32.ChecksumIEEE([]byte(thing))%b.part.Of == b.part.Index
 	}
 	return strings.Replace(insert, "INSERT INTO "+name, "INSERT INTO "+quote(b.database)+"."+name, 1), ok
-}
-
-// insert writes the rows that entries mean, as insertRows does for the tables.
-func (b *besideTables) insert(ctx context.Context, entries []journal.Entry) error {
-	requests := map[requestKey]*requestRow{}
-	batches := map[string]driver.Batch{}
-	defer func() {
-		for _, to := range batches {
-			_ = to.Abort()
-		}
-	}()
-	add := func(insert string, values ...any) error {
-		insert, ok := b.take(insert, values)
-		if !ok {
-			return nil
-		}
-		to := batches[insert]
-		if to == nil {
-			var err error
-			if to, err = b.store.conn.PrepareBatch(b.store.inserting(ctx, ""), insert); err != nil {
-				return err
-			}
-			batches[insert] = to
-		}
-		return to.Append(values...)
-	}
-	for i := range entries {
-		if err := b.store.rowsOf(&entries[i], requests, add); err != nil {
-			return fmt.Errorf("rows of %s %d: %w", entries[i].Stream, entries[i].Seq, err)
-		}
-	}
-	for _, r := range requests {
-		if err := add(insertRequest, r.values()...); err != nil {
-			return err
-		}
-	}
-	for _, to := range batches {
-		if err := to.Send(); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // differ compares a table with the one beside, row by row, and counts the rows.

@@ -3,6 +3,8 @@ package store_test
 import (
 	"encoding/json"
 	"fmt"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -26,6 +28,39 @@ func TestInsightRow(t *testing.T) {
 	}
 	if n := count(t, s, `SELECT count() FROM cloudtrail WHERE event_source = 'ec2.amazonaws.com' AND event_name = 'RunInstances' AND event_category = 'Insight'`); n != 1 {
 		t.Errorf("%d such rows", n)
+	}
+}
+
+// A ledger of every type of event makes rows by more statements than there may be
+// connections at once.
+func TestRederiveOfEverything(t *testing.T) {
+	s := migrated(t)
+	files, err := filepath.Glob("../../events/eventstest/golden/*.json")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("%d examples, %v", len(files), err)
+	}
+	ledger := map[string][]journal.Entry{}
+	for _, file := range files {
+		raw := must(os.ReadFile(file))
+		e := must(events.Decode(raw))
+		stream := events.StreamOf(e.Data.Channel())
+		seq := uint64(len(ledger[stream]) + 1)
+		ledger[stream] = append(ledger[stream], journal.Entry{Event: e, Stream: stream, Channel: e.Data.Channel(), Seq: seq, StoredAt: storyTime, Raw: raw})
+	}
+	for stream, es := range ledger {
+		k := must(s.Sink(t.Context(), stream))
+		if _, err := k.Write(t.Context(), es, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r, err := s.Rederive(t.Context(), store.Part{Of: 1}, time.Time{}, store.Horizons{}, nil)
+	if err != nil || len(r.Differences) > 0 {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	for _, table := range store.DerivedTables() {
+		if r.Rows[table] == 0 {
+			t.Errorf("no row of %s was compared", table)
+		}
 	}
 }
 

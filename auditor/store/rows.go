@@ -16,10 +16,18 @@ import (
 // insertRows writes what entries mean into the tables that people ask. Doing it
 // twice changes nothing.
 func (s *Store) insertRows(ctx context.Context, entries []journal.Entry) error {
+	return s.insertTaken(ctx, entries, func(insert string, _ []any) (string, bool) { return insert, true })
+}
+
+// insertTaken is insertRows for the rows that take takes, by the statement that it says
+// instead. One statement runs at a time: there are more than connections.
+func (s *Store) insertTaken(ctx context.Context, entries []journal.Entry, take func(insert string, row []any) (string, bool)) error {
 	requests := map[requestKey]*requestRow{}
 	tables := map[string][][]any{}
 	add := func(insert string, values ...any) error {
-		tables[insert] = append(tables[insert], values)
+		if insert, ok := take(insert, values); ok {
+			tables[insert] = append(tables[insert], values)
+		}
 		return nil
 	}
 	for i := range entries {
@@ -28,7 +36,7 @@ func (s *Store) insertRows(ctx context.Context, entries []journal.Entry) error {
 		}
 	}
 	for _, r := range requests {
-		tables[insertRequest] = append(tables[insertRequest], r.values())
+		_ = add(insertRequest, r.values()...)
 	}
 	for insert, rows := range tables {
 		if err := s.insertTable(ctx, insert, rows); err != nil {
