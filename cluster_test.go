@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -10,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -36,6 +38,8 @@ type cluster struct {
 	output map[string]*bytes.Buffer
 	env    []string
 	nats   string // credentials that may do everything
+
+	reading sync.WaitGroup // of what the parts log
 }
 
 // startCluster starts it. settings are more keys of the broker's section.
@@ -98,6 +102,7 @@ auditor:
 		for _, name := range []string{"proxy", "auditor", "core"} {
 			c.stop(name)
 		}
+		c.reading.Wait()
 	})
 	return c
 }
@@ -155,14 +160,19 @@ func (c *cluster) start(name string) {
 	}
 	w.Close()
 	c.procs[name], c.output[name] = cmd, out
-	ready := make(chan bool, 1)
-	go func() {
+	ready := make(chan bool, 2)
+	c.reading.Go(func() {
 		defer r.Close()
-		for d := json.NewDecoder(r); ; {
-			var line map[string]any
-			if err := d.Decode(&line); err != nil {
+		for lines := bufio.NewReader(r); ; {
+			text, err := lines.ReadBytes('\n')
+			if err != nil {
 				ready <- false
 				return
+			}
+			var line map[string]any
+			if err := json.Unmarshal(text, &line); err != nil {
+				c.t.Errorf("%s logs what is no JSON: %s", name, text)
+				continue
 			}
 			if line["level"] != "info" {
 				fmt.Fprintln(out, line)
@@ -171,7 +181,7 @@ func (c *cluster) start(name string) {
 				ready <- true
 			}
 		}
-	}()
+	})
 	if !<-ready {
 		c.t.Fatalf("%s did not start: %v\n%s", name, cmd.Wait(), out)
 	}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/rs/zerolog"
 
 	"github.com/posternhq/postern/deploy/embedded"
 )
@@ -37,4 +38,15 @@ func dialNATS(url string, opts []nats.Option) (*nats.Conn, error) {
 		return nil, fmt.Errorf("connect to NATS at %s: %w", url, err)
 	}
 	return nc, nil
+}
+
+// natsErrors logs what nats.go would else write to standard error in its own form.
+func natsErrors(log zerolog.Logger) nats.Option {
+	return nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) {
+		e := log.Warn().Err(err)
+		if sub != nil {
+			e = e.Str("subject", sub.Subject)
+		}
+		e.Msg("NATS")
+	})
 }

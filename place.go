@@ -127,7 +127,7 @@ func (s *services) joinedJournal(m *membership) (*journal.Journal, error) {
 func (s *services) connectGiven(g *given) (*nats.Conn, error) {
 	url := s.cfg.NATS.URL
 	if g.NATS == nil {
-		return connectNATS(url, s.cfg.NATS.CredsFile, s.cfg.NATS.CAFile)
+		return connectNATS(url, s.cfg.NATS.CredsFile, s.cfg.NATS.CAFile, natsErrors(s.log))
 	}
 	if url == "" {
 		url = g.NATS.URL
@@ -139,6 +139,7 @@ func (s *services) connectGiven(g *given) (*nats.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
+	opts = append(opts, natsErrors(s.log))
 	if s.cfg.NATS.CAFile != "" {
 		opts = append(opts, nats.RootCAs(s.cfg.NATS.CAFile))
 	} else if strings.HasPrefix(url, "tls://") {

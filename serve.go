@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	stdlog "log"
 	"net"
 	"os"
 	"path/filepath"
@@ -108,6 +109,7 @@ func (s *services) writeIdentity(ctx context.Context, user, file string) error {
 	return writePrivateBytes(file, id.file())
 }
 
+// logger makes the log of a process that serves, for its libraries, too.
 func (c *cli) logger(cfg LogConfig) zerolog.Logger {
 	level, err := zerolog.ParseLevel(cfg.Level)
 	if err != nil || cfg.Level == "" {
@@ -117,7 +119,11 @@ func (c *cli) logger(cfg LogConfig) zerolog.Logger {
 	if cfg.Format == "text" {
 		log = zerolog.New(zerolog.ConsoleWriter{Out: c.stderr, NoColor: !isTerminal(c.stderr)})
 	}
-	return log.Level(level).With().Timestamp().Logger()
+	log = log.Level(level).With().Timestamp().Logger()
+	// As net/http's client does: a line of another form would break who reads JSON.
+	stdlog.SetFlags(0)
+	stdlog.SetOutput(log.With().Str(zerolog.LevelFieldName, zerolog.LevelWarnValue).Logger())
+	return log
 }
 
 // services wires the rooms that a configuration enables. `serve` and `dev` are

@@ -125,7 +125,7 @@ func (s *services) connectAs(name string, perms embedded.Permissions, credsFile 
 			return nil, err
 		}
 	}
-	var opts []nats.Option
+	opts := []nats.Option{natsErrors(s.log)}
 	if s.natsInMemory {
 		opts = append(opts, nats.InProcessServer(s.authority))
 	}
