@@ -48,11 +48,31 @@ func (f *feed) start(at uint64) uint64 {
 // batches are written.
 const feedEvery = 2 * batchWait
 
+const (
+	// farBehind is how old entries are that wait for others without anybody noticing,
+	// waitAtMost how long.
+	farBehind  = 30 * time.Second
+	waitAtMost = time.Second
+)
+
+// together lets AUDIT wait for CLOUDTRAIL while both are taken in after the fact. Then
+// requests find their records in memory rather than in the store.
+func (j *judge) together(ctx context.Context, entries []journal.Entry) {
+	if len(entries) == 0 || time.Since(entries[len(entries)-1].StoredAt) < farBehind {
+		return
+	}
+	for begun := time.Now(); j.crowded.Load() && time.Since(begun) < waitAtMost && sleep(ctx, 10*time.Millisecond); {
+	}
+}
+
 // take hands over what was just stored, after what was stored before it.
 func (j *judge) take(ctx context.Context, stream string, entries []journal.Entry, floor, before uint64) error {
 	f := j.feeds[stream]
 	if f == nil {
 		return nil
+	}
+	if stream == events.Audit {
+		j.together(ctx, entries)
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()

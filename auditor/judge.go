@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/posternhq/postern/auditor/cloudtrail"
@@ -23,7 +24,9 @@ type judge struct {
 	next  *portion     // of CLOUDTRAIL, taken and not given to the state yet
 
 	feeds map[string]*feed // by stream
-	ended chan struct{}    // closed when nobody takes portions any more
+	// crowded: many requests wait for records of which many are to come.
+	crowded atomic.Bool
+	ended   chan struct{} // closed when nobody takes portions any more
 
 	done    map[string]uint64 // by stream: everything up to it was given to the state
 	ends    map[string]uint64 // by stream: where it ended when that was last looked at
@@ -70,6 +73,9 @@ const (
 	// requests of their time came; recordsAfter is by how much these may be later.
 	muchToCome   = 3 * batchEntries
 	recordsAfter = 2 * time.Second
+	// openAtMost is how many requests may wait for records that are to come before
+	// AUDIT waits for these: below what the state holds whole.
+	openAtMost = 20_000
 	// earlyAtMost is how many records may wait for the requests of their time.
 	earlyAtMost = 20_000
 	// sayAhead is how many verdicts may not be in ClickHouse yet. It is below
@@ -176,6 +182,7 @@ func (j *judge) accept(ctx context.Context, p portion) bool {
 		return false
 	}
 	j.done[p.stream] = max(j.done[p.stream], p.floor)
+	j.crowded.Store(j.state.Open() > openAtMost && j.ends[events.CloudTrail] > j.done[events.CloudTrail]+3*batchRecords)
 	return true
 }
 

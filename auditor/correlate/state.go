@@ -122,6 +122,9 @@ func New(c Config) *State {
 // Sizes says how much is held, for metrics and tests.
 func (s *State) Sizes() (requests, records int) { return len(s.byID) + s.shorts.n, len(s.records) }
 
+// Open is how many requests in memory wait for their record.
+func (s *State) Open() int { return len(s.due) + s.shorts.n }
+
 // Early is how many records wait until the requests of their time are known. Who
 // feeds the state has a reason to wait when these are many.
 func (s *State) Early() int { return s.early }
