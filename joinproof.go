@@ -14,6 +14,8 @@ import (
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	awsconfig "github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
+	"github.com/aws/smithy-go/logging"
+	"github.com/rs/zerolog"
 
 	"github.com/posternhq/postern/broker/api"
 	"github.com/posternhq/postern/broker/client"
@@ -24,7 +26,7 @@ import (
 func (m *membership) prove(ctx context.Context, b *client.Client, in *api.Join) (err error) {
 	switch m.cfg.Method {
 	case "iam":
-		in.IAM, err = signCallerIdentity(ctx, b, in.CSR, m.region)
+		in.IAM, err = signCallerIdentity(ctx, b, in.CSR, m.region, m.log)
 	case "ec2":
 		in.EC2, err = identityDocument(ctx)
 	case "kubernetes":
@@ -57,8 +59,9 @@ func secretText(path string) (string, error) {
 
 // signCallerIdentity signs, by the AWS credentials of this machine, a request to
 // STS that names them, over the broker's challenge.
-func signCallerIdentity(ctx context.Context, b *client.Client, csr, region string) (*api.JoinIAM, error) {
-	cfg, err := awsconfig.LoadDefaultConfig(ctx)
+func signCallerIdentity(ctx context.Context, b *client.Client, csr, region string, log zerolog.Logger) (*api.JoinIAM, error) {
+	complain := func(_ logging.Classification, format string, v ...any) { log.Warn().Msgf("AWS SDK: "+format, v...) }
+	cfg, err := awsconfig.LoadDefaultConfig(ctx, awsconfig.WithLogger(logging.LoggerFunc(complain)))
 	if err != nil {
 		return nil, fmt.Errorf("aws configuration: %w", err)
 	}

@@ -12,6 +12,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/rs/zerolog"
+
 	"github.com/posternhq/postern/auditor/cloudtrail"
 	"github.com/posternhq/postern/auditor/tlog"
 	"github.com/posternhq/postern/events"
@@ -56,7 +58,7 @@ type logBucket struct {
 	tlog *tlog.Bucket // its Client is nil until it was first reached
 }
 
-func newLogBucket(c NotaryConfig) (*logBucket, error) {
+func newLogBucket(c NotaryConfig, log zerolog.Logger) (*logBucket, error) {
 	rest, ok := strings.CutPrefix(c.Bucket, "s3://")
 	name, prefix, _ := strings.Cut(rest, "/")
 	if !ok || name == "" {
@@ -65,7 +67,9 @@ func newLogBucket(c NotaryConfig) (*logBucket, error) {
 	if prefix != "" && !strings.HasSuffix(prefix, "/") {
 		prefix += "/"
 	}
-	aws, err := cloudtrail.NewAWS(c.BucketAWS)
+	at := c.BucketAWS
+	at.Log = log
+	aws, err := cloudtrail.NewAWS(at)
 	return &logBucket{aws: aws, tlog: &tlog.Bucket{Name: name, Prefix: prefix}}, err
 }
 
@@ -136,7 +140,7 @@ func newNotary(a *Auditor) (*notary, error) {
 	}
 	var err error
 	if c.Bucket != "" {
-		if n.bucket, err = newLogBucket(*c); err != nil {
+		if n.bucket, err = newLogBucket(*c, a.c.Log); err != nil {
 			return nil, err
 		}
 	}

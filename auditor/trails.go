@@ -33,7 +33,9 @@ func (a *Auditor) newIntake() error {
 	if a.c.DataDir == "" && len(a.c.Trail.LookupRegions) > 0 {
 		return errors.New("LookupEvents needs a data directory")
 	}
-	link, err := cloudtrail.NewAWS(a.c.Trail.AWS)
+	from := a.c.Trail.AWS
+	from.Log = a.c.Log
+	link, err := cloudtrail.NewAWS(from)
 	if err != nil {
 		return err
 	}

@@ -23,6 +23,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/smithy-go"
+	"github.com/aws/smithy-go/logging"
+	"github.com/rs/zerolog"
 )
 
 // AWSConfig says how AWS is reached to read CloudTrail's files. Credentials come
@@ -36,6 +38,8 @@ type AWSConfig struct {
 	Dial, CAFile string
 	// RoleARN, if set, is assumed with the default chain's credentials.
 	RoleARN, ExternalID string
+	// Log gets what the SDK complains about.
+	Log zerolog.Logger
 }
 
 // AWS reads from AWS as one principal. It is safe for concurrent use.
@@ -88,7 +92,7 @@ func NewAWS(c AWSConfig) (*AWS, error) {
 		if loaded != nil {
 			return *loaded, nil
 		}
-		cfg, err := config.LoadDefaultConfig(ctx, config.WithRegion(c.Region), config.WithHTTPClient(client))
+		cfg, err := config.LoadDefaultConfig(ctx, config.WithRegion(c.Region), config.WithHTTPClient(client), config.WithLogger(logging.LoggerFunc(c.complain)))
 		if err != nil {
 			return cfg, fmt.Errorf("AWS configuration of the auditor: %w", err)
 		}
@@ -104,6 +108,11 @@ func NewAWS(c AWSConfig) (*AWS, error) {
 		return cfg, nil
 	}
 	return a, nil
+}
+
+// complain logs what the SDK would write to standard error.
+func (c *AWSConfig) complain(_ logging.Classification, format string, v ...any) {
+	c.Log.Warn().Msgf("AWS SDK: "+format, v...)
 }
 
 func (a *AWS) queue(ctx context.Context) (*sqs.Client, error) {

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"encoding/json"
 	"io"
 	"net"
 	"net/http"
@@ -17,6 +18,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
+	"github.com/aws/smithy-go/logging"
 	"github.com/rs/zerolog"
 
 	"github.com/posternhq/postern/deploy/simaws"
@@ -322,4 +324,21 @@ type staticCredentials struct{ key simaws.AccessKey }
 
 func (s staticCredentials) Retrieve(context.Context) (aws.Credentials, error) {
 	return aws.Credentials{AccessKeyID: s.key.ID, SecretAccessKey: s.key.Secret}, nil
+}
+
+func TestSDKComplaintsAreLogged(t *testing.T) {
+	var b bytes.Buffer
+	a, err := NewAWS(AWSConfig{Region: home, Log: zerolog.New(&b)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg, err := a.base(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg.Logger.Logf(logging.Warn, "no checksum of %s", "key")
+	var line struct{ Level, Message string }
+	if err := json.Unmarshal(b.Bytes(), &line); err != nil || line.Level != "warn" || line.Message != "AWS SDK: no checksum of key" {
+		t.Errorf("%q, %v", b.String(), err)
+	}
 }

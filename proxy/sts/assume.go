@@ -14,6 +14,7 @@ import (
 	awssts "github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/aws-sdk-go-v2/service/sts/types"
 	"github.com/aws/smithy-go"
+	"github.com/aws/smithy-go/logging"
 
 	"github.com/posternhq/postern/events"
 	"github.com/posternhq/postern/proxy/sigv4"
@@ -42,7 +43,7 @@ func (h *Holder) config(ctx context.Context) (aws.Config, error) {
 	if h.base != nil {
 		return *h.base, nil
 	}
-	opts := []func(*config.LoadOptions) error{config.WithHTTPClient(h.http)}
+	opts := []func(*config.LoadOptions) error{config.WithHTTPClient(h.http), config.WithLogger(logging.LoggerFunc(h.complain))}
 	if h.cfg.Base != nil {
 		opts = append(opts, config.WithCredentialsProvider(h.cfg.Base))
 	}
@@ -52,6 +53,11 @@ func (h *Holder) config(ctx context.Context) (aws.Config, error) {
 	}
 	h.base = &c
 	return c, nil
+}
+
+// complain logs what the SDK would write to standard error.
+func (h *Holder) complain(_ logging.Classification, format string, v ...any) {
+	h.cfg.Log.Warn().Msgf("AWS SDK: "+format, v...)
 }
 
 // client returns the STS client of a region and our own credentials.
