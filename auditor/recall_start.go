@@ -140,8 +140,10 @@ func (j *judge) restoreOpen(ctx context.Context, conn driver.Conn) error {
 	if err != nil {
 		return err
 	}
+	// The first of that name is the event's own: parameters come last, and ClickHouse can't
+	// read the JSON of each that a request may have.
 	q := `SELECT max(received), min(seq) FROM
-		(SELECT seq, parseDateTime64BestEffortOrZero(JSONExtractString(raw, 'data', 'received_at'), 6, 'UTC') AS received FROM events
+		(SELECT seq, parseDateTime64BestEffortOrZero(extract(raw, '"received_at":"([^"]*)"'), 6, 'UTC') AS received FROM events
 		WHERE stream = ? AND seq > ? AND type IN (?)) GROUP BY toStartOfMinute(received)`
 	args := []any{events.Audit, mark, []string{string(events.TypeAWSRequestAdmitted), string(events.TypeAWSRequestCompleted)}}
 	if mark == 0 { // as good, and the table may be of a version that wrote none

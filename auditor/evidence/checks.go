@@ -10,6 +10,8 @@ import (
 
 	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+
+	"github.com/posternhq/postern/events"
 )
 
 //go:embed sql/*.sql
@@ -72,5 +74,53 @@ func RunChecks(ctx context.Context, conn driver.Conn, since, expired time.Time) 
 			return nil, fmt.Errorf("check %s: %w", c.Name, err)
 		}
 	}
-	return faults, nil
+	unread, err := unreadColumns(ctx, conn)
+	if err != nil {
+		return nil, fmt.Errorf("check columns: %w", err)
+	}
+	return append(faults, unread...), nil
+}
+
+// unreadColumns is the check of columns for rows whose JSON ClickHouse can't read.
+func unreadColumns(ctx context.Context, conn driver.Conn) ([]Fault, error) {
+	rows, err := conn.Query(ctx, `SELECT stream, seq, event_id, type, source, thing, correlation_id, causation_id, sequence, event_time, stored_at, raw FROM events
+		WHERE stored_at >= {since:DateTime64(9, 'UTC')} AND problem = '' AND NOT isValidJSON(raw) ORDER BY stream, seq`)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var faults []Fault
+	for rows.Next() && len(faults) < 1000 {
+		f := Fault{Place: InLedger, Kind: "derived"}
+		var id, typ, source, thing, correlation, causation, raw string
+		var sequence uint64
+		var at, stored time.Time
+		if err := rows.Scan(&f.Stream, &f.First, &id, &typ, &source, &thing, &correlation, &causation, &sequence, &at, &stored, &raw); err != nil {
+			return nil, err
+		}
+		e, err := events.Decode([]byte(raw))
+		if err != nil { // it was read when it was stored, or problem would say why not
+			f.Last, f.Detail = f.First, "problem"
+			faults = append(faults, f)
+			continue
+		}
+		var wrong []string
+		for _, c := range []struct {
+			name string
+			same bool
+		}{
+			{"event_id", id == e.ID}, {"type", typ == string(e.Data.Type())}, {"source", source == e.Source}, {"thing", thing == e.Data.Thing()},
+			{"correlation_id", correlation == e.CorrelationID}, {"causation_id", causation == e.CausationID}, {"sequence", sequence == e.Sequence},
+			{"event_time", at.Equal(e.Time) || at.Equal(stored)},
+		} {
+			if !c.same {
+				wrong = append(wrong, c.name)
+			}
+		}
+		if len(wrong) > 0 {
+			f.Last, f.Detail = f.First, strings.Join(wrong, ", ")
+			faults = append(faults, f)
+		}
+	}
+	return faults, rows.Err()
 }

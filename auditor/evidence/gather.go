@@ -5,11 +5,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+
+	"github.com/posternhq/postern/events"
 )
 
 // MaxItems bounds the events of one bundle.
@@ -194,7 +197,7 @@ func (g *gathering) records(things []string) {
 	g.take(`stream = 'FINDINGS' AND thing IN (?)`, things)
 	g.take(`stream = 'FINDINGS' AND type LIKE 'io.postern.finding.%' AND
 		concat('cloudtrail/', JSONExtractString(raw, 'data', 'recipient_account_id'), '/', JSONExtractString(raw, 'data', 'event_id')) IN (?)`, things)
-	files := g.ask(`SELECT DISTINCT concat('file/', JSONExtractString(raw, 'data', 'file')) FROM events WHERE stream = 'CLOUDTRAIL' AND thing IN (?)`, things)
+	files := g.filesOf(things)
 	g.take(`stream = 'CLOUDTRAIL' AND thing IN (?)`, files)
 	g.take(`stream = 'CLOUDTRAIL' AND type LIKE 'io.postern.cloudtrail.digest.checked.%' AND arrayExists(f ->
 			JSONExtractString(raw, 'data', 'account') = f.1 AND JSONExtractString(raw, 'data', 'region') = f.2
@@ -203,6 +206,29 @@ func (g *gathering) records(things []string) {
 		(SELECT groupArray((JSONExtractString(raw, 'data', 'account'), JSONExtractString(raw, 'data', 'region'),
 			parseDateTimeOrZero(extract(thing, '_([0-9]{8}T[0-9]{4}Z)_'), '%Y%m%dT%H%iZ', 'UTC'))) FROM events
 			WHERE stream = 'CLOUDTRAIL' AND type LIKE 'io.postern.cloudtrail.file.received.%' AND thing IN (?)))`, files)
+}
+
+// filesOf are the files that records came from, as these say that were gathered:
+// ClickHouse can't read each record's JSON.
+func (g *gathering) filesOf(things []string) []string {
+	of := map[string]bool{}
+	for _, thing := range things {
+		of[thing] = true
+	}
+	files := map[string]bool{}
+	for i := range g.items {
+		if g.items[i].Stream != events.CloudTrail {
+			continue
+		}
+		e, err := events.Decode(g.items[i].Body)
+		if err != nil {
+			continue
+		}
+		if d, ok := e.Data.(*events.CloudTrailRecordReceived); ok && of[d.Thing()] {
+			files["file/"+d.File] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(files))
 }
 
 func prefixed(prefix string, ids []string) []string {

@@ -67,7 +67,7 @@ const logSpan = 500_000
 // logFile is nil where the file can't be put together.
 func logFile(ctx context.Context, conn driver.Conn, f *events.CloudTrailFileReceived, received uint64) ([]byte, error) {
 	rows, err := conn.Query(ctx, `SELECT raw FROM events WHERE stream = 'CLOUDTRAIL' AND type LIKE 'io.postern.cloudtrail.record.received.%'
-		AND seq BETWEEN ? AND ? AND JSONExtractString(raw, 'data', 'file') = ? ORDER BY seq LIMIT ?`, received-min(received, logSpan), received, f.File, 2*f.Records+1)
+		AND seq BETWEEN ? AND ? AND (JSONExtractString(raw, 'data', 'file') = ? OR NOT isValidJSON(raw)) ORDER BY seq`, received-min(received, logSpan), received, f.File)
 	if err != nil {
 		return nil, fmt.Errorf("gather log file %s: %w", f.File, err)
 	}
@@ -82,7 +82,7 @@ func logFile(ctx context.Context, conn driver.Conn, f *events.CloudTrailFileRece
 		if err != nil {
 			continue
 		}
-		if d, ok := e.Data.(*events.CloudTrailRecordReceived); ok && d.Position >= 0 && d.Position < len(records) {
+		if d, ok := e.Data.(*events.CloudTrailRecordReceived); ok && d.File == f.File && d.Position >= 0 && d.Position < len(records) {
 			records[d.Position] = wholeRecord(d)
 		}
 	}
