@@ -33,7 +33,9 @@ type deliveryVerified struct {
 	Proof   deliveryProof `json:"proof"`
 	// Rederived counts the OCSF events that were made again of the logged ones.
 	Rederived int `json:"rederived,omitempty"`
-	// MissingIDs are of events that the filter fits and that did not come.
+	// Missing are events that the filter fits and that did not come, by the auditor's word;
+	// MissingIDs are of those that have an id.
+	Missing    []uint64         `json:"missing_sequences,omitempty"`
 	MissingIDs []string         `json:"missing_ids,omitempty"`
 	Faults     []evidence.Fault `json:"faults,omitempty"`
 }
@@ -50,7 +52,7 @@ func (c *cli) eventsVerify() *cobra.Command {
 	var filter, given string
 	var from uint64
 	cmd := &cobra.Command{
-		Use: "verify FILE", Short: "Whether a consumer got everything, unchanged", Args: cobra.ExactArgs(1),
+		Use: "verify FILE|-", Short: "Whether a consumer got everything, unchanged", Args: cobra.ExactArgs(1),
 		Long: "Whether FILE, which postern consumers read --format=record wrote, or which holds the\n" +
 			"bodies of what a webhook was sent, one a line, CloudEvents or OCSF, holds every event\n" +
 			"from its first to its last, as the stream's transparency log has them. An OCSF event\n" +
@@ -60,14 +62,19 @@ func (c *cli) eventsVerify() *cobra.Command {
 			"Exit codes: 0 nothing is missing, 3 something is missing or changed, 1 it could\n" +
 			"not be found out.",
 		RunE: c.withAuditor(func(cmd *cobra.Command, a *client.Client, args []string) error {
-			f, err := os.Open(args[0])
-			if err != nil {
-				return err
+			of := ""
+			if filter != "" {
+				var err error
+				if of, err = events.FilterStream(filter); err != nil {
+					return usageError{err}
+				}
 			}
-			defer f.Close()
-			got, err := evidence.ReadDelivery(f)
+			got, err := c.delivery(args[0], filter)
 			if err != nil {
 				return fmt.Errorf("%s: %w", args[0], err)
+			}
+			if of != "" && of != got.Stream {
+				return usageError{fmt.Errorf("--filter %s is of %s, and what is in %s came from %s", filter, of, args[0], got.Stream)}
 			}
 			out := &deliveryVerified{Stream: got.Stream, Filter: filter, From: got.First, To: got.Last, Events: got.Events(), Proof: byAuditor}
 			if from != 0 {
@@ -79,7 +86,7 @@ func (c *cli) eventsVerify() *cobra.Command {
 			if err := c.verifyDelivery(cmd.Context(), a, given, got, out); err != nil {
 				return err
 			}
-			out.OK = len(out.Faults) == 0 && len(out.MissingIDs) == 0
+			out.OK = len(out.Faults) == 0 && len(out.Missing) == 0
 			if err := c.print(out, func(w *tabwriter.Writer) { printDelivery(w, out) }); err != nil || out.OK {
 				return err
 			}
@@ -91,6 +98,19 @@ func (c *cli) eventsVerify() *cobra.Command {
 	fl.StringVar(&given, "key", "", "the key that signs the logs, or a file with it; as in postern audit verify")
 	fl.Uint64Var(&from, "from", 0, "the sequence in the stream to begin with (default: the first in FILE)")
 	return cmd
+}
+
+// delivery reads a file, or stdin for "-", with what came for a filter.
+func (c *cli) delivery(path, filter string) (*evidence.Delivery, error) {
+	if path == "-" {
+		return evidence.ReadDelivery(c.stdin, filter)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return evidence.ReadDelivery(f, filter)
 }
 
 func (c *cli) verifyDelivery(ctx context.Context, a *client.Client, given string, got *evidence.Delivery, out *deliveryVerified) error {
@@ -122,30 +142,29 @@ func (c *cli) verifyDelivery(ctx context.Context, a *client.Client, given string
 	}
 	out.Key, out.KeyFrom, out.LogSize = string(key), from, at.Size
 	out.Faults, err = got.Compare(tlog.Walk(ctx, accounts.Tiles, out.From-1, at, nil), out.Proof == byLog)
+	out.Faults = append(out.Faults, got.Unfit()...)
 	told := got.Told()
 	if err != nil || out.Proof == byLog && told == 0 {
 		return err
 	}
-	var newer []string // than the last that came, unless it still follows
-	err = a.Events(ctx, out.Filter, got.FirstAt.Format(time.RFC3339Nano), false, func(raw json.RawMessage) error {
-		if f := got.Rederive(raw); f != nil {
+	err = a.Records(ctx, out.Filter, got.FirstAt.Format(time.RFC3339Nano), func(d evidence.Delivered) error {
+		if d.Seq > got.Last {
+			return errPast
+		}
+		if f := got.Rederive(d); f != nil {
 			out.Faults = append(out.Faults, *f)
 		}
-		if out.Proof == byLog {
+		if out.Proof == byLog || d.Seq < got.First || got.Has(d.Seq) {
 			return nil
 		}
+		out.Missing = append(out.Missing, d.Seq)
 		var e struct{ ID string }
-		if err := json.Unmarshal(raw, &e); err != nil {
-			return err
+		if json.Unmarshal(d.Event, &e) == nil && e.ID != "" {
+			out.MissingIDs = append(out.MissingIDs, e.ID)
 		}
-		if !got.Has(e.ID) {
-			newer = append(newer, e.ID)
-			return nil
-		}
-		out.MissingIDs, newer = append(out.MissingIDs, newer...), nil
 		return nil
 	})
-	if err != nil {
+	if err != nil && !errors.Is(err, errPast) {
 		return err
 	}
 	out.Rederived = told - got.Told()
@@ -156,6 +175,9 @@ func (c *cli) verifyDelivery(ctx context.Context, a *client.Client, given string
 	}
 	return nil
 }
+
+// errPast ends the reading of a stream behind the last event that counts.
+var errPast = errors.New("past the last event")
 
 // covers waits for a checkpoint that reaches to the last event.
 func (c *cli) covers(ctx context.Context, key tlog.PublicKey, got *evidence.Delivery, tiles tlog.Tiles) (tlog.Checkpoint, error) {
@@ -179,8 +201,8 @@ func printDelivery(w *tabwriter.Writer, v *deliveryVerified) {
 	for _, f := range v.Faults {
 		fmt.Fprintln(w, f)
 	}
-	for _, id := range v.MissingIDs {
-		fmt.Fprintf(w, "missing in the delivery: event %s, which fits %s\n", id, v.Filter)
+	for _, seq := range v.Missing {
+		fmt.Fprintf(w, "%s %d: missing in the delivery: it fits %s\n", v.Stream, seq, v.Filter)
 	}
 	if !v.OK {
 		fmt.Fprintln(w, "NOT WHOLE")

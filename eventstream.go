@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/posternhq/postern/auditor/client"
+	"github.com/posternhq/postern/events"
 	"github.com/posternhq/postern/events/ocsf"
 )
 
@@ -20,6 +21,9 @@ func (c *cli) events() *cobra.Command {
 			"(--format=cloudevents, the default), their data alone (--format=json), or in\n" +
 			"the words of OCSF 1.8.0 (--format=ocsf).",
 		RunE: c.withAuditor(func(cmd *cobra.Command, a *client.Client, _ []string) error {
+			if _, err := events.FilterStream(subject); err != nil {
+				return usageError{fmt.Errorf("--subject: %w", err)}
+			}
 			line := func(e json.RawMessage) (json.RawMessage, error) { return e, nil }
 			switch c.format {
 			case "text", "cloudevents":

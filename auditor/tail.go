@@ -1,25 +1,40 @@
 package auditor
 
 import (
-	"bytes"
-	"encoding/json"
+	"fmt"
 	"net/http"
-	"strings"
 	"time"
 
+	"github.com/posternhq/postern/auditor/evidence"
 	"github.com/posternhq/postern/auditor/query"
 	"github.com/posternhq/postern/events"
+	"github.com/posternhq/postern/events/journal"
 )
+
+// skew is how far clocks may be apart before a time counts as one to come.
+const skew = time.Minute
 
 // tail sends events of one stream as they stand there, one JSON object a line:
 // those since a time (absent: only new ones) and, unless follow=false, those
-// to come. It ends with the client or the auditor.
+// to come. With format=record, each comes with its place (evidence.Delivered). It ends
+// with the client or the auditor.
 func (a *Auditor) tail(w http.ResponseWriter, r *http.Request) {
 	q := r.URL.Query()
 	subject := q.Get("subject")
-	stream := events.StreamOf(subject)
-	if stream == "" {
-		a.reply(w, nil, &query.BadInput{Field: "subject", Reason: "must begin with access., audit., cloudtrail. or findings."})
+	stream, err := events.FilterStream(subject)
+	if err != nil {
+		a.reply(w, nil, &query.BadInput{Field: "subject", Reason: err.Error()})
+		return
+	}
+	line := func(e journal.Entry) ([]byte, error) { return e.Place().Line(e.Raw), nil }
+	switch format := q.Get("format"); format {
+	case "":
+	case "record":
+		line = func(e journal.Entry) ([]byte, error) {
+			return evidence.DeliveredOf(e.Place(), e.Raw).Line()
+		}
+	default:
+		a.reply(w, nil, &query.BadInput{Field: "format", Reason: fmt.Sprintf("%.40q is unknown: want record, or none for events alone", format)})
 		return
 	}
 	ctx := r.Context()
@@ -30,7 +45,11 @@ func (a *Auditor) tail(w http.ResponseWriter, r *http.Request) {
 	}
 	after := last
 	if s := q.Get("since"); s != "" {
-		since, err := query.Time("since", s, time.Now())
+		now := time.Now()
+		since, err := query.Time("since", s, now)
+		if err == nil && since.After(now.Add(skew)) {
+			err = &query.BadInput{Field: "since", Reason: s + " is still to come"}
+		}
 		if err == nil {
 			after, err = a.c.Journal.Before(ctx, stream, since)
 		}
@@ -45,21 +64,19 @@ func (a *Auditor) tail(w http.ResponseWriter, r *http.Request) {
 	if rc.Flush() != nil || !follow && after >= last {
 		return
 	}
-	var line bytes.Buffer
 	// Without a filter, so that the end is seen where nothing matches.
 	for e, err := range a.c.Journal.Follow(ctx, stream, after) {
 		if err != nil && e.Seq == 0 {
 			a.c.Log.Error().Err(err).Str("stream", stream).Msg("events to a consumer broke off")
 			return
 		}
-		if matches(subject, e.Channel) {
-			line.Reset()
-			if json.Compact(&line, e.Raw) != nil { // no JSON: still evidence
-				b, _ := json.Marshal(map[string]any{"stream": stream, "sequence": e.Seq, "undecodable": string(e.Raw)})
-				line.Write(b)
+		if events.Matches(subject, e.Channel) {
+			b, err := line(e)
+			if err != nil {
+				a.c.Log.Error().Err(err).Str("stream", stream).Uint64("sequence", e.Seq).Msg("events to a consumer broke off")
+				return
 			}
-			line.WriteByte('\n')
-			if _, err := w.Write(line.Bytes()); err != nil {
+			if _, err := w.Write(b); err != nil {
 				return
 			}
 			if e.Seq >= last && rc.Flush() != nil {
@@ -70,19 +87,4 @@ func (a *Auditor) tail(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-}
-
-// matches tells whether a NATS subject is one of those that a filter with
-// wildcards means (https://docs.nats.io/nats-concepts/subjects).
-func matches(filter, subject string) bool {
-	f, s := strings.Split(filter, "."), strings.Split(subject, ".")
-	for i, token := range f {
-		switch {
-		case token == ">":
-			return len(s) > i
-		case i >= len(s) || token != "*" && token != s[i]:
-			return false
-		}
-	}
-	return len(f) == len(s)
 }

@@ -33,6 +33,21 @@ func (p Place) Hash(raw []byte) [sha256.Size]byte {
 	return sha256.Sum256(append(b, raw...))
 }
 
+// Line returns a message as one line of JSON that ends with a line feed, whatever it is:
+// JSON without the white space between its tokens, anything else as
+//
+//	{"sequence":42,"stream":"AUDIT","undecodable":"…"}
+func (p Place) Line(raw []byte) []byte {
+	var line bytes.Buffer
+	if json.Compact(&line, raw) != nil { // still evidence
+		line.Reset()
+		b, _ := json.Marshal(map[string]any{"stream": p.Stream, "sequence": p.Sequence, "undecodable": string(raw)}) // these can't fail
+		line.Write(b)
+	}
+	line.WriteByte('\n')
+	return line.Bytes()
+}
+
 // Placed returns a CloudEvent with its place as the last of its extension
 // attributes:
 //

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -13,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/posternhq/postern/auditor/evidence"
 	"github.com/posternhq/postern/auditor/query"
 )
 
@@ -142,7 +144,27 @@ func (c *Client) Ingest(ctx context.Context, name string, file io.Reader, progre
 // take: those since a time ("" means only new ones) and, with follow, those to
 // come, until ctx ends or take fails.
 func (c *Client) Events(ctx context.Context, subject, since string, follow bool, take func(json.RawMessage) error) error {
-	q := url.Values{"subject": {subject}, "follow": {strconv.FormatBool(follow)}}
+	return c.tail(ctx, subject, since, url.Values{"follow": {strconv.FormatBool(follow)}}, take)
+}
+
+// Records are the events that a subject fits, from a time to the last there is, with
+// their places; since as in Events.
+func (c *Client) Records(ctx context.Context, subject, since string, take func(evidence.Delivered) error) error {
+	return c.tail(ctx, subject, since, url.Values{"follow": {"false"}, "format": {"record"}}, func(line json.RawMessage) error {
+		var d evidence.Delivered
+		if err := json.Unmarshal(line, &d); err != nil {
+			return err
+		}
+		if d.Seq == 0 {
+			return errors.New("the auditor does not say where events stand: it is of an older release than this command")
+		}
+		return take(d)
+	})
+}
+
+func (c *Client) tail(ctx context.Context, subject, since string, q url.Values, take func(json.RawMessage) error) error {
+	follow := q.Get("follow") == "true"
+	q.Set("subject", subject)
 	if since != "" {
 		q.Set("since", since)
 	}

@@ -30,6 +30,11 @@ type Delivered struct {
 	Raw   []byte          `json:"raw,omitempty"`
 }
 
+// DeliveredOf is raw as it stands at a place.
+func DeliveredOf(p events.Place, raw []byte) Delivered {
+	return Delivered{Stream: p.Stream, Seq: p.Sequence, Subject: p.Subject, StoredAt: p.StoredAt, Event: raw}
+}
+
 // Line is the event as one line of text, without changing a byte of its body.
 func (d Delivered) Line() ([]byte, error) {
 	body := d.Event
@@ -45,14 +50,16 @@ func (d Delivered) Line() ([]byte, error) {
 	return append(append(line, body...), "}\n"...), nil
 }
 
-// hash is what the log's leaf holds of it.
-func (d Delivered) hash() tlog.Hash {
-	body := []byte(d.Event)
+// body is the message byte for byte.
+func (d Delivered) body() []byte {
 	if d.Event == nil {
-		body = d.Raw
+		return d.Raw
 	}
-	return tlog.HashOf(d.Subject, d.StoredAt, body)
+	return d.Event
 }
+
+// hash is what the log's leaf holds of it.
+func (d Delivered) hash() tlog.Hash { return tlog.HashOf(d.Subject, d.StoredAt, d.body()) }
 
 // Delivery is what a consumer got of one stream. The zero value is empty.
 type Delivery struct {
@@ -61,7 +68,9 @@ type Delivery struct {
 	// FirstAt is when the first was stored.
 	FirstAt time.Time
 	hashes  map[uint64]tlog.Hash
-	ids     map[string]uint64
+	filter  string
+	// unfit are the subjects of those that the filter does not fit.
+	unfit map[uint64]string
 	// told are the events that came in the words of OCSF, until Rederive has seen that
 	// they are what postern makes of the logged event.
 	told map[uint64]json.RawMessage
@@ -70,9 +79,10 @@ type Delivery struct {
 // ReadDelivery reads lines of Delivered, or bodies of what a webhook was sent, one
 // a line and as they came: CloudEvents or OCSF events that tell their place
 // (events.Placed, ocsf.ConvertAt), or arrays of them. Any order will do; what came more
-// than once must have come alike.
-func ReadDelivery(r io.Reader) (*Delivery, error) {
-	out := &Delivery{hashes: map[uint64]tlog.Hash{}, ids: map[string]uint64{}, told: map[uint64]json.RawMessage{}}
+// than once must have come alike. filter, a NATS subject with wildcards, is what was to
+// come; "" is all of the stream.
+func ReadDelivery(r io.Reader, filter string) (*Delivery, error) {
+	out := &Delivery{filter: filter, hashes: map[uint64]tlog.Hash{}, unfit: map[uint64]string{}, told: map[uint64]json.RawMessage{}}
 	in := bufio.NewReader(r)
 	for n := 1; ; n++ {
 		line, err := in.ReadBytes('\n')
@@ -102,9 +112,10 @@ func (o *Delivery) read(line []byte) error {
 		return err
 	}
 	if raw, p, ok := events.Unplaced(line); ok {
-		return o.add(Delivered{Stream: p.Stream, Seq: p.Sequence, Subject: p.Subject, StoredAt: p.StoredAt, Event: raw})
+		d := DeliveredOf(p, raw)
+		return o.place(d, d.hash())
 	}
-	if p, id, text, ok := ocsf.PlaceOf(line); ok {
+	if p, _, text, ok := ocsf.PlaceOf(line); ok {
 		h, err := tlog.ParseHash(text)
 		if err != nil {
 			return err
@@ -112,7 +123,7 @@ func (o *Delivery) read(line []byte) error {
 		if had, again := o.told[p.Sequence]; again && !sameJSON(had, line) {
 			return fmt.Errorf("sequence %d came twice, with different content", p.Sequence)
 		}
-		if err := o.place(Delivered{Stream: p.Stream, Seq: p.Sequence, Subject: p.Subject, StoredAt: p.StoredAt}, id, h); err != nil {
+		if err := o.place(DeliveredOf(p, nil), h); err != nil {
 			return err
 		}
 		o.told[p.Sequence] = bytes.Clone(line)
@@ -122,17 +133,11 @@ func (o *Delivery) read(line []byte) error {
 	if err := json.Unmarshal(line, &d); err != nil {
 		return err
 	}
-	return o.add(d)
-}
-
-func (o *Delivery) add(d Delivered) error {
-	var event struct{ ID string }
-	_ = json.Unmarshal(d.Event, &event) // it may be none
-	return o.place(d, event.ID, d.hash())
+	return o.place(d, d.hash())
 }
 
 // place notes what came where.
-func (o *Delivery) place(d Delivered, id string, h tlog.Hash) error {
+func (o *Delivery) place(d Delivered, h tlog.Hash) error {
 	switch {
 	case d.Seq == 0 || d.Stream == "":
 		return errors.New("no stream and sequence: postern consumers read --format=record prints them, and webhooks are sent CloudEvents that end with them, and OCSF events with both in metadata")
@@ -144,8 +149,8 @@ func (o *Delivery) place(d Delivered, id string, h tlog.Hash) error {
 		return fmt.Errorf("sequence %d came twice, with different content", d.Seq)
 	}
 	o.hashes[d.Seq] = h
-	if id != "" {
-		o.ids[id] = d.Seq
+	if o.filter != "" && !events.Matches(o.filter, d.Subject) {
+		o.unfit[d.Seq] = d.Subject
 	}
 	if o.First == 0 || d.Seq < o.First {
 		o.First, o.FirstAt = d.Seq, d.StoredAt
@@ -157,34 +162,35 @@ func (o *Delivery) place(d Delivered, id string, h tlog.Hash) error {
 // Events is how many there are.
 func (o *Delivery) Events() int { return len(o.hashes) }
 
-// Has tells whether an event of an id is there.
-func (o *Delivery) Has(id string) bool { _, ok := o.ids[id]; return ok }
+// Has tells whether the event of a sequence is there.
+func (o *Delivery) Has(seq uint64) bool { _, ok := o.hashes[seq]; return ok }
+
+// Unfit are those that the filter does not fit: they came for another one, so what that
+// one lets through says nothing of whether these are all.
+func (o *Delivery) Unfit() (faults []Fault) {
+	for _, seq := range slices.Sorted(maps.Keys(o.unfit)) {
+		faults = append(faults, Fault{Stream: o.Stream, First: seq, Last: seq, Place: "delivery", Kind: "not of the filter", Detail: fmt.Sprintf("subject %q", o.unfit[seq])})
+	}
+	return faults
+}
 
 // Told is how many came in the words of OCSF and are not known to be postern's.
 func (o *Delivery) Told() int { return len(o.told) }
 
 // Rederive makes OCSF of an event as the stream has it, and holds what came against it.
-// It proves the rest of what a leaf's hash does not: raw counts only if it is what came to
+// It proves the rest of what a leaf's hash does not: d counts only if it is what came to
 // stand at the sequence, by the hash that Compare holds against the log.
-func (o *Delivery) Rederive(raw []byte) *Fault {
-	var e struct{ ID string }
-	if json.Unmarshal(raw, &e) != nil {
-		return nil
+func (o *Delivery) Rederive(d Delivered) *Fault {
+	came, there := o.told[d.Seq]
+	if !there || d.hash() != o.hashes[d.Seq] {
+		return nil // another event, then
 	}
-	seq := o.ids[e.ID]
-	came, there := o.told[seq]
-	if !there {
-		return nil
-	}
+	delete(o.told, d.Seq)
 	p, _, _, _ := ocsf.PlaceOf(came)
-	if tlog.HashOf(p.Subject, p.StoredAt, raw) != o.hashes[seq] {
-		return nil // another event of that id
-	}
-	delete(o.told, seq)
-	if made, err := ocsf.ConvertAt(raw, p); err == nil && sameJSON(made, came) {
+	if made, err := ocsf.ConvertAt(d.body(), p); err == nil && sameJSON(made, came) {
 		return nil
 	}
-	return &Fault{Stream: o.Stream, First: seq, Last: seq, Place: "delivery", Kind: "changed"}
+	return &Fault{Stream: o.Stream, First: d.Seq, Last: d.Seq, Place: "delivery", Kind: "changed"}
 }
 
 // Unproved are those that came in the words of OCSF and whose event was not seen: where

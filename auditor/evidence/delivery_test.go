@@ -66,7 +66,7 @@ func TestDelivery(t *testing.T) {
 				}
 				file.Write(line)
 			}
-			got, err := evidence.ReadDelivery(&file)
+			got, err := evidence.ReadDelivery(&file, "")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -75,6 +75,33 @@ func TestDelivery(t *testing.T) {
 				t.Errorf("faults (-want +got), %v:\n%s", err, d)
 			}
 		})
+	}
+}
+
+// What the filter does not fit is a fault, however true it is.
+func TestDeliveryOfAnotherFilter(t *testing.T) {
+	var file bytes.Buffer
+	for i, subject := range []string{"audit.completed.1.s3.GetObject", "audit.completed.2.s3.GetObject", "audit.denied.1.s3.GetObject"} {
+		d := delivered(i)
+		d.Subject = subject
+		line, err := d.Line()
+		if err != nil {
+			t.Fatal(err)
+		}
+		file.Write(line)
+	}
+	for filter, want := range map[string][]uint64{"": nil, "audit.>": nil, "audit.completed.>": {3}, "audit.*.1.>": {2}, "audit.complete.>": {1, 2, 3}} {
+		got, err := evidence.ReadDelivery(bytes.NewReader(file.Bytes()), filter)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var seqs []uint64
+		for _, f := range got.Unfit() {
+			seqs = append(seqs, f.First)
+		}
+		if d := cmp.Diff(want, seqs); d != "" {
+			t.Errorf("%q (-want +got):\n%s", filter, d)
+		}
 	}
 }
 
@@ -87,7 +114,7 @@ func TestDeliveryRefused(t *testing.T) {
 		"two contents":   `{"stream":"AUDIT","sequence":1,"subject":"a"}` + "\n" + `{"stream":"AUDIT","sequence":1,"subject":"b"}` + "\n",
 		"broken in line": `{"stream":"AUDIT","sequence":1`,
 	} {
-		if _, err := evidence.ReadDelivery(bytes.NewReader([]byte(file))); err == nil {
+		if _, err := evidence.ReadDelivery(bytes.NewReader([]byte(file)), ""); err == nil {
 			t.Errorf("%s: taken", name)
 		}
 	}
@@ -165,13 +192,13 @@ func TestDeliveryOfOCSF(t *testing.T) {
 		{"the stream says something else", lines, slices.Concat(raws[:2], [][]byte{changed(raws[2], `"by":"`, `"by":"x`)}, raws[3:]), []evidence.Fault{fault("not derived from the logged event", 3)}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			got, err := evidence.ReadDelivery(bytes.NewReader(bytes.Join(c.got, []byte{'\n'})))
+			got, err := evidence.ReadDelivery(bytes.NewReader(bytes.Join(c.got, []byte{'\n'})), "")
 			if err != nil {
 				t.Fatal(err)
 			}
 			faults, err := got.Compare(iter.Seq2[tlog.Leaf, error](logged), true)
-			for _, raw := range c.seen {
-				if f := got.Rederive(raw); f != nil {
+			for i, raw := range c.seen {
+				if f := got.Rederive(evidence.DeliveredOf(place(i), raw)); f != nil {
 					faults = append(faults, *f)
 				}
 			}
@@ -181,11 +208,11 @@ func TestDeliveryOfOCSF(t *testing.T) {
 		})
 	}
 	doubled := bytes.Join([][]byte{lines[2], changed(lines[2], `"severity_id":1`, `"severity_id":5`)}, []byte{'\n'})
-	if _, err := evidence.ReadDelivery(bytes.NewReader(doubled)); err == nil {
+	if _, err := evidence.ReadDelivery(bytes.NewReader(doubled), ""); err == nil {
 		t.Error("twice, with different content: taken")
 	}
 	beyond := changed(lines[5], `"sequence":6`, `"sequence":7`)
-	got, err := evidence.ReadDelivery(bytes.NewReader(beyond))
+	got, err := evidence.ReadDelivery(bytes.NewReader(beyond), "")
 	if err != nil || got.Last != 7 {
 		t.Errorf("%+v, %v", got, err) // the log is shorter: postern events verify says so
 	}
@@ -204,7 +231,7 @@ func FuzzDeliveredLine(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, err := evidence.ReadDelivery(bytes.NewReader(line))
+		got, err := evidence.ReadDelivery(bytes.NewReader(line), "")
 		if err != nil {
 			t.Fatalf("%q: %v", line, err)
 		}

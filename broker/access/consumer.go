@@ -4,7 +4,6 @@ import (
 	"maps"
 	"regexp"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/posternhq/postern/events"
@@ -37,8 +36,7 @@ var (
 	consumerName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,31}$`)
 	// ownConsumer are the names of postern's own durable consumers, of now and to come.
 	// Others begin with a mark that consumerName does not take.
-	ownConsumer   = regexp.MustCompile(`(?i)^(postern|broker|proxy|auditor|notary)-`)
-	subjectTokens = regexp.MustCompile(`^[^\s.*>]+(\.(\*|[^\s.*>]+))*(\.>)?$`)
+	ownConsumer = regexp.MustCompile(`(?i)^(postern|broker|proxy|auditor|notary)-`)
 )
 
 func (s *State) applyConsumer(e events.Event, seq uint64) {
@@ -99,9 +97,9 @@ func CreateConsumer(s *State, env Env, c events.ConsumerCreated) ([]events.Event
 	if prefix := ownConsumer.FindString(c.Name); prefix != "" {
 		return nil, refuse(Invalid, "name %q: names with %s are those of postern's own consumers: choose another name", c.Name, prefix)
 	}
-	stream := events.StreamOf(c.Filter)
-	if stream == "" || !strings.Contains(c.Filter, ".") || !subjectTokens.MatchString(c.Filter) {
-		return nil, refuse(Invalid, "filter %q: want a NATS subject that begins with access., audit., cloudtrail. or findings., such as audit.denied.>", c.Filter)
+	stream, err := events.FilterStream(c.Filter)
+	if err != nil {
+		return nil, refuse(Invalid, "%v", err)
 	}
 	if old, used := s.Consumers[c.Name]; old != nil {
 		return nil, refuse(Conflict, "there is a consumer %s already", c.Name)

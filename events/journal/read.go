@@ -27,6 +27,11 @@ type Entry struct {
 	Raw []byte
 }
 
+// Place is where the event stands.
+func (e Entry) Place() events.Place {
+	return events.Place{Stream: e.Stream, Sequence: e.Seq, Subject: e.Channel, StoredAt: e.StoredAt}
+}
+
 // readAhead is how many messages a reader asks for at once.
 const readAhead = 1000
 
