@@ -46,6 +46,23 @@ type cluster struct {
 func startCluster(t testing.TB, bin string, settings ...string) *cluster {
 	t.Helper()
 	lib := embeddedtest.Lib(t)
+	c := newCluster(t, bin)
+	c.startCore(fmt.Sprintf("listen: %q", c.ports["nats"]), settings...)
+	c.startProxy()
+	c.write("auditor.yaml", fmt.Appendf(nil, `data_dir: %s/auditor
+clickhouse: {embedded: true, lib: %s, max_memory: 2000000000}
+auditor:
+  listen: %q
+  join: {broker: %q, ca_pin: %q, token_file: %[1]s/auditor.token}
+  cloudtrail: [%[6]s]
+`, c.dir, lib, c.ports["auditor"], c.ports["broker"], c.token("auditor"), c.sim.TrailDir()))
+	c.start("auditor")
+	return c
+}
+
+// newCluster is one of which nothing runs but the simulated AWS.
+func newCluster(t testing.TB, bin string) *cluster {
+	t.Helper()
 	c := &cluster{t: t, bin: bin, dir: t.TempDir(), ports: map[string]string{}, procs: map[string]*exec.Cmd{}, output: map[string]*bytes.Buffer{}}
 	c.admin = filepath.Join(c.dir, "admin.pem")
 	var err error
@@ -65,39 +82,6 @@ func startCluster(t testing.TB, bin string, settings ...string) *cluster {
 	for _, name := range []string{"nats", "broker", "proxy", "auditor"} {
 		c.ports[name] = freePort(t)
 	}
-	fill := strings.NewReplacer("DIR", c.dir, "NATS", c.ports["nats"], "BROKER", c.ports["broker"], "PROXY", c.ports["proxy"], "AUDITOR", c.ports["auditor"],
-		"SIMCA", c.sim.CAFile(), "SIM", c.sim.Addr(), "TRAIL", c.sim.TrailDir(), "LIB", lib)
-	c.write("core.yaml", []byte(fill.Replace(`data_dir: DIR/core
-nats: {embedded: true, listen: "NATS"}
-broker: {`+strings.Join(append(settings, `listen: "BROKER", proxy_addr: "PROXY", auditor_addr: "AUDITOR"`), ", ")+`}
-`)))
-	c.start("core")
-	nats, err := embedded.NewNATS(embedded.NATSConfig{Dir: filepath.Join(c.dir, "core", "nats"), Log: zerolog.Nop()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	creds, err = nats.Mint("test", embedded.Admin(), 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c.write("test.creds", creds)
-	c.nats = filepath.Join(c.dir, "test.creds")
-	c.write("proxy.yaml", []byte(fill.Replace(`data_dir: DIR/proxy
-proxy:
-  listen: "PROXY"
-  name: p1
-  join: {broker: "BROKER", ca_pin: "`+c.token("proxy")+`", token_file: DIR/proxy.token}
-  aws: {dial: "SIM", ca_file: SIMCA}
-`)))
-	c.write("auditor.yaml", []byte(fill.Replace(`data_dir: DIR/auditor
-clickhouse: {embedded: true, lib: LIB, max_memory: 2000000000}
-auditor:
-  listen: "AUDITOR"
-  join: {broker: "BROKER", ca_pin: "`+c.token("auditor")+`", token_file: DIR/auditor.token}
-  cloudtrail: [TRAIL]
-`)))
-	c.start("proxy")
-	c.start("auditor")
 	t.Cleanup(func() {
 		for _, name := range []string{"proxy", "auditor", "core"} {
 			c.stop(name)
@@ -105,6 +89,37 @@ auditor:
 		c.reading.Wait()
 	})
 	return c
+}
+
+// startCore starts NATS, with keys of its section, and the broker, with more of its.
+func (c *cluster) startCore(nats string, settings ...string) {
+	c.t.Helper()
+	settings = append(settings, fmt.Sprintf("listen: %q, proxy_addr: %q, auditor_addr: %q", c.ports["broker"], c.ports["proxy"], c.ports["auditor"]))
+	c.write("core.yaml", fmt.Appendf(nil, "data_dir: %s/core\nnats: {embedded: true, %s}\nbroker: {%s}\n", c.dir, nats, strings.Join(settings, ", ")))
+	c.start("core")
+	keys, err := embedded.NewNATS(embedded.NATSConfig{Dir: filepath.Join(c.dir, "core", "nats"), Log: zerolog.Nop()})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	creds, err := keys.Mint("test", embedded.Admin(), 0)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	c.write("test.creds", creds)
+	c.nats = filepath.Join(c.dir, "test.creds")
+}
+
+// startProxy has a proxy join by a token, and starts it.
+func (c *cluster) startProxy() {
+	c.t.Helper()
+	c.write("proxy.yaml", fmt.Appendf(nil, `data_dir: %s/proxy
+proxy:
+  listen: %q
+  name: p1
+  join: {broker: %q, ca_pin: %q, token_file: %[1]s/proxy.token}
+  aws: {dial: %[5]q, ca_file: %q}
+`, c.dir, c.ports["proxy"], c.ports["broker"], c.token("proxy"), c.sim.Addr(), c.sim.CAFile()))
+	c.start("proxy")
 }
 
 func (c *cluster) write(name string, b []byte) {

@@ -166,6 +166,9 @@ func (c *cluster) rotate(ctx context.Context, phase string, trusted int) (ticket
 		c.t.Fatalf("%+v, want %s", ca, phase)
 	}
 	for _, part := range []string{"proxy", "auditor"} {
+		if c.procs[part] == nil {
+			continue
+		}
 		file := filepath.Join(c.dir, part, part, "joined.json")
 		c.until(part+" to take the CA", func() bool {
 			text, err := os.ReadFile(file)

@@ -125,11 +125,12 @@ func (s *services) connectAs(name string, perms embedded.Permissions, credsFile 
 			return nil, err
 		}
 	}
-	opts := []nats.Option{natsErrors(s.log)}
+	url, opts := s.natsURL, []nats.Option{natsErrors(s.log)}
 	if s.natsInMemory {
-		opts = append(opts, nats.InProcessServer(s.authority))
+		// By the scheme tls:// the client would ask for TLS in memory, too.
+		url, opts = "nats://in-process", append(opts, nats.InProcessServer(s.authority))
 	}
-	nc, err := connectNATS(s.natsURL, credsFile, s.cfg.NATS.CAFile, opts...)
+	nc, err := connectNATS(url, credsFile, s.cfg.NATS.CAFile, opts...)
 	if err != nil {
 		return nil, err
 	}
