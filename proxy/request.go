@@ -179,7 +179,7 @@ func (c *call) serve() {
 		c.deny(denial{cause: "signature", reason: "the request names its operation twice, in different ways; AWS and postern might read it differently"})
 		return
 	}
-	what := grants.Call{Also: rec.Also, AccessLevel: string(rec.AccessLevel), Resources: rec.Resources, Region: rec.Region, Account: rec.Account}
+	what := grants.Call{Also: besides(&rec), AccessLevel: string(rec.AccessLevel), Resources: rec.Resources, Region: rec.Region, Account: rec.Account}
 	if rec.ActionKnown {
 		what.Action = rec.Action
 	}
@@ -318,8 +318,20 @@ func (c *call) recognize() awsreq.Request {
 	rec := c.p.table.Recognize(&in)
 	a := &c.about
 	a.Partition, a.Region, a.Service, a.SigningName = rec.Partition, rec.Region, rec.Service, rec.SigningName
-	a.Operation, a.Action, a.AccessLevel, a.Resources = rec.Operation, rec.Action, string(rec.AccessLevel), rec.Resources
+	a.Operation, a.Action, a.AccessLevel, a.Resources = rec.Operation, rec.Action, string(rec.Strongest()), rec.Resources
 	return rec
+}
+
+// besides are the further actions of a request, for its decision.
+func besides(rec *awsreq.Request) []grants.Action {
+	if len(rec.Also) == 0 {
+		return nil
+	}
+	out := make([]grants.Action, len(rec.Also))
+	for i, a := range rec.Also {
+		out[i] = grants.Action{Name: a.Name, Level: string(a.Level)}
+	}
+	return out
 }
 
 // admit records that the request is about to go to AWS.

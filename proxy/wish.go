@@ -112,7 +112,7 @@ func (c *call) understandGit(w *wish, u *url.URL) error {
 		return errors.New("a CodeCommit repository is https://git-codecommit.REGION.amazonaws.com/v1/repos/NAME (git config credential.UseHttpPath true makes Git name it)")
 	}
 	w.fixed, w.git = true, true
-	w.call = grants.Call{Action: "codecommit:GitPush", Also: []string{"codecommit:GitPull"}, AccessLevel: "Write", Region: host[2],
+	w.call = grants.Call{Action: "codecommit:GitPush", Also: []grants.Action{{Name: "codecommit:GitPull", Level: "Read"}}, AccessLevel: "Write", Region: host[2],
 		Resources: []string{"codecommit", path[1]}}
 	return nil
 }
@@ -134,7 +134,7 @@ func (c *call) understandURL(w *wish) error {
 		return errors.New("the URL would hand out credentials")
 	}
 	c.host, c.about.Operation = host, rec.Operation
-	w.call = grants.Call{Action: rec.Action, Also: rec.Also, AccessLevel: string(rec.AccessLevel), Resources: rec.Resources, Region: rec.Region, Account: rec.Account}
+	w.call = grants.Call{Action: rec.Action, Also: besides(&rec), AccessLevel: string(rec.AccessLevel), Resources: rec.Resources, Region: rec.Region, Account: rec.Account}
 	return nil
 }
 

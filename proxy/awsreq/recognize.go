@@ -2,6 +2,7 @@ package awsreq
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 )
 
@@ -15,6 +16,16 @@ const (
 	Tagging     AccessLevel = "Tagging"
 	Permissions AccessLevel = "Permissions management"
 )
+
+// stronger orders access levels: what a role is least likely to hand out by mistake
+// comes last.
+var stronger = []AccessLevel{List, Read, Tagging, Write, Permissions}
+
+// Action is an IAM action with its own access level.
+type Action struct {
+	Name  string
+	Level AccessLevel
+}
 
 func levelOf(s string) (l AccessLevel, certain bool) {
 	switch s {
@@ -63,11 +74,12 @@ type Request struct {
 	// the operation it is prefix:Operation, and ActionKnown is false.
 	Action      string
 	ActionKnown bool
-	// Also lists further actions that the operation needs, or may exercise
-	// depending on its body (dynamodb:TransactWriteItems). A denial of any is a
-	// denial. It is shared: do not write to it.
-	Also        []string
+	// AccessLevel is that of Action.
 	AccessLevel AccessLevel
+	// Also lists further actions that the operation needs, or may exercise where the
+	// request does not tell which (a query of Neptune's). A denial of any is a
+	// denial. It is shared: do not write to it.
+	Also []Action
 	// Ambiguous: the request names different operations in different places.
 	// Refuse it: AWS and we might read it differently.
 	Ambiguous bool
@@ -80,9 +92,24 @@ type Request struct {
 	caps captures
 }
 
-// Recognize is Lookup plus Resources.
+// Strongest is the highest of the access levels of a request's actions: Permissions
+// above Write, Tagging, Read and List.
+func (r *Request) Strongest() AccessLevel {
+	best := slices.Index(stronger, r.AccessLevel)
+	for _, a := range r.Also {
+		best = max(best, slices.Index(stronger, a.Level))
+	}
+	if best < 0 {
+		return ""
+	}
+	return stronger[best]
+}
+
+// Recognize is Lookup, of the actions those alone that the body asks for where it
+// tells, plus Resources.
 func (t *Table) Recognize(in *Input) Request {
 	r := t.Lookup(in)
+	narrow(in, &r)
 	r.Resources = t.Resources(in, &r)
 	return r
 }

@@ -27,6 +27,13 @@ func request(t testing.TB, tab *Table, line string, header http.Header, body str
 	return in
 }
 
+func names(actions []Action) (out []string) {
+	for _, a := range actions {
+		out = append(out, a.Name)
+	}
+	return out
+}
+
 func TestRecognizeS3(t *testing.T) {
 	tab := newTable(t)
 	const (
@@ -117,7 +124,7 @@ func TestRecognizeS3(t *testing.T) {
 		if r.Action != c.action || !r.ActionKnown || r.Ambiguous {
 			t.Errorf("%s: %s %s (known %v, ambiguous %v), want %s", c.line, r.Operation, r.Action, r.ActionKnown, r.Ambiguous, c.action)
 		}
-		if d := cmp.Diff(c.also, r.Also); d != "" {
+		if d := cmp.Diff(c.also, names(r.Also)); d != "" {
 			t.Errorf("%s: also %s", c.line, d)
 		}
 		if d := cmp.Diff(c.resources, r.Resources); d != "" {
@@ -151,7 +158,7 @@ func TestRecognizeOthers(t *testing.T) {
 			"GetItem", "dynamodb:GetItem", nil, Read, []string{"arn:aws:dynamodb:us-east-1:" + account + ":table/t"}},
 		{"POST https://dynamodb.us-east-1.amazonaws.com/", jsonTarget("DynamoDB_20120810.TransactWriteItems"),
 			`{"TransactItems":[{"Put":{"TableName":"t"}},{"Delete":{"TableName":"u"}}]}`,
-			"TransactWriteItems", "dynamodb:PutItem", []string{"dynamodb:UpdateItem", "dynamodb:DeleteItem", "dynamodb:ConditionCheckItem"}, Write,
+			"TransactWriteItems", "dynamodb:PutItem", []string{"dynamodb:DeleteItem"}, Write,
 			[]string{"arn:aws:dynamodb:us-east-1:" + account + ":table/t", "arn:aws:dynamodb:us-east-1:" + account + ":table/u"}},
 		{"POST https://ec2.us-east-1.amazonaws.com/", form, "Action=TerminateInstances&Version=2016-11-15&InstanceId.1=i-1&InstanceId.2=i-2",
 			"TerminateInstances", "ec2:TerminateInstances", nil, Write,
@@ -201,7 +208,7 @@ func TestRecognizeOthers(t *testing.T) {
 		if r.Operation != c.op || r.Action != c.action || r.AccessLevel != c.level || r.Ambiguous {
 			t.Errorf("%s: %s %s %s (ambiguous %v), want %s %s %s", c.line, r.Operation, r.Action, r.AccessLevel, r.Ambiguous, c.op, c.action, c.level)
 		}
-		if d := cmp.Diff(c.also, r.Also); d != "" {
+		if d := cmp.Diff(c.also, names(r.Also)); d != "" {
 			t.Errorf("%s: also %s", c.line, d)
 		}
 		if d := cmp.Diff(c.resources, r.Resources); d != "" {

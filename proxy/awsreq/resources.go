@@ -228,7 +228,7 @@ const maxDeleted = 100
 func deletedObjects(bucket string, in *Input, r *Request) []string {
 	keys, versions, ok := deletes(in)
 	if (versions || !ok) && r.Action == "s3:DeleteObject" {
-		r.Also = append(slices.Clip(r.Also), "s3:DeleteObjectVersion")
+		r.Also = append(slices.Clip(r.Also), Action{"s3:DeleteObjectVersion", Write})
 	}
 	if len(keys) == 0 || len(keys) > maxDeleted {
 		return []string{bucket + "/*"}

@@ -1,10 +1,12 @@
 package awsreq
 
 import (
+	"bytes"
 	"encoding/xml"
 	"net/http"
 	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // s3Action adjusts the actions of an S3 operation to what the request says
@@ -17,9 +19,11 @@ func (t *Table) s3Action(in *Input, r *Request) {
 		r.Action, r.Also = "s3express:CreateSession", nil
 		return
 	case S3ExpressPath:
-		if a, ok := t.elsewhere["s3express"][r.Action]; ok {
-			r.Action, r.ActionKnown = a, true
+		t.s3Also(in, r)
+		if _, ok := t.elsewhere["s3express"][r.Action]; ok {
+			r.ActionKnown = true
 		}
+		t.s3Elsewhere("s3express", r)
 		return
 	}
 	if in.RawQuery != "" && hasQuery(in.RawQuery, "versionId") {
@@ -47,8 +51,8 @@ func (t *Table) s3Elsewhere(prefix string, r *Request) {
 	}
 	r.Also = slices.Clone(r.Also)
 	for i, one := range r.Also {
-		if a, ok := t.elsewhere[prefix][one]; ok {
-			r.Also[i] = a
+		if a, ok := t.elsewhere[prefix][one.Name]; ok {
+			r.Also[i].Name = a
 		}
 	}
 }
@@ -81,34 +85,38 @@ func versioned(operation string) string {
 // in the query of a presigned URL. Sources: "Permissions" of PutObject,
 // CreateBucket and others in the Amazon S3 API Reference.
 func (t *Table) s3Also(in *Input, r *Request) {
-	add := func(actions ...string) { r.Also = append(slices.Clip(r.Also), actions...) }
+	add := func(name string, level AccessLevel) { r.Also = append(slices.Clip(r.Also), Action{name, level}) }
 	switch r.Operation {
 	case "PutObject", "CopyObject", "CreateMultipartUpload":
 		if in.amz("X-Amz-Acl") || in.amzGrants() {
-			add("s3:PutObjectAcl")
+			add("s3:PutObjectAcl", Permissions)
 		}
 		if in.amz("X-Amz-Tagging") {
-			add("s3:PutObjectTagging")
+			add("s3:PutObjectTagging", Tagging)
 		}
 		if in.amz("X-Amz-Object-Lock-Mode") || in.amz("X-Amz-Object-Lock-Retain-Until-Date") {
-			add("s3:PutObjectRetention")
+			add("s3:PutObjectRetention", Write)
 		}
 		if in.amz("X-Amz-Object-Lock-Legal-Hold") {
-			add("s3:PutObjectLegalHold")
+			add("s3:PutObjectLegalHold", Write)
 		}
 	case "CreateBucket":
 		if in.amz("X-Amz-Acl") || in.amzGrants() {
-			add("s3:PutBucketAcl")
+			add("s3:PutBucketAcl", Permissions)
 		}
 		if in.amz("X-Amz-Bucket-Object-Lock-Enabled") {
-			add("s3:PutBucketObjectLockConfiguration", "s3:PutBucketVersioning")
+			add("s3:PutBucketObjectLockConfiguration", Write)
+			add("s3:PutBucketVersioning", Write)
 		}
 		if in.amz("X-Amz-Object-Ownership") {
-			add("s3:PutBucketOwnershipControls")
+			add("s3:PutBucketOwnershipControls", Permissions)
+		}
+		if in.mayTag() {
+			add("s3:TagResource", Tagging)
 		}
 	case "DeleteObject", "DeleteObjects", "PutObjectRetention":
 		if in.amz("X-Amz-Bypass-Governance-Retention") {
-			add("s3:BypassGovernanceRetention")
+			add("s3:BypassGovernanceRetention", Permissions)
 		}
 	}
 	switch r.Operation {
@@ -116,8 +124,8 @@ func (t *Table) s3Also(in *Input, r *Request) {
 		if v := in.Header["X-Amz-Copy-Source"]; len(v) == 1 && strings.Contains(v[0], "?versionId=") {
 			r.Also = slices.Clone(r.Also)
 			for i, a := range r.Also {
-				if a == "s3:GetObject" {
-					r.Also[i] = "s3:GetObjectVersion"
+				if a.Name == "s3:GetObject" {
+					r.Also[i].Name = "s3:GetObjectVersion"
 				}
 			}
 		}
@@ -130,6 +138,12 @@ func (t *Table) s3Also(in *Input, r *Request) {
 // amz tells whether a header of AWS's is there, or a parameter in its place.
 func (in *Input) amz(name string) bool {
 	return len(in.Header[name]) > 0 || hasQueryFold(in.RawQuery, name)
+}
+
+// mayTag tells whether a bucket's configuration may have tags: it is XML that nobody
+// needs to parse where it does not even say the word.
+func (in *Input) mayTag() bool {
+	return bytes.Contains(in.Body, []byte("Tag")) || len(in.Body) > 0 && !in.BodyComplete || bytes.IndexByte(in.Body, 0) >= 0 || !utf8.Valid(in.Body)
 }
 
 // grantHeaders set an ACL piece by piece.

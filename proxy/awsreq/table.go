@@ -56,7 +56,7 @@ type operation struct {
 	service           int32
 	name, method, uri string
 	action            string
-	also              []string
+	also              []Action
 	level             AccessLevel
 	certain           bool
 	types             string // resource types of the action, comma-separated
@@ -155,10 +155,13 @@ func (t *Table) readOperations() error {
 			op := operation{service: int32(len(t.svcs) - 1), name: f[1], method: f[2], uri: f[3], types: f[6]}
 			actions := f[4]
 			op.action, actions, _ = strings.Cut(actions, ",")
-			if actions != "" {
-				op.also = strings.Split(actions, ",")
+			op.level, op.certain = levelOf(f[5][:1])
+			for i := 1; actions != ""; i++ {
+				var also Action
+				also.Name, actions, _ = strings.Cut(actions, ",")
+				also.Level, _ = levelOf(f[5][i : i+1])
+				op.also = append(op.also, also)
 			}
-			op.level, op.certain = levelOf(f[5])
 			t.ops = append(t.ops, op)
 			s.end++
 			if strings.HasPrefix(s.protocol, "rest") && s.name != "s3" {

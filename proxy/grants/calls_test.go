@@ -10,9 +10,10 @@ import (
 
 func TestApprovers(t *testing.T) {
 	perms := []events.Permission{
-		{Role: "dev", Effect: "Allow", Actions: []string{"ec2:*", "s3:Get*"}},
+		{Role: "dev", Effect: "Allow", Actions: []string{"ec2:*", "s3:Get*", "iam:*"}},
 		{Role: "dev", Effect: "Deny", Actions: []string{"ec2:TerminateInstances"}, Approval: true},
 		{Role: "ops", Effect: "Deny", Actions: []string{"ec2:Terminate*", "s3:*"}, Approval: true},
+		{Role: "public", Effect: "Deny", Actions: []string{"iam:@Permissions management"}, Approval: true},
 		{Role: "try", Effect: "Deny", Actions: []string{"*"}, Approval: true, DryRun: true},
 		{Role: "guard", Effect: "Deny", Actions: []string{"ec2:*Vpc"}},
 	}
@@ -26,11 +27,12 @@ func TestApprovers(t *testing.T) {
 		{"one does", Call{Action: "s3:GetObject"}, false, []string{"ops"}},
 		{"nobody does", Call{Action: "ec2:DescribeInstances"}, true, nil},
 		{"approved", Call{Action: "ec2:TerminateInstances", Approved: true}, true, nil},
-		{"what else it needs", Call{Action: "ec2:RunInstances", Also: []string{"ec2:TerminateInstances"}}, false, []string{"dev", "ops"}},
+		{"what else it needs", Call{Action: "ec2:RunInstances", Also: []Action{{Name: "ec2:TerminateInstances"}}}, false, []string{"dev", "ops"}},
+		{"the level of what else it needs", Call{Action: "ec2:RunInstances", AccessLevel: "Write", Also: []Action{{Name: "iam:AttachRolePolicy", Level: "Permissions management"}}}, false, []string{"public"}},
 		{"an action that is not known", Call{}, false, nil},
 		{"nobody allows it", Call{Action: "s3:PutObject"}, false, nil},
 		{"an approval lifts no denial", Call{Action: "ec2:DeleteVpc", Approved: true}, false, nil},
-		{"a denial comes first", Call{Action: "ec2:TerminateInstances", Also: []string{"ec2:DeleteVpc"}}, false, nil},
+		{"a denial comes first", Call{Action: "ec2:TerminateInstances", Also: []Action{{Name: "ec2:DeleteVpc"}}}, false, nil},
 	} {
 		g := New("test")
 		g.Fresh()

@@ -7,17 +7,20 @@ import (
 	"github.com/posternhq/postern/events"
 )
 
+// Action is an IAM action with its own access level.
+type Action struct{ Name, Level string }
+
 // Call is an AWS call as far as it could be recognised; empty fields are
 // unknown. Permissions that narrow by something unknown refuse.
 type Call struct {
 	// Action is the IAM action, "s3:GetObject".
 	Action string
-	// Also lists further actions that the call needs or may exercise. Each must
-	// be permitted as Action must, by the call's own access level.
-	Also []string
-	// AccessLevel is "Read", "Write", "List", "Tagging" or "Permissions
+	// AccessLevel is Action's: "Read", "Write", "List", "Tagging" or "Permissions
 	// management".
 	AccessLevel string
+	// Also lists further actions that the call needs or may exercise. Each must
+	// be permitted as Action must, by its own access level.
+	Also []Action
 	// Resources are ARNs; {"*"} means that the action has no resource, empty
 	// that it is not known.
 	Resources []string

@@ -69,7 +69,8 @@ func (d *Decision) permit(p *policy, call *Call, strict bool) {
 		return
 	}
 	role, one := d.allow, *call
-	for _, one.Action = range call.Also {
+	for i := range call.Also {
+		one.Action, one.AccessLevel = call.Also[i].Name, call.Also[i].Level
 		if d.permitAction(p.perms, &one, strict); !d.Allowed {
 			return
 		}
@@ -86,7 +87,7 @@ func (d *Decision) hold(p *policy, call *Call, strict bool) {
 	one := *call
 	for i := -1; i < len(call.Also); i++ {
 		if i >= 0 {
-			one.Action = call.Also[i]
+			one.Action, one.AccessLevel = call.Also[i].Name, call.Also[i].Level
 		}
 		for j := range p.perms {
 			a := &p.perms[j]
@@ -114,7 +115,8 @@ func (d *Decision) Approvers(call *Call) []string {
 			continue
 		}
 		one := *call
-		for _, one.Action = range append([]string{call.Action}, call.Also...) {
+		for _, a := range append([]Action{{call.Action, call.AccessLevel}}, call.Also...) {
+			one.Action, one.AccessLevel = a.Name, a.Level
 			if m, _ := match(p, &one, one.Resources); m != no {
 				roles = append(roles, p.Role)
 				break
@@ -254,10 +256,13 @@ func matchAction(list []string, call *Call) (answer, string) {
 	return best, entry
 }
 
-// Among tells whether a list, as in a permission, names the call's action for
+// Among tells whether a list, as in a permission, names one of the call's actions for
 // certain.
 func (c *Call) Among(actions []string) bool {
 	m, _ := matchAction(actions, c)
+	for i := 0; m != yes && i < len(c.Also); i++ {
+		m, _ = matchAction(actions, &Call{Action: c.Also[i].Name, AccessLevel: c.Also[i].Level})
+	}
 	return m == yes
 }
 

@@ -17,7 +17,8 @@ func TestPermissions(t *testing.T) {
 	two := grants.Call{Action: "dynamodb:BatchGetItem", AccessLevel: "Read", Resources: []string{"arn:t/a", "arn:t/b"}, Region: "us-east-1"}
 	acl := grants.Call{Action: "s3:PutObjectAcl", AccessLevel: "Permissions management", Resources: []string{"arn:aws:s3:::b/k"}, Region: "us-east-1"}
 	regions := grants.Call{Action: "s3:GetObject", AccessLevel: "Read", Resources: []string{"arn:aws:s3:::b/k"}, Region: "*"}
-	copied := grants.Call{Action: "s3:PutObject", Also: []string{"s3:PutObjectTagging", "s3:GetObject"}, AccessLevel: "Write", Resources: []string{"arn:aws:s3:::b/k"}, Region: "us-east-1"}
+	copied := grants.Call{Action: "s3:PutObject", Also: []grants.Action{{Name: "s3:PutObjectTagging", Level: "Tagging"}, {Name: "s3:GetObject", Level: "Read"}}, AccessLevel: "Write", Resources: []string{"arn:aws:s3:::b/k"}, Region: "us-east-1"}
+	query := grants.Call{Action: "neptune-db:ReadDataViaQuery", Also: []grants.Action{{Name: "neptune-db:WriteDataViaQuery", Level: "Write"}}, AccessLevel: "Read", Region: "us-east-1"}
 	part := grants.Call{Action: "s3:DeleteObject", AccessLevel: "Write", Resources: []string{"arn:aws:s3:::b/*"}, Region: "us-east-1"}
 	type perms = []events.Permission
 	allow := func(actions, resources, regions string) events.Permission {
@@ -75,6 +76,12 @@ func TestPermissions(t *testing.T) {
 		{"several actions", perms{allow("s3:Put*,s3:GetObject", "", "")}, copied, "", ""},
 		{"one of several missing", perms{allow("s3:Put*", "", "")}, copied, "no role of the session allows it", "allows s3:GetObject"},
 		{"one of several denied", perms{allow("", "", ""), deny("s3:GetObject", "", "")}, copied, "role guard denies s3:GetObject", "denies s3:GetObject by"},
+		{"each by its level", perms{allow("@Read,@Write,@Tagging", "", "")}, copied, "", ""},
+		{"one's level missing", perms{allow("@Write,@Tagging", "", "")}, copied, "no role of the session allows it", "allows s3:GetObject"},
+		{"one's level denied", perms{allow("", "", ""), deny("@Permissions management,@Tagging", "", "")}, copied, "role guard denies @Tagging", `denies s3:PutObjectTagging by "@Tagging"`},
+		{"reads, and may write", perms{allow("@Read,@List", "", "")}, query, "no role of the session allows it", "allows neptune-db:WriteDataViaQuery"},
+		{"reads, and may write, of a service", perms{allow("neptune-db:@Read,neptune-db:@Write", "", "")}, query, "", ""},
+		{"the first by its own", perms{allow("@Write", "", "")}, query, "no role of the session allows it", "allows neptune-db:ReadDataViaQuery"},
 		{"unknown resource, all", perms{allow("", "*", "")}, grants.Call{Action: "s3:GetObject"}, "", ""},
 		{"in part, covered", perms{allow("", "arn:aws:s3:::b/*", "")}, part, "", ""},
 		{"in part, not covered", perms{allow("", "arn:aws:s3:::b/secret/*", "")}, part, "no role of the session allows it", "only in part"},

@@ -10,14 +10,14 @@ import (
 // operations lists services and, under each, its operations:
 //
 //	S service signing-name endpoint-prefix protocol target-prefix iam-prefix
-//	O operation method uri actions level resource-types
+//	O operation method uri actions levels resource-types
 //
 //	E iam-prefix actions
 //
 // E lists, of the prefixes that take the place of "s3" at some of S3's hosts, the
-// actions. method and uri are empty for RPC protocols. level is R, L, W, T (tagging) or P (permissions), in
-// lower case where it was told from the operation's name because IAM knows no
-// such action.
+// actions. method and uri are empty for RPC protocols. levels are a letter for each
+// action: R, L, W, T (tagging) or P (permissions), in lower case where it was told from
+// the operation's name because IAM knows no such action.
 func operations(ops, actionRows [][]string, odd map[string]string, unlisted map[string]bool, base map[string]string) ([]string, error) {
 	actions := map[string]map[string][]string{} // prefix -> lower-case action -> row
 	for _, r := range actionRows {
@@ -46,7 +46,7 @@ func operations(ops, actionRows [][]string, odd map[string]string, unlisted map[
 			} else {
 				uri = base[name] + uri
 			}
-			action, row := odd[id], []string(nil)
+			action, row, besides := odd[id], []string(nil), ""
 			if action != "" {
 				for i, one := range strings.Split(action, ",") {
 					p, a, _ := strings.Cut(one, ":")
@@ -56,6 +56,8 @@ func operations(ops, actionRows [][]string, odd map[string]string, unlisted map[
 					}
 					if i == 0 {
 						row = r
+					} else {
+						besides += letter(r[2])
 					}
 				}
 			} else if row = actions[iam][strings.ToLower(o[6])]; row != nil {
@@ -78,7 +80,7 @@ func operations(ops, actionRows [][]string, odd map[string]string, unlisted map[
 			if row != nil {
 				level, types = letter(row[2]), strings.ReplaceAll(row[3], "*", "")
 			}
-			out = append(out, strings.TrimRight(strings.Join([]string{"O", o[6], method, uri, action, level, types}, "\t"), "\t"))
+			out = append(out, strings.TrimRight(strings.Join([]string{"O", o[6], method, uri, action, level + besides, types}, "\t"), "\t"))
 		}
 	}
 	for _, prefix := range []string{"s3-object-lambda", "s3-outposts", "s3express"} {
