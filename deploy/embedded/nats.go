@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/jwt/v2"
@@ -33,11 +34,12 @@ type NATSConfig struct {
 
 // NATS is a JetStream server in this process.
 type NATS struct {
-	cfg   NATSConfig
-	auth  *authority
-	ready chan struct{}
-	url   string
-	srv   *server.Server
+	cfg    NATSConfig
+	auth   *authority
+	ready  chan struct{}
+	url    string
+	srv    atomic.Pointer[server.Server] // the one that runs; nil before ready
+	staged atomic.Bool                   // StageInMemory was called
 }
 
 // NewNATS checks the configuration and reads the keys in its directory, or
@@ -74,7 +76,13 @@ func (n *NATS) URL() string {
 
 // InProcessConn connects without the network, and so without TLS: for
 // [nats.InProcessServer]. It works after [NATS.Ready].
-func (n *NATS) InProcessConn() (net.Conn, error) { return n.srv.InProcessConn() }
+func (n *NATS) InProcessConn() (net.Conn, error) {
+	srv := n.srv.Load()
+	if srv == nil {
+		return nil, errors.New("embedded nats: not started yet")
+	}
+	return srv.InProcessConn()
+}
 
 // Mint makes credentials: the contents of a standard .creds file. They stay
 // valid over restarts, for ttl, or for ever when ttl is 0.
@@ -83,44 +91,89 @@ func (n *NATS) Mint(name string, perms Permissions, ttl time.Duration) (creds []
 }
 
 // Run serves until ctx is done, then closes connections and files, and returns
-// nil. The error wraps [ErrInUse] when another process holds the directory.
+// nil. The error wraps [ErrInUse] when another process holds the directory. A server
+// that can't write a stream any more is started anew once the disk has room.
 func (n *NATS) Run(ctx context.Context) error {
 	lock, err := LockDir(n.cfg.Dir)
 	if err != nil {
 		return fmt.Errorf("embedded nats: %w", err)
 	}
 	defer lock.Close()
+	for pause := retryWrite; ; {
+		began := time.Now()
+		again, err := n.serve(ctx, pause)
+		switch {
+		case err != nil:
+			return fmt.Errorf("embedded nats: %w", err)
+		case !again:
+			return nil
+		case time.Since(began) > time.Minute:
+			pause = retryWrite
+		default: // a new start alone did not help
+			pause = min(2*pause, time.Minute)
+		}
+	}
+}
+
+// serve is one life of the server. It returns true when the server is to be started
+// again.
+func (n *NATS) serve(ctx context.Context, pause time.Duration) (again bool, err error) {
 	opts, err := n.options()
 	if err != nil {
-		return fmt.Errorf("embedded nats: %w", err)
+		return false, err
 	}
 	srv, err := server.NewServer(opts)
 	if err != nil {
-		return fmt.Errorf("embedded nats: %w", err)
+		return false, err
 	}
 	log := &natsLog{log: n.cfg.Log, fatal: make(chan error, 1)}
 	srv.SetLoggerV2(log, false, false, false)
+	ctx, cancel := context.WithCancel(ctx)
+	started, ready := make(chan struct{}), make(chan struct{})
 	defer func() {
+		cancel()
+		<-started // the streams are being read: that is not interrupted
 		srv.Shutdown()
 		srv.WaitForShutdown()
 		n.unstage()
 	}()
-	srv.Start()
-	if !srv.ReadyForConnections(startTimeout) {
-		select {
-		case err = <-log.fatal:
-		default:
-			err = fmt.Errorf("took no connections within %s", startTimeout)
+	go func() {
+		srv.Start()
+		close(started)
+		for ctx.Err() == nil {
+			if srv.ReadyForConnections(time.Second) {
+				close(ready)
+				return
+			}
 		}
-		return fmt.Errorf("embedded nats: start: %w", err)
+	}()
+	select {
+	case <-ready:
+	case <-ctx.Done():
+		return false, nil
+	case err := <-log.fatal:
+		return false, fmt.Errorf("start: %w", err)
+	case <-time.After(startTimeout):
+		return false, fmt.Errorf("start: took no connections within %s", startTimeout)
 	}
-	n.url, n.srv = srv.ClientURL(), srv
-	close(n.ready)
+	if n.srv.Swap(srv) == nil {
+		n.url, n.cfg.Port = srv.ClientURL(), srv.Addr().(*net.TCPAddr).Port // the same after another start
+		close(n.ready)
+	} else {
+		n.cfg.Log.Info().Msg("the NATS server runs again")
+		if n.staged.Load() {
+			if err := n.StageInMemory(); err != nil {
+				n.cfg.Log.Warn().Err(err).Msg("batches of events are staged on disk, which is slower")
+			}
+		}
+	}
 	select {
 	case <-ctx.Done():
-		return nil
+		return false, nil
 	case err := <-log.fatal:
-		return fmt.Errorf("embedded nats: %w", err)
+		return false, err
+	case <-n.mended(ctx, srv, pause):
+		return true, nil
 	}
 }
 

@@ -26,8 +26,9 @@ const sharedMemory = "/dev/shm"
 // of a batch that nobody was told is stored, as with single publishes.
 //
 // The server removes the link when it starts and makes a directory in its place,
-// so this is called once for each start, after the streams are set up.
+// so this is done once for each start, after the streams are set up.
 func (n *NATS) StageInMemory() error {
+	n.staged.Store(true)
 	var fsys unix.Statfs_t
 	if err := unix.Statfs(sharedMemory, &fsys); err != nil || fsys.Type != unix.TMPFS_MAGIC {
 		return nil // none here: batches are staged on disk
