@@ -183,7 +183,7 @@ func writeRequest(w *tabwriter.Writer, r *api.Request) {
 
 // threshold says how many reviews decide.
 func threshold(r *api.Request, i int, t api.Threshold) string {
-	s := fmt.Sprintf("%d to approve, %d to deny", t.Approve, t.Deny)
+	s := howMany(t.Approve, "approve") + ", " + howMany(t.Deny, "deny")
 	if t.Name != "" {
 		s = oneLine(t.Name) + ": " + s
 	}
@@ -196,6 +196,14 @@ func threshold(r *api.Request, i int, t api.Threshold) string {
 		}
 	}
 	return s
+}
+
+// howMany says how many reviews bring a verdict about; 0 never do.
+func howMany(n int, verdict string) string {
+	if n == 0 {
+		return "none to " + verdict
+	}
+	return fmt.Sprintf("%d to %s", n, verdict)
 }
 
 func writeCall(w *tabwriter.Writer, call *api.HeldCall) {

@@ -84,7 +84,7 @@ func TestFromDenialToSession(t *testing.T) {
 		RequestIDs: []string{q.ID}, AWSRoleARN: adminARN, Account: "123456789012", Partition: "aws", Region: "us-east-1",
 		RoleSessionName: "alice", SourceIdentity: "alice", ExternalID: "postern-1",
 		SessionTags: map[string]string{"PosternUser": "alice", "PosternSession": s.ID, "PosternRequest": q.ID},
-		StartedAt:   now, ExpiresAt: now.Add(2 * time.Hour), ClientAddr: "127.0.0.1", Certificate: started[0].Certificate,
+		StartedAt:   now, ExpiresAt: now.Add(2 * time.Hour), ClientAddr: "127.0.0.1", Certificate: started[0].Certificate, OtherRoles: []string{"aws-reader"},
 	}
 	if d := cmp.Diff(wantStarted, started[0]); d != "" {
 		t.Errorf("session.started (-want +got):\n%s", d)

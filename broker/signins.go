@@ -16,7 +16,7 @@ import (
 // of others.
 func (b *Broker) getSignins(c *call) (any, error) {
 	user := cmp.Or(c.FormValue("user"), c.who.User)
-	if user != c.who.User {
+	if user == "*" || user != c.who.User { // somebody may be called *
 		if err := b.require(c.who, "list", "session"); err != nil {
 			return nil, err
 		}

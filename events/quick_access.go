@@ -57,6 +57,8 @@ func (e *SessionStarted) field(name []byte, s *scanner) bool {
 		return s.text(&e.SecondFactor)
 	case "device":
 		return s.text(&e.Device)
+	case "other_roles":
+		return s.texts(&e.OtherRoles)
 	case "lock_mode":
 		return s.text(&e.LockMode)
 	}

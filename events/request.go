@@ -181,6 +181,9 @@ type SessionStarted struct {
 	SecondFactor string `json:"second_factor_event,omitempty"`
 	// Device is the id of the machine that the certificate was made for.
 	Device string `json:"device,omitempty"`
+	// OtherRoles are the roles that the user holds without a request, those of Roles
+	// left out: a lock on any of them stops the session, too.
+	OtherRoles []string `json:"other_roles,omitempty"`
 	// LockMode is RoleOptions.Lock as the user's roles come to together.
 	LockMode string `json:"lock_mode,omitempty"`
 }

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/posternhq/postern/broker/policy"
 	"github.com/posternhq/postern/events"
@@ -64,7 +65,7 @@ func Create(s *State, env Env, c CreateRequest) ([]events.Event, error) {
 	if err != nil {
 		return nil, denied(err)
 	}
-	if c.Reason == "" && (ask.ReasonRequired || c.BreakGlass) {
+	if !saysSomething(c.Reason) && (ask.ReasonRequired || c.BreakGlass) {
 		e := refuse(Invalid, "this request needs a reason")
 		e.Next = createCommand(c.Roles, c.Resources)
 		return nil, e
@@ -105,6 +106,11 @@ func Create(s *State, env Env, c CreateRequest) ([]events.Event, error) {
 		approval.Rule = rule
 	}
 	return append(out, env.event(id, out[0].ID, approval)), nil
+}
+
+// saysSomething reports whether a text has a letter or a digit.
+func saysSomething(s string) bool {
+	return strings.ContainsFunc(s, func(r rune) bool { return unicode.IsLetter(r) || unicode.IsDigit(r) })
 }
 
 // approve grants what was asked for.

@@ -60,7 +60,7 @@ func (s *State) UserState(name string, now time.Time) string {
 		return Disabled
 	case u.Expired(now):
 		return Absent
-	case s.LockOn(now, events.LockTarget{Kind: "user", Name: name}) != nil:
+	case s.LockOn(now, s.holderTargets(u, now)...) != nil:
 		return Stopped
 	}
 	return Active
@@ -177,6 +177,9 @@ func (s *State) SessionLocks(x *Session, now time.Time) []*Lock {
 	}
 	for _, r := range x.Roles {
 		targets = append(targets, events.LockTarget{Kind: "role", Name: r.Name})
+	}
+	for _, r := range x.OtherRoles {
+		targets = append(targets, events.LockTarget{Kind: "role", Name: r})
 	}
 	for _, id := range x.RequestIDs {
 		targets = append(targets, events.LockTarget{Kind: "request", Name: id})
@@ -302,8 +305,11 @@ func (c Could) rights() string {
 	return strings.Join(slices.Compact(out), "")
 }
 
-// UserLocks are the locks in force on a user.
+// UserLocks are the locks in force on a user, or on a role that they hold.
 func (s *State) UserLocks(name string, now time.Time) []*Lock {
+	if u := s.Users[name]; u != nil {
+		return s.LocksOn(now, s.holderTargets(u, now)...)
+	}
 	return s.LocksOn(now, events.LockTarget{Kind: "user", Name: name})
 }
 

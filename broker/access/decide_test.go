@@ -64,7 +64,7 @@ func TestCreateRequest(t *testing.T) {
 			CreateRequest{Roles: []string{"engineer"}}, nil, "denied: disabled"},
 		{"without the reason that is needed", []events.Payload{&events.RoleUpdated{Role: events.Role{Name: "reader", Allow: events.RoleConditions{
 			Request: &events.RequestConditions{Roles: []string{"engineer"}, ReasonRequired: true}}}}},
-			CreateRequest{Roles: []string{"engineer"}}, nil, "invalid: needs a reason"},
+			CreateRequest{Roles: []string{"engineer"}, Reason: " .\u00a0-\t"}, nil, "invalid: needs a reason"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := company(t).given(c.given...)

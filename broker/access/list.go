@@ -15,6 +15,8 @@ type List struct {
 	// AnnouncedFor and SuspendedFor are the audit dates that events have said to
 	// be due and to have passed.
 	AnnouncedFor, SuspendedFor time.Time
+	// named says where in the stream each user became an owner: a later one of the name is none.
+	named map[string]uint64
 	// ReviewedAt and ReviewedBy are of the last review, if there was one.
 	ReviewedAt time.Time
 	ReviewedBy string
@@ -69,9 +71,13 @@ func (s *State) Members(list string) map[events.ListMember]Membership { return s
 func (s *State) applyList(e events.Event) {
 	switch d := e.Data.(type) {
 	case *events.AccessListCreated:
-		s.Lists[d.Name] = &List{AccessList: d.AccessList, Revision: s.Head(d.Channel()).Revision}
+		h := s.Head(d.Channel())
+		s.Lists[d.Name] = &List{AccessList: d.AccessList, Revision: h.Revision, named: named(nil, d.Owners, h.Seq)}
 	case *events.AccessListUpdated:
-		s.changeList(d.Name, func(l *List) { l.AccessList, l.Revision = d.AccessList, s.Head(d.Channel()).Revision })
+		h := s.Head(d.Channel())
+		s.changeList(d.Name, func(l *List) {
+			l.AccessList, l.Revision, l.named = d.AccessList, h.Revision, named(l.named, d.Owners, h.Seq)
+		})
 	case *events.AccessListDeleted:
 		for m := range s.members[d.Name] {
 			s.removeMember(d.Name, m)
@@ -103,6 +109,22 @@ func (s *State) applyList(e events.Event) {
 	case *events.AccessListSuspended:
 		s.changeList(d.List, func(l *List) { l.SuspendedFor = d.DueAt })
 	}
+}
+
+// named adds who became an owner by the event of a sequence; who was one already stays
+// the one that was named first.
+func named(before map[string]uint64, owners []events.ListOwner, seq uint64) map[string]uint64 {
+	out := map[string]uint64{}
+	for _, o := range owners {
+		if o.Kind != events.KindUser {
+			continue
+		}
+		out[o.Name] = seq
+		if first, ok := before[o.Name]; ok {
+			out[o.Name] = first
+		}
+	}
+	return out
 }
 
 // changeList replaces a list by a changed copy.
@@ -212,7 +234,7 @@ func (s *State) owns(u *User, l *List, now time.Time) bool {
 	var held map[string]hold
 	for _, o := range l.Owners {
 		switch {
-		case o.Kind == events.KindUser && o.Name == u.Name:
+		case o.Kind == events.KindUser && o.Name == u.Name && u.CreatedSeq <= l.named[o.Name]:
 			return true
 		case o.Kind == events.KindList:
 			if held == nil {

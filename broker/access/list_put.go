@@ -121,11 +121,22 @@ func PutAccessList(s *State, env Env, l events.AccessList, p Put) ([]events.Even
 		if !s.knows(events.ListMember{Name: o.Name, Kind: o.Kind}) {
 			return nil, refuse(Invalid, "access list %s: there is no %s %s to own it", l.Name, o.Kind, o.Name)
 		}
+		if seq, ok := old.namedAt(o); ok && !s.still(o.Name, seq) {
+			return nil, refuse(Conflict, "access list %s: its owner %s was an earlier user of that name: write it without them first, and name them after that", l.Name, o.Name)
+		}
 	}
 	if old == nil {
 		return env.one("", "", &events.AccessListCreated{AccessList: l, By: env.By}), nil
 	}
 	return env.one("", "", &events.AccessListUpdated{AccessList: l, By: env.By}), nil
+}
+
+// namedAt is where a user became an owner of the list, which may be nil.
+func (l *List) namedAt(o events.ListOwner) (seq uint64, ok bool) {
+	if l != nil && o.Kind == events.KindUser {
+		seq, ok = l.named[o.Name]
+	}
+	return seq, ok
 }
 
 func (s *State) knows(m events.ListMember) bool {

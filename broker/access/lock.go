@@ -123,8 +123,24 @@ func locked(l *Lock) *Error {
 	return e
 }
 
+// holderTargets are what locks hang on that stop all of what a user does: the user, and
+// the roles that they hold without a request.
+func (s *State) holderTargets(u *User, now time.Time) []events.LockTarget {
+	out := []events.LockTarget{{Kind: "user", Name: u.Name}}
+	for _, r := range u.Roles {
+		out = append(out, events.LockTarget{Kind: "role", Name: r})
+	}
+	for list := range s.holds(u, now) {
+		for _, r := range s.Lists[list].Grants.Roles {
+			out = append(out, events.LockTarget{Kind: "role", Name: r})
+		}
+	}
+	return out
+}
+
 // Admit refuses users who may do nothing: those that do not exist, are
-// disabled or locked, or whose connector's word is too old.
+// disabled or locked, themselves or by a role that they hold, or whose connector's
+// word is too old.
 func Admit(s *State, now time.Time, name string) (*User, error) {
 	u := s.Users[name]
 	if u == nil {
@@ -138,7 +154,7 @@ func Admit(s *State, now time.Time, name string) (*User, error) {
 		e.Next = "postern login --auth " + u.Connector
 		return nil, e
 	}
-	if l := s.LockOn(now, events.LockTarget{Kind: "user", Name: name}); l != nil {
+	if l := s.LockOn(now, s.holderTargets(u, now)...); l != nil {
 		return nil, locked(l)
 	}
 	return u, nil

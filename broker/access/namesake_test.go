@@ -16,6 +16,8 @@ func TestNamesake(t *testing.T) {
 	promoted := &events.RequestPromoted{RequestID: "R1", User: "alice", List: "oncall", By: "owner"}
 	joined := &events.AccessListMemberAdded{List: "oncall", Member: events.ListMember{Name: "alice", Kind: events.KindUser}, RequestID: "R1", By: "owner"}
 	again := []events.Payload{&events.UserDeleted{Name: "alice"}, user("alice", "reader")}
+	engineer := company(t).state.Roles["engineer"].Role
+	anew := []events.Payload{&events.RoleDeleted{Name: "engineer"}, &events.RoleCreated{Role: engineer}, &events.RoleUpdated{Role: engineer}}
 	for name, given := range map[string][][]events.Payload{
 		"approved before":                   {{approved}, again},
 		"approved across the end":           {again, {approved}},
@@ -25,6 +27,8 @@ func TestNamesake(t *testing.T) {
 		"promoted, told across the end":     {{promoted}, again, {joined}},
 		"promoted across the end":           {again, {promoted}},
 		"a member before":                   {{promoted, joined}, again},
+		"the role was made anew":            {{approved}, anew},
+		"approved across the role's end":    {anew, {approved}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := company(t).given(
@@ -55,5 +59,37 @@ func TestNamesake(t *testing.T) {
 		if got := s.when(Decide(s.state, s.env("bob"), SubmitReview{RequestID: "R1", Reviewer: "bob", Verdict: approves})); len(got) != 2 {
 			t.Errorf("bob may not approve for himself: %+v", got)
 		}
+	})
+
+	t.Run("a role that was asked for", func(t *testing.T) {
+		s := company(t).given(asked("R1", nil)).given(anew...)
+		_, err := Decide(s.state, s.env("bob"), SubmitReview{RequestID: "R1", Reviewer: "bob", Verdict: approves})
+		then(t, nil, err, nil, "conflict: role engineer, which request R1 asks for, was removed")
+	})
+
+	t.Run("an owner", func(t *testing.T) {
+		s := company(t).given(oncall("l", nil), &events.UserDeleted{Name: "bob"}, user("bob", "reviewer"))
+		owns := func(want bool) {
+			t.Helper()
+			if _, err := Attest(s.state, s.env("bob"), ReviewList{List: "l"}); (err == nil) != want || s.state.Owns("bob", "l", at) != want {
+				t.Errorf("bob owns the list: %v, want %v", err, want)
+			}
+		}
+		owns(false)
+		list := s.state.Lists["l"].AccessList
+		list.Title = "another"
+		_, err := PutAccessList(s.state, s.env("admin"), list, Put{Replace: true})
+		then(t, nil, err, nil, "conflict: its owner bob was an earlier user of that name")
+		list.Owners = []events.ListOwner{{Name: "carol", Kind: events.KindUser}}
+		s.when(PutAccessList(s.state, s.env("admin"), list, Put{Replace: true}))
+		owns(false)
+		list.Owners = append(list.Owners, events.ListOwner{Name: "bob", Kind: events.KindUser})
+		s.when(PutAccessList(s.state, s.env("admin"), list, Put{Replace: true}))
+		owns(true)
+		list.Title = "a third"
+		s.when(PutAccessList(s.state, s.env("admin"), list, Put{Replace: true}))
+		owns(true)
+		_, err = DeleteUser(s.state, s.env("admin"), "bob")
+		then(t, nil, err, nil, "conflict: user bob still owns access list l")
 	})
 }

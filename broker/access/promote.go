@@ -40,8 +40,8 @@ func DecidePromotion(s *State, env Env, c Promote) ([]events.Event, error) {
 			return nil, refuse(Conflict, "access list %s does not grant role %s, which request %s asks for", c.List, r, c.RequestID)
 		}
 	}
-	if !s.still(q.User, q.Seq) || s.Users[q.User].Disabled {
-		return nil, refuse(Conflict, "%s, who asked, has left or is disabled", q.User)
+	if err := s.approvable(q, env.Now); err != nil {
+		return nil, err
 	}
 	member := events.ListMember{Name: q.User, Kind: events.KindUser}
 	if err := s.admissible(env, l, AddMember{List: c.List, Member: member, ExpiresAt: c.ExpiresAt, Reason: c.Reason}); err != nil {

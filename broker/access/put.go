@@ -66,10 +66,20 @@ func PutUser(s *State, env Env, u events.User, p Put) ([]events.Event, error) {
 	return env.one("", "", &events.UserUpdated{User: u, By: env.By}), nil
 }
 
-// DeleteUser ends a user.
+// DeleteUser ends a user who owns no access list.
 func DeleteUser(s *State, env Env, name string) ([]events.Event, error) {
-	if s.Users[name] == nil {
+	u := s.Users[name]
+	if u == nil {
 		return nil, refuse(NotFound, "there is no user %s", name)
+	}
+	var owned []string
+	for _, l := range s.sortedLists() {
+		if seq, ok := s.Lists[l].namedAt(events.ListOwner{Name: name, Kind: events.KindUser}); ok && u.CreatedSeq <= seq {
+			owned = append(owned, "access list "+l)
+		}
+	}
+	if len(owned) > 0 {
+		return nil, refuse(Conflict, "user %s still owns %s: name another owner first", name, few(owned))
 	}
 	return env.one("", "", &events.UserDeleted{Name: name, By: env.By}), nil
 }

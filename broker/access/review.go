@@ -77,6 +77,11 @@ func (s *State) approvable(q *Request, now time.Time) error {
 	if !s.still(q.User, q.Seq) || s.Users[q.User].Disabled {
 		return refuse(Conflict, "%s, who asked, has left or is disabled", q.User)
 	}
+	for _, name := range q.Roles {
+		if s.meant(name, q) == nil {
+			return refuse(Conflict, "role %s, which request %s asks for, was removed: ask again", name, q.RequestID)
+		}
+	}
 	if s.stranded(q, now) && !q.Owed() {
 		return refuse(Conflict, "the session of this call is over")
 	}
@@ -125,7 +130,7 @@ func (s *State) resolve(env Env, q *Request, review events.Event) []events.Event
 // Approvals count only of whom able, if given, still lets approve.
 func (q *Request) tally(able func(Review) bool) string {
 	for i, t := range q.Thresholds {
-		if q.count(i, denies, nil) >= t.Deny {
+		if t.Deny > 0 && q.count(i, denies, nil) >= t.Deny {
 			return Refused
 		}
 	}
@@ -179,7 +184,7 @@ func (q *Request) reviewers(verdict string) []string {
 func (q *Request) met(able func(Review) bool, verdict string) string {
 	var names []string
 	for i, t := range q.Thresholds {
-		decided := verdict == denies && q.count(i, denies, nil) >= t.Deny || verdict == approves && q.approvedBy(i, able)
+		decided := verdict == denies && t.Deny > 0 && q.count(i, denies, nil) >= t.Deny || verdict == approves && q.approvedBy(i, able)
 		if decided && t.Name != "" && !slices.Contains(names, t.Name) {
 			names = append(names, t.Name)
 		}

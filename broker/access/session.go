@@ -153,6 +153,7 @@ func Start(s *State, env Env, c StartSession) ([]events.Event, error) {
 		Device:          c.Device,
 		LockMode:        sub.LockMode(),
 	}
+	started.OtherRoles = otherRoles(sub, g)
 	cause := ""
 	for _, h := range g.Roles {
 		ref := events.RoleRef{Name: h.Name, Revision: h.Revision}
@@ -176,6 +177,18 @@ func Start(s *State, env Env, c StartSession) ([]events.Event, error) {
 		}
 	}
 	return env.one(id, cause, started), nil
+}
+
+// otherRoles are the standing roles on which a grant does not rest.
+func otherRoles(sub policy.Subject, g policy.Grant) []string {
+	var out []string
+	for _, name := range sub.RoleNames() {
+		if !slices.Contains(out, name) && !slices.ContainsFunc(g.Roles, func(h policy.Held) bool { return h.Name == name }) {
+			out = append(out, name)
+		}
+	}
+	slices.Sort(out)
+	return out
 }
 
 // joinedBy is the event that made a user a member of the first of some lists

@@ -33,6 +33,7 @@ func TestStart(t *testing.T) {
 	}
 	engineer := func(x *events.SessionStarted, id string, hours int) {
 		x.AWSRoleARN, x.Roles, x.RequestIDs, x.Requestable = adminARN, []events.RoleRef{{Name: "engineer", Revision: 1}}, []string{id}, nil
+		x.OtherRoles = []string{"reader"}
 		x.ExpiresAt = at.Add(time.Duration(hours) * time.Hour)
 	}
 	for _, c := range []struct {
@@ -58,10 +59,15 @@ func TestStart(t *testing.T) {
 		{"a grant given up", append(granted("R1", 2), &events.RequestDropped{RequestID: "R1", By: "alice"}), StartSession{AWSRole: "Admin"}, nil, "denied: no role", `postern request create --roles engineer --reason "…"`},
 		{"shortened by the role", []events.Payload{&events.RoleUpdated{Role: events.Role{Name: "reviewer", Options: events.RoleOptions{MaxSessionTTL: 900}}},
 			&events.UserUpdated{User: events.User{Name: "alice", Roles: []string{"reader", "reviewer"}}}}, StartSession{},
-			started(func(x *events.SessionStarted) { x.ExpiresAt = at.Add(15 * time.Minute) }), "", ""},
+			started(func(x *events.SessionStarted) {
+				x.ExpiresAt, x.OtherRoles = at.Add(15*time.Minute), []string{"reviewer"}
+			}), "", ""},
 		{"certificate over", nil, StartSession{NotAfter: at}, nil, "denied: certificate has expired", "postern login"},
 		{"user locked", []events.Payload{lock("user", "alice")}, StartSession{}, nil, "locked: user alice", ""},
 		{"role locked", []events.Payload{lock("role", "reader")}, StartSession{}, nil, "locked: role reader", ""},
+		{"another role of hers", []events.Payload{user("alice", "reader", "reviewer")}, StartSession{},
+			started(func(x *events.SessionStarted) { x.OtherRoles = []string{"reviewer"} }), "", ""},
+		{"another role of hers locked", []events.Payload{user("alice", "reader", "reviewer"), lock("role", "reviewer")}, StartSession{}, nil, "locked: role reviewer", ""},
 		{"app locked", []events.Payload{lock("app", "prod")}, StartSession{}, nil, "locked: app prod", ""},
 		{"AWS role locked", []events.Payload{lock("aws_role", readerARN)}, StartSession{}, nil, "locked: aws_role", ""},
 		{"account locked", []events.Payload{lock("account", "123456789012")}, StartSession{}, nil, "locked: account", ""},

@@ -82,6 +82,15 @@ func (s *State) still(user string, seq uint64) bool {
 	return u != nil && u.CreatedSeq <= seq
 }
 
+// meant is the role of a name as a request meant it: nil if it is gone, and another of the
+// name may have come since.
+func (s *State) meant(role string, q *Request) *policy.Role {
+	if r := s.Roles[role]; r != nil && r.CreatedSeq <= q.Seq {
+		return r
+	}
+	return nil
+}
+
 // App is an app.
 type App struct {
 	events.App
@@ -197,9 +206,15 @@ func (s *State) Apply(e events.Event, seq uint64) {
 		maps.DeleteFunc(s.promoted, func(_ string, p *events.RequestPromoted) bool { return p.User == d.Name })
 		delete(s.Credentials, d.Name)
 	case *events.RoleCreated:
-		s.Roles[d.Name], _ = policy.Compile(d.Role, h.Revision)
+		r, _ := policy.Compile(d.Role, h.Revision)
+		r.CreatedSeq = seq
+		s.Roles[d.Name] = r
 	case *events.RoleUpdated:
-		s.Roles[d.Name], _ = policy.Compile(d.Role, h.Revision)
+		r, _ := policy.Compile(d.Role, h.Revision)
+		if old := s.Roles[d.Name]; old != nil {
+			r.CreatedSeq = old.CreatedSeq
+		}
+		s.Roles[d.Name] = r
 	case *events.RoleDeleted:
 		delete(s.Roles, d.Name)
 	case *events.AppCreated:
@@ -285,8 +300,9 @@ func (s *State) subject(u *User, now time.Time, counts func(requestID string) bo
 			continue
 		}
 		for _, name := range q.Roles {
-			if r := s.Roles[name]; r != nil {
-				sub.Roles = append(sub.Roles, policy.Held{Role: r, RequestID: id, Until: q.Ends(), Only: q.Resources})
+			if r := s.meant(name, q); r != nil {
+				locked := s.LockOn(now, events.LockTarget{Kind: "role", Name: name}) != nil
+				sub.Roles = append(sub.Roles, policy.Held{Role: r, RequestID: id, Until: q.Ends(), Only: q.Resources, Locked: locked})
 			}
 		}
 	}

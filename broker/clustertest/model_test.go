@@ -41,6 +41,9 @@ type lock struct {
 	lost    bool      // whether it was lifted is not known
 }
 
+// askersRole is what all who have sessions hold, whether or not these rest on it.
+const askersRole = "aws-reader"
+
 // bars says whether it stood at a moment, for certain, against a session at a proxy.
 func (l *lock) bars(s *api.Session, proxy string, at time.Time) bool {
 	if !at.After(l.placed) || !l.expires.IsZero() && !at.Before(l.expires) || !l.lifting.IsZero() && !at.Before(l.lifting) {
@@ -51,7 +54,7 @@ func (l *lock) bars(s *api.Session, proxy string, at time.Time) bool {
 	case "user":
 		return s.User == name
 	case "role":
-		return slices.Contains(s.Roles, name)
+		return slices.Contains(s.Roles, name) || name == askersRole
 	case "session":
 		return s.ID == name
 	case "app":
@@ -185,7 +188,7 @@ func (m *model) step(rng *rand.Rand, as map[string][]*client.Client) {
 
 func (s *stage) createUser(ctx context.Context) (string, error) {
 	name := "user-" + s.mark
-	_, err := s.admin().Apply(ctx, "", []byte(userYAML(name, "aws-reader", s.mark)), false)
+	_, err := s.admin().Apply(ctx, "", []byte(userYAML(name, askersRole, s.mark)), false)
 	if err == nil {
 		s.m.know(func() { s.m.users = append(s.m.users, name) })
 	}
@@ -193,7 +196,7 @@ func (s *stage) createUser(ctx context.Context) (string, error) {
 }
 
 func (s *stage) updateUser(ctx context.Context) (string, error) {
-	_, err := s.admin().Apply(ctx, "", []byte(userYAML(s.asker, "aws-reader", s.mark)), true)
+	_, err := s.admin().Apply(ctx, "", []byte(userYAML(s.asker, askersRole, s.mark)), true)
 	return fmt.Sprint("update user ", s.asker, []string{s.mark}), err
 }
 

@@ -13,7 +13,10 @@ import (
 // Role is a role made ready for questions.
 type Role struct {
 	events.Role
-	Revision    uint64
+	Revision uint64
+	// CreatedSeq tells the role from an earlier one of its name: where in the stream it
+	// was made.
+	CreatedSeq  uint64
 	allow, deny side
 	broken      bool
 }
@@ -125,8 +128,11 @@ func (c *compiler) side(path string, s events.RoleConditions) side {
 		out.searchAs = c.patterns(path+".request.search_as_roles", q.SearchAsRoles, nil)
 		for i, t := range q.Thresholds {
 			at := fmt.Sprintf("%s.request.thresholds[%d]", path, i)
-			if t.Approve < 1 || t.Deny < 1 {
-				c.fault(at, fmt.Errorf("approve and deny must be 1 or more"))
+			switch {
+			case t.Approve < 0 || t.Deny < 0:
+				c.fault(at, fmt.Errorf("approve and deny must be 0 (never) or more"))
+			case t.Approve+t.Deny == 0:
+				c.fault(at, fmt.Errorf("it needs approve or deny: what is not given, or 0, never comes about"))
 			}
 			c.predicate(at+".filter", t.Filter, FilterVocabulary)
 		}

@@ -27,7 +27,7 @@ func (s Subject) May(verb, resource string) bool {
 		if h.broken || rule(h.Deny.Rules, verb, resource) {
 			return false
 		}
-		allowed = allowed || h.Only == nil && rule(wide(h.Allow.Rules), verb, resource)
+		allowed = allowed || h.Only == nil && !h.Locked && rule(wide(h.Allow.Rules), verb, resource)
 	}
 	return allowed
 }

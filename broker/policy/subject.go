@@ -24,6 +24,8 @@ type Held struct {
 	Lists []string
 	// Until is the end of it, zero for none.
 	Until time.Time
+	// Locked roles allow nothing of postern's own; what they deny, they deny.
+	Locked bool
 	// Only narrows the role to these AWS role ARNs, or all of an account by its
 	// id; and then it is good for nothing else.
 	Only []string

@@ -167,7 +167,7 @@ func TestParseFaults(t *testing.T) {
 		{"bad action", role + "    aws_actions: [s3]\n", `f.yaml:6: spec.allow.aws_actions[0]: "s3" is not an IAM action`},
 		{"bad access level", role + "    aws_actions: ['@Delete']\n", "is not an IAM action"},
 		{"claims that deny", "kind: role\nmetadata: {name: r}\nspec: {deny: {request: {claims_to_roles: [{claim: a, value: b, roles: [c]}]}}}\n", "spec.deny.request.claims_to_roles: is not supported"},
-		{"threshold", role + "    request:\n      thresholds:\n      - approve: 0\n", "f.yaml:8: spec.allow.request.thresholds[0]: approve and deny must be 1 or more"},
+		{"threshold", role + "    request:\n      thresholds:\n      - approve: 0\n", "f.yaml:8: spec.allow.request.thresholds[0]: it needs approve or deny"},
 		{"threshold not a number", role + "    request: {thresholds: [{approve: many}]}\n", "want a whole number, not \"many\""},
 		{"rule on nothing", role + "    rules: [{resources: [rol], verbs: [read]}]\n", `spec.allow.rules[0].resources: "rol" is not known`},
 		{"role of the future", "kind: role\nversion: v9\nmetadata: {name: r}\n", "f.yaml:2: version: roles of version v9 are not understood"},

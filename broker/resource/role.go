@@ -130,7 +130,7 @@ func (r *reader) request(n *yaml.Node, path string, deny bool) *events.RequestCo
 }
 
 func (r *reader) threshold(n *yaml.Node, path string) events.Threshold {
-	t := events.Threshold{Approve: 1, Deny: 1}
+	var t events.Threshold // as in Teleport, what is not given never comes about
 	r.fields(n, path, map[string]func(*yaml.Node, string){
 		"name":    func(n *yaml.Node, at string) { t.Name = r.text(n, at) },
 		"approve": func(n *yaml.Node, at string) { t.Approve = r.number(n, at) },

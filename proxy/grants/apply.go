@@ -177,7 +177,7 @@ func (g *Grants) started(seq uint64, eventID string, d *events.SessionStarted, n
 		g.releaseLimits(s.limits)
 		return // its hash is taken: never seen in practice, refused as unknown
 	}
-	s.targets = make([]*target, 0, 6+len(d.Roles)+len(d.RequestIDs))
+	s.targets = make([]*target, 0, 6+len(d.Roles)+len(d.OtherRoles)+len(d.RequestIDs))
 	add := func(kind, name string) {
 		t := g.target(kind, name)
 		t.sessions++
@@ -196,6 +196,10 @@ func (g *Grants) started(seq uint64, eventID string, d *events.SessionStarted, n
 	for _, r := range d.Roles {
 		add("role", r.Name)
 	}
+	for _, name := range d.OtherRoles {
+		add("role", name)
+	}
+	d.OtherRoles = nil // the targets say it
 	for _, id := range d.RequestIDs {
 		add("request", id)
 	}

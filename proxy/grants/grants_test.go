@@ -24,6 +24,13 @@ func session(id, user string) *events.SessionStarted {
 	}
 }
 
+// holding is alice's session s, who holds another role besides.
+func holding(role string) *events.SessionStarted {
+	s := session("s", "alice")
+	s.OtherRoles = []string{role}
+	return s
+}
+
 // fold applies events with the sequences 1, 2, ….
 func fold(t testing.TB, g *grants.Grants, es ...events.Payload) {
 	t.Helper()
@@ -64,6 +71,9 @@ func TestFold(t *testing.T) {
 		"lock before the session":       {when{[]events.Payload{lock("l", "user", "alice"), session("s", "alice")}, t0}, grants.CauseLock},
 		"lock on another user":          {when{[]events.Payload{session("s", "alice"), lock("l", "user", "bob")}, t0}, ""},
 		"lock on role":                  {when{[]events.Payload{session("s", "alice"), lock("l", "role", "engineer")}, t0}, grants.CauseLock},
+		"lock on another role held":     {when{[]events.Payload{holding("requester"), lock("l", "role", "requester")}, t0}, grants.CauseLock},
+		"lock before, on another role":  {when{[]events.Payload{lock("l", "role", "requester"), holding("requester")}, t0}, grants.CauseLock},
+		"lock on a role not held":       {when{[]events.Payload{holding("requester"), lock("l", "role", "approver")}, t0}, ""},
 		"lock on session":               {when{[]events.Payload{session("s", "alice"), lock("l", "session", "s")}, t0}, grants.CauseLock},
 		"lock on session to come":       {when{[]events.Payload{lock("l", "session", "s"), session("s", "alice")}, t0}, grants.CauseLock},
 		"lock on app":                   {when{[]events.Payload{session("s", "alice"), lock("l", "app", "prod")}, t0}, grants.CauseLock},
