@@ -18,6 +18,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/posternhq/postern/broker/access"
 	"github.com/posternhq/postern/deploy/embedded"
 	"github.com/posternhq/postern/deploy/simaws"
 	"github.com/posternhq/postern/proxy/awsreq"
@@ -190,6 +191,11 @@ func (c *cli) upDev(ctx context.Context, s *services, in devInput, dir, readyFil
 	if err := writePrivate(readyFile, out); err != nil {
 		return err
 	}
+	for _, user := range []string{"alice", "bob"} {
+		if out.Identities[user] == "" {
+			c.say("The demo user %s is locked, disabled or removed. As admin: postern --identity %s lock ls, or get user", user, out.Identities["admin"])
+		}
+	}
 	c.say(`postern is ready.
   state       %s
   sign in     postern login --proxy %s --ca-file %s --user alice
@@ -203,7 +209,7 @@ Try:
   postern aws s3 ls
   postern --identity %s audit search
 Stop with Ctrl-C.`,
-		dir, s.broker.Addr(), out.CAFile, out.PasswordsFile, out.Identities["alice"], out.Identities["bob"], out.Identities["admin"])
+		dir, s.broker.Addr(), out.CAFile, out.PasswordsFile, orDash(out.Identities["alice"]), orDash(out.Identities["bob"]), out.Identities["admin"])
 	return nil
 }
 
@@ -310,18 +316,29 @@ func (s *services) seed(ctx context.Context, account string, out *ready) error {
 	if err != nil {
 		return err
 	}
+	anew, err := s.reinstate(ctx, "postern dev")
+	if err != nil {
+		return err
+	}
+	if anew {
+		delete(passwords, "admin") // it was of one who may have been removed
+	}
 	for _, user := range []string{"admin", "alice", "bob"} {
+		file := filepath.Join(s.cfg.DataDir, "identities", user+".pem")
+		switch err := s.writeIdentity(ctx, user, file); {
+		case user != "admin" && errors.As(err, new(*access.Error)): // locked, disabled or removed since
+			s.log.Warn().Msgf("%v: left out", err)
+			continue
+		case err != nil:
+			return err
+		}
+		out.Identities[user] = file
 		if passwords[user] == "" {
 			passwords[user] = rand.Text()
 			if err := s.broker.SetPassword(ctx, "postern dev", user, passwords[user]); err != nil {
 				return err
 			}
 		}
-		file := filepath.Join(s.cfg.DataDir, "identities", user+".pem")
-		if err := s.writeIdentity(ctx, user, file); err != nil {
-			return err
-		}
-		out.Identities[user] = file
 	}
 	return writePrivate(out.PasswordsFile, passwords)
 }

@@ -125,3 +125,37 @@ func TestSecondDevLeavesTheFirstAlone(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestDevAfterLocks: it starts again whatever was done to the demo users, and admin can
+// operate it.
+func TestDevAfterLocks(t *testing.T) {
+	embeddedtest.Lib(t)
+	dir := t.TempDir()
+	run := func(t *testing.T, dev *runningDev, args ...string) (string, error) {
+		t.Helper()
+		cmd := exec.CommandContext(t.Context(), dev.bin, args...)
+		cmd.Env = append(os.Environ(), "POSTERN_IDENTITY="+dev.Identities["admin"], "POSTERN_HOME="+t.TempDir())
+		out, err := cmd.CombinedOutput()
+		return string(out), err
+	}
+	t.Run("before", func(t *testing.T) {
+		dev := startDevIn(t, dir, plainBinary(t), nil, nil)
+		for _, args := range [][]string{{"lock", "--user", "alice"}, {"rm", "user/bob"}, {"lock", "--role", "admin"}} {
+			if out, err := run(t, dev, args...); err != nil {
+				t.Fatalf("%v: %v\n%s", args, err, out)
+			}
+		}
+		if out, err := run(t, dev, "lock", "ls"); err == nil || !strings.Contains(out, "role admin is locked") {
+			t.Errorf("admin, whose role is locked: %v\n%s", err, out)
+		}
+	})
+	t.Run("after", func(t *testing.T) {
+		dev := startDevIn(t, dir, plainBinary(t), nil, nil)
+		if len(dev.Identities) != 1 || dev.Identities["admin"] == "" {
+			t.Errorf("identities of %v, want admin's alone", dev.Identities)
+		}
+		if out, err := run(t, dev, "lock", "ls"); err != nil || !strings.Contains(out, "alice") || strings.Contains(out, "role ") {
+			t.Errorf("locks: %v\n%s", err, out)
+		}
+	})
+}

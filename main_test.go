@@ -189,7 +189,11 @@ type runningDev struct {
 
 func startDevWith(t *testing.T, bin string, flags, env []string) *runningDev {
 	t.Helper()
-	dir := t.TempDir()
+	return startDevIn(t, t.TempDir(), bin, flags, env)
+}
+
+func startDevIn(t *testing.T, dir, bin string, flags, env []string) *runningDev {
+	t.Helper()
 	var log bytes.Buffer
 	cmd := exec.Command(bin, append([]string{"dev", "--data-dir", dir, "--listen", "127.0.0.1:0"}, flags...)...)
 	cmd.Stdout, cmd.Stderr = &log, &log

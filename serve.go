@@ -49,7 +49,7 @@ func (c *cli) serve() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&file, "config", "postern.yaml", "configuration file; postern config init writes one")
-	cmd.Flags().StringVar(&admin, "admin-identity", "", "write an identity file of the user admin, whom it makes if need be: the way in for a first operator")
+	cmd.Flags().StringVar(&admin, "admin-identity", "", "write an identity file of the user admin, whom it makes, or unlocks and gives the role admin again, if need be: the way in for a first operator")
 	return cmd
 }
 
@@ -87,12 +87,22 @@ func (s *services) bootstrap(ctx context.Context, file string) error {
 		}
 		return nil
 	}
-	if !there {
-		if _, err := s.broker.Apply(ctx, "postern serve", []byte(adminResources)); err != nil {
-			return err
-		}
+	if _, err := s.reinstate(ctx, "postern serve"); err != nil {
+		return err
 	}
 	return s.writeIdentity(ctx, "admin", file)
+}
+
+// reinstate lets the user admin operate postern, whatever was locked, changed or removed.
+func (s *services) reinstate(ctx context.Context, by string) (done bool, err error) {
+	done, err = s.broker.Reinstate(ctx, by, "admin", []byte(adminResources))
+	if err != nil {
+		return done, fmt.Errorf("give the user admin a way in: %w", err)
+	}
+	if done {
+		s.log.Warn().Msg("the user admin, who could not lift locks or change users, can again: see who took it in `postern events tail`")
+	}
+	return done, nil
 }
 
 // writeIdentity makes an identity file of a user.

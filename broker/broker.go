@@ -32,6 +32,7 @@ import (
 	"github.com/posternhq/postern/broker/push"
 	"github.com/posternhq/postern/broker/sealed"
 	"github.com/posternhq/postern/broker/web"
+	"github.com/posternhq/postern/events"
 	"github.com/posternhq/postern/events/journal"
 )
 
@@ -247,6 +248,49 @@ func (b *Broker) HasUser(ctx context.Context, name string) (there bool, err erro
 	}
 	b.ledger.read(func(s *access.State, _ time.Time) { there = s.Users[name] != nil })
 	return there, nil
+}
+
+// Reinstate sees to it that a user may change users and lift locks. Where one is gone,
+// disabled, locked or without the rules, the locks on them and on their roles are lifted
+// and, where that is not enough, resources are written that make them what they were. Each
+// of these is an event. done is whether anything had to be; by is who wants it.
+func (b *Broker) Reinstate(ctx context.Context, by, user string, resources []byte) (done bool, err error) {
+	if err := b.caughtUp(ctx); err != nil {
+		return false, err
+	}
+	able := func() (err error) {
+		b.ledger.read(func(s *access.State, now time.Time) {
+			if err = mustMay(s, now, user, "delete", "lock"); err == nil {
+				err = mustMay(s, now, user, "update", "user")
+			}
+		})
+		return err
+	}
+	unlock := func() error {
+		var locks []*access.Lock
+		b.ledger.read(func(s *access.State, now time.Time) { locks = s.UserLocks(user, now) })
+		for _, l := range locks {
+			if _, err := b.ledger.do(ctx, by, func(s *access.State, env access.Env) ([]events.Event, error) {
+				return access.Lift(s, env, l.LockID)
+			}); err != nil {
+				return fmt.Errorf("lift lock %s on %s %s: %w", l.LockID, l.Target.Kind, l.Target.Name, err)
+			}
+		}
+		return nil
+	}
+	if able() == nil {
+		return false, nil
+	}
+	if err := unlock(); err != nil || able() == nil {
+		return true, err
+	}
+	if _, err := b.Apply(ctx, by, resources); err != nil {
+		return true, err
+	}
+	if err := unlock(); err != nil { // the role may have been locked before it was theirs
+		return true, err
+	}
+	return true, able()
 }
 
 // CAPEM are the certificates of the CA that clients and services trust.
