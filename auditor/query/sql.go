@@ -91,6 +91,9 @@ func (s *SQL) Run(ctx context.Context, statement string) (*Table, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := s.outside(ctx, statement); err != nil {
+		return nil, err
+	}
 	if readonly == 2 { // the user may lower limits, though not lift readonly
 		ctx = clickhouse.Context(ctx, clickhouse.WithSettings(clickhouse.Settings{
 			"max_execution_time":   int(s.limits.Time.Seconds()),

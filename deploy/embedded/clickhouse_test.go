@@ -156,10 +156,39 @@ func TestClickHouseStrangers(t *testing.T) {
 			"SYSTEM STOP LISTEN TCP", "SELECT * FROM postern.t", "SYSTEM SHUTDOWN",
 			"SELECT length(range(100000000))", "SELECT length(range(100000000)) SETTINGS max_memory_usage = 0",
 			"SELECT 1 SETTINGS max_execution_time = 0",
+			"SELECT 1", "SELECT file('/proc/self/status')", "SELECT file('/proc/self/status') SETTINGS max_ast_elements = 1000", "SET max_ast_elements = 1000",
+			"DESCRIBE format(CSV, file('/proc/self/status'))", "EXPLAIN SELECT file('/proc/self/status')",
 		} {
 			if err := drain(t.Context(), conn, query); err == nil {
 				t.Errorf("%q: %s: no error", auth.Username, query)
 			}
+		}
+	}
+}
+
+// TestClickHouseConfined: the function file needs no grant, so the engine itself can
+// open nothing but what it needs.
+func TestClickHouseConfined(t *testing.T) {
+	dir := t.TempDir()
+	log, err := os.Create(filepath.Join(t.TempDir(), "log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	c := embeddedtest.StartClickHouse(t, func(cfg *embedded.ClickHouseConfig) { cfg.Dir, cfg.Log = dir, zerolog.New(log) })
+	if said, err := os.ReadFile(log.Name()); err != nil || strings.Contains(string(said), "Landlock") {
+		t.Skip("this kernel can't confine a process: ", string(said), err)
+	}
+	secret := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(secret, []byte("secret"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	owner := embeddedtest.Open(t, c.DSN(embedded.Owner))
+	for _, path := range []string{secret, filepath.Join(dir, "passwords.json"), filepath.Join(dir, "data", "..", "passwords.json"), "/proc/self/root" + secret, fmt.Sprintf("/proc/%d/environ", os.Getpid())} {
+		var got string
+		err := owner.QueryRow(t.Context(), "SELECT file(?)", path).Scan(&got)
+		if err == nil || !strings.Contains(err.Error(), "Permission denied") {
+			t.Errorf("%s: %q, %v", path, got, err)
 		}
 	}
 }

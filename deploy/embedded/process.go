@@ -62,6 +62,9 @@ func startProcess(ctx context.Context, cfg ClickHouseConfig) (*process, error) {
 		"-config", filepath.Join(cfg.Dir, "server.xml"),
 		"-tcp", fmt.Sprint(cfg.TCPPort),
 		"-http", fmt.Sprint(cfg.HTTPPort))
+	if cfg.Cold != nil && cfg.Cold.Path != "" {
+		args = append(args, "-cold", cfg.Cold.Path)
+	}
 	p.cmd = exec.Command(cfg.Command[0], args...)
 	p.cmd.Dir = cfg.Dir
 	p.cmd.Env = append([]string{"TZ=UTC", "LANG=C.UTF-8", "TERM=dumb", "HOME=" + cfg.Dir}, cfg.Env...)

@@ -48,13 +48,16 @@ const stopTimeout = time.Minute
 
 // Main runs the engine until the lifeline ends, by the supervisor's wish or
 // its death, or SIGTERM arrives. It returns the exit code. args are flags:
-// -lib, -dir, -config, -tcp, -http; none is a secret.
+// -lib, -dir, -config, -cold, -tcp, -http; none is a secret. Where the kernel can, the
+// program first starts anew with -confined, able to open nothing but its own files.
 func Main(args []string) int {
 	fs := flag.NewFlagSet("clickhouse-engine", flag.ContinueOnError)
 	var (
 		lib    = fs.String("lib", "", "libchdb's shared library")
 		dir    = fs.String("dir", "", "data directory")
 		config = fs.String("config", "", "server configuration (XML)")
+		cold   = fs.String("cold", "", "directory of the cold volume")
+		inside = fs.Bool("confined", false, "")
 		tcp    = fs.Int("tcp", 0, "port of the native protocol, 0: any")
 		http   = fs.Int("http", 0, "port of the HTTP interface, 0: any")
 	)
@@ -65,6 +68,12 @@ func Main(args []string) int {
 	if info, err := lifeline.Stat(); *lib == "" || *dir == "" || *config == "" || err != nil || info.Mode()&os.ModeNamedPipe == 0 {
 		fmt.Fprintln(os.Stderr, "clickhouse-engine: started by postern itself, not by hand")
 		return ExitUsage
+	}
+	if !*inside {
+		if err := startConfined(*lib, *dir, *config, *cold); err != nil {
+			fmt.Fprintln(os.Stderr, "clickhouse-engine: confine it to its files:", err)
+			return ExitFailed
+		}
 	}
 	// Whoever read our output may be dead already; that must not kill us before the tables are closed.
 	signal.Ignore(syscall.SIGPIPE, syscall.SIGINT, syscall.SIGHUP)
@@ -99,6 +108,8 @@ func Main(args []string) int {
 		"--query", "SYSTEM START LISTEN HTTP; SYSTEM START LISTEN TCP; " +
 			"SELECT getServerPort('tcp_port'), getServerPort('http_port') " +
 			fmt.Sprintf("INTO OUTFILE '/dev/fd/%d' APPEND FORMAT TSV", statusFD),
+		// as is the default, but not of others who name this session's user
+		"--max_ast_elements=50000",
 		"--interactive", "--disable_suggestion", "--history_file=/dev/null", "--highlight=0",
 	})
 	if msg != "" {
