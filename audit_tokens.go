@@ -1,7 +1,9 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -58,6 +60,10 @@ func (c *cli) auditTokensAdd() *cobra.Command {
 			"those AWS accounts, and nothing else.",
 		RunE: c.withBroker(func(cmd *cobra.Command, b *client.Client, args []string) error {
 			in.Name = args[0]
+			// A variable that is not set must not make it a token for all accounts.
+			if cmd.Flags().Changed("account") && (len(in.AWSAccounts) == 0 || slices.Contains(in.AWSAccounts, "")) {
+				return usageError{errors.New("--account: an account is empty: give its 12 digits, or no --account for a token that is told of all")}
+			}
 			t, err := b.NewAuditToken(cmd.Context(), in)
 			if err != nil {
 				return err

@@ -25,6 +25,8 @@ func (b *Broker) postAuditToken(c *call) (any, error) {
 	switch {
 	case err != nil:
 		return nil, err
+	case in.AWSAccounts != nil && len(in.AWSAccounts) == 0: // not what somebody means who names none by mistake
+		return nil, invalid("aws_accounts: is empty: name accounts, or leave it out for a token that is told of all")
 	case ttl == 0:
 		return nil, invalid("ttl: is missing: say how long the token is good for, such as 720h")
 	case ttl > maxAuditTokenTTL:
