@@ -80,7 +80,7 @@ func (c *cli) audit() *cobra.Command {
 	s.StringVar(&f.Service, "service", "", "AWS service, such as s3")
 	s.StringVar(&f.Action, "action", "", "IAM action, operation or CloudTrail event name")
 	s.StringVar(&f.Resource, "resource", "", "ARN")
-	s.StringVar(&f.Outcome, "outcome", "", "admitted, completed, denied, failed, dry_run (passed, and would be denied), or a verdict such as bypass")
+	s.StringVar(&f.Outcome, "outcome", "", "admitted, completed, denied, failed, dry_run (passed, and would be denied), or a verdict such as bypass or unrelated")
 	s.StringVar(&f.Since, "since", "", "from this time on")
 	s.StringVar(&f.Until, "until", "", "up to this time")
 	s.StringVar(&f.RequestID, "request-id", "", "postern's request id, or an access request's")
@@ -93,7 +93,7 @@ func (c *cli) audit() *cobra.Command {
 
 	show := &cobra.Command{
 		Use: "show ID", Short: "One call, both sides next to each other", Args: cobra.ExactArgs(1),
-		Long: "One call, both sides next to each other. ID is postern's request id, AWS's\nrequest id or a CloudTrail event id.",
+		Long: "One call, both sides next to each other. ID is postern's request id, AWS's\nrequest id or a CloudTrail event id, as ACCOUNT/EVENTID where several accounts have it.",
 		RunE: c.withAuditor(func(cmd *cobra.Command, a *client.Client, args []string) error {
 			d, err := a.Show(cmd.Context(), args[0])
 			if err != nil {

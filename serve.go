@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/posternhq/postern/auditor"
+	"github.com/posternhq/postern/auditor/query"
 	"github.com/posternhq/postern/auditor/store"
 	"github.com/posternhq/postern/auditor/tlog"
 	"github.com/posternhq/postern/broker"
@@ -350,6 +351,17 @@ func (s *services) startProxy(ctx context.Context) error {
 	return s.stack.start(ctx, "announcement", &announcement{broker: at.broker, says: p.says(), ready: make(chan struct{}), log: s.log.With().Str("service", "proxy").Logger()})
 }
 
+// operations are AWS's, as the auditor wants to know them.
+func operations(t *awsreq.Table) query.Operations {
+	return func(yield func(query.Operation) bool) {
+		for o := range t.Operations() {
+			if !yield(query.Operation(o)) {
+				return
+			}
+		}
+	}
+}
+
 func (s *services) startAuditor(ctx context.Context) error {
 	a := s.cfg.Auditor
 	at, err := s.place(ctx, "auditor", a.Name, a.Join, a.TLS, a.Listen, a.PublicNames)
@@ -370,6 +382,7 @@ func (s *services) startAuditor(ctx context.Context) error {
 	}
 	s.auditor, err = auditor.New(auditor.Config{
 		Actions:       actions.Actions,
+		Operations:    operations(actions),
 		Listen:        a.Listen,
 		TLS:           at.tls,
 		BrokerCA:      at.tls.ClientCAs,

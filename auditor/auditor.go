@@ -69,6 +69,9 @@ type Config struct {
 	// Actions tells which IAM actions operations take, for least policies; nil
 	// takes what was recorded.
 	Actions query.Actions
+	// Operations are all of AWS's that are known, to find CloudTrail's records by
+	// IAM's names; nil finds them by CloudTrail's alone.
+	Operations query.Operations
 	// Skew is how far the proxy's clock and AWS's may be apart; 0 means 60 s.
 	Skew time.Duration
 	// Retention is for how long rows are kept, Tiers where old ones are.
@@ -143,6 +146,7 @@ func New(c Config) (*Auditor, error) {
 		}
 	}
 	a.asker = query.New(a.reader, nil)
+	a.asker.Knows(c.Operations)
 	if c.Sharded {
 		a.asker.OverShards()
 	}

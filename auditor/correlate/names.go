@@ -1,6 +1,7 @@
 package correlate
 
 import (
+	"slices"
 	"strings"
 )
 
@@ -75,6 +76,47 @@ func SameName(operation, eventSource, eventName string) bool {
 	label, _, _ := strings.Cut(eventSource, ".")
 	return operation == eventName || canonical(label, operation) == canonical(label, eventName)
 }
+
+// EventSources are the first labels of the event sources that CloudTrail may give
+// calls of a service; SameService knows each.
+func EventSources(service, signingName, endpoint string) []string {
+	var out []string
+	for _, label := range []string{service, signingName, endpoint, eventSources[service], eventSources[signingName], eventSources[endpoint]} {
+		if label != "" && !slices.Contains(out, label) {
+			out = append(out, label)
+		}
+	}
+	return out
+}
+
+// EventNames are the names that CloudTrail may give an operation of the service
+// with an event source's first label, but for API versions at their end; SameName
+// knows each.
+func EventNames(label, operation string) []string {
+	of := label
+	if of == "s3express" {
+		of = "s3"
+	}
+	name := canonical(label, operation)
+	out := []string{operation}
+	if name != operation {
+		out = append(out, name)
+	}
+	for from, to := range eventNames {
+		if other, ok := strings.CutPrefix(from, of+":"); ok && to == name && other != operation {
+			out = append(out, other)
+		}
+	}
+	slices.Sort(out[1:])
+	return out
+}
+
+// Versioned are the first labels of those event sources whose event names end in the
+// API's version, and VersionPattern is that end, as a regular expression (RE2).
+var Versioned = []string{"cloudfront", "lambda"}
+
+// VersionPattern: see Versioned.
+const VersionPattern = `(?:[0-9]{8}(?:v[0-9]+)?|[0-9]{4}_[0-9]{2}_[0-9]{2})`
 
 func canonical(service, name string) string {
 	name = unversioned(name)

@@ -41,3 +41,22 @@ func TestSameName(t *testing.T) {
 		}
 	}
 }
+
+// What CloudTrail may call a call is what it is known by, both ways.
+func TestNamesBothWays(t *testing.T) {
+	for _, operation := range []string{"ListObjectsV2", "ListObjects", "GetPublicAccessBlock", "HeadObject"} {
+		for _, name := range EventNames("s3", operation) {
+			if !SameName(operation, "s3.amazonaws.com", name) {
+				t.Errorf("%s is not called %s", operation, name)
+			}
+		}
+	}
+	if got := EventNames("s3", "ListObjectsV2"); len(got) != 2 || got[1] != "ListObjects" {
+		t.Errorf("ListObjectsV2: %v", got)
+	}
+	for _, label := range EventSources("email", "ses", "email") {
+		if !SameService("email", "ses", label+".amazonaws.com") {
+			t.Errorf("email is not called %s", label)
+		}
+	}
+}

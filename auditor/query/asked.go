@@ -11,25 +11,28 @@ var outcomes = []string{"admitted", "completed", "denied", "failed", dryRun}
 
 const dryRun = "dry_run"
 
+// unrelated is how people ask for records without a verdict.
+const unrelated = "unrelated"
+
 // Verdicts, by the sides that have them.
 var (
 	ofRequests = []string{"awaiting", "missing", "not_logged"}
-	ofRecords  = []string{"proxied", "console", "credentials", "forwarded", "exported", "token", "bypass"}
+	ofRecords  = []string{"proxied", "console", "credentials", "forwarded", "exported", "token", "bypass", unrelated}
 	ofPairs    = []string{"matched", "mismatched"}
 )
 
 // asked is the filter over requests and that over records without a request; nil
 // where none can match.
-func (f *Filter) asked() (requests, records *asked, err error) {
-	known := slices.Concat([]string{""}, outcomes, ofRequests, ofRecords, ofPairs)
-	if !slices.Contains(known, f.Outcome) {
-		return nil, nil, &BadInput{"outcome", "is none of " + strings.Join(known[1:], ", ")}
+func (f *Filter) asked(known Operations) (requests, records *asked, err error) {
+	all := slices.Concat(outcomes, ofRequests, ofRecords, ofPairs)
+	if f.Outcome != "" && !slices.Contains(all, f.Outcome) {
+		return nil, nil, &BadInput{"outcome", "is none of " + strings.Join(all, ", ")}
 	}
 	if !slices.Contains(ofRecords, f.Outcome) {
 		requests = f.ofRequests()
 	}
 	if f.RequestID == "" && f.SessionID == "" && (f.Outcome == "" || slices.Contains(ofRecords, f.Outcome)) {
-		records = f.ofRecords()
+		records = f.ofRecords(known)
 	}
 	return requests, records, nil
 }
@@ -99,7 +102,7 @@ func (f *Filter) call() *where {
 	matchRole(w, "aws_role_arn", f.AWSRole)
 	w.match("account", f.Account)
 	if f.Service != "" {
-		w.add("service = ? OR signing_name = ?", f.Service, f.Service)
+		either(w, f.Service, "service", "signing_name")
 	}
 	if f.Action != "" {
 		// An action by its IAM name, or by the operation that the request named.
@@ -128,11 +131,18 @@ func (f *Filter) call() *where {
 }
 
 // ofRecords: as ofRequests.
-func (f *Filter) ofRecords() *asked {
-	record := f.record()
+func (f *Filter) ofRecords(known Operations) *asked {
+	record := f.record(known)
 	q := &asked{where: *record.clone(), row: *record.clone(), whole: f.AWSRequestID != ""}
 	hintPlace(&q.row, f.Resource)
-	if f.Outcome != "" {
+	switch f.Outcome {
+	case "":
+	case unrelated: // most are, where much is not postern's: rows that say nothing, then merged
+		q.where.add("verdict = ''")
+		q.row.add("present AND verdict = ''")
+		q.late, q.rough = true, true
+		return q
+	default:
 		q.where.add("verdict = ?", f.Outcome)
 		q.of(f.Outcome, "present", len(record.text) > 0, false)
 		q.apart = "NOT present"
@@ -145,30 +155,31 @@ func (f *Filter) ofRecords() *asked {
 	return q
 }
 
-func (f *Filter) record() *where {
+func (f *Filter) record(known Operations) *where {
 	w := &where{}
 	w.match("federated_user", f.User)
 	w.match("federated_user", f.FederatedUser)
 	matchRole(w, "issuer_arn", f.AWSRole)
 	if f.Account != "" {
-		w.add("recipient_account_id = ? OR identity_account_id = ?", f.Account, f.Account)
+		either(w, f.Account, "recipient_account_id", "identity_account_id")
 	}
-	const service = "splitByChar('.', toString(event_source))[1]"
 	if f.Service != "" {
-		w.add(service+" = ?", f.Service)
+		w.add(sourceLabel+" IN (?) OR "+sourceLabel+" LIKE ?", known.labels(f.Service), like(f.Service))
 	}
-	switch of, operation, ok := strings.Cut(f.Action, ":"); {
-	case ok:
-		w.match(service, of)
-		w.match("event_name", operation)
-	case strings.Contains(f.Action, "*"):
-		w.add("event_name LIKE ? OR concat("+service+", ':', event_name) LIKE ?", like(f.Action), like(f.Action))
-	default:
-		w.match("event_name", f.Action)
+	if f.Action != "" {
+		known.records(w, f.Action)
 	}
 	matchAny(w, "resources", f.Resource)
 	w.match("request_id", f.AWSRequestID)
 	return w
+}
+
+// either adds that one of two columns has a value, with * as in match.
+func either(w *where, value, column, other string) {
+	a, b := &where{}, &where{}
+	a.match(column, value)
+	b.match(other, value)
+	w.add(a.String()+" OR "+b.String(), append(a.args, b.args...)...)
 }
 
 // recordsByHour: as byHour.

@@ -3,6 +3,8 @@ package query
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/oklog/ulid/v2"
@@ -18,7 +20,7 @@ const (
 )
 
 // locate finds the keys of a call by any of its ids: of the request, of AWS's
-// record, or of both where the record names a request. Ids of postern's own tell
+// record (see event), or of both where the record names a request. Ids of postern's own tell
 // their time; others are found by the tables' Bloom filters. Rows are not merged
 // for it: some row has the id, and all rows of a key have the same key.
 func (a *Asker) locate(ctx context.Context, id string) (request, record key, err error) {
@@ -45,15 +47,43 @@ func (a *Asker) locate(ctx context.Context, id string) (request, record key, err
 	if first(&request, requests+"aws_request_id = ? ORDER BY received_at DESC LIMIT 1", id) {
 		return request, record, err
 	}
-	for _, column := range []string{"event_id", "request_id"} {
-		if first(&record, "SELECT event_time AS at, toString(recipient_account_id) AS key_account, event_id AS id FROM "+a.table(theirs)+" WHERE "+column+" = ? ORDER BY event_time LIMIT 1", id) {
-			first(&request, "SELECT postern_received_at AS at, '' AS key_account, postern_request_id AS id FROM cloudtrail WHERE event_time = "+timestamp(record.At)+
-				" AND recipient_account_id = ? AND event_id = ? AND postern_request_id != ''", record.Account, record.ID)
-			return request, record, err
-		}
+	if err == nil {
+		record, err = a.event(ctx, id)
+	}
+	const records = "SELECT event_time AS at, toString(recipient_account_id) AS key_account, event_id AS id FROM "
+	if record.ID != "" || first(&record, records+a.table(theirs)+" WHERE request_id = ? ORDER BY event_time LIMIT 1", id) {
+		first(&request, "SELECT postern_received_at AS at, '' AS key_account, postern_request_id AS id FROM cloudtrail WHERE event_time = "+timestamp(record.At)+
+			" AND recipient_account_id = ? AND event_id = ? AND postern_request_id != ''", record.Account, record.ID)
+		return request, record, err
 	}
 	first(&request, requests+"request_id = ? ORDER BY received_at DESC LIMIT 1", id)
 	return request, record, err
+}
+
+// event finds the record of an event id, alone or as ACCOUNT/EVENTID; alone it has to be
+// of one account.
+func (a *Asker) event(ctx context.Context, id string) (key, error) {
+	w := &where{}
+	account, event, of := strings.Cut(id, "/")
+	if of {
+		w.add("recipient_account_id = ?", account)
+		w.add("event_id = ?", event)
+	} else {
+		w.add("event_id = ?", id)
+	}
+	found, err := a.keysWhere(ctx, theirs, a.table(theirs), w, "ORDER BY at LIMIT 20")
+	if err != nil || len(found) == 0 {
+		return key{}, err
+	}
+	var names []string
+	for _, k := range found {
+		names = append(names, k.Account+"/"+k.ID)
+	}
+	slices.Sort(names)
+	if names = slices.Compact(names); len(names) > 1 {
+		return key{}, &BadInput{"id", "several accounts have an event of this id: ask for " + strings.Join(names, " or ")}
+	}
+	return found[0], nil
 }
 
 // near narrows bounds to when a request's id was made, where the id tells.

@@ -50,8 +50,7 @@ const (
 // Before is the cursor: calls before it in the order of answers.
 type bounds struct {
 	since, until time.Time
-	before       time.Time
-	beforeID     string
+	before       key
 }
 
 // asked is what a search asks of a side. A call's rows are merged as they are read,
@@ -90,7 +89,7 @@ func search[T any](ctx context.Context, a *Asker, s side, q *asked, b bounds, li
 		window = min(time.Duration(float64(span.newest.Sub(span.oldest))*min(1, firstRows/float64(span.rows))), firstAtMost)
 		oldest, end = span.oldest, span.newest.Add(time.Microsecond)
 	}
-	for _, t := range []time.Time{b.until, b.before.Add(time.Microsecond)} {
+	for _, t := range []time.Time{b.until, b.before.At.Add(time.Microsecond)} {
 		if t.Year() > 1 && t.Before(end) {
 			end = t
 		}
@@ -150,7 +149,7 @@ func search[T any](ctx context.Context, a *Asker, s side, q *asked, b bounds, li
 			continue
 		}
 		last := keys[len(keys)-1]
-		b.before, b.beforeID, end = last.At, last.ID, last.At.Add(time.Microsecond)
+		b.before, end = last, last.At.Add(time.Microsecond)
 		if picked > len(out) {
 			most = min(4*most, 10_000)
 		}
@@ -179,8 +178,7 @@ func (a *Asker) sieve(ctx context.Context, s side, q *asked, keys []key) ([]key,
 	return slices.DeleteFunc(slices.Clone(keys), func(k key) bool { return !are[same{k.At.UnixMicro(), k.Account, k.ID}] }), err
 }
 
-// keys picks the newest keys of a window by their rows, newest first: as many as
-// most, and more only where some share the place of the last.
+// keys picks the newest keys of a window by their rows, newest first.
 func (a *Asker) keys(ctx context.Context, s side, q *asked, merged bool, hours string, start, end time.Time, b bounds, most int) ([]key, error) {
 	within := &where{}
 	within.add(s.at + " >= " + timestamp(start))
@@ -202,10 +200,14 @@ func (a *Asker) keys(ctx context.Context, s side, q *asked, merged bool, hours s
 			from += " FINAL"
 		}
 	}
-	if !b.before.IsZero() {
-		w.add("("+s.at+", "+s.id+") < ("+timestamp(b.before)+", ?)", b.beforeID)
+	switch last := b.before; {
+	case last.At.IsZero():
+	case s.account == "":
+		w.add("("+s.at+", "+s.id+") < ("+timestamp(last.At)+", ?)", last.ID)
+	default:
+		w.add("("+s.at+", "+s.id+", toString("+s.account+")) < ("+timestamp(last.At)+", ?, ?)", last.ID, last.Account)
 	}
-	return a.keysWhere(ctx, s, from, w, "ORDER BY at DESC, id DESC LIMIT "+strconv.Itoa(most)+" WITH TIES")
+	return a.keysWhere(ctx, s, from, w, "ORDER BY at DESC, id DESC, key_account DESC LIMIT "+strconv.Itoa(most))
 }
 
 func (a *Asker) keysWhere(ctx context.Context, s side, from string, w *where, tail string) ([]key, error) {
@@ -281,6 +283,6 @@ func (s side) of(keys []key) *where {
 }
 
 // later orders as answers are: newest first.
-func later(at1 time.Time, id1 string, at2 time.Time, id2 string) int {
-	return cmp.Or(at2.Compare(at1), cmp.Compare(id2, id1))
+func later(x, y key) int {
+	return cmp.Or(y.At.Compare(x.At), cmp.Compare(y.ID, x.ID), cmp.Compare(y.Account, x.Account))
 }

@@ -22,6 +22,8 @@ type Asker struct {
 	narrow bool
 	shards bool // the tables' rows are spread over several servers
 	now    func() time.Time
+	// known are AWS's operations, for the names of records.
+	known Operations
 }
 
 // New returns an asker; now may be nil.
@@ -36,11 +38,14 @@ func New(conn driver.Conn, now func() time.Time) *Asker {
 // statement's parts come at different moments.
 func (a *Asker) OverShards() { a.shards = true }
 
+// Knows tells the asker AWS's operations.
+func (a *Asker) Knows(o Operations) { a.known = o }
+
 // Within asks for somebody who sees what conn does: calls of some AWS accounts.
 // Of what these calls rest on they hear in summary, without what it says of
 // other accounts.
 func (a *Asker) Within(conn driver.Conn) *Asker {
-	return &Asker{conn: conn, basis: a.basis, narrow: true, shards: a.shards, now: a.now}
+	return &Asker{conn: conn, basis: a.basis, narrow: true, shards: a.shards, now: a.now, known: a.known}
 }
 
 // ErrNotFound is wrapped when nothing has the id that was asked for.
@@ -53,7 +58,17 @@ func (e *BadInput) Error() string { return e.Field + ": " + e.Reason }
 
 // Time reads an absolute time (RFC 3339, or a date) or one relative to now:
 // "90m", "36h", "7d", "2w" ago, "today", "yesterday" (from midnight, UTC).
+//
+// Times that the tables can't hold are refused: before 1970, and from 2262 on.
 func Time(field, s string, now time.Time) (time.Time, error) {
+	t, err := readTime(field, s, now)
+	if err == nil && !t.IsZero() && (t.Unix() < 0 || t.Year() >= 2262) {
+		return time.Time{}, &BadInput{field, fmt.Sprintf("%q is out of the years 1970 to 2261", s)}
+	}
+	return t, err
+}
+
+func readTime(field, s string, now time.Time) (time.Time, error) {
 	if s == "" {
 		return time.Time{}, nil
 	}
@@ -75,6 +90,7 @@ func Time(field, s string, now time.Time) (time.Time, error) {
 			if s[n] == 'w' {
 				days *= 7
 			}
+			days = min(days, 1e5) // what a Duration holds
 			return now.Add(-time.Duration(days * 24 * float64(time.Hour))).UTC(), nil
 		}
 	}

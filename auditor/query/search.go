@@ -63,12 +63,15 @@ func (a *Asker) Search(ctx context.Context, f Filter) (*Page, error) {
 	if err != nil {
 		return nil, err
 	}
-	at, id, err := parseCursor(f.Cursor)
+	if !since.IsZero() && !until.IsZero() && until.Before(since) {
+		return nil, &BadInput{"until", "is before since: nothing can be between them"}
+	}
+	before, err := parseCursor(f.Cursor)
 	if err != nil {
 		return nil, err
 	}
-	b := bounds{since: since, until: until, before: at, beforeID: id}
-	rq, cq, err := f.asked()
+	b := bounds{since: since, until: until, before: before}
+	rq, cq, err := f.asked(a.known)
 	if err != nil {
 		return nil, err
 	}
@@ -112,7 +115,7 @@ func (a *Asker) Search(ctx context.Context, f Filter) (*Page, error) {
 	if len(entries) > f.Limit {
 		page.Entries = entries[:f.Limit]
 		last := page.Entries[f.Limit-1]
-		page.Next = cursor(last.Time, last.id())
+		page.Next = cursor(last.key())
 	}
 	if page.Entries == nil {
 		page.Entries = []Entry{}
@@ -130,14 +133,14 @@ func (a *Asker) isAccessRequest(ctx context.Context, id string) (bool, error) {
 }
 
 func newestFirst(entries []Entry) {
-	slices.SortFunc(entries, func(x, y Entry) int { return later(x.Time, x.id(), y.Time, y.id()) })
+	slices.SortFunc(entries, func(x, y Entry) int { return later(x.key(), y.key()) })
 }
 
-func (e *Entry) id() string {
+func (e *Entry) key() key {
 	if e.Request != nil {
-		return e.Request.RequestID
+		return key{At: e.Time, ID: e.Request.RequestID}
 	}
-	return e.CloudTrail.EventID
+	return key{At: e.Time, Account: e.CloudTrail.RecipientAccountID, ID: e.CloudTrail.EventID}
 }
 
 // matchAny compares with every element of a list.
@@ -174,39 +177,30 @@ func matchRole(w *where, column, role string) {
 	}
 }
 
-func bound(w *where, column, id string, since, until, at time.Time, last string) {
-	if !since.IsZero() {
-		w.add(column + " >= " + timestamp(since))
-	}
-	if !until.IsZero() {
-		w.add(column + " < " + timestamp(until))
-	}
-	if !at.IsZero() {
-		w.add("("+column+", "+id+") < ("+timestamp(at)+", ?)", last)
-	}
-}
-
 // timestamp writes a time as SQL, exact to the microsecond: the driver's own
 // binding cuts times to seconds.
 func timestamp(t time.Time) string {
 	return fmt.Sprintf("fromUnixTimestamp64Micro(%d, 'UTC')", t.UnixMicro())
 }
 
-func cursor(t time.Time, id string) string {
-	return base64.RawURLEncoding.EncodeToString(fmt.Appendf(nil, "%d %s", t.UnixMicro(), id))
+// cursor names the last of a page: of an event id, several accounts may have a record.
+func cursor(k key) string {
+	return base64.RawURLEncoding.EncodeToString(fmt.Appendf(nil, "%d/%s %s", k.At.UnixMicro(), k.Account, k.ID))
 }
 
-func parseCursor(s string) (time.Time, string, error) {
+// parseCursor also reads those of earlier versions, which name no account.
+func parseCursor(s string) (key, error) {
 	if s == "" {
-		return time.Time{}, "", nil
+		return key{}, nil
 	}
 	b, err := base64.RawURLEncoding.DecodeString(s)
 	number, id, ok := strings.Cut(string(b), " ") // an id may be anything
+	number, account, _ := strings.Cut(number, "/")
 	micros, numberErr := strconv.ParseInt(number, 10, 64)
 	if err != nil || !ok || numberErr != nil {
-		return time.Time{}, "", &BadInput{"cursor", "is not one that a page gave"}
+		return key{}, &BadInput{"cursor", "is not one that a page gave"}
 	}
-	return time.UnixMicro(micros).UTC(), id, nil
+	return key{At: time.UnixMicro(micros).UTC(), Account: account, ID: id}, nil
 }
 
 // pair puts the CloudTrail record beside each request that has one.

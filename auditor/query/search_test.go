@@ -76,6 +76,7 @@ func TestSearchAgrees(t *testing.T) {
 		{"admitted", query.Filter{Outcome: "admitted"}, "outcome = 'admitted'", none},
 		{"denied", query.Filter{Outcome: "denied", Service: "s3"}, "outcome = 'denied' AND service = 's3'", none},
 		{"console", query.Filter{Outcome: "console"}, none, "verdict = 'console'"},
+		{"unrelated", query.Filter{Outcome: "unrelated", Service: "s3"}, none, "verdict = '' AND event_source = 's3.amazonaws.com'"},
 		{"bypass of one", query.Filter{Outcome: "console", User: user}, none, "verdict = 'console' AND federated_user = '" + user + "'"},
 	}
 	ask := query.New(embeddedtest.Open(t, embeddedtest.ReaderDSN(t, dsn)), nil)

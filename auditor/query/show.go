@@ -5,7 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
-	"time"
+
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 )
 
 // Detail is one call with everything about it.
@@ -19,7 +20,8 @@ type Detail struct {
 }
 
 // Show finds a call by postern's request id, AWS's request id or a CloudTrail
-// event id, and puts both sides next to each other. The error wraps ErrNotFound.
+// event id, alone or as ACCOUNT/EVENTID, and puts both sides next to each other. The
+// error wraps ErrNotFound.
 func (a *Asker) Show(ctx context.Context, id string) (*Detail, error) {
 	d, err := a.find(ctx, id)
 	if err != nil {
@@ -74,7 +76,7 @@ func (a *Asker) find(ctx context.Context, id string) (*Detail, error) {
 		}
 	}
 	// The record that was asked for may be another than the request's own.
-	if r := d.Request; r != nil && (record.ID == "" || r.CloudTrailEventID == record.ID) {
+	if r := d.Request; r != nil && (record.ID == "" || r.CloudTrailEventID == record.ID && r.CloudTrailAccount == record.Account) {
 		entries := []Entry{{Time: r.ReceivedAt, Verdict: r.Verdict, Request: r}}
 		err := a.pair(ctx, entries)
 		return &Detail{Entry: entries[0]}, err
@@ -89,7 +91,24 @@ func (a *Asker) find(ctx context.Context, id string) (*Detail, error) {
 			return &d, nil
 		}
 	}
-	return nil, fmt.Errorf("%w: nothing has the id %q, neither a request of postern's, nor an AWS request, nor a CloudTrail event", ErrNotFound, id)
+	return nil, a.noCall(ctx, id)
+}
+
+// noCall says what an id is of that no call has.
+func (a *Asker) noCall(ctx context.Context, id string) error {
+	if session, err := a.sessionOf(ctx, a.conn, id); err != nil {
+		return err
+	} else if session != nil {
+		return fmt.Errorf("%w: %s is a session, and no call: ask for its calls by search --session %[2]s", ErrNotFound, id)
+	}
+	if !a.narrow { // access requests are of no account
+		if is, err := a.isAccessRequest(ctx, id); err != nil {
+			return err
+		} else if is {
+			return fmt.Errorf("%w: %s is an access request, and no call: ask for report --request %[2]s", ErrNotFound, id)
+		}
+	}
+	return fmt.Errorf("%w: nothing has the id %q, neither a request of postern's, nor an AWS request, nor a CloudTrail event", ErrNotFound, id)
 }
 
 // others are further records of a request; mostly there are none, so keys come first.
@@ -129,11 +148,15 @@ func (a *Asker) whole(ctx context.Context, r *Record) error {
 }
 
 func (a *Asker) session(ctx context.Context, id string) (*Session, error) {
+	return a.sessionOf(ctx, a.basis, id)
+}
+
+func (a *Asker) sessionOf(ctx context.Context, conn driver.Conn, id string) (*Session, error) {
 	if id == "" {
 		return nil, nil
 	}
 	var rows []Session
-	if err := a.basis.Select(ctx, &rows, "SELECT "+sessionColumns+" FROM sessions WHERE session_id = ?", id); err != nil {
+	if err := conn.Select(ctx, &rows, "SELECT "+sessionColumns+" FROM sessions WHERE session_id = ?", id); err != nil {
 		return nil, fmt.Errorf("ask for session %s: %w", id, err)
 	}
 	if len(rows) == 0 {
@@ -198,13 +221,21 @@ func (a *Asker) Findings(ctx context.Context, f FindingFilter) (*Found, error) {
 	}
 	w := &where{}
 	w.match("kind", f.Kind)
+	if f.State != "" && f.State != "open" && f.State != "resolved" {
+		return nil, &BadInput{"state", "is neither open nor resolved"}
+	}
 	w.match("state", f.State)
 	w.match("user", f.User)
-	at, id, err := parseCursor(f.Cursor)
+	last, err := parseCursor(f.Cursor)
 	if err != nil {
 		return nil, err
 	}
-	bound(w, "opened_at", "finding_id", since, time.Time{}, at, id)
+	if !since.IsZero() {
+		w.add("opened_at >= " + timestamp(since))
+	}
+	if !last.At.IsZero() {
+		w.add("(opened_at, finding_id) < ("+timestamp(last.At)+", ?)", last.ID)
+	}
 	rows, err := a.findings(ctx, w, fmt.Sprintf("ORDER BY opened_at DESC, finding_id DESC LIMIT %d", f.Limit+1))
 	if err != nil {
 		return nil, err
@@ -213,7 +244,7 @@ func (a *Asker) Findings(ctx context.Context, f FindingFilter) (*Found, error) {
 	if len(rows) > f.Limit {
 		found.Findings = rows[:f.Limit]
 		last := rows[f.Limit-1]
-		found.Next = cursor(last.OpenedAt, last.FindingID)
+		found.Next = cursor(key{At: last.OpenedAt, ID: last.FindingID})
 	}
 	return found, nil
 }
