@@ -293,6 +293,7 @@ func (c *cli) runIn(ctx context.Context, env []local.Var, argv []string) error {
 		cmd.Env = append(cmd.Env, v.Name+"="+v.Value)
 	}
 	cmd.Env = append(cmd.Env, "AWS_EC2_METADATA_DISABLED=true")
+	defer holdSignals()()
 	err = cmd.Run()
 	var exited *exec.ExitError
 	if errors.As(err, &exited) {

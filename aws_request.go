@@ -83,7 +83,10 @@ func (c *cli) runOnce(ctx context.Context, app string, argv []string) (*wish, er
 
 func (c *cli) askReason(role string) (string, error) {
 	fmt.Fprintf(c.stderr, "Reason for asking for role %s: ", role)
-	line, err := bufio.NewReader(c.stdin).ReadString('\n')
+	line, err := orSignal(c.ctx, func() (string, error) { return bufio.NewReader(c.stdin).ReadString('\n') })
+	if c.ctx.Err() != nil {
+		return "", err
+	}
 	if line = strings.TrimSpace(line); line == "" && err != nil {
 		return "", errors.New("no reason was given: use --reason")
 	}

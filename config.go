@@ -417,7 +417,7 @@ func (c *cli) config() *cobra.Command {
 	check := &cobra.Command{
 		Use: "check FILE", Short: "Say what is wrong with a configuration, by line and key", Args: cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
-			if _, err := readConfig(args[0]); err != nil {
+			if _, err := orSignal(c.ctx, func() (*Config, error) { return readConfig(args[0]) }); err != nil {
 				return err
 			}
 			c.say("%s: good", args[0])

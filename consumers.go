@@ -89,7 +89,7 @@ func (c *cli) consumersAdd() *cobra.Command {
 			"credentials.",
 		RunE: c.withBroker(func(cmd *cobra.Command, b *client.Client, args []string) error {
 			in.Name = args[0]
-			if err := push.into(&in); err != nil {
+			if err := push.into(cmd.Context(), &in); err != nil {
 				return err
 			}
 			made, err := b.NewConsumer(cmd.Context(), in)

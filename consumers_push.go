@@ -46,7 +46,7 @@ func (p *pushFlags) add(cmd *cobra.Command) {
 }
 
 // into completes what is asked for.
-func (p *pushFlags) into(in *api.NewConsumer) error {
+func (p *pushFlags) into(ctx context.Context, in *api.NewConsumer) error {
 	switch {
 	case p.webhook != "":
 		p.push.Protocol, p.push.URL = events.PushWebhook, p.webhook
@@ -85,19 +85,19 @@ func (p *pushFlags) into(in *api.NewConsumer) error {
 		return nil
 	}
 	in.Push, in.SkipConsent = &p.push, p.noConsent
-	if in.Secret, err = secretIn(p.secretFile); err != nil {
+	if in.Secret, err = secretIn(ctx, p.secretFile); err != nil {
 		return err
 	}
-	in.Authorization, err = secretIn(p.authorizationFile)
+	in.Authorization, err = secretIn(ctx, p.authorizationFile)
 	return err
 }
 
 // secretIn reads the one line of a file; no file is "".
-func secretIn(path string) (string, error) {
+func secretIn(ctx context.Context, path string) (string, error) {
 	if path == "" {
 		return "", nil
 	}
-	b, err := os.ReadFile(path)
+	b, err := orSignal(ctx, func() ([]byte, error) { return os.ReadFile(path) })
 	if err != nil {
 		return "", err
 	}
@@ -142,7 +142,7 @@ func (c *cli) consumersRotate() *cobra.Command {
 			"it is the bearer token by which a receiver manages its stream that is replaced.",
 		RunE: c.withBroker(func(cmd *cobra.Command, b *client.Client, args []string) error {
 			var err error
-			if in.Secret, err = secretIn(file); err != nil {
+			if in.Secret, err = secretIn(cmd.Context(), file); err != nil {
 				return err
 			}
 			made, err := b.RotateSecret(cmd.Context(), args[0], in)

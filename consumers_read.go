@@ -71,7 +71,7 @@ func (in *reading) flags(cmd *cobra.Command) {
 
 // each hands what the consumer gets to handle.
 func (in *reading) each(ctx context.Context, handle func(context.Context, journal.Entry) error) error {
-	creds, err := os.ReadFile(in.creds)
+	creds, err := orSignal(ctx, func() ([]byte, error) { return os.ReadFile(in.creds) })
 	if err != nil {
 		return err
 	}

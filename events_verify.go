@@ -69,7 +69,7 @@ func (c *cli) eventsVerify() *cobra.Command {
 					return usageError{err}
 				}
 			}
-			got, err := c.delivery(args[0], filter)
+			got, err := orSignal(c.ctx, func() (*evidence.Delivery, error) { return c.delivery(args[0], filter) })
 			if err != nil {
 				return fmt.Errorf("%s: %w", args[0], err)
 			}

@@ -118,7 +118,7 @@ func (c *cli) profile() (*profile, error) {
 		}
 		path = filepath.Join(h.dir, "profiles", filepath.Base(string(name)), "identity.pem")
 	}
-	id, err := readIdentity(path)
+	id, err := orSignal(c.ctx, func() (*identity, error) { return readIdentity(path) })
 	if err != nil {
 		return nil, err
 	}

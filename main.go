@@ -9,8 +9,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
-	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -29,12 +27,12 @@ func main() {
 const engineCommand = "clickhouse-engine"
 
 // run is the whole program: args without the program's name. It returns the
-// exit code: 0 done, 1 failed, 2 wrong usage, or that of a command that postern
-// ran for the user.
+// exit code: 0 done, 1 failed, 2 wrong usage, 130 or 143 broken off by SIGINT or SIGTERM,
+// or that of a command that postern ran for the user.
 func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := untilSignal()
 	defer stop()
-	c := &cli{stdin: stdin, stdout: stdout, stderr: stderr}
+	c := &cli{ctx: ctx, stdin: stdin, stdout: stdout, stderr: stderr}
 	root := c.root()
 	root.SetArgs(args)
 	root.SetIn(stdin)
@@ -47,6 +45,9 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 		return 0
 	case errors.As(err, &exit):
 		return int(exit)
+	case errors.Is(err, context.Canceled) && errors.As(context.Cause(ctx), &exit):
+		fmt.Fprintln(stderr, "postern:", err)
+		return int(exit)
 	case errors.As(err, new(usageError)), !c.began:
 		fmt.Fprintln(stderr, "postern:", err)
 		return 2
@@ -58,6 +59,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 
 // cli is what every command shares.
 type cli struct {
+	ctx            context.Context // of the run; ends at the first signal
 	stdin          io.Reader
 	stdout, stderr io.Writer
 

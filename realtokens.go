@@ -165,10 +165,16 @@ func (c *cli) gitCredentials(ctx context.Context, app string, args []string) err
 	if args[len(args)-1] != "get" {
 		return nil // there is nothing to store or to erase
 	}
-	attr := map[string]string{}
-	for s := bufio.NewScanner(c.stdin); s.Scan() && s.Text() != ""; {
-		name, value, _ := strings.Cut(s.Text(), "=")
-		attr[name] = value
+	attr, err := orSignal(ctx, func() (map[string]string, error) {
+		attr := map[string]string{}
+		for s := bufio.NewScanner(c.stdin); s.Scan() && s.Text() != ""; {
+			name, value, _ := strings.Cut(s.Text(), "=")
+			attr[name] = value
+		}
+		return attr, nil
+	})
+	if err != nil {
+		return err
 	}
 	if !strings.HasPrefix(attr["host"], "git-codecommit") {
 		return nil // another helper's

@@ -43,10 +43,10 @@ func (c *cli) create() *cobra.Command {
 
 func (c *cli) readFile(path string) ([]byte, string, error) {
 	if path == "-" {
-		b, err := io.ReadAll(c.stdin)
+		b, err := orSignal(c.ctx, func() ([]byte, error) { return io.ReadAll(c.stdin) })
 		return b, "stdin", err
 	}
-	b, err := os.ReadFile(path)
+	b, err := orSignal(c.ctx, func() ([]byte, error) { return os.ReadFile(path) })
 	return b, filepath.Base(path), err
 }
 
@@ -134,6 +134,7 @@ func (c *cli) inEditor(ctx context.Context, kind string, text []byte) ([]byte, s
 	editor := envOr("VISUAL", envOr("EDITOR", "vi"))
 	cmd := exec.CommandContext(ctx, "sh", "-c", editor+` "$1"`, "sh", f.Name())
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = c.stdin, c.stdout, c.stderr
+	defer holdSignals()()
 	if err := cmd.Run(); err != nil {
 		return nil, "", fmt.Errorf("editor %s: %w; your text is kept in %s", editor, err, f.Name())
 	}

@@ -34,7 +34,7 @@ func (c *cli) serve() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "serve --config FILE", Short: "Run the services that a configuration enables", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := readConfig(file)
+			cfg, err := orSignal(c.ctx, func() (*Config, error) { return readConfig(file) })
 			if err != nil {
 				return err
 			}

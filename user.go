@@ -81,7 +81,10 @@ func (c *cli) trust(ctx context.Context, h home, url string, in loginInput) (*x5
 	}
 	c.say("The CA of %s is not known here. Its fingerprint is\n  sha256:%s", url, fingerprint)
 	fmt.Fprint(c.stderr, "Is that what whoever runs postern told you? (yes/no) ")
-	answer, _ := c.line()
+	answer, err := c.line()
+	if c.ctx.Err() != nil {
+		return nil, err
+	}
 	if strings.TrimSpace(answer) != "yes" {
 		return nil, errors.New("not signed in: the CA was not trusted")
 	}
@@ -100,8 +103,15 @@ func fetchCA(ctx context.Context, url string, cfg *tls.Config) (api.CA, error) {
 // terminal. It is never an argument: those can be seen by others.
 func (c *cli) password(prompt string) (string, error) {
 	if f, ok := c.stdin.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		shown, err := term.GetState(int(f.Fd()))
+		if err != nil {
+			return "", err
+		}
 		fmt.Fprint(c.stderr, prompt)
-		b, err := term.ReadPassword(int(f.Fd()))
+		b, err := orSignal(c.ctx, func() ([]byte, error) { return term.ReadPassword(int(f.Fd())) })
+		if c.ctx.Err() != nil { // it is still read, and what is typed not shown
+			err = errors.Join(err, term.Restore(int(f.Fd()), shown))
+		}
 		fmt.Fprintln(c.stderr)
 		return string(b), err
 	}
@@ -120,7 +130,7 @@ func (c *cli) line() (string, error) {
 	if c.lines == nil {
 		c.lines = bufio.NewReader(io.LimitReader(c.stdin, 16<<10))
 	}
-	return c.lines.ReadString('\n')
+	return orSignal(c.ctx, func() (string, error) { return c.lines.ReadString('\n') })
 }
 
 func isTerminal(r any) bool {

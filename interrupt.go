@@ -1,0 +1,62 @@
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+// untilSignal returns a context that the first SIGINT or SIGTERM ends; the cause is the
+// exit code that shells give to who died of it. The second does what it does to any
+// program.
+func untilSignal() (ctx context.Context, stop func()) {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	came := make(chan os.Signal, 1)
+	signal.Notify(came, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		select {
+		case s := <-came:
+			signal.Stop(came)
+			code := exitCode(1)
+			if n, ok := s.(syscall.Signal); ok {
+				code = exitCode(128 + int(n))
+			}
+			cancel(code)
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, func() {
+		signal.Stop(came)
+		cancel(nil)
+	}
+}
+
+// holdSignals keeps signals from ending postern while a command runs that gets them, too,
+// and that decides how to end.
+func holdSignals() (release func()) {
+	held := make(chan os.Signal, 1)
+	signal.Notify(held, os.Interrupt, syscall.SIGTERM)
+	return func() { signal.Stop(held) }
+}
+
+// orSignal is read, which may wait for input: a terminal, a pipe, a FIFO. Nothing breaks
+// that off, so at a signal it is left to itself, and the error is the exit code.
+func orSignal[T any](ctx context.Context, read func() (T, error)) (T, error) {
+	type result struct {
+		v   T
+		err error
+	}
+	done := make(chan result, 1)
+	go func() {
+		v, err := read()
+		done <- result{v, err}
+	}()
+	select {
+	case r := <-done:
+		return r.v, r.err
+	case <-ctx.Done():
+		var none T
+		return none, context.Cause(ctx)
+	}
+}
