@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -81,8 +82,13 @@ func (c *cli) root() *cobra.Command {
 		Short:         "Access to AWS without handing out credentials, and a record of every call",
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Args:          cobra.NoArgs,
-		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	asked := root.Flags().Bool("version", false, "say which build of postern this is")
+	root.Args, root.RunE = cobra.ArbitraryArgs, func(cmd *cobra.Command, args []string) error {
+		if *asked && len(args) == 0 {
+			return c.printVersion()
+		}
+		return group(cmd, args)
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	f := root.PersistentFlags()
@@ -95,18 +101,62 @@ func (c *cli) root() *cobra.Command {
 		&cobra.Group{ID: "security", Title: "To ask what happened:"},
 		&cobra.Group{ID: "run", Title: "To run postern:"},
 	)
-	group := func(id string, cmds ...*cobra.Command) {
+	add := func(id string, cmds ...*cobra.Command) {
 		for _, cmd := range cmds {
 			cmd.GroupID = id
 			root.AddCommand(cmd)
 		}
 	}
-	group("user", c.login(), c.logout(), c.status(), c.apps(), c.aws(), c.exec(), c.proxy(), c.console(), c.creds(), c.request(), c.mfa(), c.sessions())
-	group("operator", c.create(), c.get(), c.edit(), c.rm(), c.users(), c.passwd(), c.lists(), c.lock(), c.tokens(), c.consumers(), c.ca())
-	group("security", c.access(), c.audit(), c.events())
-	group("run", c.dev(), c.demo(), c.serve(), c.config())
+	add("user", c.login(), c.logout(), c.status(), c.apps(), c.aws(), c.exec(), c.proxy(), c.console(), c.creds(), c.request(), c.mfa(), c.sessions())
+	add("operator", c.create(), c.get(), c.edit(), c.rm(), c.users(), c.passwd(), c.lists(), c.lock(), c.tokens(), c.consumers(), c.ca())
+	add("security", c.access(), c.audit(), c.events())
+	add("run", c.dev(), c.demo(), c.serve(), c.config(), c.version())
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd("completion") // by now there is all that is to be checked
+	checkGroups(root)
 	c.noteBegin(root)
 	return root
+}
+
+// checkGroups has every command that is there for its subcommands alone say which it
+// doesn't know: cobra shows the help, as if all were well.
+func checkGroups(cmd *cobra.Command) {
+	if cmd.Name() == "help" && !cmd.HasSubCommands() {
+		cmd.Run, cmd.RunE = nil, func(cmd *cobra.Command, args []string) error {
+			topic, rest, err := cmd.Root().Find(args)
+			if err != nil {
+				return usageError{err}
+			}
+			if len(rest) > 0 {
+				return unknownCommand(topic, rest[0])
+			}
+			topic.InitDefaultHelpFlag()
+			return topic.Help()
+		}
+	}
+	if cmd.HasSubCommands() && cmd.RunE == nil {
+		cmd.Args, cmd.RunE, cmd.DisableFlagsInUseLine = cobra.ArbitraryArgs, group, true
+	}
+	for _, sub := range cmd.Commands() {
+		checkGroups(sub)
+	}
+}
+
+// group is what a command does that is there for its subcommands alone.
+func group(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return unknownCommand(cmd, args[0])
+	}
+	return cmd.Help()
+}
+
+func unknownCommand(cmd *cobra.Command, name string) error {
+	text := fmt.Sprintf("unknown command %q for %q", name, cmd.CommandPath())
+	cmd.SuggestionsMinimumDistance = 2
+	if near := cmd.SuggestionsFor(name); len(near) > 0 {
+		text += ": did you mean " + strings.Join(near, " or ") + "?"
+	}
+	return usageError{errors.New(text)}
 }
 
 // noteBegin lets run tell a command line that can't be understood from a

@@ -1,0 +1,35 @@
+package main
+
+import (
+	"io"
+	"strings"
+	"testing"
+
+	"github.com/spf13/cobra"
+)
+
+// Whoever misspells a subcommand hears so, by exit code 2, wherever it is.
+func TestUnknownSubcommands(t *testing.T) {
+	var groups func(cmd *cobra.Command, path []string) [][]string
+	groups = func(cmd *cobra.Command, path []string) (out [][]string) {
+		for _, sub := range cmd.Commands() {
+			out = append(out, groups(sub, append(path[:len(path):len(path)], sub.Name()))...)
+		}
+		if cmd.HasSubCommands() {
+			out = append(out, path)
+		}
+		return out
+	}
+	all := groups((&cli{}).root(), nil)
+	if len(all) < 10 {
+		t.Fatalf("only %d groups: %v", len(all), all)
+	}
+	for _, path := range all {
+		for _, args := range [][]string{append(path, "no-such"), append([]string{"help"}, append(path, "no-such")...)} {
+			var stdout, stderr strings.Builder
+			if code := run(args, io.LimitReader(nil, 0), &stdout, &stderr); code != 2 || stdout.Len() > 0 || !strings.Contains(stderr.String(), "no-such") {
+				t.Errorf("postern %s: exit code %d, stdout %q, stderr %q", strings.Join(args, " "), code, stdout.String(), stderr.String())
+			}
+		}
+	}
+}
