@@ -97,6 +97,9 @@ func (c *cli) sayPolicy(p leastPolicy) {
 	for _, x := range p.Elsewhere {
 		c.say("left out: %s %s, not through postern's proxy (%s, %d calls)", x.Service, oneLine(x.Operation), orDash(x.Verdict), x.Calls)
 	}
+	for _, arn := range p.Inexact {
+		c.say("not exact: %s has characters that IAM takes in no policy; in their places are ? and *", oneLine(arn))
+	}
 	if !p.Since.IsZero() {
 		c.say("from what was used since %s", p.Since.Local().Format(time.DateTime))
 	}

@@ -3,8 +3,10 @@ package query
 import (
 	"encoding/json"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // Document is an IAM policy.
@@ -172,11 +174,43 @@ func places(arn string) []string {
 	return out
 }
 
+// unpathed are the ARNs of IAM whose path no request gives: a * is in its place.
+var unpathed = regexp.MustCompile(`^arn:[^:]*:iam:[^:]*:[^:]*:(?:user|group|role|policy|instance-profile|mfa|sms-mfa|server-certificate)/\*`)
+
 // literal writes an ARN as a policy means it literally: "IAM policy elements:
 // variables and tags" of the IAM User Guide. A name that ends as places do (an
-// S3 key may) stands for what is in it too.
-func literal(arn string) string {
-	return strings.NewReplacer("*", "${*}", "?", "${?}", "$", "${$}").Replace(arn)
+// S3 key may) stands for what is in it too. What a request said only a part of is
+// recorded with *, which stays: in the place of IAM's paths, of all of a name, and
+// of the keys that a DeleteObjects deletes. Characters that IAM takes in no document
+// (other than U+0009, U+000A, U+000D and U+0020 to U+00FF, by the IAM API Reference)
+// become ? and *; then it is not exact.
+func literal(operation, arn string) (pattern string, exact bool) {
+	parts := strings.SplitN(arn, ":", 6)
+	named := len(parts) == 6 && (strings.HasPrefix(parts[2], "s3") || parts[2] == "execute-api" || parts[2] == "apigateway") // names there may be any text
+	own := len(unpathed.FindString(arn)) - 1
+	if operation == "DeleteObjects" && strings.HasSuffix(arn, "/*") {
+		own = len(arn) - 1
+	}
+	separator := func(i int) bool { return i < 0 || i >= len(arn) || arn[i] == ':' || arn[i] == '/' }
+	var out strings.Builder
+	exact = true
+	for i, r := range arn {
+		switch {
+		case r == '*' && (i == own || !named && separator(i-1) && separator(i+1)):
+			out.WriteByte('*')
+		case r == '*', r == '?', r == '$':
+			out.WriteString("${" + string(r) + "}")
+		case r == utf8.RuneError, r > 0xffff: // one that can't be told, or may count as two
+			out.WriteByte('*')
+			exact = false
+		case r == '\t', r == '\n', r == '\r', r >= ' ' && r <= 0xff:
+			out.WriteRune(r)
+		default:
+			out.WriteByte('?')
+			exact = false
+		}
+	}
+	return out.String(), exact
 }
 
 func sorted(set map[string]bool) []string { return slices.Sorted(maps.Keys(set)) }

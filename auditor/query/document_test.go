@@ -31,8 +31,28 @@ func TestGeneralise(t *testing.T) {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
 		}
 	}
-	if got := literal("arn:aws:s3:::b/a*?$"); got != "arn:aws:s3:::b/a${*}${?}${$}" {
-		t.Error(got)
+	const account = ":123456789012:"
+	for _, x := range []struct {
+		operation, arn, want string
+		exact                bool
+	}{
+		{"GetObject", b + "/a*?$", b + "/a${*}${?}${$}", true},
+		{"GetObject", b + "/*", b + "/${*}", true},
+		{"DeleteObjects", b + "/*", b + "/*", true},
+		{"GetUser", "arn:aws:iam:" + account + "user/*nobody", "arn:aws:iam:" + account + "user/*nobody", true},
+		{"GetUser", "arn:aws:iam:" + account + "user/*no*body", "arn:aws:iam:" + account + "user/*no${*}body", true},
+		{"GetRole", "arn:aws:iam:" + account + "role/*Ops", "arn:aws:iam:" + account + "role/*Ops", true},
+		{"GetSAMLProvider", "arn:aws:iam:" + account + "saml-provider/*x", "arn:aws:iam:" + account + "saml-provider/${*}x", true},
+		{"DeleteAutoScalingGroup", "arn:aws:autoscaling:r" + account + "autoScalingGroup:*:autoScalingGroupName/web", "arn:aws:autoscaling:r" + account + "autoScalingGroup:*:autoScalingGroupName/web", true},
+		{"CreateVpc", "arn:aws:ec2:r" + account + "vpc/*", "arn:aws:ec2:r" + account + "vpc/*", true},
+		{"Invoke", "arn:aws:execute-api:r" + account + "api/stage/GET/*", "arn:aws:execute-api:r" + account + "api/stage/GET/${*}", true},
+		{"GetObject", b + "/日本 語/é", b + "/?? ?/é", false},
+		{"GetObject", b + "/\xff/\ufffd/😀", b + "/*/*/*", false},
+		{"GetObject", b + "/a\x01", b + "/a?", false},
+	} {
+		if got, exact := literal(x.operation, x.arn); got != x.want || exact != x.exact {
+			t.Errorf("%s on %q: %q, exact: %v", x.operation, x.arn, got, exact)
+		}
 	}
 }
 

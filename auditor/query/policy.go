@@ -31,6 +31,9 @@ type LeastPolicy struct {
 	// Elsewhere are the role's calls around postern's proxy, such as those of
 	// consoles: the policies don't cover them.
 	Elsewhere []Call `json:"elsewhere,omitempty"`
+	// Inexact are resources with characters that IAM takes in no policy: in their
+	// places are ? and *. No more than mostInexact are named.
+	Inexact []string `json:"inexact,omitempty"`
 }
 
 // Use of one IAM action.
@@ -48,6 +51,9 @@ type Call struct {
 	Verdict   string `ch:"verdict" json:"verdict,omitempty"`
 	Calls     uint64 `ch:"calls" json:"calls"`
 }
+
+// mostInexact bounds LeastPolicy.Inexact.
+const mostInexact = 100
 
 // mostNames is how many ARNs of one operation are looked at one by one.
 const mostNames = 500
@@ -99,7 +105,7 @@ func (a *Asker) Policy(ctx context.Context, f PolicyFilter, actions Actions) (*L
 	if err != nil {
 		return nil, err
 	}
-	p := &LeastPolicy{Since: since, Until: now.UTC(), AWSRoles: []string{}}
+	p := &LeastPolicy{Since: since, Until: now.UTC(), AWSRoles: []string{}, Used: []Use{}}
 	done, around := &where{}, &where{}
 	matchRole(done, "aws_role_arn", f.AWSRole)
 	matchRole(around, "issuer_arn", f.AWSRole)
@@ -145,7 +151,7 @@ func (p *LeastPolicy) fill(rows []usage, actions Actions) {
 			if grants[name] == nil {
 				grants[name], used[name] = &grant{regions: map[string]bool{}, resources: map[string]bool{}}, &Use{Action: name}
 			}
-			grants[name].take(u, types)
+			p.inexact(grants[name].take(u, types))
 			used[name].Calls += u.Calls
 			if u.Last.After(used[name].LastUsed) {
 				used[name].LastUsed = u.Last.UTC()
@@ -166,20 +172,34 @@ func (p *LeastPolicy) fill(rows []usage, actions Actions) {
 // several at once, of which a request names only some: ec2:RunInstances.
 const manyTypes = 4
 
-func (g *grant) take(u *usage, types int) {
+// take adds a usage's resources, and returns those that can't be written exactly.
+func (g *grant) take(u *usage, types int) (inexact []string) {
 	g.regions[u.Region] = true
 	if u.Bare > 0 || types >= manyTypes {
 		g.resources["*"] = true
-		return
+		return nil
 	}
 	for _, list := range [][]string{u.Names, u.Parents, u.Tops} {
 		if len(list) > mostNames {
 			continue
 		}
 		for _, arn := range list {
-			g.resources[literal(arn)] = true
+			pattern, exact := literal(u.Operation, arn)
+			g.resources[pattern] = true
+			if !exact {
+				inexact = append(inexact, arn)
+			}
 		}
-		return
+		return inexact
 	}
 	g.resources["*"] = true
+	return nil
+}
+
+func (p *LeastPolicy) inexact(arns []string) {
+	for _, arn := range arns {
+		if len(p.Inexact) < mostInexact && !slices.Contains(p.Inexact, arn) {
+			p.Inexact = append(p.Inexact, arn)
+		}
+	}
 }

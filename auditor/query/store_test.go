@@ -83,6 +83,9 @@ func TestPolicy(t *testing.T) {
 	if p, err := a.Policy(t.Context(), query.PolicyFilter{AWSRole: "Ops"}, none); err != nil || len(p.Used) != 4 {
 		t.Errorf("ever: %+v, %v", p, err)
 	}
+	if p, err := a.Policy(t.Context(), query.PolicyFilter{AWSRole: "Nobody"}, none); err != nil || p.Used == nil || p.Policies == nil {
+		t.Errorf("of nobody: %+v, %v", p, err)
+	}
 	if _, err := a.Policy(t.Context(), query.PolicyFilter{}, none); err == nil || !strings.Contains(err.Error(), "aws_role") {
 		t.Errorf("of no role: %v", err)
 	}
