@@ -176,7 +176,7 @@ func (c *call) serve() {
 		return
 	}
 	if rec.Ambiguous {
-		c.deny(denial{cause: "signature", reason: "the request names its operation twice, in different ways; AWS and postern might read it differently"})
+		c.deny(denial{cause: "signature", reason: "the request " + rec.Doubt + "; AWS and postern might read it differently"})
 		return
 	}
 	what := grants.Call{Also: besides(&rec), AccessLevel: string(rec.AccessLevel), Resources: rec.Resources, Region: rec.Region, Account: rec.Account}

@@ -25,7 +25,7 @@ func (p *params) addCBOR(body []byte) {
 		}
 	})
 	if c.bad || len(c.rest) > 0 {
-		p.twice = true // not CBOR, or more of it: whoever reads it may see anything
+		p.doubtful("has a body that is not one CBOR map") // whoever reads it may see anything
 	}
 }
 

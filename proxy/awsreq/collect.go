@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"slices"
@@ -13,10 +14,12 @@ import (
 // params are the named texts in a request: labels of the path, query, form, and
 // the top level of a JSON or CBOR body; those that the operation knows.
 type params struct {
-	o     *operation
-	list  []param
-	seen  map[string]bool // names in lower case
-	twice bool            // a name was given twice, in whatever case
+	o    *operation
+	list []param
+	seen map[string]bool // names in lower case
+	// doubt says why the request can be read in two ways: a name given twice, in
+	// whatever case; "" if it cannot.
+	doubt string
 }
 
 type param struct{ name, value string }
@@ -49,9 +52,27 @@ func (t *Table) collect(in *Input, o *operation, caps *captures) params {
 	default:
 		p.addQuery(in.form())
 	}
-	p.addQueue(in.Account)
+	p.addQueue(in)
 	return p
 }
+
+// doubtful notes the first reason why the request can be read in two ways.
+func (p *params) doubtful(why string) {
+	if p.doubt == "" {
+		p.doubt = why
+	}
+}
+
+// twiceNamed says that a name is given twice. It is the sender's: what is shown of it
+// is quoted and short.
+func twiceNamed(name string) string {
+	if len(name) > 64 {
+		name = name[:64]
+	}
+	return fmt.Sprintf("names %q twice, or in two spellings", name)
+}
+
+const notJSON = "has a body that is not one JSON object"
 
 func isJSON(in *Input) bool {
 	ct := in.Header["Content-Type"]
@@ -62,7 +83,9 @@ func isJSON(in *Input) bool {
 func (p *params) add(name, value string, list bool) {
 	head, _, _ := strings.Cut(name, ".")
 	if low := strings.ToLower(name); !list {
-		p.twice = p.twice || p.seen[low]
+		if p.seen[low] {
+			p.doubtful(twiceNamed(name))
+		}
 		p.seen[low] = true
 	}
 	if value != "" && p.o.takes(head) {
@@ -74,7 +97,7 @@ func (p *params) put(name, value string) {
 	if len(p.list) < maxParams {
 		p.list = append(p.list, param{name, value})
 	} else {
-		p.twice = true
+		p.doubtful(fmt.Sprintf("has more than %d parameters", maxParams))
 	}
 }
 
@@ -83,6 +106,16 @@ func (p *params) put(name, value string) {
 func (o *operation) takes(name string) bool {
 	for member := range strings.SplitSeq(o.members, ",") {
 		if member == name {
+			return true
+		}
+	}
+	return false
+}
+
+// takesFold is takes for a name in whatever case.
+func (o *operation) takesFold(name string) bool {
+	for member := range strings.SplitSeq(o.members, ",") {
+		if strings.EqualFold(member, name) {
 			return true
 		}
 	}
@@ -109,77 +142,149 @@ func (p *params) addJSON(body []byte) {
 	for d.More() {
 		tok, err := d.Token()
 		if err != nil {
-			p.twice = true // not JSON: whoever reads it may see anything
+			p.doubtful(notJSON) // whoever reads it may see anything
 			return
 		}
 		name, _ := tok.(string)
 		var raw json.RawMessage
 		if err := d.Decode(&raw); err != nil {
-			p.twice = true
+			p.doubtful(notJSON)
 			return
 		}
 		var s string
 		var many []string
 		switch {
-		case name == "RequestItems" && strings.HasPrefix(p.o.name, "Batch"):
-			p.addKeys(raw)
-		case name == "TransactItems" && strings.HasPrefix(p.o.name, "Transact"):
-			p.addTables(raw)
 		case json.Unmarshal(raw, &s) == nil:
 			p.add(name, s, false)
+			continue
 		case json.Unmarshal(raw, &many) == nil:
 			p.add(name, "", false)
 			for _, v := range many {
 				p.add(name, v, true)
 			}
-		default:
-			p.add(name, "", false)
+			continue
+		}
+		p.add(name, "", false)
+		switch {
+		case name == "RequestItems" && strings.HasPrefix(p.o.name, "Batch"):
+			p.addKeys(raw)
+		case name == "TransactItems" && strings.HasPrefix(p.o.name, "Transact"):
+			p.addTables(raw)
 		}
 	}
 	if _, err := d.Token(); err != nil {
-		p.twice = true
+		p.doubtful(notJSON)
 	} else if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		p.twice = true
+		p.doubtful(notJSON)
 	}
 }
 
 // addKeys takes the tables of dynamodb:BatchGetItem and BatchWriteItem.
 func (p *params) addKeys(raw json.RawMessage) {
-	var m map[string]json.RawMessage
-	if json.Unmarshal(raw, &m) == nil {
-		for k := range m {
-			p.put("TableName", k)
-		}
-	}
+	p.object(raw, true, func(table string, _ json.RawMessage) { p.put("TableName", table) })
 }
 
 // addTables takes those of TransactWriteItems and TransactGetItems.
 func (p *params) addTables(raw json.RawMessage) {
-	var items []map[string]struct{ TableName string }
+	var items []json.RawMessage
 	if json.Unmarshal(raw, &items) != nil {
-		p.twice = true
+		p.doubtful("has TransactItems that are not a list")
 		return
 	}
 	for _, it := range items {
-		for _, op := range it {
-			p.put("TableName", op.TableName)
-		}
+		p.object(it, false, func(_ string, op json.RawMessage) {
+			p.object(op, false, func(name string, v json.RawMessage) {
+				var table string
+				switch {
+				case name == "TableName" && json.Unmarshal(v, &table) == nil:
+					p.put("TableName", table)
+				case strings.EqualFold(name, "TableName"):
+					p.doubtful(fmt.Sprintf("names its tables in a %q that is not TableName", name))
+				}
+			})
+		})
 	}
 }
 
-// addQueue reads SQS's queue URL: https://host/ACCOUNT/NAME. A queue of another
-// account's gets no ARN, for the session's would be wrong.
-func (p *params) addQueue(account string) {
-	for _, v := range p.list {
-		if v.name == "QueueUrl" {
-			f := strings.Split(v.value, "/")
-			if n := len(f); n >= 2 && (f[n-2] == account || digits(f[n-2]) == "") {
-				p.put("QueueName", f[n-1])
-			}
+// object calls member for each of an object's members. Names are compared as they
+// are, and must not be given twice, nor, unless exact, in two spellings: whoever
+// reads the object takes the first or the last, and may not mind case.
+func (p *params) object(raw json.RawMessage, exact bool, member func(name string, v json.RawMessage)) {
+	d := json.NewDecoder(bytes.NewReader(raw))
+	if tok, err := d.Token(); err != nil || tok != json.Delim('{') {
+		p.doubtful("has no object where DynamoDB's tables are named")
+		return
+	}
+	seen := map[string]bool{}
+	for d.More() {
+		tok, _ := d.Token() // raw is JSON: it was decoded once
+		name, _ := tok.(string)
+		var v json.RawMessage
+		if d.Decode(&v) != nil {
+			p.doubtful(notJSON)
+			return
+		}
+		low := name
+		if !exact {
+			low = strings.ToLower(name)
+		}
+		if seen[low] {
+			p.doubtful(twiceNamed(name))
+		}
+		seen[low] = true
+		member(name, v)
+	}
+}
+
+// addQueue reads SQS's queue URL, https://host/ACCOUNT/NAME, and the path, where
+// the query protocol has it. A queue of another account's gets no ARN, for the
+// session's would be wrong, and nor does what is not exactly such a URL.
+func (p *params) addQueue(in *Input) {
+	if !p.o.takes("QueueUrl") {
+		return
+	}
+	path := strings.Trim(in.Path, "/")
+	name := ""
+	if path != "" {
+		if name = queue(in.Path, in.Account); name == "" {
 			return
 		}
 	}
+	for _, v := range p.list {
+		if v.name != "QueueUrl" {
+			continue
+		}
+		_, rest, ok := strings.Cut(v.value, "://")
+		host, _, _ := strings.Cut(rest, "/")
+		if scheme := v.value[:len(v.value)-len(rest)]; !ok || scheme != "https://" && scheme != "http://" || host == "" || strings.ContainsAny(host, "?#") {
+			return
+		}
+		switch given := queue(rest[len(host):], in.Account); {
+		case given == "":
+			return
+		case name != "" && name != given:
+			p.doubtful("names one queue in its path and another in QueueUrl")
+			return
+		default:
+			name = given
+		}
+		break
+	}
+	if name != "" {
+		p.put("QueueName", name)
+	}
 }
+
+// queue is the name in a queue URL's path, /ACCOUNT/NAME, if it is of that account.
+func queue(path, account string) string {
+	rest, ok := strings.CutPrefix(path, "/"+account+"/")
+	if !ok || account == "" || strings.Trim(strings.TrimSuffix(rest, ".fifo"), nameLetters) != "" {
+		return ""
+	}
+	return rest
+}
+
+const nameLetters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 
 // addModel reads the id of a Bedrock model, or of an inference profile, which
 // begins with the regions it spans

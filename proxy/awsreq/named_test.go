@@ -158,6 +158,9 @@ func sampleValue(tab *Table, prefix string, o *operation, name, pattern string, 
 			}
 		}
 	}
+	if slices.ContainsFunc(tab.owners[tab.svcs[o.service].name], func(owner string) bool { return strings.EqualFold(owner, name) }) {
+		return account
+	}
 	base, isARN := strings.CutSuffix(strings.TrimSuffix(plain(name), "s"), "arn")
 	if !isARN && !strings.HasPrefix(strings.TrimLeft(pattern, "^("), "arn:") {
 		return "n1"

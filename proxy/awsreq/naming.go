@@ -12,6 +12,8 @@ type naming struct {
 	p                    *params
 	prefix, typ, pattern string
 	ids                  []string // whose beginning tells that they are of this type
+	used                 []string // values that the ARNs were built of
+	any                  bool     // of the type's own name nothing is known
 }
 
 // build fills in the pattern's variables; nothing if one is not known. A list in
@@ -19,7 +21,7 @@ type naming struct {
 // known, if something is, or if it is yet to be made. Not ok: of a list, some is
 // not to be understood.
 func (n *naming) build(r *Request, part bool) (arns []string, ok bool) {
-	out, known := []string{""}, n.creates()
+	out, known := []string{""}, n.any || n.creates()
 	for pattern := n.pattern; pattern != ""; {
 		text, rest, more := strings.Cut(pattern, "${")
 		for i := range out {
@@ -39,7 +41,11 @@ func (n *naming) build(r *Request, part bool) (arns []string, ok bool) {
 		case "Account":
 			found = []string{r.Account}
 		default:
-			values := n.values(name, !strings.Contains(pattern, "${"))
+			last := !strings.Contains(pattern, "${")
+			values := n.values(name, last)
+			if n.any && last {
+				values = nil
+			}
 			if second, pair := strings.CutPrefix(pattern, ":${"); pair && slices.ContainsFunc(values, isPair) {
 				_, pattern, _ = strings.Cut(second, "}")
 				found, ok = n.pairs(values, part)
@@ -66,6 +72,7 @@ func (n *naming) build(r *Request, part bool) (arns []string, ok bool) {
 			switch {
 			case len(found) > 0:
 				known = true
+				n.used = append(n.used, values...)
 			case part:
 				found = []string{"*"}
 			}
@@ -179,7 +186,10 @@ func (n *naming) values(name string, last bool) []string {
 	for _, param := range params {
 		param, front, _ := strings.Cut(param, "^")
 		for _, v := range n.p.named(param) {
-			out = appendNew(out, strings.TrimPrefix(v, front))
+			if v = strings.TrimPrefix(v, front); n.prefix == "ssm" && n.typ == "parameter" && !strings.HasPrefix(v, "arn:") {
+				v, _, _ = strings.Cut(v, ":") // name:version, name:label
+			}
+			out = appendNew(out, v)
 		}
 	}
 	kind := plain(n.typ)
@@ -199,6 +209,9 @@ func (n *naming) values(name string, last bool) []string {
 		ends = handles[:2]
 	default:
 		return nil
+	}
+	if strings.HasSuffix(strings.ToLower(name), "name") && n.o.takesFold(kind+"name") {
+		ends = handles[:2] // where an operation takes a name or an id, the id is no name
 	}
 	for _, h := range ends {
 		if n.elsewhere(kind + h) {

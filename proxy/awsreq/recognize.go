@@ -80,9 +80,10 @@ type Request struct {
 	// request does not tell which (a query of Neptune's). A denial of any is a
 	// denial. It is shared: do not write to it.
 	Also []Action
-	// Ambiguous: the request names different operations in different places.
-	// Refuse it: AWS and we might read it differently.
+	// Ambiguous: the request can be read in two ways. Refuse it: AWS and we might
+	// read it differently. Doubt says how, as in "the request " + Doubt.
 	Ambiguous bool
+	Doubt     string
 	Account   string
 	// Resources are the ARNs of what is acted upon, as far as the request names
 	// them; filled in by Recognize only.
@@ -114,6 +115,15 @@ func (t *Table) Recognize(in *Input) Request {
 	return r
 }
 
+// doubtful makes a request ambiguous, for the first reason given.
+func (r *Request) doubtful(why string) {
+	if r.Ambiguous = true; r.Doubt == "" {
+		r.Doubt = why
+	}
+}
+
+const twoOperations = "names its operation twice, in different ways"
+
 // Lookup tells all about a request but its resources. It does not allocate.
 func (t *Table) Lookup(in *Input) Request {
 	r := Request{
@@ -129,7 +139,10 @@ func (t *Table) Lookup(in *Input) Request {
 	switch {
 	case in.Host.S3 == S3ExpressPath && strings.HasPrefix(in.Path, "/v20180820/"):
 		// Access points for directory buckets: S3 Control on S3 Express's host.
-		op, _ := t.find(in, t.services("s3control"), r.SigningName, &r.caps)
+		op, doubt := t.find(in, t.services("s3control"), r.SigningName, &r.caps)
+		if doubt != "" {
+			r.doubtful(doubt)
+		}
 		t.fill(&r, op)
 		t.controlAction(in, &r)
 		return r
@@ -144,8 +157,10 @@ func (t *Table) Lookup(in *Input) Request {
 	if len(cands) == 0 {
 		cands = t.bySigning[r.SigningName]
 	}
-	op, ambiguous := t.find(in, cands, r.SigningName, &r.caps)
-	r.Ambiguous = ambiguous
+	op, doubt := t.find(in, cands, r.SigningName, &r.caps)
+	if doubt != "" {
+		r.doubtful(doubt)
+	}
 	t.fill(&r, op)
 	if op < 0 && len(cands) > 0 {
 		r.Service = t.svcs[cands[0]].name
@@ -168,9 +183,10 @@ func (t *Table) fill(r *Request, op int32) {
 
 // find tries all protocols that the host's services speak. A service that can be
 // spoken to in several (SQS, CloudWatch) must be told the same in each that the
-// request uses.
-func (t *Table) find(in *Input, cands []int32, signing string, caps *captures) (op int32, ambiguous bool) {
+// request uses. doubt says why it may be another operation, "" if it may not.
+func (t *Table) find(in *Input, cands []int32, signing string, caps *captures) (op int32, doubt string) {
 	op = -1
+	ambiguous := false
 	add := func(found int32) {
 		switch {
 		case found < 0 || found == op:
@@ -186,10 +202,10 @@ func (t *Table) find(in *Input, cands []int32, signing string, caps *captures) (
 	add(found)
 	ambiguous = ambiguous || twice
 	if ambiguous {
-		return -1, true
+		return -1, twoOperations
 	}
 	if op >= 0 {
-		return op, false
+		return op, ""
 	}
 	best := 0
 	var c captures
@@ -203,7 +219,39 @@ func (t *Table) find(in *Input, cands []int32, signing string, caps *captures) (
 			op, best, *caps = found, score, c
 		}
 	}
-	return op, false
+	switch {
+	case op < 0:
+	case leadsElsewhere(in.Path):
+		return -1, "has a path with . or .. in it"
+	case overridden(in):
+		return -1, twoOperations
+	}
+	return op, ""
+}
+
+// leadsElsewhere tells whether a path has a segment that AWS may resolve before it
+// reads the operation: /clusters/c/node-groups/.. is /clusters/c to some.
+func leadsElsewhere(path string) bool {
+	for path != "" {
+		var segment string
+		if segment, path, _ = strings.Cut(path, "/"); equalDecoded(segment, ".") || equalDecoded(segment, "..") {
+			return true
+		}
+	}
+	return false
+}
+
+// overridden tells whether the request asks to be read as one of another method, as
+// clients do that cannot send PATCH. Which services heed it is not documented.
+func overridden(in *Input) bool {
+	for _, name := range [...]string{"X-Http-Method-Override", "X-Http-Method", "X-Method-Override"} {
+		for _, method := range in.Header[name] {
+			if method != in.Method {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // byTarget reads the JSON protocols' X-Amz-Target: Prefix.Operation.
@@ -331,7 +379,7 @@ func (t *Table) dataPlane(in *Input, r *Request) bool {
 	}
 	switch in.Host.Endpoint {
 	case "execute-api":
-		if in.Host.Label == "" || strings.Contains(in.Path, "/@connections/") || strings.Contains(in.Path, "/%40connections/") {
+		if in.Host.Label == "" || strings.Contains(decode(in.Path, true), "/@connections/") {
 			return false
 		}
 		return set("execute-api", "Invoke", "execute-api:Invoke", Write)

@@ -1,6 +1,7 @@
 package awsreq
 
 import (
+	"net/url"
 	"slices"
 	"strings"
 )
@@ -9,8 +10,9 @@ import (
 // path; an ARN given in path, query or body, if it is of a type that the action
 // works on; and those put together from names and ids, where the request gives
 // every part under the name that IAM's own pattern uses (table/${TableName}), or
-// one that is known to mean it. Where only some of the parts are known, and nothing
-// else is, "*" stands for the others: it is one of those, or several. Bodies count
+// one that is known to mean it. Where only some of the parts are known, "*" stands
+// for the others, and "-??????" for what Secrets Manager adds to a name: it is one of
+// those, or several. Spellings are those that AWS keeps (kept). Bodies count
 // only when they are complete, and a parameter given twice makes r ambiguous.
 func (t *Table) Resources(in *Input, r *Request) []string {
 	switch {
@@ -29,7 +31,7 @@ func (t *Table) Resources(in *Input, r *Request) []string {
 	case r.op < 0:
 		return nil
 	case r.Service == "apigateway" || r.Service == "apigatewayv2":
-		return []string{"arn:" + r.Partition + ":apigateway:" + r.Region + "::" + in.Path}
+		return gatewayResource(in, r)
 	}
 	o := &t.ops[r.op]
 	if o.types == "" {
@@ -37,48 +39,24 @@ func (t *Table) Resources(in *Input, r *Request) []string {
 	}
 	prefix, _, _ := strings.Cut(o.action, ":")
 	p := t.collect(in, o, &r.caps)
-	if p.twice {
-		r.Ambiguous = true
+	if p.doubt != "" {
+		r.doubtful(p.doubt)
 		return nil
 	}
 	if prefix == "bedrock" {
 		p.addModel(r)
 	}
-	types := strings.Split(o.types, ",")
-	ids, ok := t.identified(prefix, types, &p)
-	if !ok {
+	if prefix == "cloudformation" && slices.ContainsFunc(p.named("ChangeSetName"), func(v string) bool { return strings.HasPrefix(v, "arn:") }) {
+		return nil // it is of a stack that its ARN does not name, whatever StackName says
+	}
+	if r = t.owned(&p, r); r == nil {
 		return nil
 	}
-	var out []string
-	for _, v := range p.list {
-		if strings.HasPrefix(v.value, "arn:") && slices.ContainsFunc(types, func(typ string) bool { return matchesAny(t.resources[prefix][typ], v.value) }) {
-			out = appendNew(out, v.value)
-		}
+	w := worked{t: t, r: r, o: o, p: &p, prefix: prefix, types: strings.Split(o.types, ","), named: map[string]bool{}, values: map[string]bool{}}
+	if !w.all() {
+		return nil
 	}
-	whole := len(out) > 0
-	// What is known in part is named only where nothing is known whole, and what
-	// goes without saying (glue's catalog) only beside what has a name.
-	for _, part := range []bool{false, true} {
-		for _, typ := range types {
-			for _, pattern := range t.resources[prefix][typ] {
-				if whole && !strings.Contains(nameless.Replace(pattern), "${") {
-					continue
-				}
-				n := naming{t: t, o: o, p: &p, prefix: prefix, typ: typ, pattern: pattern, ids: ids[typ]}
-				arns, ok := n.build(r, part || len(n.ids) > 0)
-				if !ok {
-					return nil
-				}
-				for _, arn := range arns {
-					out = appendNew(out, arn)
-				}
-			}
-		}
-		if len(out) > 0 {
-			return out
-		}
-	}
-	return nil
+	return r.secrets(w.out)
 }
 
 // nameless takes out the variables that every ARN has.
@@ -137,14 +115,57 @@ func matchText(p, s string) bool {
 	return false
 }
 
+// gatewayResource is the path that API Gateway manages. Of its labels only ARNs hold
+// slashes, and IAM's ARN has them encoded, too: /tags/${UrlEncodedResourceARN}
+// (Service Authorization Reference, "Amazon API Gateway Management").
+func gatewayResource(in *Input, r *Request) []string {
+	front, last := in.Path, ""
+	if i := strings.LastIndexByte(in.Path, '/'); i > 0 {
+		if label := decode(in.Path[i+1:], true); strings.HasPrefix(label, "arn:") {
+			front, last = in.Path[:i], "/"+url.QueryEscape(label)
+		}
+	}
+	path, exact := decodePath(front)
+	if !exact || strings.HasSuffix(path, "/") {
+		return nil
+	}
+	return []string{"arn:" + r.Partition + ":apigateway:" + r.Region + "::" + path + last}
+}
+
+// decodePath undoes a path's encoding. Not exact: it has empty segments, those that
+// lead elsewhere, or an encoded slash, so that it may mean another path, too.
+func decodePath(raw string) (path string, exact bool) {
+	if exact = strings.HasPrefix(raw, "/"); !exact {
+		return raw, false
+	}
+	segments := strings.Split(raw[1:], "/")
+	for i, s := range segments {
+		segments[i] = decode(s, true)
+		switch s = segments[i]; {
+		case s == "." || s == "..", s == "" && i < len(segments)-1, strings.Contains(s, "/"):
+			exact = false
+		}
+	}
+	return "/" + strings.Join(segments, "/"), exact
+}
+
 // invokeResource: API Gateway Developer Guide, "Resource format of permissions
 // for executing API".
 func invokeResource(in *Input, r *Request) []string {
 	if in.Host.Label == "" || r.Account == "" {
 		return nil
 	}
-	return []string{"arn:" + r.Partition + ":execute-api:" + r.Region + ":" + r.Account + ":" + in.Host.Label +
-		"/" + stage(in.Path, in.Method)}
+	path, exact := decodePath(in.Path)
+	if !exact {
+		return nil
+	}
+	arn := "arn:" + r.Partition + ":execute-api:" + r.Region + ":" + r.Account + ":" + in.Host.Label + "/"
+	out := []string{arn + stage(path, in.Method)}
+	// A slash at the end is to REST APIs as if it were not there.
+	if short := strings.TrimSuffix(path, "/"); short != path && strings.Contains(short[min(1, len(short)):], "/") {
+		out = append(out, arn+stage(short, in.Method))
+	}
+	return out
 }
 
 func stage(path, method string) string {
@@ -208,8 +229,15 @@ func s3Resources(in *Input, r *Request) []string {
 	if key != "" {
 		out[0] += "/" + key
 	}
-	if src := in.Header["X-Amz-Copy-Source"]; len(src) == 1 {
-		s, _, _ := strings.Cut(strings.TrimPrefix(src[0], "/"), "?")
+	src := in.Header["X-Amz-Copy-Source"]
+	if len(src) > 1 {
+		r.doubtful("names what it copies twice")
+	}
+	if len(src) == 1 {
+		s, _, _ := strings.Cut(strings.TrimPrefix(src[0], "/"), "?versionId=")
+		if strings.Contains(s, "?") {
+			r.doubtful("does not say where the key that it copies ends")
+		}
 		if s = decode(s, true); strings.HasPrefix(s, "arn:") {
 			out = append(out, s)
 		} else {
@@ -230,7 +258,7 @@ func deletedObjects(bucket string, in *Input, r *Request) []string {
 	if (versions || !ok) && r.Action == "s3:DeleteObject" {
 		r.Also = append(slices.Clip(r.Also), Action{"s3:DeleteObjectVersion", Write})
 	}
-	if len(keys) == 0 || len(keys) > maxDeleted {
+	if !ok || len(keys) == 0 || len(keys) > maxDeleted {
 		return []string{bucket + "/*"}
 	}
 	for i := range keys {

@@ -80,9 +80,15 @@ func (t *Table) lookupS3(in *Input, r *Request) {
 	// Where the bucket's name ends, if an encoded slash follows it, is for who
 	// decodes first to say: DELETE /b%2Fk may be of a bucket or of an object.
 	if in.Host.S3 == S3Path || in.Host.S3 == S3ExpressPath {
-		ambiguous = ambiguous || strings.Contains(bucket, "%2F") || strings.Contains(bucket, "%2f")
+		if strings.Contains(bucket, "%2F") || strings.Contains(bucket, "%2f") {
+			ambiguous = true
+			r.doubtful("does not say where the bucket's name ends")
+		}
 	}
-	if r.Ambiguous = ambiguous; name == "" || ambiguous {
+	if ambiguous {
+		r.doubtful(twoOperations)
+	}
+	if name == "" || ambiguous {
 		return
 	}
 	svc := t.byName["s3"]

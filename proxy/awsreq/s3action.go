@@ -3,6 +3,8 @@ package awsreq
 import (
 	"bytes"
 	"encoding/xml"
+	"errors"
+	"io"
 	"net/http"
 	"slices"
 	"strings"
@@ -131,7 +133,9 @@ func (t *Table) s3Also(in *Input, r *Request) {
 		}
 	case "PutObject", "UploadPart":
 		// In a query it would be nothing that AWS documents.
-		r.Ambiguous = r.Ambiguous || hasQueryFold(in.RawQuery, "x-amz-copy-source")
+		if hasQueryFold(in.RawQuery, "x-amz-copy-source") {
+			r.doubtful("names what it copies in its query")
+		}
 	}
 }
 
@@ -242,17 +246,80 @@ func (t *Table) controlAction(in *Input, r *Request) {
 }
 
 // deletes reads what a DeleteObjects deletes: its keys, and whether any in a
-// version of its own; ok says that all of it was seen.
+// version of its own; ok says that all of it was seen and that it says nothing
+// else: S3's own reader may take the first of two keys, or look deeper than ours.
 func deletes(in *Input) (keys []string, versions, ok bool) {
-	var body struct {
-		Object []struct{ Key, VersionId string }
-	}
-	if in.Method != http.MethodPost || !in.BodyComplete || xml.Unmarshal(in.Body, &body) != nil {
+	if in.Method != http.MethodPost || !in.BodyComplete {
 		return nil, false, false
 	}
-	for _, o := range body.Object {
-		keys = append(keys, o.Key)
-		versions = versions || o.VersionId != ""
+	d := xml.NewDecoder(bytes.NewReader(in.Body))
+	var path [3]string // Delete, Object, and what it consists of
+	var space string   // Delete's
+	var text strings.Builder
+	depth, roots := 0, 0
+	var key, version string
+	has := map[string]bool{} // what the current object consists of
+	for {
+		tok, err := d.Token()
+		if errors.Is(err, io.EOF) {
+			return keys, versions, roots == 1
+		} else if err != nil {
+			return nil, false, false
+		}
+		switch tok := tok.(type) {
+		case xml.StartElement:
+			if depth == len(path) {
+				return nil, false, false
+			}
+			if depth == 0 {
+				space = tok.Name.Space
+				roots++
+			}
+			if tok.Name.Space != space {
+				return nil, false, false
+			}
+			path[depth] = tok.Name.Local
+			depth++
+			text.Reset()
+			switch where := strings.Join(path[:depth], "/"); where {
+			case "Delete", "Delete/Quiet":
+			case "Delete/Object":
+				key, version = "", ""
+				clear(has)
+			case "Delete/Object/Key", "Delete/Object/VersionId", "Delete/Object/ETag", "Delete/Object/LastModifiedTime", "Delete/Object/Size":
+				if has[where] {
+					return nil, false, false
+				}
+				has[where] = true
+			default:
+				return nil, false, false
+			}
+		case xml.EndElement:
+			switch strings.Join(path[:depth], "/") {
+			case "Delete/Object/Key":
+				key = text.String()
+			case "Delete/Object/VersionId":
+				version = text.String()
+			case "Delete/Object":
+				if strings.TrimSpace(key) != key || key == "" {
+					return nil, false, false
+				}
+				keys = append(keys, key)
+				versions = versions || version != ""
+			}
+			depth--
+			text.Reset()
+		case xml.CharData:
+			// Between elements there is nothing but space.
+			if text.Write(tok); depth < len(path) && strings.Join(path[:depth], "/") != "Delete/Quiet" && len(bytes.TrimSpace(tok)) > 0 {
+				return nil, false, false
+			}
+		case xml.ProcInst:
+			if tok.Target != "xml" || depth > 0 || roots > 0 {
+				return nil, false, false
+			}
+		default: // comments may end a text for some, directives may define entities
+			return nil, false, false
+		}
 	}
-	return keys, versions, true
 }

@@ -33,6 +33,12 @@ type Table struct {
 	variables map[variable][]string
 	// ids are the types that beginnings of ids tell, by prefix.
 	ids map[string]map[string]string
+	// caseless are the types whose names AWS keeps in lower case.
+	caseless map[kind]caseless
+	// owners are, by service, the parameters that name the account.
+	owners map[string][]string
+	// besides are the types that an operation acts on although it need not say so.
+	besides map[int32]map[string]beside // by type
 	// elsewhere are the actions that take the place of S3's, by prefix and s3:Action.
 	elsewhere map[string]map[string]string
 }
@@ -68,6 +74,13 @@ type operation struct {
 // variable is one of an ARN pattern's; typ "*" stands for all of the prefix's types.
 type variable struct{ prefix, typ, name string }
 
+// kind is a resource type of an IAM prefix.
+type kind struct{ prefix, typ string }
+
+// beside says when an operation acts on any of a type: if the request has hidden, by
+// which AWS knows it, and not unless, by which the request says which it is.
+type beside struct{ hidden, unless string }
+
 type queryConst struct{ name, value string }
 
 // New decodes the embedded tables. An error means that the build is broken.
@@ -75,7 +88,8 @@ func New() (*Table, error) {
 	t := &Table{
 		hosts: map[string]hostEntry{}, byName: map[string][]int32{}, bySigning: map[string][]int32{},
 		nodes: make([]node, 1), resources: map[string]map[string][]string{},
-		variables: map[variable][]string{}, ids: map[string]map[string]string{}, elsewhere: map[string]map[string]string{},
+		variables: map[variable][]string{}, ids: map[string]map[string]string{},
+		caseless: map[kind]caseless{}, owners: map[string][]string{}, besides: map[int32]map[string]beside{}, elsewhere: map[string]map[string]string{},
 	}
 	if err := t.readOperations(); err != nil {
 		return nil, fmt.Errorf("operations table: %w", err)
@@ -95,6 +109,29 @@ func New() (*Table, error) {
 	for f := range records(resourcesText) {
 		if f[0] == "=" {
 			t.variables[variable{f[1], f[2], f[3]}] = strings.Split(f[4], ",")
+			continue
+		}
+		if f[0] == "~" {
+			for typ := range strings.SplitSeq(f[2], ",") {
+				t.caseless[kind{f[1], typ}] = caseless(f[3][0])
+			}
+			continue
+		}
+		if f[0] == "@" {
+			t.owners[f[1]] = strings.Split(f[2], ",")
+			continue
+		}
+		if f[0] == "+" {
+			for _, svc := range t.byName[f[1]] {
+				for name := range strings.SplitSeq(f[2], ",") {
+					if op := t.operation(svc, name); op >= 0 {
+						if t.besides[op] == nil {
+							t.besides[op] = map[string]beside{}
+						}
+						t.besides[op][f[3]] = beside{f[4], f[5]}
+					}
+				}
+			}
 			continue
 		}
 		if f[0] == "-" {

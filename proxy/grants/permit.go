@@ -314,7 +314,7 @@ func matchResource(list, resources []string) (answer, string) {
 		}
 		for _, r := range resources {
 			switch {
-			case glob(pattern, r, false):
+			case glob(pattern, r, false), strings.HasSuffix(pattern, ":*") && glob(logGroup(pattern), r, false):
 				return yes, pattern
 			case best == no && inPart(r) && meets(pattern, r):
 				best, entry = unknown, pattern
@@ -327,12 +327,28 @@ func matchResource(list, resources []string) (answer, string) {
 	return best, entry
 }
 
+// logGroup is a pattern for log groups as requests name them. IAM's own ARN of a log
+// group ends with ":*" for nearly all actions
+// (https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/iam-access-control-overview-cwl.html).
+func logGroup(pattern string) string {
+	if group, ok := strings.CutSuffix(pattern, ":*"); ok && strings.Contains(group, ":logs:") && strings.Contains(group, ":log-group:") {
+		return group
+	}
+	return pattern
+}
+
 // inPart tells of an ARN that a request gives in part only: "*" stands for what it
-// does not say.
-func inPart(arn string) bool { return strings.HasPrefix(arn, "arn:") && strings.Contains(arn, "*") }
+// does not say, and "-??????" for what Secrets Manager adds to a secret's name.
+func inPart(arn string) bool {
+	return strings.HasPrefix(arn, "arn:") && (strings.Contains(arn, "*") || strings.HasSuffix(arn, "-??????"))
+}
 
 // meets tells whether some text fits both an IAM pattern and an ARN given in part.
+// IAM does not tell names apart by case
+// (https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html).
 func meets(pattern, part string) bool {
+	f := strings.SplitN(part, ":", 4)
+	fold := len(f) == 4 && f[2] == "iam"
 	// at[j]: what was taken of the pattern so far can be what part[:j] stands for.
 	at := make([]bool, len(part)+1)
 	at[0] = true
@@ -354,7 +370,7 @@ func meets(pattern, part string) bool {
 				j = len(at)
 			case j < len(part) && part[j] == '*': // takes this, and may take more
 				next[j] = true
-			case j < len(part) && (pattern[i] == '?' || pattern[i] == part[j]):
+			case j < len(part) && (pattern[i] == '?' || part[j] == '?' || pattern[i] == part[j] || fold && lower(pattern[i]) == lower(part[j])):
 				next[j+1] = true
 			}
 		}

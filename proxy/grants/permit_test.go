@@ -20,6 +20,9 @@ func TestPermissions(t *testing.T) {
 	copied := grants.Call{Action: "s3:PutObject", Also: []grants.Action{{Name: "s3:PutObjectTagging", Level: "Tagging"}, {Name: "s3:GetObject", Level: "Read"}}, AccessLevel: "Write", Resources: []string{"arn:aws:s3:::b/k"}, Region: "us-east-1"}
 	query := grants.Call{Action: "neptune-db:ReadDataViaQuery", Also: []grants.Action{{Name: "neptune-db:WriteDataViaQuery", Level: "Write"}}, AccessLevel: "Read", Region: "us-east-1"}
 	part := grants.Call{Action: "s3:DeleteObject", AccessLevel: "Write", Resources: []string{"arn:aws:s3:::b/*"}, Region: "us-east-1"}
+	secret := grants.Call{Action: "secretsmanager:GetSecretValue", AccessLevel: "Read", Resources: []string{"arn:aws:secretsmanager:us-east-1:1:secret:prod/db-??????"}, Region: "us-east-1"}
+	user := grants.Call{Action: "iam:DeleteUser", AccessLevel: "Write", Resources: []string{"arn:aws:iam::1:user/*ALICE"}, Region: "us-east-1"}
+	logs := grants.Call{Action: "logs:DeleteLogGroup", AccessLevel: "Write", Resources: []string{"arn:aws:logs:us-east-1:1:log-group:/app/a"}, Region: "us-east-1"}
 	type perms = []events.Permission
 	allow := func(actions, resources, regions string) events.Permission {
 		return events.Permission{Role: "dev", Effect: "Allow", Actions: fields(actions), Resources: fields(resources), Regions: fields(regions)}
@@ -87,6 +90,17 @@ func TestPermissions(t *testing.T) {
 		{"in part, not covered", perms{allow("", "arn:aws:s3:::b/secret/*", "")}, part, "no role of the session allows it", "only in part"},
 		{"in part, one letter", perms{allow("", "arn:aws:s3:::b/?", "")}, part, "no role of the session allows it", "only in part"},
 		{"in part, may be denied", perms{allow("", "", ""), deny("", "arn:aws:s3:::b/secret/*", "")}, part, "role guard denies arn:aws:s3:::b/secret/*", "only in part"},
+		{"secret, as AWS recommends", perms{allow("", "arn:aws:secretsmanager:*:1:secret:prod/db-??????", "")}, secret, "", ""},
+		{"secret, by its beginning", perms{allow("", "arn:aws:secretsmanager:*:1:secret:prod/*", "")}, secret, "", ""},
+		{"secret, one ARN", perms{allow("", "arn:aws:secretsmanager:*:1:secret:prod/db-a1B2c3", "")}, secret, "no role of the session allows it", "only in part"},
+		{"secret, denied as AWS recommends", perms{allow("", "", ""), deny("", "arn:aws:secretsmanager:*:1:secret:prod/db-??????", "")}, secret, "role guard denies arn:aws:secretsmanager:*:1:secret:prod/db-??????", ""},
+		{"secret, one ARN denied", perms{allow("", "", ""), deny("", "arn:aws:secretsmanager:*:1:secret:prod/db-a1B2c3", "")}, secret, "role guard denies arn:aws:secretsmanager:*:1:secret:prod/db-a1B2c3", "only in part"},
+		{"secret, another denied", perms{allow("", "", ""), deny("", "arn:aws:secretsmanager:*:1:secret:prod/x-??????", "")}, secret, "", ""},
+		{"user, denied in another case", perms{allow("", "", ""), deny("", "arn:aws:iam::1:user/team/alice", "")}, user, "role guard denies arn:aws:iam::1:user/team/alice", "only in part"},
+		{"user, another denied", perms{allow("", "", ""), deny("", "arn:aws:iam::1:user/bob", "")}, user, "", ""},
+		{"log group, IAM's ARN", perms{allow("", "arn:aws:logs:*:1:log-group:/app/*:*", "")}, logs, "", ""},
+		{"log group, IAM's ARN denied", perms{allow("", "", ""), deny("", "arn:aws:logs:*:1:log-group:/app/a:*", "")}, logs, "role guard denies arn:aws:logs:*:1:log-group:/app/a:*", ""},
+		{"log group, another", perms{allow("", "arn:aws:logs:*:1:log-group:/app:*", "")}, logs, "no role of the session allows it", ""},
 		{"in part, denied elsewhere", perms{allow("", "", ""), deny("", "arn:aws:s3:::other/*", "")}, part, "", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {

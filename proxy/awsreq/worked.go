@@ -1,0 +1,176 @@
+package awsreq
+
+import (
+	"slices"
+	"strings"
+)
+
+// worked is what was worked out of a request so far.
+type worked struct {
+	t      *Table
+	r      *Request
+	o      *operation
+	p      *params
+	prefix string
+	types  []string
+
+	ids map[string][]string // by type
+	out []string            // ARNs
+	// named are the types that some ARN is of, and values those that ARNs known whole
+	// are made of.
+	named, values map[string]bool
+}
+
+// all names all that the request is about. False: of some of it, it is not to be
+// understood what it is.
+func (w *worked) all() (ok bool) {
+	if w.ids, ok = w.t.identified(w.prefix, w.types, w.p); !ok {
+		return false
+	}
+	for _, v := range w.p.list {
+		for _, typ := range w.types {
+			if strings.HasPrefix(v.value, "arn:") && matchesAny(w.t.resources[w.prefix][typ], v.value) {
+				w.add(typ, v.value, true)
+				w.named[typ], w.values[v.value] = true, true
+			}
+		}
+	}
+	given := len(w.out) > 0
+	if !w.built(false, given) || !w.built(true, given) || !w.besides() {
+		return false
+	}
+	// What goes without saying is not all, if there is something besides that is not
+	// understood.
+	return len(w.named) > 0 || len(w.types) == len(w.out) || len(w.p.list) == 0 || w.t.besides[w.r.op] != nil
+}
+
+// built adds what is put together of names and ids. In part, that is what says
+// something that nothing known whole does. What goes without saying (glue's catalog)
+// is named only beside what has a name, or nothing.
+func (w *worked) built(part, given bool) bool {
+	some, now := len(w.named) > 0, []string(nil)
+	for _, typ := range w.types {
+		if part && w.named[typ] {
+			continue
+		}
+		for _, pattern := range w.t.resources[w.prefix][typ] {
+			literal := !strings.Contains(nameless.Replace(pattern), "${")
+			if literal && (given || part) {
+				continue
+			}
+			n := naming{t: w.t, o: w.o, p: w.p, prefix: w.prefix, typ: typ, pattern: pattern, ids: w.ids[typ]}
+			arns, ok := n.build(w.r, part || len(n.ids) > 0)
+			if !ok {
+				return false
+			}
+			if len(arns) == 0 || part && some && !slices.ContainsFunc(n.used, func(v string) bool { return !w.values[v] }) {
+				continue
+			}
+			for _, arn := range arns {
+				w.add(typ, arn, false)
+			}
+			if literal {
+				continue
+			}
+			now = append(now, typ)
+			for _, v := range n.used {
+				w.values[v] = w.values[v] || !part
+			}
+		}
+	}
+	for _, typ := range now {
+		w.named[typ] = true
+	}
+	return true
+}
+
+// besides adds types of which the request does not tell which: what such operations
+// act on all the same (besides.tsv), and what it names in a way that no ARN can be
+// made of.
+func (w *worked) besides() bool {
+	for _, typ := range w.types {
+		any := len(w.out) > 0 && !w.named[typ] && w.p.mentions(typ, w.values)
+		if b, listed := w.t.besides[w.r.op][typ]; listed {
+			any = w.p.says(b.hidden) && (b.unless == "" || !w.p.says(b.unless))
+		}
+		if !any {
+			continue
+		}
+		for _, pattern := range w.t.resources[w.prefix][typ] {
+			n := naming{t: w.t, o: w.o, p: w.p, prefix: w.prefix, typ: typ, pattern: pattern, any: true}
+			arns, ok := n.build(w.r, true)
+			if !ok {
+				return false
+			}
+			for _, arn := range arns {
+				w.add(typ, arn, false)
+			}
+		}
+	}
+	return true
+}
+
+// add adds an ARN in the spelling that AWS keeps; given says that the request
+// itself has it.
+func (w *worked) add(typ, arn string, given bool) {
+	for _, one := range w.t.kept(w.prefix, typ, arn, given) {
+		w.out = appendNew(w.out, one)
+	}
+}
+
+// says tells whether a parameter is there, or something in one; "-" is in every
+// request.
+func (p *params) says(name string) bool {
+	return name == "-" || slices.ContainsFunc(p.list, func(v param) bool { return v.name == name || strings.HasPrefix(v.name, name+".") })
+}
+
+// mentions tells whether the request names something of that type in a way that no
+// ARN could be made of: a launch template by its name, an environment by its id.
+func (p *params) mentions(typ string, understood map[string]bool) bool {
+	typ = plain(typ)
+	return slices.ContainsFunc(p.list, func(v param) bool {
+		name := stem(v.name)
+		rest, ok := strings.CutPrefix(plain(name[strings.LastIndexByte(name, '.')+1:]), typ)
+		if rest != "s" {
+			rest = strings.TrimSuffix(rest, "s")
+		}
+		return ok && !understood[v.value] && slices.Contains([]string{"", "s", "id", "name", "arn", "identifier"}, rest)
+	})
+}
+
+// owned is the request with the account that it says its things are of. Nil: it says
+// so in a way that is not understood, such as one of Glue's nested catalogs.
+func (t *Table) owned(p *params, r *Request) *Request {
+	for _, name := range t.owners[r.Service] {
+		for i, v := range p.list {
+			if v.name != name {
+				continue
+			}
+			if digits(v.value) == "" {
+				if r.Service == "glue" && !strings.Contains(t.ops[r.op].types, "database") && !strings.Contains(v.value, ":") {
+					return r // the catalog itself, by its name
+				}
+				return nil
+			}
+			of := *r
+			of.Account = v.value
+			p.list = slices.Delete(slices.Clone(p.list), i, i+1) // it is no name of a catalog's
+			return &of
+		}
+	}
+	return r
+}
+
+// secrets adds, of the parameters that stand for secrets, those secrets: who reads
+// one has to be allowed to read the other
+// (https://docs.aws.amazon.com/systems-manager/latest/userguide/integration-ps-secretsmanager.html).
+func (r *Request) secrets(arns []string) []string {
+	for _, arn := range arns {
+		head, name, ok := strings.Cut(arn, ":parameter/aws/reference/secretsmanager/")
+		if place, ssm := strings.CutPrefix(head, "arn:"+r.Partition+":ssm:"); ok && ssm {
+			arns = append(arns, "arn:"+r.Partition+":secretsmanager:"+place+":secret:"+name+"-??????")
+			r.Also = append(slices.Clip(r.Also), Action{"secretsmanager:GetSecretValue", Read})
+		}
+	}
+	return arns
+}
