@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 
@@ -27,32 +28,28 @@ func (c *cli) consumersRead() *cobra.Command {
 		Long: "Print what a consumer gets, one event a line, and acknowledge each once it is\n" +
 			"printed, so that every event comes at least once: as CloudEvents\n" +
 			"(--format=cloudevents, the default), OCSF 1.8.0 (--format=ocsf), or with stream,\n" +
-			"sequence, subject and time (--format=record), which postern events verify takes.",
+			"sequence, subject and time (--format=record), which postern events verify takes.\n" +
+			"What is no event and can't be told in the words of OCSF is named on stderr and\n" +
+			"acknowledged; the exit code is 1 then, and where --no-follow leaves events behind\n" +
+			"that another reader has.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			var line func(journal.Entry) ([]byte, error)
+			var line func(events.Place, []byte) ([]byte, error)
 			switch c.format {
 			case "text", "cloudevents":
-				line = func(e journal.Entry) ([]byte, error) { return append(e.Raw, '\n'), nil }
+				line = func(p events.Place, raw []byte) ([]byte, error) { return p.Line(raw), nil }
 			case "ocsf":
-				line = func(e journal.Entry) ([]byte, error) {
-					b, err := ocsf.ConvertAt(e.Raw, events.Place{Stream: e.Stream, Sequence: e.Seq, Subject: e.Channel, StoredAt: e.StoredAt})
+				line = func(p events.Place, raw []byte) ([]byte, error) {
+					b, err := ocsf.ConvertAt(raw, p)
 					return append(b, '\n'), err
 				}
 			case "record":
-				line = func(e journal.Entry) ([]byte, error) {
-					return evidence.Delivered{Stream: e.Stream, Seq: e.Seq, Subject: e.Channel, StoredAt: e.StoredAt, Event: e.Raw}.Line()
-				}
+				line = func(p events.Place, raw []byte) ([]byte, error) { return evidence.DeliveredOf(p, raw).Line() }
 			default:
 				return usageError{fmt.Errorf("--format=%s: this command knows cloudevents, ocsf and record", c.format)}
 			}
-			return in.each(cmd.Context(), func(_ context.Context, e journal.Entry) error {
-				b, err := line(e)
-				if err != nil {
-					return err
-				}
-				_, err = c.stdout.Write(b)
-				return err
-			})
+			out := &eventPrinter{c: c, line: line}
+			err := in.each(cmd.Context(), func(_ context.Context, e journal.Entry) error { return out.print(e.Place(), e.Raw) })
+			return errors.Join(err, out.leftOut())
 		},
 	}
 	in.flags(read)
@@ -89,4 +86,32 @@ func (in *reading) each(ctx context.Context, handle func(context.Context, journa
 		return err
 	}
 	return j.Read(ctx, stream, name, !in.noFollow, handle)
+}
+
+// eventPrinter prints events, one a line.
+type eventPrinter struct {
+	c    *cli
+	line func(events.Place, []byte) ([]byte, error)
+	left int // could not be told
+}
+
+// print passes over what can't be told, with a word on stderr: who may publish could
+// stop a reader by it for good. The error is of writing.
+func (p *eventPrinter) print(at events.Place, raw []byte) error {
+	b, err := p.line(at, raw)
+	if err != nil {
+		p.left++
+		p.c.say("postern: %s %d on %q is left out: %s", at.Stream, at.Sequence, at.Subject, oneLine(err.Error()))
+		return nil
+	}
+	_, err = p.c.stdout.Write(b)
+	return err
+}
+
+// leftOut is an error if anything was.
+func (p *eventPrinter) leftOut() error {
+	if p.left == 0 {
+		return nil
+	}
+	return fmt.Errorf("%d events could not be told in this format: --format=cloudevents shows them all", p.left)
 }

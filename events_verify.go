@@ -147,7 +147,7 @@ func (c *cli) verifyDelivery(ctx context.Context, a *client.Client, given string
 	if err != nil || out.Proof == byLog && told == 0 {
 		return err
 	}
-	err = a.Records(ctx, out.Filter, got.FirstAt.Format(time.RFC3339Nano), func(d evidence.Delivered) error {
+	err = a.Records(ctx, out.Filter, got.FirstAt.Format(time.RFC3339Nano), false, func(d evidence.Delivered) error {
 		if d.Seq > got.Last {
 			return errPast
 		}

@@ -2,11 +2,13 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
 
 	"github.com/posternhq/postern/auditor/client"
+	"github.com/posternhq/postern/auditor/evidence"
 	"github.com/posternhq/postern/events"
 	"github.com/posternhq/postern/events/ocsf"
 )
@@ -24,27 +26,29 @@ func (c *cli) events() *cobra.Command {
 			if _, err := events.FilterStream(subject); err != nil {
 				return usageError{fmt.Errorf("--subject: %w", err)}
 			}
-			line := func(e json.RawMessage) (json.RawMessage, error) { return e, nil }
+			line := func(p events.Place, raw []byte) ([]byte, error) { return p.Line(raw), nil }
 			switch c.format {
 			case "text", "cloudevents":
 			case "json":
-				line = func(e json.RawMessage) (json.RawMessage, error) {
+				line = func(p events.Place, raw []byte) ([]byte, error) {
 					var ce struct{ Data json.RawMessage }
-					return ce.Data, json.Unmarshal(e, &ce)
+					err := json.Unmarshal(raw, &ce)
+					if err == nil && ce.Data == nil {
+						err = errors.New("it has no data")
+					}
+					return p.Line(ce.Data), err
 				}
 			case "ocsf":
-				line = func(e json.RawMessage) (json.RawMessage, error) { return ocsf.Convert(e) }
+				line = func(_ events.Place, raw []byte) ([]byte, error) {
+					b, err := ocsf.Convert(raw)
+					return append(b, '\n'), err
+				}
 			default:
 				return usageError{fmt.Errorf("--format=%s: this command knows cloudevents, json and ocsf", c.format)}
 			}
-			return a.Events(cmd.Context(), subject, since, !once, func(e json.RawMessage) error {
-				b, err := line(e)
-				if err != nil {
-					return err
-				}
-				_, err = fmt.Fprintf(c.stdout, "%s\n", b)
-				return err
-			})
+			out := &eventPrinter{c: c, line: line}
+			err := a.Records(cmd.Context(), subject, since, !once, func(d evidence.Delivered) error { return out.print(d.Place(), d.Body()) })
+			return errors.Join(err, out.leftOut())
 		}),
 	}
 	f := tail.Flags()

@@ -147,10 +147,9 @@ func (c *Client) Events(ctx context.Context, subject, since string, follow bool,
 	return c.tail(ctx, subject, since, url.Values{"follow": {strconv.FormatBool(follow)}}, take)
 }
 
-// Records are the events that a subject fits, from a time to the last there is, with
-// their places; since as in Events.
-func (c *Client) Records(ctx context.Context, subject, since string, take func(evidence.Delivered) error) error {
-	return c.tail(ctx, subject, since, url.Values{"follow": {"false"}, "format": {"record"}}, func(line json.RawMessage) error {
+// Records is Events of events with their places.
+func (c *Client) Records(ctx context.Context, subject, since string, follow bool, take func(evidence.Delivered) error) error {
+	return c.tail(ctx, subject, since, url.Values{"follow": {strconv.FormatBool(follow)}, "format": {"record"}}, func(line json.RawMessage) error {
 		var d evidence.Delivered
 		if err := json.Unmarshal(line, &d); err != nil {
 			return err

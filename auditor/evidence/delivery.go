@@ -50,8 +50,13 @@ func (d Delivered) Line() ([]byte, error) {
 	return append(append(line, body...), "}\n"...), nil
 }
 
-// body is the message byte for byte.
-func (d Delivered) body() []byte {
+// Place is where the event stands.
+func (d Delivered) Place() events.Place {
+	return events.Place{Stream: d.Stream, Sequence: d.Seq, Subject: d.Subject, StoredAt: d.StoredAt}
+}
+
+// Body is the message byte for byte.
+func (d Delivered) Body() []byte {
 	if d.Event == nil {
 		return d.Raw
 	}
@@ -59,7 +64,7 @@ func (d Delivered) body() []byte {
 }
 
 // hash is what the log's leaf holds of it.
-func (d Delivered) hash() tlog.Hash { return tlog.HashOf(d.Subject, d.StoredAt, d.body()) }
+func (d Delivered) hash() tlog.Hash { return tlog.HashOf(d.Subject, d.StoredAt, d.Body()) }
 
 // Delivery is what a consumer got of one stream. The zero value is empty.
 type Delivery struct {
@@ -187,7 +192,7 @@ func (o *Delivery) Rederive(d Delivered) *Fault {
 	}
 	delete(o.told, d.Seq)
 	p, _, _, _ := ocsf.PlaceOf(came)
-	if made, err := ocsf.ConvertAt(d.body(), p); err == nil && sameJSON(made, came) {
+	if made, err := ocsf.ConvertAt(d.Body(), p); err == nil && sameJSON(made, came) {
 		return nil
 	}
 	return &Fault{Stream: o.Stream, First: d.Seq, Last: d.Seq, Place: "delivery", Kind: "changed"}

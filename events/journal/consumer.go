@@ -67,57 +67,108 @@ const fetchMost = 100
 // fetchWait is how long one question for more stays open.
 const fetchWait = 2 * time.Second
 
+// OutstandingError is of a reader that wanted all there is and leaves some behind.
+type OutstandingError struct {
+	// Pending events were not delivered, Unacknowledged ones were, to somebody who did
+	// not acknowledge them.
+	Pending, Unacknowledged uint64
+}
+
+func (e *OutstandingError) Error() string {
+	return fmt.Sprintf("%d events were not delivered and %d, which were, are not acknowledged: another reader has them, or they are no events: read again later", e.Pending, e.Unacknowledged)
+}
+
 // Read hands what a durable consumer made by CreateConsumer gets to handle, one
 // by one, and acknowledges what handle returned nil for; an error of handle ends
-// it. It goes on until ctx ends (which is not an error) or, unless follow, until
-// there is nothing more. Whatever a reader before had in hand when it died comes
-// again, later and once more. An entry that could not be decoded has no Data but Raw.
+// it, and gives back what else was in hand. It goes on until ctx ends (which is not an
+// error) or, unless follow, until there is nothing more: what a reader before had in hand
+// when it died, and which comes again and once more, is waited for. What does not come
+// then is an *OutstandingError. An entry that could not be decoded has no Data but Raw.
 func (j *Journal) Read(ctx context.Context, stream, durable string, follow bool, handle func(context.Context, Entry) error) error {
-	fail := func(err error) error { return fmt.Errorf("read consumer %s of %s: %w", durable, stream, err) }
 	c := j.conn.Load()
+	fail := func(err error) error {
+		if !c.nc.IsConnected() {
+			err = fmt.Errorf("the connection to NATS is lost: read again once it is there: %w", err)
+		}
+		return fmt.Errorf("read consumer %s of %s: %w", durable, stream, err)
+	}
 	defer c.nc.FlushTimeout(commitTimeout) // acknowledgements
 	consumer, err := c.js.Consumer(ctx, stream, durable)
 	if err != nil {
 		return fail(err)
 	}
+	r := &read{consumer: consumer, follow: follow, came: time.Now()}
 	for ctx.Err() == nil {
-		batch, err := fetch(ctx, consumer, follow)
-		if err != nil {
-			return fail(err)
+		batch, err := r.fetch(ctx)
+		if batch == nil || err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			if err != nil {
+				return fail(err)
+			}
+			return nil
 		}
-		n := 0
 		for m := range batch.Messages() {
-			n++
+			r.came, r.idle = time.Now(), 0
 			e, err := entry(m)
 			if err != nil && e.Seq == 0 {
 				return fail(err)
 			}
 			if err := handle(ctx, e); err != nil {
+				giveBack(m, batch)
 				return err
 			}
 			if err := m.Ack(); err != nil {
 				return fail(err)
 			}
 		}
-		switch err := batch.Error(); {
-		case ctx.Err() != nil:
-			return nil
-		case err != nil:
+		if err := batch.Error(); err != nil && ctx.Err() == nil {
 			return fail(err)
-		case n == 0 && !follow:
-			return nil
 		}
 	}
 	return nil
 }
 
-// fetch takes what there is; where there is nothing, following waits for one.
-func fetch(ctx context.Context, c jetstream.Consumer, follow bool) (jetstream.MessageBatch, error) {
-	if info, err := c.Info(ctx); err != nil || follow && info.NumPending == 0 {
-		if err != nil {
-			return nil, err
-		}
-		return c.Fetch(1, jetstream.FetchMaxWait(fetchWait))
+// giveBack has the server deliver a message, and those of a batch that were not looked
+// at, again at once. It is a favour: else they come again by themselves, later.
+func giveBack(m jetstream.Msg, rest jetstream.MessageBatch) {
+	_ = m.Nak()
+	for m := range rest.Messages() {
+		_ = m.Nak()
 	}
-	return c.FetchNoWait(fetchMost)
+}
+
+// read is what one call of Read remembers.
+type read struct {
+	consumer jetstream.Consumer
+	follow   bool
+	came     time.Time // the last message, or the start
+	idle     int       // questions since
+}
+
+// fetch takes what there is; where there is nothing, it waits for one. It returns nil
+// where nothing can come.
+func (r *read) fetch(ctx context.Context) (jetstream.MessageBatch, error) {
+	info, err := r.consumer.Info(ctx)
+	if err != nil {
+		return nil, err
+	}
+	wait := fetchWait
+	switch {
+	case r.follow && info.NumPending == 0:
+	case r.follow:
+		return r.consumer.FetchNoWait(fetchMost)
+	case info.NumPending == 0 && info.NumAckPending == 0:
+		return nil, nil
+	case time.Since(r.came) > info.Config.AckWait+2*fetchWait:
+		return nil, &OutstandingError{info.NumPending, uint64(info.NumAckPending)}
+	case info.NumPending > 0 && r.idle == 0:
+		r.idle++
+		return r.consumer.FetchNoWait(fetchMost)
+	default: // in somebody's hands: our own, for a moment, if they are acknowledged
+		wait = min(fetchWait, 20*time.Millisecond<<min(r.idle, 8))
+		r.idle++
+	}
+	return r.consumer.Fetch(1, jetstream.FetchMaxWait(wait))
 }

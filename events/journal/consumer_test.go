@@ -4,9 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/posternhq/postern/events"
 	"github.com/posternhq/postern/events/eventstest"
@@ -73,5 +77,74 @@ func TestDeadConsumers(t *testing.T) {
 	}
 	if err := j.Read(ctx, events.Access, "stuck", false, nil); err == nil {
 		t.Error("a consumer that is gone was read")
+	}
+}
+
+// Whoever reads all there is and can't go on gives back what it had in hand, and whoever
+// reads next gets it at once; what lies in the hands of a reader that died is waited for,
+// and what never comes is an error.
+func TestReadToTheEnd(t *testing.T) {
+	nc := eventstest.Connect(t)
+	j, ctx := eventstest.Open(t, nc), t.Context()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, m := range []*nats.Msg{
+		{Data: []byte("no event")}, {}, {Header: nats.Header{"X": {"y"}}}, {Data: []byte("last")},
+	} {
+		m.Subject = fmt.Sprintf("access.request.%d", i)
+		if _, err := js.PublishMsg(ctx, m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const ackWait = 3 * time.Second
+	if _, err := js.CreateConsumer(ctx, events.Access, jetstream.ConsumerConfig{Durable: "siem", FilterSubject: "access.request.*", AckPolicy: jetstream.AckExplicitPolicy, AckWait: ackWait}); err != nil {
+		t.Fatal(err)
+	}
+	read := func(fails uint64) (seqs []uint64, err error) {
+		err = j.Read(ctx, events.Access, "siem", false, func(_ context.Context, e journal.Entry) error {
+			if e.Seq == fails {
+				return errors.New("the receiver is down")
+			}
+			seqs = append(seqs, e.Seq)
+			return nil
+		})
+		slices.Sort(seqs)
+		return slices.Compact(seqs), err // what is slow to be acknowledged comes again
+	}
+	if got, err := read(2); err == nil || !slices.Equal(got, []uint64{1}) {
+		t.Errorf("read %v, %v; the second was to fail", got, err)
+	}
+	if got, err := read(0); err != nil || !slices.Equal(got, []uint64{2, 3, 4}) {
+		t.Errorf("read %v, %v; want the rest", got, err)
+	}
+
+	// A reader takes one and dies.
+	if _, err := js.PublishMsg(ctx, &nats.Msg{Subject: "access.request.4", Data: []byte("{}")}); err != nil {
+		t.Fatal(err)
+	}
+	dead, err := js.Consumer(ctx, events.Access, "siem")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := dead.Next(); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := read(0); err != nil || !slices.Equal(got, []uint64{5}) {
+		t.Errorf("read %v, %v; want what the dead one had", got, err)
+	}
+
+	// A message that looks like a word of the server's is shown to no client.
+	if _, err := js.PublishMsg(ctx, &nats.Msg{Subject: "access.request.5", Header: nats.Header{"Status": {"404"}}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.PublishMsg(ctx, &nats.Msg{Subject: "access.request.6", Data: []byte("{}")}); err != nil {
+		t.Fatal(err)
+	}
+	got, err := read(0)
+	outstanding, ok := errors.AsType[*journal.OutstandingError](err)
+	if !ok || outstanding.Pending+outstanding.Unacknowledged == 0 || !slices.Equal(got, []uint64{7}) {
+		t.Errorf("read %v, %v; want that one is left", got, err)
 	}
 }
