@@ -110,7 +110,9 @@ func Main(args []string) int {
 			fmt.Sprintf("INTO OUTFILE '/dev/fd/%d' APPEND FORMAT TSV", statusFD),
 		// as is the default, but not of others who name this session's user
 		"--max_ast_elements=50000",
-		"--interactive", "--disable_suggestion", "--history_file=/dev/null", "--highlight=0",
+		"--interactive", "--disable_suggestion", "--highlight=0",
+		// it is made 0600 when the engine ends, so no device of the machine's
+		"--history_file=" + filepath.Join(*dir, "history"),
 	})
 	if msg != "" {
 		fmt.Fprintln(os.Stderr, msg)
