@@ -45,7 +45,11 @@ func (a *Auditor) serve(ctx context.Context) error {
 			r = r.WithContext(ctx)
 			q := r.URL.Query()
 			format := q.Get("format")
-			if err := checkFormat(format, pattern); err != nil {
+			err := checkFormat(format, pattern)
+			if err == nil && len(q["format"]) > 1 {
+				err = &query.BadInput{Field: "format", Reason: "is given more than once"}
+			}
+			if err != nil {
 				a.reply(w, nil, err)
 				return
 			}
@@ -67,15 +71,25 @@ func (a *Auditor) serve(ctx context.Context) error {
 		return a.askerOf(r).Search(r.Context(), f)
 	})
 	question("GET /v1/audit/show/{id...}", asks, func(r *http.Request) (any, error) {
+		if err := fill(r.URL.Query(), &struct{}{}); err != nil {
+			return nil, err
+		}
 		found, err := a.askerOf(r).Show(r.Context(), r.PathValue("id"))
 		return found, a.expired(r.Context(), err)
 	})
 	question("GET /v1/audit/why/{id...}", asks, func(r *http.Request) (any, error) {
+		if err := fill(r.URL.Query(), &struct{}{}); err != nil {
+			return nil, err
+		}
 		found, err := a.askerOf(r).Why(r.Context(), r.PathValue("id"))
 		return found, a.expired(r.Context(), err)
 	})
 	question("GET /v1/audit/coverage", asks, func(r *http.Request) (any, error) {
-		return a.askerOf(r).Coverage(r.Context(), r.URL.Query().Get("since"))
+		var q sinceQuery
+		if err := fill(r.URL.Query(), &q); err != nil {
+			return nil, err
+		}
+		return a.askerOf(r).Coverage(r.Context(), q.Since)
 	})
 	question("GET /v1/audit/policy", asks, func(r *http.Request) (any, error) {
 		var f query.PolicyFilter
@@ -103,6 +117,9 @@ func (a *Auditor) serve(ctx context.Context) error {
 	question("POST /v1/audit/sql", posts, func(r *http.Request) (any, error) {
 		var q struct {
 			Query string `json:"query"`
+		}
+		if err := fill(r.URL.Query(), &struct{}{}); err != nil {
+			return nil, err
 		}
 		d := json.NewDecoder(http.MaxBytesReader(nil, r.Body, maxQuestion))
 		d.DisallowUnknownFields()
@@ -132,7 +149,7 @@ func (a *Auditor) serve(ctx context.Context) error {
 	}
 
 	s := &http.Server{
-		Handler:           mux,
+		Handler:           problems(mux),
 		TLSConfig:         a.c.TLS.Clone(),
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
@@ -152,6 +169,48 @@ func (a *Auditor) serve(ctx context.Context) error {
 		_ = s.Close()
 	}
 	return nil
+}
+
+// problems refuses parameters that can't be read, which url.Query would drop without a
+// word, and makes a Problem of what the mux says of paths and methods it has not.
+func problems(mux *http.ServeMux) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, err := url.ParseQuery(r.URL.RawQuery); err != nil {
+			writeError(w, http.StatusBadRequest, Problem{Error: "parameters: can't be read: " + err.Error(), Field: "parameters"})
+			return
+		}
+		if _, pattern := mux.Handler(r); pattern == "" {
+			w = &unknown{ResponseWriter: w, r: r}
+		}
+		mux.ServeHTTP(w, r)
+	})
+}
+
+// unknown writes 404 and 405 as Problems.
+type unknown struct {
+	http.ResponseWriter
+	r    *http.Request
+	said bool
+}
+
+func (u *unknown) WriteHeader(status int) {
+	switch status {
+	case http.StatusNotFound:
+		writeError(u.ResponseWriter, status, Problem{Error: u.r.URL.Path + " is unknown: GET /v1/openapi.json says what there is"})
+	case http.StatusMethodNotAllowed:
+		writeError(u.ResponseWriter, status, Problem{Error: u.r.URL.Path + " knows no " + u.r.Method + ", but " + u.Header().Get("Allow")})
+	default:
+		u.ResponseWriter.WriteHeader(status)
+		return
+	}
+	u.said = true
+}
+
+func (u *unknown) Write(b []byte) (int, error) {
+	if u.said {
+		return len(b), nil
+	}
+	return u.ResponseWriter.Write(b)
 }
 
 // debugLog takes what net/http has to say about clients' connections.
@@ -184,8 +243,14 @@ func (a *Auditor) reply(w http.ResponseWriter, v any, err error) {
 	case errors.As(err, &refused):
 		writeError(w, refused.status, Problem{Error: refused.reason})
 	case err == nil:
+		b, err := json.Marshal(v) // before anything is said
+		if err != nil {
+			a.c.Log.Error().Err(err).Msg("answer is no JSON")
+			writeError(w, http.StatusUnprocessableEntity, Problem{Error: "the answer can't be written as JSON: " + err.Error()})
+			return
+		}
 		w.Header().Set("Content-Type", "application/json")
-		if err := json.NewEncoder(w).Encode(v); err != nil {
+		if _, err := w.Write(append(b, '\n')); err != nil {
 			a.c.Log.Debug().Err(err).Msg("answer was not sent")
 		}
 	case errors.As(err, &bad):
@@ -206,8 +271,25 @@ func (a *Auditor) reply(w http.ResponseWriter, v any, err error) {
 
 func writeError(w http.ResponseWriter, status int, p Problem) {
 	w.Header().Set("Content-Type", "application/json")
+	w.Header().Del("Content-Length")
 	w.WriteHeader(status)
 	_ = json.NewEncoder(w).Encode(p)
+}
+
+// sinceQuery is what questions take that are about a time alone.
+type sinceQuery struct {
+	Since string `json:"since"`
+}
+
+// flag reads a parameter that is true or false, or left out.
+func flag(name, s string, left bool) (bool, error) {
+	switch s {
+	case "":
+		return left, nil
+	case "true", "false":
+		return s == "true", nil
+	}
+	return false, &query.BadInput{Field: name, Reason: "is neither true nor false"}
 }
 
 func filterOf(q url.Values) (query.Filter, error) {
@@ -257,9 +339,16 @@ type Progress struct {
 // answers with lines of JSON: the progress, and the result once every record
 // is in the store.
 func (a *Auditor) ingest(w http.ResponseWriter, r *http.Request) {
-	name := r.URL.Query().Get("name")
-	if name == "" || len(name) > 1024 {
-		writeError(w, http.StatusBadRequest, Problem{Error: "name: give the file's name", Field: "name"})
+	var q struct {
+		Name string `json:"name"`
+	}
+	err := fill(r.URL.Query(), &q)
+	name := q.Name
+	if err == nil && (name == "" || len(name) > 1024) {
+		err = &query.BadInput{Field: "name", Reason: "give the file's name"}
+	}
+	if err != nil {
+		a.reply(w, nil, err)
 		return
 	}
 	c := http.NewResponseController(w)

@@ -143,7 +143,6 @@ func TestAPI(t *testing.T) {
 		{"INSERT INTO events (seq) VALUES (1)", "", 0, 0},
 		{"DROP TABLE events", "", 0, 0},
 		{"CREATE TABLE x (a Int8) ENGINE = Memory", "", 0, 0},
-		{"SELECT * FROM file('/etc/passwd', 'LineAsString')", "", 0, 0},
 		{"SELECT * FROM url('http://127.0.0.1:1/', 'LineAsString')", "", 0, 0},
 		{"SELECT 1 SETTINGS readonly = 0", "", 0, 0},
 		{"SELECT 1 SETTINGS max_memory_usage = 0", "", 0, 0},
@@ -163,6 +162,14 @@ func TestAPI(t *testing.T) {
 		if !errors.As(err, &e) || e.Status != http.StatusUnprocessableEntity || e.Code == 0 || !strings.Contains(e.Message, x.says) || e.Line != x.line {
 			t.Errorf("%s: %+v", x.statement, err)
 		}
+	}
+	for _, statement := range []string{"SELECT * FROM file('/etc/passwd', 'LineAsString')", "SELECT 1 FORMAT CSV"} {
+		if _, err := c.SQL(ctx, statement); !errors.As(err, &refused) || refused.Status != http.StatusBadRequest || refused.Field != "query" {
+			t.Errorf("%s: %v", statement, err)
+		}
+	}
+	if _, err := c.SQL(ctx, "SELECT map(tuple(1), 1)"); !errors.As(err, &refused) || refused.Status != http.StatusUnprocessableEntity {
+		t.Errorf("a type that can't be shown: %v", err)
 	}
 	if _, err := c.Search(ctx, query.Filter{Since: "soon"}); !errors.As(err, &refused) || refused.Status != http.StatusBadRequest || refused.Field != "since" {
 		t.Errorf("search since soon: %v", err)
@@ -233,6 +240,46 @@ func TestAPIFormats(t *testing.T) {
 	for _, bad := range []string{"search?format=xml", "dead-letters?format=csv"} {
 		if resp, body := ask(bad); resp.StatusCode != http.StatusBadRequest || !strings.Contains(body, "format: must be json") {
 			t.Errorf("%s: %s %s", bad, resp.Status, body)
+		}
+	}
+}
+
+// A parameter that can't be read or is unknown is refused, as without it the answer would
+// be about more; and every refusal is a Problem.
+func TestAPIRefusals(t *testing.T) {
+	w, ca := apiWorld(t)
+	hc := ca.http("ann", "auditor")
+	for _, x := range []struct {
+		method, path string
+		status       int
+	}{
+		{"GET", "search?user=%zz", 400}, {"GET", "search?user=a;b", 400}, {"GET", "search?users=a", 400}, {"GET", "search?user=a&user=b", 400},
+		{"GET", "coverage?nope=1", 400}, {"GET", "coverage?since=1h&since=2h", 400}, {"GET", "show/x?foo=bar", 400}, {"GET", "why/x?foo=bar", 400},
+		{"GET", "coverage?format=csv&format=json", 400}, {"GET", "bundle?user=a&log_files=maybe", 400}, {"GET", "bundle?user=a&published=1", 400},
+		{"GET", "checks?nope=1", 400}, {"GET", "tables?of=1&part=0&nope=1", 400}, {"GET", "leaves?stream=AUDIT&of=stream&after=0&until=1&nope=1", 400},
+		{"GET", "events?subject=audit.%3E&follow=maybe", 400}, {"GET", "events?subject=audit.%3E&nope=1", 400}, {"GET", "dead-letters?nope=1", 400},
+		{"POST", "ingest?name=x&nope=1", 400}, {"POST", "sql?query=x", 400}, {"GET", "coverage?since=2300-01-01", 400}, {"GET", "search?since=now&until=1h", 400},
+		{"GET", "findings?state=OPEN", 400}, {"GET", "search?outcome=unrelated", 200}, {"GET", "coverage?since=1h", 200},
+		{"GET", "nothing", 404}, {"DELETE", "search", 405}, {"GET", "show/nothing", 404},
+	} {
+		req, err := http.NewRequestWithContext(t.Context(), x.method, "https://"+w.a.Addr()+"/v1/audit/"+x.path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := hc.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := io.ReadAll(resp.Body)
+		if resp.Body.Close(); err != nil {
+			t.Fatal(err)
+		}
+		var p auditor.Problem
+		if err := json.Unmarshal(b, &p); err != nil || resp.StatusCode != x.status || resp.Header.Get("Content-Type") != "application/json" || x.status != 200 && p.Error == "" {
+			t.Errorf("%s %s: %s %s %s, want %d", x.method, x.path, resp.Status, resp.Header.Get("Content-Type"), b, x.status)
+		}
+		if x.status == http.StatusMethodNotAllowed && resp.Header.Get("Allow") == "" {
+			t.Errorf("%s %s: allows nothing", x.method, x.path)
 		}
 	}
 }

@@ -26,16 +26,32 @@ func (a *Auditor) bundle(w http.ResponseWriter, r *http.Request) {
 }
 
 func (a *Auditor) packed(r *http.Request) ([]byte, error) {
+	var q struct {
+		sinceQuery
+		Request   string `json:"request"`
+		User      string `json:"user"`
+		LogFiles  string `json:"log_files"`
+		Published string `json:"published"`
+	}
+	err := fill(r.URL.Query(), &q)
+	var logFiles, published bool
+	if err == nil {
+		logFiles, err = flag("log_files", q.LogFiles, true)
+	}
+	if err == nil {
+		published, err = flag("published", q.Published, false)
+	}
+	if err != nil {
+		return nil, err
+	}
 	if a.notary == nil {
 		return nil, errNoLog
 	}
-	q := r.URL.Query()
-	s := evidence.Subject{Request: q.Get("request"), User: q.Get("user")}
+	s := evidence.Subject{Request: q.Request, User: q.User}
 	if (s.Request == "") == (s.User == "") {
 		return nil, &query.BadInput{Field: "request", Reason: "give a request or a user"}
 	}
-	var err error
-	if s.Since, err = sinceOf(r); err != nil {
+	if s.Since, err = query.Time("since", q.Since, time.Now()); err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), questionTime)
@@ -52,12 +68,12 @@ func (a *Auditor) packed(r *http.Request) ([]byte, error) {
 	if a.intake != nil {
 		fetch = a.intake.Content
 	}
-	if q.Get("log_files") != "false" {
+	if logFiles {
 		if logs, err = evidence.GatherLogs(ctx, a.store.Conn(), items, fetch); err != nil {
 			return nil, err
 		}
 	}
-	if err := a.notary.prove(ctx, items, q.Get("published") == "true"); err != nil {
+	if err := a.notary.prove(ctx, items, published); err != nil {
 		return nil, err
 	}
 	b := evidence.Bundle{Subject: s, Made: time.Now().UTC(), Items: items, Logs: logs}

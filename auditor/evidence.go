@@ -69,11 +69,11 @@ func (a *Auditor) logStatus(r *http.Request) (any, error) {
 }
 
 func sinceOf(r *http.Request) (time.Time, error) {
-	s := r.URL.Query().Get("since")
-	if s == "" {
-		return time.Time{}, nil
+	var q sinceQuery
+	if err := fill(r.URL.Query(), &q); err != nil {
+		return time.Time{}, err
 	}
-	return query.Time("since", s, time.Now())
+	return query.Time("since", q.Since, time.Now())
 }
 
 // ledgerChecks runs the checks that need nothing but SQL.
@@ -95,24 +95,33 @@ func (a *Auditor) ledgerChecks(r *http.Request) (any, error) {
 func (a *Auditor) tiles(w http.ResponseWriter, r *http.Request) {
 	stream, path := r.PathValue("stream"), r.PathValue("path")
 	if a.notary == nil || a.notary.logs[stream] == nil || path != "checkpoint" && !strings.HasPrefix(path, "tile/") {
-		http.NotFound(w, r)
+		http.NotFound(&unknown{ResponseWriter: w, r: r}, r)
 		return
 	}
 	w.Header().Set("Cache-Control", "no-cache")
 	if path != "checkpoint" {
 		w.Header().Set("Cache-Control", "public, max-age=31536000, immutable")
 	}
-	http.ServeFileFS(w, r, a.notary.files(stream), path)
+	http.ServeFileFS(&unknown{ResponseWriter: w, r: r}, r, a.notary.files(stream), path)
 }
 
 // leaves writes what the stream (of=stream) or the ledger (of=clickhouse) has
 // after a sequence up to another: a line each, as it would stand in the log. The
 // last line is empty, so that an answer that broke off is seen.
 func (a *Auditor) leaves(w http.ResponseWriter, r *http.Request) {
-	q := r.URL.Query()
-	stream, of := q.Get("stream"), q.Get("of")
-	after, err1 := strconv.ParseUint(q.Get("after"), 10, 64)
-	until, err2 := strconv.ParseUint(q.Get("until"), 10, 64)
+	var q struct {
+		Stream string `json:"stream"`
+		Of     string `json:"of"`
+		After  string `json:"after"`
+		Until  string `json:"until"`
+	}
+	if err := fill(r.URL.Query(), &q); err != nil {
+		a.reply(w, nil, err)
+		return
+	}
+	stream, of := q.Stream, q.Of
+	after, err1 := strconv.ParseUint(q.After, 10, 64)
+	until, err2 := strconv.ParseUint(q.Until, 10, 64)
 	if _, ok := a.floors[stream]; !ok || err1 != nil || err2 != nil || of != evidence.InStream && of != evidence.InLedger {
 		a.reply(w, nil, &query.BadInput{Field: "parameters", Reason: "want stream=ACCESS, AUDIT, CLOUDTRAIL or FINDINGS, of=stream or clickhouse, and numbers for after and until"})
 		return
@@ -160,13 +169,22 @@ func (a *Auditor) messages(ctx context.Context, stream string, after, until uint
 // tables makes one part of the tables again from the ledger and compares; see
 // store.Rederive. It takes as long as it takes to read the ledger once.
 func (a *Auditor) tables(w http.ResponseWriter, r *http.Request) {
-	since, err := sinceOf(r)
+	var q struct {
+		sinceQuery
+		Of   string `json:"of"`
+		Part string `json:"part"`
+	}
+	err := fill(r.URL.Query(), &q)
+	var since time.Time
+	if err == nil {
+		since, err = query.Time("since", q.Since, time.Now())
+	}
 	if err != nil {
 		a.reply(w, nil, err)
 		return
 	}
-	of, err1 := strconv.ParseUint(r.URL.Query().Get("of"), 10, 32)
-	part, err2 := strconv.ParseUint(r.URL.Query().Get("part"), 10, 32)
+	of, err1 := strconv.ParseUint(q.Of, 10, 32)
+	part, err2 := strconv.ParseUint(q.Part, 10, 32)
 	if err1 != nil || err2 != nil || part >= of {
 		a.reply(w, nil, &query.BadInput{Field: "part", Reason: "want of=N, a number of parts, and part from 0 to N-1"})
 		return

@@ -19,22 +19,36 @@ const skew = time.Minute
 // to come. With format=record, each comes with its place (evidence.Delivered). It ends
 // with the client or the auditor.
 func (a *Auditor) tail(w http.ResponseWriter, r *http.Request) {
-	q := r.URL.Query()
-	subject := q.Get("subject")
+	var q struct {
+		sinceQuery
+		Subject string `json:"subject"`
+		Format  string `json:"format"`
+		Follow  string `json:"follow"`
+	}
+	err := fill(r.URL.Query(), &q)
+	follow := true
+	if err == nil {
+		follow, err = flag("follow", q.Follow, true)
+	}
+	if err != nil {
+		a.reply(w, nil, err)
+		return
+	}
+	subject := q.Subject
 	stream, err := events.FilterStream(subject)
 	if err != nil {
 		a.reply(w, nil, &query.BadInput{Field: "subject", Reason: err.Error()})
 		return
 	}
 	line := func(e journal.Entry) ([]byte, error) { return e.Place().Line(e.Raw), nil }
-	switch format := q.Get("format"); format {
+	switch q.Format {
 	case "":
 	case "record":
 		line = func(e journal.Entry) ([]byte, error) {
 			return evidence.DeliveredOf(e.Place(), e.Raw).Line()
 		}
 	default:
-		a.reply(w, nil, &query.BadInput{Field: "format", Reason: fmt.Sprintf("%.40q is unknown: want record, or none for events alone", format)})
+		a.reply(w, nil, &query.BadInput{Field: "format", Reason: fmt.Sprintf("%.40q is unknown: want record, or none for events alone", q.Format)})
 		return
 	}
 	ctx := r.Context()
@@ -44,7 +58,7 @@ func (a *Auditor) tail(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	after := last
-	if s := q.Get("since"); s != "" {
+	if s := q.Since; s != "" {
 		now := time.Now()
 		since, err := query.Time("since", s, now)
 		if err == nil && since.After(now.Add(skew)) {
@@ -58,7 +72,6 @@ func (a *Auditor) tail(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	follow := q.Get("follow") != "false"
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	rc := http.NewResponseController(w)
 	if rc.Flush() != nil || !follow && after >= last {

@@ -259,6 +259,9 @@ func (a *Auditor) letters(ctx context.Context, id string) ([]cloudtrail.Letter, 
 }
 
 func (a *Auditor) deadLetters(r *http.Request) (any, error) {
+	if err := fill(r.URL.Query(), &struct{}{}); err != nil {
+		return nil, err
+	}
 	list, err := a.letters(r.Context(), "")
 	return map[string]any{"dead_letters": list}, err
 }
@@ -275,7 +278,13 @@ func (a *Auditor) replay(r *http.Request) (any, error) {
 	if a.intake == nil {
 		return nil, errNoAWS
 	}
-	id := r.URL.Query().Get("id")
+	var q struct {
+		ID string `json:"id"`
+	}
+	if err := fill(r.URL.Query(), &q); err != nil {
+		return nil, err
+	}
+	id := q.ID
 	list, err := a.letters(r.Context(), id)
 	if err != nil {
 		return nil, err

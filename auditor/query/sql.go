@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"reflect"
 	"regexp"
 	"strconv"
 	"strings"
@@ -12,6 +11,7 @@ import (
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
+	"github.com/ClickHouse/clickhouse-go/v2/lib/column"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 )
 
@@ -85,6 +85,9 @@ func (s *SQL) Run(ctx context.Context, statement string) (*Table, error) {
 	if s.limits.Plain && explain.MatchString(statement) {
 		return nil, &BadInput{"query", "EXPLAIN is for those who see all AWS accounts: it counts what is in the others"}
 	}
+	if m := output.FindStringSubmatch(quoted.ReplaceAllString(statement, "''")); m != nil {
+		return nil, &BadInput{"query", strings.ToUpper(strings.Join(strings.Fields(m[1]), " ")) + " has no effect here: choose how the answer is written by --format (over HTTP, the parameter format), and where to by > FILE"}
+	}
 	ctx, cancel := context.WithTimeout(ctx, s.limits.Time+5*time.Second)
 	defer cancel()
 	readonly, err := s.mode(ctx)
@@ -117,15 +120,9 @@ func (s *SQL) Run(ctx context.Context, statement string) (*Table, error) {
 			t.Truncated = true
 			break
 		}
-		row := make([]any, len(types))
-		for i, c := range types {
-			row[i] = reflect.New(c.ScanType()).Interface()
-		}
-		if err := rows.Scan(row...); err != nil {
-			return nil, fmt.Errorf("read the answer: %w", err)
-		}
-		for i := range row {
-			row[i] = plain(reflect.ValueOf(row[i]).Elem())
+		row, err := scan(rows, types)
+		if err != nil {
+			return nil, err
 		}
 		t.Rows = append(t.Rows, row)
 	}
@@ -135,33 +132,12 @@ func (s *SQL) Run(ctx context.Context, statement string) (*Table, error) {
 	return t, nil
 }
 
-// plain makes a value fit for JSON, which has no NaN and no infinities.
-func plain(v reflect.Value) any {
-	for v.Kind() == reflect.Pointer || v.Kind() == reflect.Interface {
-		if v.IsNil() {
-			return nil
-		}
-		v = v.Elem()
-	}
-	switch v.Kind() {
-	case reflect.Float32, reflect.Float64:
-		if f := v.Float(); f != f || f-f != 0 {
-			return strconv.FormatFloat(f, 'g', -1, 64)
-		}
-	case reflect.Slice:
-		if b, ok := v.Interface().([]byte); ok { // Array(UInt8), which JSON would make text of
-			out := make([]int, len(b))
-			for i := range b {
-				out[i] = int(b[i])
-			}
-			return out
-		}
-		if v.Len() == 0 {
-			return []any{}
-		}
-	}
-	return v.Interface()
-}
+// quoted is text, names and comments, in which words mean nothing.
+var quoted = regexp.MustCompile("(?s)'(?:[^'\\\\]|\\\\.|'')*'|`(?:[^`\\\\]|\\\\.)*`|\"(?:[^\"\\\\]|\\\\.)*\"|--[^\n]*|/\\*.*?\\*/")
+
+// output is where a statement says how and where to its answer is written, which
+// ClickHouse leaves to its own client.
+var output = regexp.MustCompile(`(?i)\b(into\s+outfile|format\s+(?:[a-z]*JSON\w*|CSV\w*|TSV\w*|TabSeparated\w*|Pretty\w*|Vertical|Values|Native|Null|Parquet|Arrow\w*|ORC|Avro|RowBinary\w*|XML|Markdown|SQLInsert|CustomSeparated\w*|Template|Protobuf\w*|CapnProto|MsgPack|LineAsString|RawBLOB|One|BSONEachRow|Npy|Hash|Prometheus|ODBCDriver2|MySQLWire|PostgreSQLWire))(?:\s|;|$)`)
 
 // explain may also stand in a comment or in text: refusing that too is the price.
 var explain = regexp.MustCompile(`(?i)\bexplain\b`)
@@ -197,6 +173,9 @@ func sqlError(err error) error {
 	if !errors.As(err, &e) {
 		if errors.Is(err, context.DeadlineExceeded) {
 			return &SQLError{Message: "the statement took too long", Code: 159}
+		}
+		if u := (*column.UnsupportedColumnTypeError)(nil); errors.As(err, &u) {
+			return &SQLError{Message: u.Error() + ": write toString(…) or toJSONString(…) of it"}
 		}
 		return fmt.Errorf("run the statement: %w", err)
 	}
