@@ -117,6 +117,9 @@ func TestRead(t *testing.T) {
 		{"lines", zipped(one + "\n" + one + "\n" + one), 3, ""},
 		{"lines, some of which are no record", zipped(one + "\n7\n{}\n" + one + "\n"), 2, "line 2: not a CloudTrail record: no JSON object, and 1 more lines"},
 		{"lines cut off", zipped(one + "\n" + one[:9]), 1, "file is cut off"},
+		{"lines, some of which are no JSON", zipped(one + "\n{\"eventName\":01}\n" + one + "\n{\"eventName\":\n" + one + "\n{\"a\":{\n" + one + "\n"), 4, "line 2: invalid JSON, and 2 more lines"},
+		{"lines, the first of which is no JSON", zipped("{\"eventName\":x\n" + one + "\n"), 1, "line 1: invalid JSON"},
+		{"lines, one nested too deeply", zipped(one + "\n" + strings.Repeat(`{"a":`, 2000) + "\n" + one + "\n"), 2, "line 2: JSON is nested too deeply"},
 		{"a record without end", zipped(long), 0, "a record is longer than 4194304 bytes"},
 	} {
 		n := 0
