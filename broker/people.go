@@ -54,7 +54,7 @@ func (b *Broker) postPerson(c *call) (any, error) {
 	if err := b.require(c.who, "create", "user"); err != nil {
 		return nil, err
 	}
-	if err := access.CheckUserName(in.Name); err != nil {
+	if err := access.CheckNewUserName(in.Name); err != nil {
 		return nil, invalid("name: %v", err)
 	}
 	var taken bool

@@ -49,6 +49,15 @@ func CheckUserName(s string) error {
 	return nil
 }
 
+// CheckNewUserName is CheckUserName for users that are yet to be made: some names stand for
+// something else in addresses, questions and the record.
+func CheckNewUserName(s string) error {
+	if slices.Contains([]string{".", "..", "*", "postern"}, s) {
+		return fmt.Errorf("%q is not for users: it stands for something else", s)
+	}
+	return CheckUserName(s)
+}
+
 // check collects faults.
 type check []policy.Fault
 

@@ -39,7 +39,7 @@ func (s *State) applyConnector(e events.Event) {
 // PutConnector creates or replaces a connector.
 func PutConnector(s *State, env Env, c events.Connector, p Put) ([]events.Event, error) {
 	old := s.Connectors[c.Name]
-	var revision uint64
+	revision := s.Head((&events.ConnectorDeleted{Name: c.Name}).Channel()).Revision
 	same := false
 	if old != nil {
 		revision, same = old.Revision, alike(old.Connector, c)
@@ -191,7 +191,11 @@ func SignOnUser(s *State, env Env, c SignOn) ([]events.Event, error) {
 	if old != nil {
 		u.Disabled = old.Disabled
 	}
-	if faults := CheckUser(u); len(faults) > 0 {
+	faults := check(CheckUser(u))
+	if old == nil && len(faults) == 0 {
+		faults.that("metadata.name", CheckNewUserName(u.Name))
+	}
+	if len(faults) > 0 {
 		return nil, refuse(Denied, "%s says of %s what does not fit: %s: %v", c.Connector, c.User, faults[0].Path, faults[0].Err)
 	}
 	if len(u.Roles) == 0 {

@@ -192,6 +192,31 @@ func TestPut(t *testing.T) {
 	then(t, es, err, nil, "not_found: app ghost")
 }
 
+// A change that was made from something which is gone does not bring it back.
+func TestPutRemoved(t *testing.T) {
+	s := company(t)
+	engineer := s.state.Roles["engineer"].Role
+	s.given(&events.RoleUpdated{Role: engineer}, &events.RoleDeleted{Name: "engineer"})
+	for revision, refused := range map[uint64]string{0: "", 2: "conflict: role engineer was removed since it was read at revision 2", 9: ""} {
+		es, err := PutRole(s.state, s.env("root"), engineer, Put{Replace: true, Revision: revision})
+		then(t, es, err, []events.Payload{&events.RoleCreated{Role: engineer, By: "root"}}, refused)
+	}
+}
+
+// Names that stand for something else are for no new user; who has one can be changed.
+func TestReservedNames(t *testing.T) {
+	for _, name := range []string{".", "..", "*", "postern"} {
+		s := company(t)
+		es, err := PutUser(s.state, s.env("root"), events.User{Name: name}, Put{})
+		then(t, es, err, nil, "invalid: is not for users")
+		s.given(user(name, "reader"))
+		es, err = PutUser(s.state, s.env("root"), events.User{Name: name}, Put{Replace: true})
+		then(t, es, err, []events.Payload{&events.UserUpdated{User: events.User{Name: name}, By: "root"}}, "")
+		es, err = DeleteUser(s.state, s.env("root"), name)
+		then(t, es, err, []events.Payload{&events.UserDeleted{Name: name, By: "root"}}, "")
+	}
+}
+
 func TestLocks(t *testing.T) {
 	s := company(t)
 	for _, c := range []struct {
@@ -215,7 +240,13 @@ func TestLocks(t *testing.T) {
 	end := at.Add(time.Hour)
 	s.when(Place(s.state, s.env("root"), PlaceLock{ID: "L1", Target: events.LockTarget{Kind: "user", Name: "alice"}, ExpiresAt: &end}))
 	es, err = Place(s.state, s.env("root"), PlaceLock{ID: "L1", Target: events.LockTarget{Kind: "user", Name: "bob"}})
-	then(t, es, err, nil, "already_exists: L1")
+	then(t, es, err, nil, "conflict: lock L1 is in force on user alice")
+	es, err = Place(s.state, s.env("root"), PlaceLock{ID: "L1", Target: events.LockTarget{Kind: "user", Name: "alice"}, ExpiresAt: &end})
+	then(t, es, err, nil, "") // the same file again
+	es, err = Place(s.state, s.env("root"), PlaceLock{ID: "L1", Target: events.LockTarget{Kind: "user", Name: "alice"}})
+	then(t, es, err, nil, "conflict: what a lock says does not change")
+	es, err = Place(s.state, s.env("root"), PlaceLock{Target: events.LockTarget{Kind: "user", Name: "alice"}, Message: "\x1b[2J"})
+	then(t, es, err, nil, "invalid: control characters")
 	if _, err := Admit(s.state, at, "alice"); err == nil {
 		t.Error("a locked user is admitted")
 	}

@@ -103,7 +103,7 @@ func PutAccessList(s *State, env Env, l events.AccessList, p Put) ([]events.Even
 	old := s.Lists[l.Name]
 	faults := CheckAccessList(l)
 	l = complete(l, old, env.Now)
-	var revision uint64
+	revision := s.Head(listOf(l.Name)).Revision
 	same := false
 	if old != nil {
 		revision, same = old.Revision, alike(old.AccessList, l)

@@ -2,7 +2,9 @@ package access
 
 import (
 	"slices"
+	"strings"
 	"time"
+	"unicode"
 
 	"github.com/posternhq/postern/events"
 )
@@ -28,11 +30,21 @@ func Place(s *State, env Env, c PlaceLock) ([]events.Event, error) {
 	} else if err := checkName(c.ID); err != nil {
 		return nil, refuse(Invalid, "lock: %v", err)
 	}
+	if old := s.Locks[c.ID]; old != nil && old.Active(env.Now) {
+		if old.same(c) {
+			return nil, nil
+		}
+		e := refuse(Conflict, "lock %s is in force on %s %s, and what a lock says does not change: place another, then lift this one", c.ID, old.Target.Kind, old.Target.Name)
+		e.Next = "postern lock rm " + c.ID
+		return nil, e
+	}
 	switch {
 	case s.Head((&events.LockPlaced{LockID: c.ID}).Channel()).Seq != 0:
-		return nil, refuse(Exists, "lock %s exists already, or did", c.ID)
+		return nil, refuse(Exists, "there was a lock %s, which is over: give this one another name", c.ID)
 	case len(c.Message) > maxText:
 		return nil, refuse(Invalid, "lock: the message has more than %d bytes", maxText)
+	case strings.ContainsFunc(c.Message, func(r rune) bool { return unicode.IsControl(r) && r != '\n' && r != '\t' }):
+		return nil, refuse(Invalid, "lock: the message has control characters, which would reach the terminals of whom it stops")
 	case c.ExpiresAt != nil && !c.ExpiresAt.After(env.Now):
 		return nil, refuse(Invalid, "lock: it would end before it begins")
 	}
@@ -55,6 +67,12 @@ func Place(s *State, env Env, c PlaceLock) ([]events.Event, error) {
 		return nil, refuse(NotFound, "there is no %s %s to lock", c.Target.Kind, c.Target.Name)
 	}
 	return env.one("", "", &events.LockPlaced{LockID: c.ID, Target: c.Target, Message: c.Message, By: env.By, ExpiresAt: c.ExpiresAt}), nil
+}
+
+// same reports whether a command would place the lock as it is.
+func (l *Lock) same(c PlaceLock) bool {
+	end := l.ExpiresAt == nil && c.ExpiresAt == nil || l.ExpiresAt != nil && c.ExpiresAt != nil && l.ExpiresAt.Equal(*c.ExpiresAt)
+	return l.Target == c.Target && l.Message == c.Message && end
 }
 
 // Lift ends a lock before its time.

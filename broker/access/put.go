@@ -14,12 +14,13 @@ import (
 type Put struct {
 	// Replace allows to change what exists.
 	Replace bool
-	// Revision, if not 0, is the one that the change was made from.
+	// Revision, if not 0, is the one that the change was made from: what was removed
+	// since is not made again by it.
 	Revision uint64
 }
 
-// decide reports whether to write. A resource that would not change gives no
-// event.
+// decide reports whether to write. revision is the resource's or, where none exists, the
+// last that its history had. A resource that would not change gives no event.
 func (p Put) decide(kind, name string, revision uint64, exists, same bool, faults []policy.Fault) (bool, error) {
 	switch {
 	case len(faults) > 0:
@@ -28,6 +29,8 @@ func (p Put) decide(kind, name string, revision uint64, exists, same bool, fault
 			e.Details = append(e.Details, f.Path+": "+f.Err.Error())
 		}
 		return false, e
+	case !exists && p.Revision != 0 && p.Revision <= revision:
+		return false, refuse(Conflict, "%s %s was removed since it was read at revision %d: without metadata.revision it is made again", kind, name, p.Revision)
 	case !exists:
 		return true, nil
 	case same:
@@ -43,7 +46,7 @@ func (p Put) decide(kind, name string, revision uint64, exists, same bool, fault
 // PutUser creates or replaces a user.
 func PutUser(s *State, env Env, u events.User, p Put) ([]events.Event, error) {
 	old := s.Users[u.Name]
-	var revision uint64
+	revision := s.Head((&events.UserDeleted{Name: u.Name}).Channel()).Revision
 	same := false
 	if old != nil {
 		revision, same = old.Revision, alike(old.User, u)
@@ -51,7 +54,11 @@ func PutUser(s *State, env Env, u events.User, p Put) ([]events.Event, error) {
 	if old != nil && old.Connector != "" {
 		return nil, refuse(Conflict, "%s signs in with %s, which says who they are and what they hold", u.Name, old.Connector)
 	}
-	write, err := p.decide("user", u.Name, revision, old != nil, same, CheckUser(u))
+	faults := check(CheckUser(u))
+	if old == nil && len(faults) == 0 {
+		faults.that("metadata.name", CheckNewUserName(u.Name))
+	}
+	write, err := p.decide("user", u.Name, revision, old != nil, same, faults)
 	if !write || err != nil {
 		return nil, err
 	}
@@ -95,7 +102,7 @@ func ChangePassword(s *State, env Env, name string) ([]events.Event, error) {
 // PutRole creates or replaces a role.
 func PutRole(s *State, env Env, r events.Role, p Put) ([]events.Event, error) {
 	old := s.Roles[r.Name]
-	var revision uint64
+	revision := s.Head((&events.RoleDeleted{Name: r.Name}).Channel()).Revision
 	same := false
 	if old != nil {
 		revision, same = old.Revision, alike(old.Role, r)
@@ -138,7 +145,7 @@ func DeleteRole(s *State, env Env, name string) ([]events.Event, error) {
 // PutApp creates or replaces an app.
 func PutApp(s *State, env Env, a events.App, p Put) ([]events.Event, error) {
 	old := s.Apps[a.Name]
-	var revision uint64
+	revision := s.Head((&events.AppDeleted{Name: a.Name}).Channel()).Revision
 	same := false
 	if old != nil {
 		revision, same = old.Revision, alike(old.App, a)

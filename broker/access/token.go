@@ -195,7 +195,10 @@ func CheckToken(t events.JoinToken) []policy.Fault {
 	if len(t.Kinds) == 0 {
 		c.that("spec.roles", errors.New("missing; want Proxy, Auditor or both"))
 	}
-	for _, k := range t.Kinds {
+	for i, k := range t.Kinds {
+		if slices.Contains(t.Kinds[:i], k) {
+			c.that("spec.roles", fmt.Errorf("%s stands there twice", k))
+		}
 		if !slices.Contains(AgentKinds(), k) {
 			c.that("spec.roles", fmt.Errorf("%q cannot join; want Proxy or Auditor", k))
 		}
@@ -275,7 +278,7 @@ func checkHTTPS(s string) error {
 // PutToken creates or replaces a token. Its uses go on counting.
 func PutToken(s *State, env Env, t events.JoinToken, p Put) ([]events.Event, error) {
 	old := s.Tokens[t.Name]
-	var revision uint64
+	revision := s.Head((&events.TokenDeleted{Name: t.Name}).Channel()).Revision
 	same := false
 	if old != nil {
 		revision, same = old.Revision, alike(old.JoinToken, t)

@@ -1,5 +1,7 @@
 package api
 
+import "strings"
+
 // Error is how the broker says no.
 type Error struct {
 	// Status is the HTTP status.
@@ -46,12 +48,15 @@ const (
 
 // Error returns the message, its details and the next step.
 func (e *Error) Error() string {
-	s := e.Message
+	var s strings.Builder
+	s.WriteString(e.Message)
 	for _, d := range e.Details {
-		s += "\n  " + d
+		s.WriteString("\n  ")
+		s.WriteString(d)
 	}
 	if e.Next != "" {
-		s += "\ntry: " + e.Next
+		s.WriteString("\ntry: ")
+		s.WriteString(e.Next)
 	}
-	return s
+	return s.String()
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/url"
+	"strings"
 )
 
 // query makes a query string of names and values; empty values are left out.
@@ -23,9 +24,18 @@ func query(pairs ...string) string {
 func resourcePath(kind, name string) string {
 	path := "/v1/resources/" + url.PathEscape(kind)
 	if name != "" {
-		path += "/" + url.PathEscape(name)
+		path += "/" + segment(name)
 	}
 	return path
+}
+
+// segment is a name as one segment of a path. Dots alone would mean another path: there may
+// be users of old who are called so.
+func segment(name string) string {
+	if name == "." || name == ".." {
+		return strings.ReplaceAll(name, ".", "%2E")
+	}
+	return url.PathEscape(name)
 }
 
 func unmarshal(answer []byte, out any) error {

@@ -73,7 +73,7 @@ type Lock struct {
 	ExpiresAt *time.Time
 }
 
-// Parse reads a file of documents. The error is Faults, every one of them;
+// Parse reads a file of documents. The error is Faults, the first 50 of them;
 // documents are returned only when there is none. Warnings name what was
 // accepted and has no effect.
 func Parse(file string, data []byte) (docs []Document, warnings []string, err error) {
@@ -87,6 +87,7 @@ func Parse(file string, data []byte) (docs []Document, warnings []string, err er
 			break
 		}
 		if err != nil {
+			r.found++
 			r.faults = append(r.faults, syntaxFault(file, err))
 			break
 		}
@@ -103,8 +104,14 @@ func Parse(file string, data []byte) (docs []Document, warnings []string, err er
 	if len(docs) == 0 && len(r.faults) == 0 {
 		r.faults = append(r.faults, Fault{File: file, Line: 1, Reason: "there is no document in it"})
 	}
+	if more := r.found - len(r.faults); more > 0 {
+		r.faults = append(r.faults, Fault{File: file, Reason: fmt.Sprintf("and %d more", more)})
+	}
 	if len(r.faults) > 0 {
 		return nil, nil, r.faults
+	}
+	if more := r.warned - len(r.warnings); more > 0 {
+		r.warnings = append(r.warnings, Fault{File: file, Reason: fmt.Sprintf("and %d more", more)}.String())
 	}
 	slices.SortStableFunc(docs, func(a, b Document) int {
 		return slices.Index(Kinds(), a.Kind) - slices.Index(Kinds(), b.Kind)
@@ -146,7 +153,7 @@ func (r *reader) document(n *yaml.Node) Document {
 	if meta.expires != nil && d.Kind != KindToken {
 		r.faultAt("metadata.expires", errors.New("resources that expire are not supported, but tokens: it would stay for ever"))
 	}
-	faults := len(r.faults)
+	faults := r.found
 	var checked []policy.Fault
 	switch {
 	case d.Kind == KindUser:
@@ -166,7 +173,7 @@ func (r *reader) document(n *yaml.Node) Document {
 		checked = access.CheckAccessList(*d.List)
 	case d.Kind == KindLock:
 		d.Lock = r.lock(spec, "spec")
-		if len(r.faults) == faults {
+		if r.found == faults {
 			if err := access.CheckLockTarget(d.Lock.Target); err != nil {
 				r.faultAt("spec.target", err)
 			}
@@ -191,7 +198,7 @@ func (r *reader) document(n *yaml.Node) Document {
 	default:
 		r.faultAt("kind", fmt.Errorf("%q is not a kind of resource; want one of %s", d.Kind, strings.Join(Kinds(), ", ")))
 	}
-	if len(r.faults) == faults { // what could not be read was said already
+	if r.found == faults { // what could not be read was said already
 		for _, f := range checked {
 			r.faultAt(f.Path, f.Err)
 		}

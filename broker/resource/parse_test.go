@@ -472,3 +472,65 @@ spec:
 		}
 	}
 }
+
+// What is shared by a merge key counts as if it stood there; what a mapping says itself wins.
+func TestParseMerged(t *testing.T) {
+	text := `
+kind: role
+version: v7
+metadata: {name: a}
+spec:
+  allow: &engineers
+    namespaces: [default]
+    app_labels: {env: dev}
+    aws_actions: ["@Read"]
+---
+kind: role
+version: v7
+metadata: {name: b}
+spec:
+  allow: &loop
+    aws_regions: [eu-west-1]
+    <<: [{aws_regions: [us-east-1], app_labels: &labels {env: prod}}, {app_labels: {env: qa}, aws_actions: ["@List"]}]
+`
+	docs, warnings, err := Parse("f.yaml", []byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := events.RoleConditions{AppLabels: map[string][]string{"env": {"prod"}}, AWSRegions: []string{"eu-west-1"}, AWSActions: []string{"@List"}}
+	if d := cmp.Diff(want, docs[1].Role.Allow); d != "" {
+		t.Errorf("-want +got:\n%s", d)
+	}
+	if len(warnings) != 1 || !strings.Contains(warnings[0], "f.yaml:7: spec.allow.namespaces: has no effect") {
+		t.Errorf("warnings %q", warnings)
+	}
+	shared := "kind: role\nmetadata: {name: a}\nspec:\n  allow: &a\n    app_labels: {env: dev}\n  deny:\n    <<: *a\n    aws_actions: [\"@Write\"]\n"
+	if docs, _, err = Parse("f.yaml", []byte(shared)); err != nil || docs[0].Role.Deny.AppLabels["env"][0] != "dev" || docs[0].Role.Deny.AWSActions[0] != "@Write" {
+		t.Errorf("%+v, %v", docs, err)
+	}
+	for text, want := range map[string]string{
+		"kind: role\nmetadata: {name: a}\nspec:\n  <<: x\n":                                        "f.yaml:4: spec: << brings keys and values in, not \"x\"",
+		"kind: role\nmetadata: {name: a}\nspec:\n  <<: {alow: {}}\n":                               "f.yaml:4: spec.alow: unknown key",
+		"kind: role\nmetadata: {name: a}\nspec: &s\n  <<: *s\n":                                    "the file has more than 200000 values",
+		"kind: role\nmetadata: {name: a}\nspec:\n  <<: {allow: {}}\n  <<: {deny: {}}\n  allow: {}": "stands there twice",
+	} {
+		if _, _, err := Parse("f.yaml", []byte(text)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s\n%v, want %s", text, err, want)
+		}
+	}
+}
+
+// Of a file that is something else altogether, the first faults are said.
+func TestParseManyFaults(t *testing.T) {
+	_, _, err := Parse("f.yaml", []byte("kind: role\nmetadata: {name: a}\nspec:\n"+func() string {
+		var b strings.Builder
+		for i := range 60_000 {
+			fmt.Fprintf(&b, "  key%d: 1\n", i)
+		}
+		return b.String()
+	}()))
+	var faults Faults
+	if !errors.As(err, &faults) || len(faults) != maxFaults+1 || faults[maxFaults].String() != "f.yaml: and 59950 more" {
+		t.Errorf("%d faults, the last %v", len(faults), faults[len(faults)-1])
+	}
+}

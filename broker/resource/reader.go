@@ -13,8 +13,14 @@ import (
 	"github.com/posternhq/postern/broker/policy"
 )
 
-// maxNodes bounds what aliases can make of a file.
-const maxNodes = 200_000
+const (
+	// maxNodes bounds what aliases can make of a file.
+	maxNodes = 200_000
+	// maxFaults is how many faults of a file are said: who has more mends these first, or
+	// has given a file of something else. A file of Teleport's may well have many warnings.
+	maxFaults   = 50
+	maxWarnings = 500
+)
 
 // Fault is what is wrong at one place of a file.
 type Fault struct {
@@ -26,8 +32,12 @@ type Fault struct {
 	Reason string
 }
 
-// String is "file:line: path: reason", or "file:line:column: …" where it is known.
+// String is "file:line: path: reason", or "file:line:column: …" where it is known. Line 0
+// is none in particular.
 func (f Fault) String() string {
+	if f.Line == 0 {
+		return f.File + ": " + f.Reason
+	}
 	s := f.File + ":" + strconv.Itoa(f.Line) + ": "
 	if f.Column > 0 {
 		s = s[:len(s)-2] + ":" + strconv.Itoa(f.Column) + ": "
@@ -51,22 +61,29 @@ func (fs Faults) Error() string {
 
 // reader walks the nodes of one file and collects what is wrong.
 type reader struct {
-	file     string
-	nodes    int
-	faults   Faults
-	warnings []string
+	file  string
+	nodes int
+	// faults and warnings are the first ones; found and warned count all.
+	faults        Faults
+	warnings      []string
+	found, warned int
 	// lines are where the paths of the document at hand stand, columns where
 	// their texts begin.
 	lines, columns map[string]int
 }
 
 func (r *reader) fault(n *yaml.Node, path, format string, args ...any) {
-	r.faults = append(r.faults, Fault{File: r.file, Line: n.Line, Path: path, Reason: fmt.Sprintf(format, args...)})
+	if r.found++; r.found <= maxFaults {
+		r.faults = append(r.faults, Fault{File: r.file, Line: n.Line, Path: path, Reason: fmt.Sprintf(format, args...)})
+	}
 }
 
 // faultAt is for a fault that was found by its path: it stands on the line of
 // the path, or of what the path is in.
 func (r *reader) faultAt(path string, err error) {
+	if r.found++; r.found > maxFaults {
+		return
+	}
 	line := 0
 	for p := path; ; {
 		if l, ok := r.lines[p]; ok {
@@ -88,7 +105,9 @@ func (r *reader) faultAt(path string, err error) {
 }
 
 func (r *reader) warn(n *yaml.Node, path, reason string) {
-	r.warnings = append(r.warnings, Fault{File: r.file, Line: n.Line, Path: path, Reason: reason}.String())
+	if r.warned++; r.warned <= maxWarnings {
+		r.warnings = append(r.warnings, Fault{File: r.file, Line: n.Line, Path: path, Reason: reason}.String())
+	}
 }
 
 // at notes where a path stands and follows an alias.
@@ -96,11 +115,16 @@ func (r *reader) at(n *yaml.Node, path string) *yaml.Node {
 	for n.Kind == yaml.AliasNode {
 		n = n.Alias
 	}
+	r.count(n, path)
+	r.note(n, path)
+	return n
+}
+
+// count bounds the work that aliases can make.
+func (r *reader) count(n *yaml.Node, path string) {
 	if r.nodes++; r.nodes == maxNodes {
 		r.fault(n, path, "the file has more than %d values", maxNodes)
 	}
-	r.note(n, path)
-	return n
 }
 
 func (r *reader) note(n *yaml.Node, path string) {
@@ -137,7 +161,8 @@ func (r *reader) fields(n *yaml.Node, path string, known map[string]func(*yaml.N
 	})
 }
 
-// each visits the keys of a mapping; no key stands twice.
+// each visits the keys of a mapping; no key stands twice. What YAML's merge key << brings
+// (https://yaml.org/type/merge.html) counts where the mapping does not say itself.
 func (r *reader) each(n *yaml.Node, path string, visit func(key, v *yaml.Node, at string)) {
 	n = r.at(n, path)
 	if isNull(n) || r.nodes > maxNodes {
@@ -148,6 +173,7 @@ func (r *reader) each(n *yaml.Node, path string, visit func(key, v *yaml.Node, a
 		return
 	}
 	seen := map[string]bool{}
+	var merged []*yaml.Node
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		key, v := n.Content[i], n.Content[i+1]
 		at := join(path, key.Value)
@@ -157,9 +183,50 @@ func (r *reader) each(n *yaml.Node, path string, visit func(key, v *yaml.Node, a
 		case seen[key.Value]:
 			r.fault(key, at, "stands there twice")
 		default:
-			seen[key.Value] = true
+			if seen[key.Value] = true; key.Tag == "!!merge" {
+				merged = append(merged, v)
+				continue
+			}
 			visit(key, v, at)
 		}
+	}
+	for _, v := range merged {
+		r.merge(v, path, seen, visit)
+	}
+}
+
+// merge visits what a mapping, or each of a list of mappings, brings by a merge key.
+func (r *reader) merge(n *yaml.Node, path string, seen map[string]bool, visit func(key, v *yaml.Node, at string)) {
+	for n.Kind == yaml.AliasNode {
+		n = n.Alias
+	}
+	if r.count(n, path); r.nodes > maxNodes {
+		return
+	}
+	switch n.Kind {
+	case yaml.SequenceNode:
+		for _, item := range n.Content {
+			r.merge(item, path, seen, visit)
+		}
+	case yaml.MappingNode:
+		var deeper []*yaml.Node
+		for i := 0; i+1 < len(n.Content); i += 2 {
+			key, v := n.Content[i], n.Content[i+1]
+			switch {
+			case key.Tag == "!!merge":
+				deeper = append(deeper, v)
+			case key.Kind != yaml.ScalarNode:
+				r.fault(key, path, "a key must be text")
+			case !seen[key.Value]:
+				seen[key.Value] = true
+				visit(key, v, join(path, key.Value))
+			}
+		}
+		for _, v := range deeper {
+			r.merge(v, path, seen, visit)
+		}
+	default:
+		r.fault(n, path, "<< brings keys and values in, not %s", what(n))
 	}
 }
 

@@ -36,7 +36,7 @@ var (
 		"db_service_labels_expression", "db_users", "desktop_groups", "gcp_service_accounts",
 		"github_permissions", "group_labels", "group_labels_expression", "host_groups", "host_sudoers",
 		"impersonate", "join_sessions", "kubernetes_groups", "kubernetes_labels",
-		"kubernetes_labels_expression", "kubernetes_resources", "kubernetes_users", "logins", "mcp",
+		"kubernetes_labels_expression", "kubernetes_resources", "kubernetes_users", "logins", "mcp", "namespaces",
 		"node_labels", "node_labels_expression", "require_session_join", "spiffe",
 		"windows_desktop_labels", "windows_desktop_labels_expression", "windows_desktop_logins",
 		"workload_identity_labels", "workload_identity_labels_expression",

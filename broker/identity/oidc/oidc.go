@@ -201,7 +201,12 @@ func (c *Clients) Poll(ctx context.Context, o *events.OIDCConnector, deviceCode 
 	case err != nil:
 		return Person{}, fmt.Errorf("device flow: %w", err)
 	}
-	return c.person(ctx, o, p, token, nil)
+	out, err := c.person(ctx, o, p, token, nil)
+	// Without a nonce two tokens of one second may be the same; the device code is of one
+	// sign-in.
+	sum := sha256.Sum256([]byte(deviceCode))
+	out.ID = "oidc/device/" + hex.EncodeToString(sum[:])
+	return out, err
 }
 
 // person checks a token. nonce is nil where the flow has none.
