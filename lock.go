@@ -41,6 +41,9 @@ func (c *cli) lock() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if l.Warning != "" {
+				c.say("warning: %s", oneLine(l.Warning))
+			}
 			return c.print(l, func(w *tabwriter.Writer) {
 				fmt.Fprintf(w, "Locked %s %s. To lift: postern lock rm %s\n", l.Target.Kind, oneLine(l.Target.Name), l.ID)
 			})
@@ -53,7 +56,7 @@ func (c *cli) lock() *cobra.Command {
 	}
 	cmd.MarkFlagsMutuallyExclusive(flags...)
 	cmd.Flags().StringVar(&in.Message, "message", "", "what those who are stopped get to read")
-	cmd.Flags().StringVar(&in.TTL, "ttl", "", "end of the lock by itself, such as 2h")
+	cmd.Flags().StringVar(&in.TTL, "ttl", "", "end of the lock by itself, such as 2h or 7d")
 	cmd.AddCommand(
 		&cobra.Command{
 			Use: "ls", Short: "Locks in force", Args: cobra.NoArgs,

@@ -50,10 +50,10 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stderr, "postern:", err)
 		return int(exit)
 	case errors.As(err, new(usageError)), !c.began:
-		fmt.Fprintln(stderr, "postern:", err)
+		fmt.Fprintln(stderr, "postern:", plain(err.Error()))
 		return 2
 	default:
-		fmt.Fprintln(stderr, "postern:", err)
+		fmt.Fprintln(stderr, "postern:", plain(err.Error()))
 		return 1
 	}
 }

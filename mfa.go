@@ -20,7 +20,7 @@ func (c *cli) mfa() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return c.print(api.Factors{Factors: factors}, func(w *tabwriter.Writer) {
+			return c.print(factors, func(w *tabwriter.Writer) {
 				fmt.Fprintln(w, "ID\tKIND\tADDED")
 				for _, f := range factors {
 					fmt.Fprintf(w, "%s\t%s\t%s\n", f.ID, f.Kind, f.AddedAt.Local().Format("2006-01-02 15:04"))

@@ -87,7 +87,20 @@ func until(t time.Time) string {
 	if left <= 0 {
 		return t.Local().Format("2006-01-02 15:04:05") + " (expired)"
 	}
-	return fmt.Sprintf("%s (%s left)", t.Local().Format("2006-01-02 15:04:05"), left)
+	return fmt.Sprintf("%s (%s left)", t.Local().Format("2006-01-02 15:04:05"), inDays(left))
+}
+
+// inDays writes a duration; a long one in days and hours.
+func inDays(d time.Duration) string {
+	const day = 24 * time.Hour
+	if d < 2*day {
+		return d.String()
+	}
+	s := fmt.Sprintf("%dd", d/day)
+	if h := d % day / time.Hour; h > 0 {
+		s += fmt.Sprintf("%dh", h)
+	}
+	return s
 }
 
 // orDash keeps columns of a table filled.

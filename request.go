@@ -34,7 +34,7 @@ func (c *cli) request() *cobra.Command {
 	ls := &cobra.Command{
 		Use: "ls", Short: "Requests that are yours or that you may review", Args: cobra.NoArgs,
 	}
-	state := ls.Flags().String("state", "", "pending, approved, denied, expired, dropped or revoked")
+	state := ls.Flags().String("state", "", "pending, approved, denied, expired, dropped, promoted or revoked")
 	ls.RunE = c.withBroker(func(cmd *cobra.Command, b *client.Client, _ []string) error {
 		rs, err := b.Requests(cmd.Context(), *state)
 		if err != nil {
@@ -217,6 +217,15 @@ func writeCall(w *tabwriter.Writer, call *api.HeldCall) {
 			fmt.Fprintf(w, "%s:\t%s\n", line[0], oneLine(line[1]))
 		}
 	}
+}
+
+// plain is oneLine for text of several lines.
+func plain(s string) string {
+	lines := strings.Split(s, "\n")
+	for i := range lines {
+		lines[i] = strings.TrimRight(oneLine(lines[i]), " ")
+	}
+	return strings.Join(lines, "\n")
 }
 
 // oneLine keeps text that somebody else wrote from forging lines or moving the

@@ -13,6 +13,7 @@ import (
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
+	"go.yaml.in/yaml/v3"
 
 	"github.com/posternhq/postern/broker/api"
 	"github.com/posternhq/postern/broker/client"
@@ -112,12 +113,35 @@ func (c *cli) edit() *cobra.Command {
 				c.say("No change.")
 				return os.Remove(kept)
 			}
-			applied, err := b.Apply(cmd.Context(), args[0], after, true)
+			err = sameResource(after, kind, name)
+			var applied api.ResourcesApplied
+			if err == nil {
+				applied, err = b.Apply(cmd.Context(), args[0], after, true)
+			}
 			if err != nil {
 				return fmt.Errorf("%w\nyour text is kept in %s", err, kept)
 			}
 			return errors.Join(c.printApplied(&applied), os.Remove(kept))
 		}),
+	}
+}
+
+// sameResource refuses a text of another resource than one was about to edit, or of several:
+// that would make a copy. What is no YAML is the broker's to refuse.
+func sameResource(text []byte, kind, name string) error {
+	for dec, n := yaml.NewDecoder(bytes.NewReader(text)), 0; ; n++ {
+		var doc struct {
+			Kind     string
+			Metadata struct{ Name string }
+		}
+		switch err := dec.Decode(&doc); {
+		case err != nil:
+			return nil
+		case n > 0:
+			return errors.New("there are several documents in it: an edit is of one; see postern create")
+		case doc.Kind != kind || doc.Metadata.Name != name:
+			return fmt.Errorf("this is %s/%s, and %s/%s was to be edited: a resource keeps its kind and name; see postern create and rm", doc.Kind, doc.Metadata.Name, kind, name)
+		}
 	}
 }
 

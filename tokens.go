@@ -59,6 +59,7 @@ func (c *cli) tokensAdd() *cobra.Command {
 		Long: "Make a token with a secret, which is printed now and never again. Put it into a\n" +
 			"file of mode 0600 on the machine that joins, and the rest into its postern.yaml.",
 		RunE: c.withBroker(func(cmd *cobra.Command, b *client.Client, _ []string) error {
+			in.Kinds = trimmed(in.Kinds)
 			t, err := b.NewToken(cmd.Context(), in)
 			if err != nil {
 				return err

@@ -7,12 +7,14 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"reflect"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/posternhq/postern/broker/access"
 	"github.com/posternhq/postern/broker/api"
+	"github.com/posternhq/postern/broker/resource"
 )
 
 // decode reads a JSON body strictly: one value, no unknown field, no more
@@ -38,11 +40,35 @@ func decode(c *call, into any) error {
 	case errors.As(err, &tooLarge):
 		return bodyTooLarge()
 	case errors.As(err, &wrongType):
-		return invalid("body: %s must be a %s, not a %s", wrongType.Field, wrongType.Type, wrongType.Value)
+		at := ""
+		if wrongType.Field != "" {
+			at = wrongType.Field + ": "
+		}
+		return invalid("body: %swant %s, not %s", at, wanting(wrongType.Type), strings.NewReplacer("array", "a list", "object", "keys and values", "bool", "true or false", "string", "text").Replace(wrongType.Value))
 	case errors.Is(err, io.EOF):
 		return invalid("body: it is empty")
 	}
 	return invalid("body: %s", strings.TrimPrefix(err.Error(), "json: "))
+}
+
+// wanting is what JSON has for a type.
+func wanting(t reflect.Type) string {
+	switch t.Kind() {
+	case reflect.Pointer:
+		return wanting(t.Elem())
+	case reflect.String:
+		return "text"
+	case reflect.Bool:
+		return "true or false"
+	case reflect.Slice, reflect.Array:
+		return "a list"
+	case reflect.Struct, reflect.Map:
+		if t == reflect.TypeFor[time.Time]() {
+			return "a time such as 2026-01-31T18:00:00Z"
+		}
+		return "keys and values"
+	}
+	return "a whole number"
 }
 
 func bodyTooLarge() *api.Error {
@@ -54,17 +80,14 @@ func invalid(format string, args ...any) *api.Error {
 	return &api.Error{Status: http.StatusBadRequest, Code: api.CodeInvalid, Message: fmt.Sprintf(format, args...)}
 }
 
-// duration reads a duration that a person wrote; empty is 0.
+// duration reads a duration that a person wrote, which may be in days or weeks; empty is 0.
 func duration(field, s string) (time.Duration, error) {
 	if s == "" {
 		return 0, nil
 	}
-	d, err := time.ParseDuration(s)
+	d, err := resource.ParseDuration(s)
 	if err != nil {
-		return 0, invalid("%s: %q is not a duration such as 30m or 8h", field, s)
-	}
-	if d <= 0 {
-		return 0, invalid("%s: %q is not longer than nothing", field, s)
+		return 0, invalid("%s: %v", field, err)
 	}
 	return d, nil
 }

@@ -181,5 +181,11 @@ func (b *Broker) postFactorBrowser(c *call) (any, error) {
 	if in.Purpose != forSession && in.Purpose != forFactor {
 		return nil, invalid("purpose: want session or factor")
 	}
+	if in.Remove != "" {
+		have, _ := b.factors(c.who.User)
+		if !slices.ContainsFunc(have, func(f events.Factor) bool { return f.ID == in.Remove }) {
+			return nil, &api.Error{Status: http.StatusNotFound, Code: api.CodeNotFound, Message: "you have no second factor " + in.Remove, Next: "postern mfa ls"}
+		}
+	}
 	return b.begin(flow{Purpose: in.Purpose, Port: in.Port, Challenge: in.Challenge, User: c.who.User, App: in.App, Remove: in.Remove})
 }

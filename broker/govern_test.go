@@ -1,7 +1,9 @@
 package broker
 
 import (
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/posternhq/postern/broker/api"
 	"github.com/posternhq/postern/broker/client"
@@ -106,5 +108,109 @@ func TestReinstate(t *testing.T) {
 				t.Errorf("afterwards: %v", err)
 			}
 		})
+	}
+}
+
+// A file is refused whole where writing its beginning would take away what its end needs,
+// update alone changes what is there, and what is written is what the file says.
+func TestFilesByRule(t *testing.T) {
+	b, j, _ := demoBroker(t)
+	ctx := t.Context()
+	role := func(name, kinds, verbs string) string {
+		return "---\nkind: role\nmetadata: {name: " + name + "}\nspec: {allow: {rules: [{resources: [" + kinds + "], verbs: [" + verbs + "]}]}}\n"
+	}
+	user := func(name, role string) string {
+		return "---\nkind: user\nmetadata: {name: " + name + "}\nspec: {roles: [" + role + "]}\n"
+	}
+	ops := role("ops", "role, user, cluster_settings", `"*"`)
+	if _, err := b.Apply(ctx, "test", []byte(ops+role("editor", "role", "update")+user("oscar", "ops")+user("eddie", "editor"))); err != nil {
+		t.Fatal(err)
+	}
+	oscar, eddie, alice := as(t, b, "oscar"), as(t, b, "eddie"), as(t, b, "alice")
+	before := len(history(t, j))
+	for name, c := range map[string]struct {
+		as   *client.Client
+		file string
+		want string
+	}{
+		"narrowing one's own role": {oscar, role("ops", "role", `"*"`) + user("eve", "ops"), "f:6: no role of oscar has a rule that allows to create users"},
+		"what is not there":        {eddie, role("fresh", "app", "read"), "allows to create roles"},
+		"by nobody":                {alice, "nonsense: [", "no role of alice has a rule that allows to create or update resources"},
+		"settings":                 {eddie, "kind: cluster_settings\nspec: {second_factor: off}\n", "allows to update cluster_settings"},
+	} {
+		if _, err := c.as.Apply(ctx, "f", []byte(c.file), true); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v, want %s", name, err, c.want)
+		}
+	}
+	if after := len(history(t, j)); after != before {
+		t.Errorf("%d events of files that were refused", after-before)
+	}
+	if _, err := eddie.Apply(ctx, "f", []byte(role("aws-engineer", "app", "read")), true); err != nil {
+		t.Errorf("update alone: %v", err)
+	}
+	if err := oscar.DeleteResource(ctx, "cluster_settings", "claster"); code(err) != api.CodeNotFound {
+		t.Errorf("settings of another name: %v", err)
+	}
+}
+
+// What people write is taken, or refused in words of theirs.
+func TestWords(t *testing.T) {
+	b, _, _ := demoBroker(t)
+	ctx, admin, alice := t.Context(), as(t, b, "admin"), as(t, b, "alice")
+	week := func(at time.Time) bool {
+		d := at.Sub(b.now())
+		return d > 6*24*time.Hour && d <= 7*24*time.Hour
+	}
+	l, err := admin.PlaceLock(ctx, api.CreateLock{Target: api.LockTarget{Kind: "agent", Name: "typo"}, TTL: "7d"})
+	if err != nil || !week(*l.ExpiresAt) || !strings.Contains(l.Warning, "no proxy has announced itself as typo") {
+		t.Errorf("a lock for a week: %+v, %v", l, err)
+	}
+	made, err := admin.NewToken(ctx, api.NewToken{Kinds: []string{"proxy", "Proxy"}, TTL: "1w"})
+	if err != nil || !week(made.ExpiresAt) || len(made.Kinds) != 1 {
+		t.Errorf("a token for a week: %+v, %v", made, err)
+	}
+	if q, err := alice.CreateRequest(ctx, api.CreateRequest{Roles: []string{"aws-engineer"}, TTL: "7d"}); err != nil || q.TTLSeconds != 7*24*3600 {
+		t.Errorf("access for a week: %+v, %v", q, err)
+	}
+	for want, err := range map[string]error{
+		`state: "aproved" is none of pending, approved`: func() error { _, err := alice.Requests(ctx, "aproved"); return err }(),
+		`state: "runing" is none of running`:            func() error { _, err := alice.Sessions(ctx, "", "runing"); return err }(),
+		`kinds: "foo" cannot join: want `:               func() error { _, err := admin.NewToken(ctx, api.NewToken{Kinds: []string{"foo"}}); return err }(),
+		"you have no second factor NOSUCH": func() error {
+			_, err := alice.FactorInBrowser(ctx, api.BrowserProof{Purpose: "factor", Remove: "NOSUCH"})
+			return err
+		}(),
+		"to update the CA":      func() error { _, err := alice.RotateCA(ctx, api.RotateCA{}); return err }(),
+		"list cluster_settings": func() error { _, err := alice.Resources(ctx, "cluster_settings", ""); return err }(),
+		`ttl: "soon" is not a du`: func() error {
+			_, err := admin.PlaceLock(ctx, api.CreateLock{Target: api.LockTarget{Kind: "user", Name: "bob"}, TTL: "soon"})
+			return err
+		}(),
+	} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %s", err, want)
+		}
+	}
+}
+
+// Users of old whose names are dots in a path can be read and removed.
+func TestUserDots(t *testing.T) {
+	b, j, _ := demoBroker(t)
+	ctx, admin, w := t.Context(), as(t, b, "admin"), newWriter(t, j)
+	for _, name := range []string{".", ".."} {
+		w.append(&events.UserCreated{User: events.User{Name: name, Roles: []string{"reviewer"}}, By: "test"})
+		seq, err := j.Last(ctx, events.Access)
+		if err == nil {
+			err = b.ledger.reach(ctx, seq)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if doc, err := admin.ResourcesYAML(ctx, "user", name); err != nil || !strings.Contains(string(doc), "reviewer") {
+			t.Errorf("get user/%s: %v\n%s", name, err, doc)
+		}
+		if err := admin.DeleteResource(ctx, "user", name); err != nil {
+			t.Errorf("rm user/%s: %v", name, err)
+		}
 	}
 }

@@ -34,7 +34,10 @@ func TestBadRequests(t *testing.T) {
 		code, want                          string
 	}{
 		{"unknown field", "POST", "/v1/sessions", asJSON, `{"app":"a","aws_rol":"x"}`, 400, "invalid", `unknown field "aws_rol"`},
-		{"wrong type", "POST", "/v1/sessions", asJSON, `{"app":7}`, 400, "invalid", "app must be a string, not a number"},
+		{"wrong type", "POST", "/v1/sessions", asJSON, `{"app":7}`, 400, "invalid", "body: app: want text, not number"},
+		{"a list", "POST", "/v1/requests", asJSON, `["aws-engineer"]`, 400, "invalid", "body: want keys and values, not a list"},
+		{"one for several", "POST", "/v1/requests", asJSON, `{"roles":"aws-engineer"}`, 400, "invalid", "body: roles: want a list, not text"},
+		{"text for a flag", "POST", "/v1/requests", asJSON, `{"break_glass":"yes"}`, 400, "invalid", "body: break_glass: want true or false, not text"},
 		{"not JSON", "POST", "/v1/sessions", asJSON, `app=x`, 400, "invalid", "invalid character"},
 		{"cut off", "POST", "/v1/sessions", asJSON, `{"app":`, 400, "invalid", "unexpected EOF"},
 		{"empty", "POST", "/v1/sessions", asJSON, ``, 400, "invalid", "it is empty"},
@@ -90,9 +93,11 @@ func TestBadRequests(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	var refusal api.ErrorBody
+	err = json.NewDecoder(resp.Body).Decode(&refusal)
 	resp.Body.Close()
-	if resp.StatusCode != http.StatusForbidden {
-		t.Errorf("from another site: %s", resp.Status)
+	if err != nil || resp.StatusCode != http.StatusForbidden || refusal.Error == nil || refusal.Error.Code != api.CodeDenied {
+		t.Errorf("from another site: %s, %+v, %v", resp.Status, refusal, err)
 	}
 }
 

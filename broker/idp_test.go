@@ -415,6 +415,26 @@ func TestOpenIDDevice(t *testing.T) {
 	if last := in[len(in)-1]; last.Method != "oidc" || last.Connector != "corp" || last.User != "dana@example.com" || last.Device == "" || last.DeviceName != "laptop" {
 		t.Errorf("sign-in: %+v", last)
 	}
+	// The provider's tokens of one second are the same: two sign-ins are two all the same.
+	codes := [2]string{}
+	for i := range codes {
+		d, err := anybody.DeviceLogin(t.Context(), api.DeviceLogin{Auth: "corp", CSR: csr})
+		if err != nil {
+			t.Fatal(err)
+		}
+		v.elsewhere("GET", d.URL, nil)
+		v.fill(base, "user_code", d.UserCode)
+		v.fill(base, "confirm", "yes")
+		if i == 0 { // the provider knows her by now
+			v.atOpenID(issuer, "dana@example.com")
+		}
+		codes[i] = d.Device
+	}
+	for i, device := range codes {
+		if cert, err := anybody.FinishDevice(t.Context(), api.FinishDevice{Device: device}); err != nil || cert.User != "dana@example.com" {
+			t.Errorf("sign-in %d of one second: %+v, %v", i, cert, err)
+		}
+	}
 }
 
 // samlIDP runs a SAML provider and makes it a connector of b's. sign says what it

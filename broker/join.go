@@ -63,6 +63,16 @@ func (b *Broker) postToken(c *call) (any, error) {
 	if ttl > maxTokenTTL {
 		return nil, invalid("ttl: a token lives %d days at most", maxTokenTTL/(24*time.Hour))
 	}
+	var kinds []string
+	for _, k := range in.Kinds {
+		if k = strings.ToLower(strings.TrimSpace(k)); !slices.Contains(access.AgentKinds(), k) {
+			return nil, invalid("kinds: %q cannot join: want %s", k, strings.Join(access.AgentKinds(), " or "))
+		}
+		if !slices.Contains(kinds, k) {
+			kinds = append(kinds, k)
+		}
+	}
+	in.Kinds = kinds
 	raw := make([]byte, secretBytes)
 	rand.Read(raw) // never fails: crypto/rand
 	secret := strings.ToLower(base32.StdEncoding.EncodeToString(raw))

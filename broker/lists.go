@@ -57,7 +57,7 @@ func (b *Broker) postMember(c *call) (any, error) {
 	if err := decode(c, &in); err != nil {
 		return nil, err
 	}
-	ttl, err := days("ttl", in.TTL)
+	ttl, err := duration("ttl", in.TTL)
 	if err != nil {
 		return nil, err
 	}
@@ -102,7 +102,7 @@ func (b *Broker) postPromotion(c *call) (any, error) {
 	if err := decode(c, &in); err != nil {
 		return nil, err
 	}
-	ttl, err := days("ttl", in.TTL)
+	ttl, err := duration("ttl", in.TTL)
 	if err != nil {
 		return nil, err
 	}
@@ -127,18 +127,6 @@ func (b *Broker) tellList(ctx context.Context, name string) error {
 			return err
 		}
 	}
-}
-
-// days reads a duration that may be in days or weeks; empty is 0.
-func days(field, s string) (time.Duration, error) {
-	if s == "" {
-		return 0, nil
-	}
-	d, err := resource.ParseDuration(s)
-	if err != nil {
-		return 0, invalid("%s: %v", field, err)
-	}
-	return d, nil
 }
 
 // end is when a duration from now is over; nil for none.

@@ -39,7 +39,13 @@ func (b *Broker) postLock(c *call) (any, error) {
 	if !ok {
 		return nil, fmt.Errorf("placing a lock gave %T", es[0].Data)
 	}
-	return created{view.Lock(&access.Lock{LockPlaced: *placed, PlacedAt: es[0].Time})}, nil
+	out := view.Lock(&access.Lock{LockPlaced: *placed, PlacedAt: es[0].Time})
+	b.ledger.read(func(s *access.State, _ time.Time) {
+		if t := placed.Target; t.Kind == "agent" && s.Proxies[t.Name] == nil {
+			out.Warning = fmt.Sprintf("no proxy has announced itself as %s: if that is not what one is called, this lock stops nothing", t.Name)
+		}
+	})
+	return created{out}, nil
 }
 
 func (b *Broker) getLocks(c *call) (any, error) {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/posternhq/postern/broker/access"
@@ -121,6 +122,9 @@ func (b *Broker) request(c *call, id string) (any, error) {
 // that there are where a rule allows it; ?state= picks one state.
 func (b *Broker) getRequests(c *call) (any, error) {
 	state := c.FormValue("state")
+	if state != "" && !slices.Contains(access.RequestStates(), state) {
+		return nil, invalid("state: %q is none of %s", state, strings.Join(access.RequestStates(), ", "))
+	}
 	out := api.Requests{Requests: []api.Request{}}
 	b.ledger.read(func(s *access.State, now time.Time) {
 		for _, id := range slices.Sorted(maps.Keys(s.Requests)) {

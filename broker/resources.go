@@ -133,6 +133,9 @@ func rehearse(s *access.State, now time.Time, by string, docs []resource.Documen
 	var refused []*api.Error
 	for _, d := range docs {
 		err := may(s, env, d)
+		if err == nil { // and once what stands before it is written, too
+			err = may(draft, env, d)
+		}
 		var es []events.Event
 		if err == nil {
 			es, err = decidePut(draft, env, d, replace)
@@ -150,11 +153,18 @@ func rehearse(s *access.State, now time.Time, by string, docs []resource.Documen
 		return nil
 	}
 	first := refused[0]
-	for _, e := range refused[1:] {
+	for i, e := range refused[1:] {
+		if i == mostRefusals {
+			first.Details = append(first.Details, fmt.Sprintf("and %d more", len(refused)-1-i))
+			break
+		}
 		first.Details = append(first.Details, e.Message)
 	}
 	return first
 }
+
+// mostRefusals is how many refusals of a file are said besides the first.
+const mostRefusals = 50
 
 // partly adds what was written before an error.
 func partly(err error, done []resource.Document) error {
@@ -238,7 +248,7 @@ func revision(s *access.State, kind, name string) uint64 {
 		return s.Tokens[name].Revision
 	case kind == resource.KindSettings:
 		return s.Settings.Revision
-	case s.Connectors[name] != nil:
+	case (kind == resource.KindOIDC || kind == resource.KindSAML) && s.Connectors[name] != nil:
 		return s.Connectors[name].Revision
 	}
 	return 0
@@ -321,12 +331,39 @@ func (b *Broker) postResources(c *call) (any, error) {
 		return nil, invalid("replace: %q is not true or false", v)
 	}
 	may := func(s *access.State, env access.Env, d resource.Document) error {
-		if err := mustMay(s, env.Now, c.who.User, "create", d.Kind); !replace || err != nil {
-			return err
+		verb := "create"
+		if replace && exists(s, d.Kind, d.Name) {
+			verb = "update"
 		}
-		return mustMay(s, env.Now, c.who.User, "update", d.Kind)
+		return mustMay(s, env.Now, c.who.User, verb, d.Kind)
+	}
+	// Before a file is read that may be wrong in many places.
+	if err := b.mayWriteSome(c.who.User); err != nil {
+		return nil, err
 	}
 	return b.apply(c.Context(), c.who.User, cmp.Or(q.Get("file"), "body"), body, replace, may)
+}
+
+// mayWriteSome refuses who may write resources of no kind.
+func (b *Broker) mayWriteSome(user string) (err error) {
+	b.ledger.read(func(s *access.State, now time.Time) {
+		for _, kind := range resource.Kinds() {
+			for _, verb := range []string{"create", "update"} {
+				if err = mustMay(s, now, user, verb, kind); err == nil {
+					return
+				}
+			}
+		}
+		if refusal := new(access.Error); errors.As(err, &refusal) && refusal.Code == access.Denied && s.Users[user] != nil {
+			err = &access.Error{Code: access.Denied, Message: fmt.Sprintf("no role of %s has a rule that allows to create or update resources", user)}
+		}
+	})
+	return err
+}
+
+// exists says whether there is a resource. Settings always are.
+func exists(s *access.State, kind, name string) bool {
+	return kind == resource.KindSettings || revision(s, kind, name) > 0 || kind == resource.KindLock && s.Locks[name] != nil
 }
 
 func checkKind(kind string) error {
@@ -394,6 +431,9 @@ func (b *Broker) deleteResource(c *call) (any, error) {
 		case resource.KindOIDC, resource.KindSAML:
 			return access.DeleteConnector(s, env, kind, name)
 		case resource.KindSettings:
+			if name != resource.SettingsName {
+				return nil, &access.Error{Code: access.NotFound, Message: fmt.Sprintf("there is no cluster_settings %s; there is %s, which rm sets back", name, resource.SettingsName)}
+			}
 			return access.PutSettings(s, env, events.ClusterSettings{}, access.Put{Replace: true})
 		}
 		return access.Lift(s, env, name)

@@ -137,6 +137,9 @@ func (b *Broker) routes() (http.Handler, error) {
 	// A browser that holds a client certificate must not act for other sites. SAML's
 	// responses come from the provider's: they prove themselves.
 	cross := http.NewCrossOriginProtection()
+	cross.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		b.fail(w, req, &api.Error{Status: http.StatusForbidden, Code: api.CodeDenied, Message: "a page of another site asks for this: nothing was done"})
+	}))
 	cross.AddInsecureBypassPattern("POST " + samlPath + "{name}")
 	return cross.Handler(mux), nil
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/posternhq/postern/broker/access"
@@ -111,6 +112,9 @@ func (b *Broker) getSessions(c *call) (any, error) {
 		if err := b.require(c.who, "list", "session"); err != nil {
 			return nil, err
 		}
+	}
+	if known := []string{access.Running, access.Ended, access.Expired, "all"}; !slices.Contains(known, state) {
+		return nil, invalid("state: %q is none of %s", state, strings.Join(known, ", "))
 	}
 	out := api.Sessions{Sessions: []api.Session{}}
 	b.ledger.read(func(s *access.State, now time.Time) {

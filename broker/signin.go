@@ -246,7 +246,18 @@ func mustMay(s *access.State, now time.Time, user, verb, resource string) error 
 	}
 	if !s.Subject(u, now).May(verb, resource) {
 		return &access.Error{Code: access.Denied,
-			Message: fmt.Sprintf("no role of %s has a rule that allows to %s %ss", user, verb, resource)}
+			Message: fmt.Sprintf("no role of %s has a rule that allows to %s %s", user, verb, several(resource))}
 	}
 	return nil
+}
+
+// several is the plural of a kind of resource, for people.
+func several(resource string) string {
+	switch resource {
+	case "cluster_settings", "audit":
+		return resource
+	case "ca":
+		return "the CA"
+	}
+	return resource + "s"
 }

@@ -42,6 +42,11 @@ const (
 	Revoked  = "revoked"
 )
 
+// RequestStates lists them.
+func RequestStates() []string {
+	return []string{Pending, Approved, Refused, Lapsed, Dropped, Promoted, Revoked}
+}
+
 // State of the request at a moment: one that nobody decided in time has lapsed
 // even before the stream says so.
 func (q *Request) State(now time.Time) string {

@@ -109,6 +109,8 @@ type Lock struct {
 	By        string     `json:"by"`
 	CreatedAt time.Time  `json:"created_at"`
 	ExpiresAt *time.Time `json:"expires_at,omitempty"`
+	// Warning, of one that was placed just now, is why it may stop nothing.
+	Warning string `json:"warning,omitempty"`
 }
 
 // The lists that the broker answers with.

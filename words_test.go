@@ -1,0 +1,63 @@
+package main
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/posternhq/postern/broker/api"
+)
+
+// What follows --resource X is more of it; anything else is told what it may have been.
+func TestMoreResources(t *testing.T) {
+	const arn = "arn:aws:iam::123456789012:role/Admin"
+	in := api.CreateRequest{Resources: []string{arn}}
+	if err := moreResources(&in, []string{arn + "2", "123456789012"}); err != nil || !slices.Equal(in.Resources, []string{arn, arn + "2", "123456789012"}) {
+		t.Errorf("%v, %v", in.Resources, err)
+	}
+	for _, in := range []api.CreateRequest{{Roles: []string{"a"}}, {Resources: []string{arn}}} {
+		if err := moreResources(&in, []string{"b"}); err == nil || !strings.Contains(err.Error(), "--roles a,b") {
+			t.Errorf("%v", err)
+		}
+	}
+	if got := trimmed([]string{"a", " b ", ""}); !slices.Equal(got, []string{"a", "b"}) {
+		t.Errorf("%q", got)
+	}
+}
+
+// An edit is of one resource, which stays what it is.
+func TestSameResource(t *testing.T) {
+	const role = "kind: role\nversion: v7\nmetadata: {name: a, revision: '3'}\nspec: {}\n"
+	for text, want := range map[string]string{
+		role:                                    "",
+		"---\n" + role:                          "",
+		"kind: [":                               "", // the broker says what is wrong with it
+		strings.ReplaceAll(role, "a,", "b,"):    "this is role/b, and role/a was to be edited",
+		strings.ReplaceAll(role, "role", "app"): "this is app/a",
+		role + "---\n" + role:                   "several documents",
+	} {
+		err := sameResource([]byte(text), "role", "a")
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%s\n%v, want %q", text, err, want)
+		}
+	}
+}
+
+func TestPlain(t *testing.T) {
+	if got := plain("locked: \x1b[2J\x1b]0;x\aback\n  next\u009b31m\n"); strings.ContainsAny(got, "\x1b\a\u009b") || strings.Count(got, "\n") != 2 {
+		t.Errorf("%q", got)
+	}
+}
+
+func TestInDays(t *testing.T) {
+	for want, d := range map[string]time.Duration{"152d13h": 3661*time.Hour + 57*time.Minute, "47h0m0s": 47 * time.Hour, "2d": 48 * time.Hour, "5m0s": 5 * time.Minute} {
+		if got := inDays(d); got != want {
+			t.Errorf("%s: %s, want %s", d, got, want)
+		}
+	}
+	now := time.Date(2026, 7, 1, 12, 0, 0, 0, time.UTC)
+	if at, err := startTime("2d", now); err != nil || !at.Equal(now.Add(48*time.Hour)) {
+		t.Errorf("--assume-start 2d: %v, %v", at, err)
+	}
+}
