@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -115,6 +116,11 @@ func (f *flight) refuse(what, detail string) {
 func (f *flight) relay(rc *http.ResponseController) error {
 	h := f.w.Header()
 	for name, v := range endToEnd(f.answer.Header) {
+		// S3 sends the names of user metadata in lower case, and for clients what
+		// follows the prefix is a key; net/http has made them canonical.
+		if strings.HasPrefix(name, "X-Amz-Meta-") {
+			name = strings.ToLower(name)
+		}
 		h[name] = v
 	}
 	for _, name := range []string{"Content-Type", "Date"} {

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httputil"
+	"strings"
 	"sync"
 	"time"
 
@@ -96,22 +97,37 @@ func (h *Helper) servePlain(w http.ResponseWriter, r *http.Request) {
 	}
 	r.URL = &u
 	_ = http.NewResponseController(w).EnableFullDuplex()
-	h.toHost.ServeHTTP(withoutContinue{w}, r)
+	h.toHost.ServeHTTP(answer{w}, r)
 }
 
-// withoutContinue drops the "100 Continue" that ReverseProxy passes on: our own
-// server sends one when the body is first read, which is when the proxy has sent
-// its own, and two would confuse clients.
-type withoutContinue struct{ http.ResponseWriter }
+// answer passes an answer on as clients of AWS want it. It drops the "100
+// Continue" that ReverseProxy passes on: our own server sends one when the body is
+// first read, which is when the proxy has sent its own, and two would confuse
+// clients. And it writes the names of S3's metadata as S3 does.
+type answer struct{ http.ResponseWriter }
 
-func (w withoutContinue) WriteHeader(code int) {
+func (w answer) WriteHeader(code int) {
 	if code != http.StatusContinue {
+		lowerMetadata(w.Header())
 		w.ResponseWriter.WriteHeader(code)
 	}
 }
 
+// lowerMetadata undoes what net/http does to the names of S3's user metadata: S3
+// sends them in lower case, and clients take what follows the prefix as it stands
+// for a key of their own.
+// https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingMetadata.html#UserMetadata
+func lowerMetadata(h http.Header) {
+	for name, v := range h {
+		if strings.HasPrefix(name, "X-Amz-Meta-") {
+			delete(h, name)
+			h[strings.ToLower(name)] = v
+		}
+	}
+}
+
 // Unwrap lets http.ResponseController flush and hijack.
-func (w withoutContinue) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+func (w answer) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // bufferPool holds copyBuffer-sized buffers, by pointer so that putting one
 // back allocates nothing.

@@ -125,7 +125,7 @@ func (h *Helper) serveAWS(w http.ResponseWriter, r *http.Request) {
 	// Without it, an answer that comes early would make the server swallow the
 	// rest of the upload first. HTTP/2 needs it not and says so by an error.
 	_ = http.NewResponseController(w).EnableFullDuplex()
-	h.toProxy.ServeHTTP(withoutContinue{w}, r)
+	h.toProxy.ServeHTTP(answer{w}, r)
 }
 
 // readdress turns the verified request into the one for the proxy. The server's

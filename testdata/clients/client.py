@@ -86,6 +86,9 @@ listed = [o["Key"] for page in s3.get_paginator("list_objects_v2").paginate(Buck
           for o in page["Contents"]]
 equal(sorted(listed), sorted("odd1/" + k for k in keys[1::2]))
 
+s3.put_object(Bucket=BUCKET, Key="described", Body=b"", Metadata={"a": "b", "two-words": "x"})
+equal(s3.head_object(Bucket=BUCKET, Key="described")["Metadata"], {"a": "b", "two-words": "x"})
+
 transfer = TransferConfig(multipart_threshold=8 << 20, multipart_chunksize=8 << 20, max_concurrency=8)
 s3.upload_file(big_file, BUCKET, "big", Config=transfer)
 with tempfile.TemporaryDirectory() as d:
