@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strings"
 	"text/tabwriter"
 
@@ -40,7 +41,7 @@ func (c *cli) apps() *cobra.Command {
 	cmd.AddCommand(
 		&cobra.Command{Use: "ls", Short: "The apps that your roles reach, with their AWS roles", Args: cobra.NoArgs, RunE: c.appsLs},
 		login,
-		&cobra.Command{Use: "logout [APP]", Short: "End the session on APP, or all of them", Args: cobra.MaximumNArgs(1), RunE: c.appsLogout},
+		&cobra.Command{Use: "logout [APP]", Short: "End what your sign-in runs on APP, or on all apps", Args: cobra.MaximumNArgs(1), RunE: c.appsLogout},
 	)
 	return cmd
 }
@@ -83,31 +84,70 @@ func (c *cli) appsLogout(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	b, err := p.broker()
-	if err != nil {
-		return err
+	app := ""
+	if len(args) == 1 {
+		app = args[0]
 	}
-	sessions, err := p.sessions()
-	if err != nil {
-		return err
+	ended, err := p.endSessions(cmd.Context(), app)
+	err = errors.Join(err, p.sweepAway(cmd.Context()))
+	if err == nil && ended == 0 && app != "" {
+		return fmt.Errorf("no session on %s", app)
 	}
-	ended := 0
-	var failed error
-	for _, s := range sessions {
-		if len(args) == 1 && s.App != args[0] {
-			continue
-		}
-		// The file goes even if the broker can't be told: see "every credential".
-		failed = errors.Join(failed, b.EndSession(cmd.Context(), s.SessionID), p.removeApp(s.App))
-		ended++
-	}
-	if failed == nil && ended == 0 && len(args) == 1 {
-		return fmt.Errorf("no session on %s", args[0])
-	}
-	if failed == nil {
+	if err == nil {
 		c.say("Ended %d.", ended)
 	}
-	return failed
+	return err
+}
+
+// endSessions ends the sessions on an app ("" for all apps) that this sign-in has
+// started, also those whose file another has taken the place of, and forgets them.
+// It returns how many.
+func (p *profile) endSessions(ctx context.Context, app string) (int, error) {
+	b, err := p.broker()
+	if err != nil {
+		return 0, err
+	}
+	serial, err := p.serial()
+	if err != nil {
+		return 0, err
+	}
+	// Nobody starts one meanwhile that would then be forgotten.
+	held, err := lockDir(ctx, filepath.Join(p.dir, "apps"))
+	if err != nil {
+		return 0, err
+	}
+	defer held.Close()
+	files, err := p.sessions()
+	if err != nil {
+		return 0, err
+	}
+	apps := map[string]string{} // by session
+	for _, s := range files {
+		apps[s.SessionID] = s.App
+	}
+	running, failed := b.Sessions(ctx, "", "")
+	for _, s := range running {
+		if s.Certificate == serial {
+			apps[s.ID] = s.App
+		}
+	}
+	ended := 0
+	for id, on := range apps {
+		if app != "" && on != app {
+			continue
+		}
+		if err := b.EndSession(ctx, id); err != nil {
+			failed = errors.Join(failed, fmt.Errorf("session %s on %s goes on: %w", id, on, err))
+		}
+		ended++
+	}
+	for _, s := range files {
+		if app == "" || s.App == app {
+			// The file goes even if the broker can't be told: see "every credential".
+			failed = errors.Join(failed, p.removeApp(s.App))
+		}
+	}
+	return ended, failed
 }
 
 // start begins a session and remembers it.
@@ -134,6 +174,23 @@ func (p *profile) start(ctx context.Context, app, role, request string) (*appSes
 // session returns the session to use: the one on app, or the only one. Where
 // there is none it starts one, if only one could be meant.
 func (p *profile) session(ctx context.Context, app string) (*appSession, error) {
+	if s, err := p.running(app); s != nil || err != nil {
+		return s, err
+	}
+	// Of several that want one at once, one starts it.
+	held, err := lockDir(ctx, filepath.Join(p.dir, "apps"))
+	if err != nil {
+		return nil, err
+	}
+	defer held.Close()
+	if s, err := p.running(app); s != nil || err != nil {
+		return s, err
+	}
+	return p.startMeant(ctx, app)
+}
+
+// running returns the session on app, or the only one, nil where there is none.
+func (p *profile) running(app string) (*appSession, error) {
 	sessions, err := p.sessions()
 	if err != nil {
 		return nil, err
@@ -151,6 +208,12 @@ func (p *profile) session(ctx context.Context, app string) (*appSession, error) 
 	if app == "" && len(sessions) > 1 {
 		return nil, fmt.Errorf("sessions run on %s: say which with --app", strings.Join(names, ", "))
 	}
+	return nil, nil
+}
+
+// startMeant starts a session on app, or on the only app that there is.
+func (p *profile) startMeant(ctx context.Context, app string) (*appSession, error) {
+	var names []string
 	if app != "" {
 		return p.start(ctx, app, "", "")
 	}

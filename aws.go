@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -57,7 +58,7 @@ waits for the decision and runs the command again. Exit code 3: it was denied;
 // ownFlags takes postern's flags off the front of args: those with a value and
 // those without.
 func (c *cli) ownFlags(args []string, own map[string]*string, plain map[string]*bool) ([]string, error) {
-	own["home"], own["identity"] = &c.homeDir, &c.identity
+	own["home"], own["identity"], own["format"] = &c.homeDir, &c.identity, &c.format
 	for len(args) > 0 {
 		if set := plain[strings.TrimPrefix(args[0], "--")]; set != nil && strings.HasPrefix(args[0], "--") {
 			*set, args = true, args[1:]
@@ -155,21 +156,24 @@ func (c *cli) withHelper(ctx context.Context, apps []string, port int, use func(
 	if err != nil {
 		return err
 	}
-	tlsConfig, err := p.TLSConfig()
+	tlsConfig, err := p.lastingTLS()
 	if err != nil {
 		return err
 	}
-	dir := filepath.Join(p.dir, fmt.Sprintf("proxy-%d", os.Getpid()))
-	defer os.RemoveAll(dir)
+	dir, free, err := p.ownDir(ctx, "proxy")
+	if err != nil {
+		return err
+	}
+	defer free()
 	cfg := local.Config{
 		Listen:    fmt.Sprintf("127.0.0.1:%d", port),
 		ProxyAddr: proxies[0], OtherProxies: proxies[1:],
 		ProxyTLS: tlsConfig,
-		Sessions: configured,
+		Sessions: configured, Successor: p.successor(sessions),
 		KeySeed:  p.KeyPEM,
-		CABundle: os.Getenv("AWS_CA_BUNDLE"),
+		CABundle: keptBundle(),
 		Dir:      dir,
-		Log:      zerolog.New(zerolog.ConsoleWriter{Out: c.stderr, NoColor: !isTerminal(c.stderr)}).Level(zerolog.WarnLevel),
+		Log:      c.warnings(),
 	}
 	for _, f := range change {
 		f(&cfg)
@@ -224,13 +228,41 @@ func writeProfiles(dir string, h *local.Helper, sessions []*appSession) (string,
 // region of the user's own choice stays.
 func environment(h *local.Helper) []local.Var {
 	chosen := os.Getenv("AWS_REGION") != "" || os.Getenv("AWS_DEFAULT_REGION") != ""
-	return slices.DeleteFunc(h.Env(), func(v local.Var) bool { return v.Default && chosen })
+	env := slices.DeleteFunc(h.Env(), func(v local.Var) bool { return v.Default && chosen })
+	// Of endpoint_url in the user's configuration, too.
+	// https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html
+	return append(env, local.Var{Name: "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", Value: "true"})
+}
+
+// warnings is where a helper tells of what its clients would not: lines for
+// people, on stderr.
+func (c *cli) warnings() zerolog.Logger {
+	return zerolog.New(zerolog.ConsoleWriter{Out: c.stderr, NoColor: !isTerminal(c.stderr), PartsExclude: []string{zerolog.TimestampFieldName}}).Level(zerolog.WarnLevel)
+}
+
+// keptBundle is the AWS_CA_BUNDLE that the user has, "" for none: one that a
+// helper made which is gone is no longer meant.
+func keptBundle() string {
+	path := os.Getenv("AWS_CA_BUNDLE")
+	if ofHelper(path, "aws-ca-*.pem") {
+		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+			return ""
+		}
+	}
+	return path
+}
+
+// ofHelper tells the files that helpers make for their clients, by name.
+func ofHelper(path, name string) bool {
+	made, _ := filepath.Match(name, filepath.Base(path)) // the patterns are well formed
+	dir, _ := filepath.Match("proxy-*", filepath.Base(filepath.Dir(path)))
+	return made && dir
 }
 
 // unset are variables that would lead an SDK around the helper or make it
 // prefer other credentials.
 var unset = []string{
-	"AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN",
+	"AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN", "AWS_CREDENTIAL_EXPIRATION",
 	"AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE",
 	"AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI",
 	"NO_PROXY", "no_proxy", "https_proxy",
@@ -245,7 +277,7 @@ func (c *cli) printEnvironment(env []local.Var) error {
 			m[v.Name] = v.Value
 		}
 		return json.NewEncoder(c.stdout).Encode(m)
-	case "dotenv":
+	case "dotenv", "env":
 		for _, v := range env {
 			fmt.Fprintf(c.stdout, "%s=%s\n", v.Name, v.Value)
 		}
@@ -262,7 +294,7 @@ func (c *cli) printEnvironment(env []local.Var) error {
 			fmt.Fprintf(c.stdout, "export %s=%s\n", v.Name, value)
 		}
 	default:
-		return usageError{fmt.Errorf("--format=%s: this command knows sh, powershell, json and dotenv", c.format)}
+		return usageError{fmt.Errorf("--format=%s: this command knows sh, powershell, json and dotenv (or env)", c.format)}
 	}
 	return nil
 }
@@ -284,8 +316,11 @@ func (c *cli) runIn(ctx context.Context, env []local.Var, argv []string) error {
 	cmd.WaitDelay = 10 * time.Second
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = c.stdin, c.stdout, c.stderr
 	for _, kv := range os.Environ() {
-		name, _, _ := strings.Cut(kv, "=")
-		if !slices.Contains(unset, name) && !strings.HasPrefix(name, "AWS_ENDPOINT_URL") {
+		name, value, _ := strings.Cut(kv, "=")
+		switch {
+		case slices.Contains(unset, name), strings.HasPrefix(name, "AWS_ENDPOINT_URL"):
+		case name == "AWS_SHARED_CREDENTIALS_FILE" && ofHelper(value, "credentials"): // of another helper, or of one that is gone
+		default:
 			cmd.Env = append(cmd.Env, kv)
 		}
 	}

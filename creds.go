@@ -6,10 +6,8 @@ import (
 	"fmt"
 	"os"
 	"path"
-	"path/filepath"
 	"time"
 
-	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
@@ -86,8 +84,6 @@ func (c *cli) printCredentials(s *appSession, got local.Exported) error {
 			Version                                                int
 			AccessKeyId, SecretAccessKey, SessionToken, Expiration string
 		}{1, got.AccessKeyID, got.SecretAccessKey, got.SessionToken, expires})
-	case "env":
-		c.format = "dotenv"
 	}
 	return c.printEnvironment(withRegion(s, []local.Var{
 		{Name: "AWS_ACCESS_KEY_ID", Value: got.AccessKeyID},
@@ -114,12 +110,25 @@ func (c *cli) serveCreds(ctx context.Context, app string, port int, imds bool) e
 	if err != nil {
 		return err
 	}
-	dir := filepath.Join(p.dir, fmt.Sprintf("creds-%d", os.Getpid()))
-	defer os.RemoveAll(dir)
+	dir, free, err := p.ownDir(ctx, "creds")
+	if err != nil {
+		return err
+	}
+	defer free()
 	server, err := local.NewCredentialServer(local.CredentialServerConfig{
 		Listen: fmt.Sprintf("127.0.0.1:%d", port), Metadata: imds, Role: path.Base(s.AWSRoleARN), Dir: dir, Have: first,
-		Fetch: func(ctx context.Context) (local.Exported, error) { return p.exported(ctx, s) },
-		Log:   zerolog.New(zerolog.ConsoleWriter{Out: c.stderr, NoColor: !isTerminal(c.stderr)}).Level(zerolog.WarnLevel),
+		Fetch: func(ctx context.Context) (local.Exported, error) {
+			// Its user may have signed in and started a session since.
+			who, by := p, s
+			if now, err := c.profile(); err == nil && now.dir == p.dir {
+				who = now
+			}
+			if now, err := who.running(s.App); err == nil && now != nil && now.AWSRoleARN == s.AWSRoleARN {
+				by = now
+			}
+			return who.exported(ctx, by)
+		},
+		Log: c.warnings(),
 	})
 	if err != nil {
 		return err

@@ -9,7 +9,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -151,7 +153,7 @@ func (c *cli) upDev(ctx context.Context, s *services, in devInput, dir, readyFil
 		NATS:       NATSConfig{Embedded: true, Listen: "127.0.0.1:0"},
 		ClickHouse: ClickHouseConfig{Embedded: true, Lib: in.lib},
 		Broker:     &BrokerConfig{Listen: in.listen},
-		Proxy:      &ProxyConfig{Listen: "127.0.0.1:0", Name: "dev", AWS: AWSConfig{Dial: in.dial, CAFile: in.ca}},
+		Proxy:      &ProxyConfig{Listen: lastAddr(filepath.Join(dir, "proxy.addr")), Name: "dev", AWS: AWSConfig{Dial: in.dial, CAFile: in.ca}},
 		Auditor: &AuditorConfig{Listen: "127.0.0.1:0", CloudTrail: in.trails, TrailDelay: in.trailDelay,
 			AWS: &AuditorAWSConfig{Dial: in.dial, CAFile: in.ca}},
 	}
@@ -188,6 +190,9 @@ func (c *cli) upDev(ctx context.Context, s *services, in devInput, dir, readyFil
 	out.ProxyAddr, out.AuditorAddr = s.proxy.Addr(), s.auditor.Addr()
 	out.NATSURL, out.NATSCreds = s.natsURL, filepath.Join(dir, "creds", "operator.creds")
 	out.ClickHouseDSN = s.clickhouse.DSN(embedded.Owner)
+	if err := writePrivateBytes(filepath.Join(dir, "proxy.addr"), []byte(out.ProxyAddr+"\n")); err != nil {
+		return err
+	}
 	if err := writePrivate(readyFile, out); err != nil {
 		return err
 	}
@@ -211,6 +216,26 @@ Try:
 Stop with Ctrl-C.`,
 		dir, s.broker.Addr(), out.CAFile, out.PasswordsFile, orDash(out.Identities["alice"]), orDash(out.Identities["bob"]), out.Identities["admin"])
 	return nil
+}
+
+// lastAddr is where the proxy of an earlier start listened, so that helpers which
+// run on find it again; any free port where there was none, or it is taken.
+func lastAddr(file string) string {
+	const free = "127.0.0.1:0"
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return free
+	}
+	addr, err := netip.ParseAddrPort(strings.TrimSpace(string(b)))
+	if err != nil || !addr.Addr().IsLoopback() {
+		return free
+	}
+	ln, err := net.Listen("tcp", addr.String())
+	if err != nil {
+		return free
+	}
+	_ = ln.Close()
+	return addr.String()
 }
 
 // startSim runs the simulated AWS and makes it the AWS of this process: the

@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -65,7 +67,10 @@ func readIdentity(path string) (*identity, error) {
 //	profiles/HOST_PORT,USER/
 //	    identity.pem                from login
 //	    apps/APP.json                running sessions
-//	    proxy-PID/                   what a running helper's clients need
+//	    lock                         held while directories of helpers are made and removed
+//	    apps/lock                    held while a session is looked for or started
+//	    proxy-PID/, creds-PID/       what a running helper's clients need
+//	        lock                     held as long as it runs
 //
 // All of it is the user's alone: directories 0700, files 0600.
 type home struct{ dir string }
@@ -84,7 +89,8 @@ func (c *cli) home() (home, error) {
 // profile is one user's state on one postern.
 type profile struct {
 	*identity
-	dir string
+	dir  string
+	file string // of the identity
 	// prove adds a second factor to the wish for a session.
 	prove func(context.Context, *client.Client, *api.StartSession, *api.Error) error
 }
@@ -128,7 +134,20 @@ func (c *cli) profile() (*profile, error) {
 		}
 		return nil, fmt.Errorf("your sign-in expired at %s: run %s", id.ExpiresAt.Format(time.RFC3339), loginCommand(id))
 	}
-	return &profile{identity: id, dir: h.profileDir(id), prove: c.provesFactor(false)}, nil
+	return &profile{identity: id, dir: h.profileDir(id), file: path, prove: c.provesFactor(false)}, nil
+}
+
+// serial is the serial of the user's certificate, in hex: which sign-in this is.
+func (id *identity) serial() (string, error) {
+	block, _ := pem.Decode(id.CertPEM)
+	if block == nil {
+		return "", errors.New("the identity has no certificate: sign in again")
+	}
+	cert, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		return "", fmt.Errorf("the identity's certificate: %w", err)
+	}
+	return cert.SerialNumber.Text(16), nil
 }
 
 func loginCommand(id *identity) string {
@@ -173,6 +192,9 @@ func (p *profile) sessions() ([]*appSession, error) {
 	var out []*appSession
 	for _, f := range files {
 		b, err := os.ReadFile(f)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // ended by now
+		}
 		if err != nil {
 			return nil, err
 		}

@@ -43,6 +43,9 @@ func (p *profile) token(ctx context.Context, wish tokenWish) (tokenGift, error) 
 // runAWS runs the AWS CLI for a session.
 func (c *cli) runAWS(ctx context.Context, env []local.Var, s *appSession, args []string) error {
 	argv := append([]string{"aws"}, args...)
+	if asksHelp(args) {
+		return c.runIn(ctx, env, argv) // with its pager
+	}
 	var edit func(context.Context, *profile, *appSession, []string, string) (string, error)
 	switch awsCommand(args) {
 	case "eks get-token":
@@ -70,6 +73,16 @@ func (c *cli) runAWS(ctx context.Context, env []local.Var, s *appSession, args [
 	fmt.Fprint(c.stdout, text)
 	return err
 }
+
+// asksHelp tells `aws SERVICE OPERATION help` from the value of an option.
+func asksHelp(args []string) bool {
+	n := len(args)
+	return n > 1 && args[n-1] == "help" && !strings.HasPrefix(args[n-2], "-")
+}
+
+// oneURL tells a URL, or a token made of one, from all else that the AWS CLI may
+// print in its place, such as the skeleton of its input.
+func oneURL(text string) bool { return len(strings.Fields(text)) == 1 }
 
 // awsCommand is the service and the operation among the AWS CLI's arguments.
 func awsCommand(args []string) string {
@@ -136,6 +149,9 @@ func (c *cli) eksToken(ctx context.Context, p *profile, s *appSession, args []st
 // rdsToken signs the token of `aws rds generate-db-auth-token` anew: a presigned
 // URL without its scheme.
 func (c *cli) rdsToken(ctx context.Context, p *profile, s *appSession, _ []string, text string) (string, error) {
+	if !oneURL(text) {
+		return text, nil
+	}
 	gift, err := p.token(ctx, tokenWish{SessionID: s.SessionID, Kind: events.CredentialRDS, URL: "https://" + strings.TrimSpace(text)})
 	if err != nil {
 		return "", err
@@ -146,6 +162,9 @@ func (c *cli) rdsToken(ctx context.Context, p *profile, s *appSession, _ []strin
 // presigned makes a URL that works anywhere where a role allows that, and says
 // what the URL is good for.
 func (c *cli) presigned(ctx context.Context, p *profile, s *appSession, _ []string, text string) (string, error) {
+	if !oneURL(text) {
+		return text, nil
+	}
 	if !slices.Contains(s.RealCredentials, events.CredentialURL) {
 		c.say("The URL works through postern: postern exec --app %s -- sh -c 'curl --cacert \"$AWS_CA_BUNDLE\" \"URL\"'. One that works anywhere needs a role with options.real_credentials: [%s].", s.App, events.CredentialURL)
 		return text, nil

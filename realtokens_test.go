@@ -24,6 +24,33 @@ func TestAWSCommand(t *testing.T) {
 	}
 }
 
+func TestAsksHelp(t *testing.T) {
+	for args, want := range map[string]bool{
+		"rds generate-db-auth-token help": true,
+		"s3 help":                         true,
+		"s3 presign s3://b/help":          false,
+		"rds generate-db-auth-token --hostname h --username help": false,
+		"help": false,
+		"":     false,
+	} {
+		if got := asksHelp(strings.Fields(args)); got != want {
+			t.Errorf("%s: %v", args, got)
+		}
+	}
+}
+
+func TestOneURL(t *testing.T) {
+	for text, want := range map[string]bool{
+		"https://b.s3.amazonaws.com/k?X-Amz-Signature=1\n": true,
+		"db.rds.amazonaws.com:5432/?X-Amz-Signature=1\n":   true,
+		"": false, "{\n  \"Bucket\": \"\"\n}\n": false, "PRESIGN()   PRESIGN()\n": false,
+	} {
+		if got := oneURL(text); got != want {
+			t.Errorf("%q: %v", text, got)
+		}
+	}
+}
+
 // Only the context's own user runs postern, before the arguments that the AWS CLI
 // chose; comments and other entries stay.
 func TestThroughPostern(t *testing.T) {

@@ -160,20 +160,7 @@ func (c *cli) logout() *cobra.Command {
 				return errors.Join(os.RemoveAll(filepath.Join(h.dir, "profiles", filepath.Base(string(name)))),
 					os.Remove(filepath.Join(h.dir, "current")))
 			}
-			sessions, err := p.sessions()
-			if err != nil {
-				return err
-			}
-			b, err := p.broker()
-			if err != nil {
-				return err
-			}
-			var failed error
-			for _, s := range sessions {
-				if err := b.EndSession(cmd.Context(), s.SessionID); err != nil {
-					failed = fmt.Errorf("session %s of %s goes on until %s: %w", s.SessionID, s.App, until(s.ExpiresAt), err)
-				}
-			}
+			_, failed := p.endSessions(cmd.Context(), "")
 			removed := os.RemoveAll(p.dir)
 			if c.identity == "" {
 				removed = errors.Join(removed, os.Remove(filepath.Join(h.dir, "current")))

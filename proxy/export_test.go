@@ -1,9 +1,18 @@
 package proxy
 
-import "time"
+import (
+	"context"
+	"net"
+	"time"
+)
 
 // Seq is the last ACCESS event that the proxy has applied.
 func (p *Proxy) Seq() uint64 { return p.grants.Seq() }
+
+// SetDial has requests go to AWS by dial, before the first of them.
+func (p *Proxy) SetDial(dial func(context.Context, string, string) (net.Conn, error)) {
+	p.upstream.DialContext = dial
+}
 
 // Running counts the calls that a lock would reach.
 func (p *Proxy) Running() int { return p.grants.Stats().Running }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -97,9 +98,17 @@ func (f *flight) unanswered(err error) {
 		}
 		f.record(&events.AWSRequestCompleted{Interrupted: "client_gone", InterruptedDetail: "the request's body broke off"})
 		panic(http.ErrAbortHandler)
+	case noSuchName(err):
+		// No retry mends this.
+		f.fail("forward", "InvalidRequest", http.StatusBadRequest, "AWS has no endpoint "+f.host.Name+" that this proxy could find: is the region right? "+err.Error())
 	default:
 		f.fail("forward", "ServiceUnavailable", http.StatusServiceUnavailable, "AWS could not be reached at "+f.host.Name+": "+err.Error())
 	}
+}
+
+func noSuchName(err error) bool {
+	dns, ok := errors.AsType[*net.DNSError](err)
+	return ok && dns.IsNotFound
 }
 
 // refuse tells a client whose upload was cut why.

@@ -1,10 +1,12 @@
 package proxy_test
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"slices"
@@ -313,6 +315,13 @@ func TestDenials(t *testing.T) {
 			if resp.Header.Get("X-Amz-Request-Id") == "" {
 				t.Error("no request id")
 			}
+			over := ""
+			if c.cause == "no_session" || c.cause == "session_ended" || c.cause == "session_expired" {
+				over = c.session
+			}
+			if got := resp.Header.Get("Postern-Session-Over"); got != over {
+				t.Errorf("the helper is told that session %q is over, want %q", got, over)
+			}
 		})
 	}
 	es := r.audit()
@@ -339,6 +348,22 @@ func TestDenials(t *testing.T) {
 	slices.Sort(want)
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("events (-want +got):\n%s", diff)
+	}
+}
+
+// A name that nobody has is said so, and not to be tried again.
+func TestNoSuchEndpoint(t *testing.T) {
+	r := newRig(t)
+	r.p.SetDial(func(context.Context, string, string) (net.Conn, error) {
+		return nil, &net.OpError{Op: "dial", Err: &net.DNSError{Err: "no such host", IsNotFound: true}}
+	})
+	cl := r.client(r.session())
+	resp, body := cl.do(t, cl.request(t, "GET", "https://s3.eu-central-7.amazonaws.com/", nil))
+	if resp.StatusCode != 400 || !strings.Contains(body, "is the region right?") {
+		t.Errorf("%d %s", resp.StatusCode, body)
+	}
+	if f := payloads[*events.AWSRequestFailed](r.audit()); len(f) != 1 || f[0].Stage != "forward" {
+		t.Errorf("%+v", f)
 	}
 }
 

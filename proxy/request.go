@@ -31,6 +31,9 @@ const (
 	// wait for, before the call is made again.
 	offerHeader   = "Postern-Requestable-Role"
 	pendingHeader = "Postern-Access-Request"
+	// overHeader in an answer names the session that the request came by, where that
+	// or the sign-in is over: the user may have another by now.
+	overHeader = "Postern-Session-Over"
 	// unverifiedHeader says that the helper does not know the key that signed.
 	unverifiedHeader = "Postern-Unverified"
 	// unsignedHeader says that there is no signature.
@@ -100,7 +103,10 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		UserAgent: r.UserAgent(), Proxy: p.cfg.Name,
 	}}
 	if err != nil {
-		c.deny(denial{cause: "unauthenticated", reason: err.Error(), next: "postern login"})
+		if v := r.Header[sessionHeader]; len(v) == 1 {
+			c.id = v[0]
+		}
+		c.deny(denial{cause: "unauthenticated", reason: err.Error(), next: "postern login", over: c.id})
 		return
 	}
 	if r.Method == http.MethodConnect {
@@ -382,6 +388,7 @@ type denial struct {
 	next          string // command to run
 	// offer is a role that would allow it, pending an access request that may.
 	offer, pending string
+	over           string // session
 }
 
 // refused is denyDecision for a call that is known: it offers the roles that
@@ -395,6 +402,7 @@ func (c *call) denyDecision(d *grants.Decision) {
 	n := denial{cause: d.Cause(), reason: d.Reason(), rule: d.Rule(), lock: d.LockID()}
 	switch d.Cause() {
 	case grants.CauseNoSession, grants.CauseExpired, grants.CauseEnded:
+		n.over = c.id
 		n.next = "postern apps login"
 		if s := d.Session(); s != nil {
 			n.next += " " + s.App
@@ -431,7 +439,7 @@ func (c *call) deny(d denial) {
 	c.p.recorder.later(c.event(&events.AWSRequestDenied{
 		AWSRequest: c.about, Code: d.code, Cause: d.cause, Reason: d.reason, Rule: d.rule, LockID: d.lock,
 	}), true)
-	for name, v := range map[string]string{offerHeader: d.offer, pendingHeader: d.pending} {
+	for name, v := range map[string]string{offerHeader: d.offer, pendingHeader: d.pending, overHeader: d.over} {
 		if v != "" {
 			c.w.Header().Set(name, v)
 		}

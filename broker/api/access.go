@@ -75,9 +75,11 @@ type Session struct {
 	RealCredentials []string `json:"real_credentials,omitempty"`
 
 	// Device is the id of the machine that it was started from.
-	Device    string    `json:"device,omitempty"`
-	StartedAt time.Time `json:"started_at"`
-	ExpiresAt time.Time `json:"expires_at"`
+	Device string `json:"device,omitempty"`
+	// Certificate is the serial, in hex, of the sign-in that it was started by.
+	Certificate string    `json:"certificate_serial,omitempty"`
+	StartedAt   time.Time `json:"started_at"`
+	ExpiresAt   time.Time `json:"expires_at"`
 	// ProxyAddrs are the proxies that serve the app, the first to try first, where
 	// the broker knows which do; not told in lists of sessions.
 	ProxyAddrs []string `json:"proxy_addrs,omitempty"`

@@ -123,6 +123,7 @@ func Session(x *access.Session, now time.Time) api.Session {
 		Narrowed:        slices.ContainsFunc(x.Permissions, func(p events.Permission) bool { return !p.DryRun }),
 		RealCredentials: x.RealCredentials,
 		Device:          x.Device,
+		Certificate:     x.Certificate,
 		StartedAt:       x.StartedAt,
 		ExpiresAt:       x.ExpiresAt,
 		State:           x.State(now),

@@ -105,7 +105,7 @@ func (a *authority) bundle(extra string) ([]byte, error) {
 	if extra != "" {
 		p, err := os.ReadFile(extra)
 		if err != nil {
-			return nil, fmt.Errorf("the AWS_CA_BUNDLE to keep: %w", err)
+			return nil, fmt.Errorf("the AWS_CA_BUNDLE to keep: %w; name a file that is there, or unset AWS_CA_BUNDLE", err)
 		}
 		b.Write(p)
 		b.WriteByte('\n')

@@ -68,7 +68,35 @@ func (h *Helper) newTransports() {
 // answer to the one before.
 type links struct{ h *Helper }
 
+// Where the proxy says that the session is over and another has taken its place,
+// what can be sent again is.
 func (l links) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := l.send(r)
+	if err != nil {
+		return nil, err
+	}
+	v, _ := r.Context().Value(verifiedKey{}).(*verified)
+	over := resp.Header.Get("Postern-Session-Over")
+	if v == nil || over == "" || over != r.Header.Get("Postern-Session") || resp.StatusCode != http.StatusForbidden {
+		return resp, nil
+	}
+	v.by.ended(over)
+	next, err := l.h.session(v.by)
+	if err != nil {
+		_ = resp.Body.Close()
+		return nil, err
+	}
+	if next == over {
+		return resp, nil
+	}
+	if again := v.again(r, next); again != nil {
+		_ = resp.Body.Close()
+		return l.send(again)
+	}
+	return resp, nil
+}
+
+func (l links) send(r *http.Request) (*http.Response, error) {
 	if sha := r.Header["X-Amz-Content-Sha256"]; len(sha) == 1 && sha[0] == "STREAMING-AWS4-HMAC-SHA256-EVENTS" {
 		return l.h.duplex.RoundTrip(r)
 	}

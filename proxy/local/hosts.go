@@ -2,6 +2,7 @@ package local
 
 import (
 	"net/url"
+	"slices"
 	"strings"
 )
 
@@ -29,6 +30,11 @@ func (h *Helper) isAWS(host string) bool {
 	}
 	_, err := h.cfg.Table.ParseHost(host)
 	return err == nil
+}
+
+// underAWS says whether a host, in lower case, is under one of AWS's domains.
+func underAWS(host string) bool {
+	return slices.ContainsFunc(awsDomains(), func(domain string) bool { return host == domain || strings.HasSuffix(host, "."+domain) })
 }
 
 // bareHost is the host of "host:port" or "host", in lower case.

@@ -53,6 +53,11 @@ type Config struct {
 	// Refused is told what the proxy has refused and a request for access would
 	// mend, before the client is; nil: nobody is. It must not block.
 	Refused func(Refusal)
+	// Successor, where set, is asked when the proxy says that a session is over, and
+	// from then on before each request by it: for the session that has taken its
+	// place, or the same again where none has. Requests go on under the new one, with
+	// the keys that clients have. An error is what clients are told.
+	Successor func(over Session) (Session, error)
 	// Table knows AWS's hosts; nil: New makes one, in about 20 ms.
 	Table *awsreq.Table
 	Log   zerolog.Logger

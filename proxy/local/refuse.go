@@ -49,6 +49,8 @@ func refusal(r *http.Request, err error) awserr.Error {
 	case errors.Is(err, errUnknownKey):
 		e.Code = awserr.UnknownAccessKey(r)
 		e.Message = fmt.Sprintf("postern: %v: this `postern proxy aws` did not give it out (a --profile, AWS_PROFILE or shared credentials file in the way, or a proxy that was restarted?); %s", err, credentialsHint)
+	case errors.Is(err, errOver):
+		e.Code, e.Message = awserr.AccessDenied(r), fmt.Sprintf("postern: %v", err)
 	case errors.Is(err, errMisdirected):
 		e.Status, e.Code, e.Message = http.StatusMisdirectedRequest, "InvalidRequest", fmt.Sprintf("postern: %v", err)
 	default:
@@ -70,6 +72,7 @@ func (h *Helper) refusal(resp *http.Response) {
 	r := Refusal{resp.Request.Header.Get("Postern-Session"), resp.Header.Get("Postern-Requestable-Role"), resp.Header.Get("Postern-Access-Request")}
 	resp.Header.Del("Postern-Requestable-Role")
 	resp.Header.Del("Postern-Access-Request")
+	resp.Header.Del("Postern-Session-Over")
 	if h.cfg.Refused != nil && resp.StatusCode == http.StatusForbidden && (r.Role != "" || r.AccessRequest != "") {
 		h.cfg.Refused(r)
 	}
@@ -82,6 +85,10 @@ func (h *Helper) unreachable(w http.ResponseWriter, r *http.Request, err error) 
 	}
 	if _, ok := errors.AsType[*sigv4.Error](err); ok {
 		h.refuse(w, r, err) // a chunk of the body was not signed right
+		return
+	}
+	if errors.Is(err, errOver) {
+		h.refuse(w, r, err)
 		return
 	}
 	e := awserr.Error{

@@ -3,6 +3,7 @@ package local
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -57,8 +58,15 @@ func (h *Helper) serveConnect(run context.Context, w http.ResponseWriter, r *htt
 	}
 	upstream, err := h.dialer.DialContext(r.Context(), "tcp", r.Host)
 	if err != nil {
-		h.log.Debug().Err(err).Str("host", r.Host).Msg("tunnel")
-		http.Error(w, fmt.Sprintf("postern: cannot reach %s: %v", r.Host, err), http.StatusBadGateway)
+		// Clients blame the proxy for what CONNECT is refused. Where only an AWS client
+		// could have meant it, it is told in its own tongue.
+		if port == "443" && noSuchName(err) && underAWS(host) {
+			if c := h.hijack(w, host); c != nil {
+				h.intercepted.add(tls.Server(c, h.clientTLS()))
+			}
+			return
+		}
+		h.refuseTunnel(w, r, http.StatusBadGateway, fmt.Sprintf("postern: cannot reach %s: %v", r.Host, err))
 		return
 	}
 	c := h.hijack(w, host)
@@ -67,6 +75,11 @@ func (h *Helper) serveConnect(run context.Context, w http.ResponseWriter, r *htt
 		return
 	}
 	splice(run, c, upstream)
+}
+
+func noSuchName(err error) bool {
+	dns, ok := errors.AsType[*net.DNSError](err)
+	return ok && dns.IsNotFound
 }
 
 // hijack takes the connection over and tells the client that it is through;
@@ -108,7 +121,12 @@ func (h *Helper) clientTLS() *tls.Config {
 // serveAWS handles one request to an AWS host: verified, then forwarded.
 func (h *Helper) serveAWS(w http.ResponseWriter, r *http.Request) {
 	host := bareHost(r.Host)
-	if named := connectHost(r.Context()); named != "" && named != host || !h.isAWS(host) {
+	named := connectHost(r.Context())
+	if named == host && !h.isAWS(host) {
+		h.refuse(w, r, fmt.Errorf("%w %s, and no other machine has that name; is the region right?", errNoEndpoint, host))
+		return
+	}
+	if named != "" && named != host || !h.isAWS(host) {
 		h.refuse(w, r, fmt.Errorf("%w: CONNECT names %s, the request's Host names %s", errMisdirected, named, host))
 		return
 	}
@@ -125,12 +143,16 @@ func (h *Helper) serveAWS(w http.ResponseWriter, r *http.Request) {
 	// Without it, an answer that comes early would make the server swallow the
 	// rest of the upload first. HTTP/2 needs it not and says so by an error.
 	_ = http.NewResponseController(w).EnableFullDuplex()
-	h.toProxy.ServeHTTP(answer{w}, r)
+	h.toProxy.ServeHTTP(answer{w}, v.with(r))
 }
 
 // readdress turns the verified request into the one for the proxy. The server's
 // own request is changed in place: nobody looks at it again.
 func (h *Helper) readdress(r *http.Request, v *verified) error {
+	session, err := h.session(v.by)
+	if err != nil {
+		return err
+	}
 	target := requestTarget(r)
 	if target[0] != '/' { // "*" asks the server itself
 		return fmt.Errorf("%w: %q", errTarget, target)
@@ -146,7 +168,7 @@ func (h *Helper) readdress(r *http.Request, v *verified) error {
 			delete(r.Header, name)
 		}
 	}
-	r.Header["Postern-Session"] = []string{v.session}
+	r.Header["Postern-Session"] = []string{session}
 	if v.unknown {
 		r.Header["Postern-Unverified"] = []string{"1"}
 	}
@@ -157,7 +179,7 @@ func (h *Helper) readdress(r *http.Request, v *verified) error {
 		r.Header["Postern-Payload-Sha256"] = []string{v.hash}
 	}
 	if v.body != nil {
-		r.Body, r.ContentLength, r.TransferEncoding = io.NopCloser(v.body), v.body.Size, nil
+		r.Body, r.ContentLength, r.TransferEncoding = io.NopCloser(v.body.Reader()), v.body.Size, nil
 		delete(r.Header, "Expect") // the body is here already
 	}
 	if v.declared {

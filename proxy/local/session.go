@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 )
 
 // Session is an app session that the broker has started.
@@ -31,10 +32,48 @@ type Var struct {
 	Secret bool
 }
 
-// credential is what a client signs with to mean one session.
+// credential is what a client signs with to mean one session, and whichever takes
+// its place.
 type credential struct {
-	Session
+	Session             // the one that it was made for
 	accessKeyID, secret string
+	now                 atomic.Pointer[turn]
+}
+
+// turn is the session that a credential stands for by now.
+type turn struct {
+	Session
+	over bool // says the proxy
+}
+
+// session is the id of the session that a request by c goes by: the one that took
+// the place of one that is over.
+func (h *Helper) session(c *credential) (string, error) {
+	now := c.now.Load()
+	if !now.over || h.cfg.Successor == nil {
+		return now.ID, nil
+	}
+	next, err := h.cfg.Successor(now.Session)
+	if err != nil {
+		return "", fmt.Errorf("%w: %w", errOver, err)
+	}
+	if next.ID == now.ID {
+		return now.ID, nil
+	}
+	if c.now.CompareAndSwap(now, &turn{Session: next}) {
+		h.log.Warn().Str("session", next.ID).Str("instead_of", now.ID).Str("app", next.App).Msg("another session takes over")
+		// Connections may have been made by a sign-in that is over, too.
+		h.upstream.CloseIdleConnections()
+		h.duplex.CloseIdleConnections()
+	}
+	return c.now.Load().ID, nil
+}
+
+// ended notes that the proxy takes a session for over.
+func (c *credential) ended(id string) {
+	if now := c.now.Load(); now.ID == id {
+		c.now.CompareAndSwap(now, &turn{Session: now.Session, over: true})
+	}
 }
 
 // keyring finds sessions by access key id. The zero value is empty.
@@ -101,7 +140,7 @@ func (k *keyring) session(id string) *credential {
 	k.mu.RLock()
 	defer k.mu.RUnlock()
 	for _, c := range k.order {
-		if c.ID == id {
+		if c.ID == id || c.now.Load().ID == id {
 			return c
 		}
 	}
@@ -157,7 +196,9 @@ func (h *Helper) newCredential(s Session) *credential {
 		mac.Write([]byte("postern loopback " + what + "\x00" + s.ID))
 		return mac.Sum(nil)
 	}
-	return &credential{Session: s,
+	c := &credential{Session: s,
 		accessKeyID: "AKIA" + base32.StdEncoding.EncodeToString(derive("access key id"))[:16],
 		secret:      base64.StdEncoding.EncodeToString(derive("secret")[:30])}
+	c.now.Store(&turn{Session: s})
+	return c
 }

@@ -1,8 +1,10 @@
 package local
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"time"
 
@@ -11,14 +13,16 @@ import (
 
 var (
 	errUnknownKey  = errors.New("unknown access key")
+	errNoEndpoint  = errors.New("AWS has no endpoint")
 	errMisdirected = errors.New("misdirected request")
 	errTarget      = errors.New("request target cannot be sent unchanged")
+	errOver        = errors.New("the session is over")
 	errBody        = errors.New("cannot read the request's body")
 )
 
 // verified is a request that a session's credentials signed.
 type verified struct {
-	session string
+	by *credential
 	// unknown: nobody has verified it. It was signed with temporary credentials that
 	// the proxy may have given out, and the proxy verifies it.
 	unknown bool
@@ -35,6 +39,26 @@ type verified struct {
 	stream *sigv4.StreamReader
 }
 
+// again gives r anew for another session, nil where its body has gone already.
+func (v *verified) again(r *http.Request, session string) *http.Request {
+	if v.body == nil && r.Body != nil && r.Body != http.NoBody {
+		return nil
+	}
+	r = r.Clone(r.Context())
+	r.Header["Postern-Session"] = []string{session}
+	if v.body != nil {
+		r.Body = io.NopCloser(v.body.Reader())
+	}
+	return r
+}
+
+type verifiedKey struct{}
+
+// with is r with v, for links.
+func (v *verified) with(r *http.Request) *http.Request {
+	return r.WithContext(context.WithValue(r.Context(), verifiedKey{}, v))
+}
+
 func (v *verified) close() {
 	if v.body != nil {
 		_ = v.body.Close() // an unlinked temporary file
@@ -42,11 +66,12 @@ func (v *verified) close() {
 }
 
 // verify checks that r was signed, for now, with credentials that this helper
-// gave out, or not at all: then it is asked in the name of the first session. Errors are *sigv4.Error or wrap one of this file's.
+// gave out, or not at all: then it is asked in the name of the first session.
+// Errors are *sigv4.Error or wrap one of this file's.
 func (h *Helper) verify(r *http.Request) (*verified, error) {
 	a, err := sigv4.Parse(r)
 	if c := h.keys.first(); err != nil && c != nil && sigv4.Anonymous(r, err) {
-		return &verified{session: c.ID, unsigned: true}, nil
+		return &verified{by: c, unsigned: true}, nil
 	}
 	if err != nil {
 		return nil, err
@@ -54,13 +79,13 @@ func (h *Helper) verify(r *http.Request) (*verified, error) {
 	c := h.keys.find(a.AccessKeyID)
 	if c == nil && a.SessionToken != "" {
 		if c = h.keys.first(); c != nil {
-			return &verified{session: c.ID, unknown: true}, nil
+			return &verified{by: c, unknown: true}, nil
 		}
 	}
 	if c == nil {
 		return nil, fmt.Errorf("%w %s", errUnknownKey, a.AccessKeyID)
 	}
-	v := &verified{session: c.ID}
+	v := &verified{by: c}
 	switch {
 	case a.Payload.Signed():
 		v.declared = a.Payload != sigv4.PayloadEvents

@@ -70,6 +70,11 @@ func HashBody(body io.Reader, dir string) (_ *HashedBody, err error) {
 	return out, nil
 }
 
+// Reader reads the body from its beginning, apart from all other readers.
+func (b *HashedBody) Reader() io.Reader {
+	return io.NewSectionReader(b.ReadSeeker.(io.ReaderAt), 0, b.Size) // a file, or bytes
+}
+
 // Close frees the body's file, if it has one.
 func (b *HashedBody) Close() error {
 	if b.file == nil {
