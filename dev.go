@@ -49,7 +49,7 @@ func (c *cli) dev() *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.StringVar(&in.dir, "data-dir", "", "where everything is kept (default ~/.postern/dev)")
-	f.StringVar(&in.listen, "listen", "127.0.0.1:3080", "address of the broker; the other services choose free ports")
+	f.StringVar(&in.listen, "listen", "127.0.0.1:3080", "address of the broker; the other services choose free ports, the proxy the one of its last start")
 	f.StringVar(&in.aws, "aws", "sim", "sim or live")
 	f.StringVar(&in.dial, "aws-dial", "", "with --aws=live: HOST:PORT that every connection to AWS goes to")
 	f.StringVar(&in.ca, "aws-ca", "", "with --aws-dial: PEM file of the CA to trust there")
