@@ -247,7 +247,7 @@ func (s *services) startSim(ctx context.Context, dir string) (*simaws.Sim, error
 		return nil, err
 	}
 	sim, err := simaws.New(simaws.Config{
-		Dir: filepath.Join(dir, "aws-sim"), DataEvents: []string{"arn:aws:s3", "arn:aws:dynamodb"},
+		Dir: filepath.Join(dir, "aws-sim"), KeepPending: true, DataEvents: []string{"arn:aws:s3", "arn:aws:dynamodb"},
 		OperationOf: func(r *http.Request) string { return operationOf(table, r) },
 		Log:         s.log.With().Str("service", "aws-sim").Logger(),
 	})

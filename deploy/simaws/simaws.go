@@ -43,6 +43,9 @@ type Config struct {
 	// TrailDelay is the time between a call and the delivery of its CloudTrail
 	// record. Zero means DefaultTrailDelay, negative means Flush only.
 	TrailDelay time.Duration
+	// KeepPending keeps on disk the records that wait for their delivery, so that
+	// they outlive a kill.
+	KeepPending bool
 	// DataEvents selects data events as CloudTrail's event selectors do, by ARN
 	// prefix: "arn:aws:s3" for all buckets, "arn:aws:s3:::bucket/" for one,
 	// "arn:aws:dynamodb" for all tables. Buckets can also ask for themselves.
@@ -123,6 +126,11 @@ func New(cfg Config) (*Sim, error) {
 	}
 	if s.trail, err = openTrail(s.TrailDir(), filepath.Join(cfg.Dir, "tmp"), cfg.TrailDelay, cfg.TrailClock); err != nil {
 		return nil, fmt.Errorf("simaws: trail: %w", err)
+	}
+	if cfg.KeepPending {
+		if err := s.trail.keep(filepath.Join(cfg.Dir, "pending.jsonl")); err != nil {
+			return nil, fmt.Errorf("simaws: records that an earlier run has not delivered: %w", err)
+		}
 	}
 	s.trail.put = func(bucket, key string, body []byte, meta map[string]string) error {
 		return s.store(bucket, key, bytes.NewReader(body), meta)

@@ -33,6 +33,7 @@ type trail struct {
 
 	mu      sync.Mutex
 	pending []pendingRecord // by due
+	backlog *backlog        // the same on disk, nil where a kill may lose them
 	history []trailRecord   // management events, for LookupEvents
 	looked  map[string]time.Time
 	faults  TrailFaults
@@ -51,6 +52,7 @@ type pendingRecord struct {
 	to   []*trailState
 	dir  bool
 	rec  trailRecord
+	line []byte // of the backlog
 }
 
 func openTrail(dir, tmp string, delay time.Duration, clock func() time.Time) (*trail, error) {
@@ -117,6 +119,11 @@ func (t *trail) add(p pendingRecord) {
 	i := len(t.pending)
 	for i > 0 && t.pending[i-1].due.After(p.due) {
 		i--
+	}
+	if t.backlog != nil {
+		p.line = p.owed()
+		// What can't be written now is when the file is next made anew.
+		_, _ = t.backlog.open.Write(p.line)
 	}
 	t.pending = slices.Insert(t.pending, i, p)
 	if i == 0 {
@@ -221,14 +228,19 @@ func (t *trail) deliver(then time.Time) error {
 			recs = recs[len(part):]
 		}
 	}
-	if firstErr == nil {
-		return nil
-	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, p := range failed {
 		p.due = time.Now().Add(t.delay)
 		t.add(p)
+	}
+	if t.backlog != nil && len(due) > 0 {
+		if err := t.backlog.rewrite(t.pending); err != nil {
+			return fmt.Errorf("simaws: backlog of cloudtrail: %w", err)
+		}
+	}
+	if firstErr == nil {
+		return nil
 	}
 	return fmt.Errorf("simaws: deliver %d cloudtrail records: %w", len(failed), firstErr)
 }
