@@ -20,6 +20,7 @@ import (
 	"github.com/posternhq/postern/broker/api"
 	"github.com/posternhq/postern/broker/client"
 	"github.com/posternhq/postern/broker/joining"
+	"github.com/posternhq/postern/broker/sealed"
 )
 
 // prove adds to in what the method asks for.
@@ -32,17 +33,11 @@ func (m *membership) prove(ctx context.Context, b *client.Client, in *api.Join) 
 	case "kubernetes":
 		in.JWT, err = secretText(m.cfg.TokenFile)
 	default:
-		info, err := os.Stat(m.cfg.TokenFile)
+		secret, err := sealed.ReadPrivate(m.cfg.TokenFile)
 		if err != nil {
 			return err
 		}
-		if info.Mode().Perm()&0o077 != 0 {
-			return fmt.Errorf("%s can be read by others (mode %04o): chmod 600 it", m.cfg.TokenFile, info.Mode().Perm())
-		}
-		text, err := secretText(m.cfg.TokenFile)
-		if err != nil {
-			return err
-		}
+		text := strings.TrimSpace(string(secret))
 		i := strings.LastIndex(text, ".")
 		if i < 0 {
 			return fmt.Errorf("%s: want NAME.SECRET, as postern tokens add prints it", m.cfg.TokenFile)

@@ -19,6 +19,7 @@ import (
 	"github.com/posternhq/postern/broker"
 	"github.com/posternhq/postern/broker/api"
 	"github.com/posternhq/postern/broker/joining"
+	"github.com/posternhq/postern/broker/sealed"
 	"github.com/posternhq/postern/deploy/embedded"
 	"github.com/posternhq/postern/events/journal"
 	"github.com/posternhq/postern/proxy/sts"
@@ -232,9 +233,13 @@ func (s *services) joining() (broker.Joining, error) {
 	case s.authority != nil:
 		mint = s.authority.Mint
 	case file != "":
-		m, err := embedded.ReadMinter(file, s.cfg.NATS.Account)
+		seed, err := sealed.ReadPrivate(file)
 		if err != nil {
 			return out, fmt.Errorf("nats.account_seed_file: %w", err)
+		}
+		m, err := embedded.NewMinter(seed, s.cfg.NATS.Account)
+		if err != nil {
+			return out, fmt.Errorf("nats.account_seed_file: %s: %w", file, err)
 		}
 		mint = m.Mint
 	default:

@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 )
 
@@ -33,7 +32,7 @@ func ParseKey(text string) (Key, error) {
 	return k, nil
 }
 
-// ReadKey reads a key from a file that nobody but its owner may read.
+// ReadKey reads a key from a file as [ReadPrivate] does.
 func ReadKey(path string) (Key, error) {
 	keys, err := ReadKeys(path)
 	switch {
@@ -45,16 +44,9 @@ func ReadKey(path string) (Key, error) {
 	return keys[0], nil
 }
 
-// ReadKeys reads keys, one a line, from a file that nobody but its owner may read.
+// ReadKeys reads keys, one a line, from a file as [ReadPrivate] does.
 func ReadKeys(path string) (keys []Key, err error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return nil, fmt.Errorf("seal key: %w", err)
-	}
-	if loose := info.Mode().Perm() & 0o077; loose != 0 && runtime.GOOS != "windows" {
-		return nil, fmt.Errorf("seal key: %s has mode %04o and others may read it: chmod 600 it, and think about replacing it", path, info.Mode().Perm())
-	}
-	text, err := os.ReadFile(path)
+	text, err := ReadPrivate(path)
 	if err != nil {
 		return nil, fmt.Errorf("seal key: %w", err)
 	}

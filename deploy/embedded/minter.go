@@ -2,8 +2,8 @@ package embedded
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
-	"os"
 	"time"
 
 	"github.com/nats-io/jwt/v2"
@@ -16,23 +16,19 @@ type Minter struct {
 	account string // "": the signer is the account's own key
 }
 
-// ReadMinter reads the seed of an account's key from a file that nobody else can
-// read; of a signing key, when account, the account's public key, is given.
-func ReadMinter(path, account string) (*Minter, error) {
-	seed, err := keepSecret(path, func() ([]byte, error) { return nil, os.ErrNotExist })
-	if err != nil {
-		return nil, err
-	}
+// NewMinter takes the seed of an account's key or, when account, the account's public
+// key, is given, of a signing key of it.
+func NewMinter(seed []byte, account string) (*Minter, error) {
 	pair, err := nkeys.FromSeed(bytes.TrimSpace(seed))
 	if err != nil {
-		return nil, fmt.Errorf("%s: not an nkey seed: %w", path, err)
+		return nil, fmt.Errorf("not an nkey seed: %w", err)
 	}
 	public, err := pair.PublicKey()
 	if err != nil {
 		return nil, err
 	}
 	if !nkeys.IsValidPublicAccountKey(public) {
-		return nil, fmt.Errorf("%s: not the seed of an account", path)
+		return nil, errors.New("not the seed of an account")
 	}
 	if account == public {
 		account = ""
