@@ -13,7 +13,7 @@ import (
 // announcer is a broker as a proxy sees it.
 type announcer interface {
 	Announce(context.Context, api.Announcement) (api.Announced, error)
-	Withdraw(context.Context) error
+	Withdraw(ctx context.Context, addr string) error
 }
 
 // beside is the broker of this process, for a proxy of it.
@@ -26,11 +26,16 @@ func (b beside) Announce(ctx context.Context, in api.Announcement) (api.Announce
 	return b.broker.Announce(ctx, b.proxy, in)
 }
 
-func (b beside) Withdraw(ctx context.Context) error { return b.broker.Withdraw(ctx, b.proxy) }
+func (b beside) Withdraw(ctx context.Context, addr string) error {
+	return b.broker.Withdraw(ctx, b.proxy, addr)
+}
 
 const (
 	// announceRetry is the wait after an announcement that failed.
 	announceRetry = 5 * time.Second
+	// announceAgain is the wait after one that was taken: another process of the same
+	// name may have withdrawn it. One that still holds is no event.
+	announceAgain = 15 * time.Second
 	// announceTimeout bounds each.
 	announceTimeout = 10 * time.Second
 )
@@ -46,8 +51,8 @@ type announcement struct {
 // Ready is closed once the broker was told, or could not be.
 func (a *announcement) Ready() <-chan struct{} { return a.ready }
 
-// Run announces, and again after a third of the time for which an announcement holds,
-// until ctx ends. Then it withdraws.
+// Run announces, and again and again, so that an announcement that is gone is made
+// anew, until ctx ends. Then it withdraws.
 func (a *announcement) Run(ctx context.Context) error {
 	for first := true; ; first = false {
 		wait := a.announce(ctx)
@@ -63,7 +68,7 @@ func (a *announcement) Run(ctx context.Context) error {
 	}
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), announceTimeout)
 	defer cancel()
-	if err := a.broker.Withdraw(last); err != nil {
+	if err := a.broker.Withdraw(last, a.says.Addr); err != nil {
 		a.log.Warn().Err(err).Msg("the broker does not know that this proxy stops; users may try it for a while")
 	}
 	return nil
@@ -80,7 +85,7 @@ func (a *announcement) announce(ctx context.Context) time.Duration {
 		}
 		return announceRetry
 	}
-	return max(time.Until(out.ExpiresAt)/3, announceRetry)
+	return min(max(time.Until(out.ExpiresAt)/3, announceRetry), announceAgain)
 }
 
 // says is what a proxy announces.

@@ -13,8 +13,8 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
-	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -23,6 +23,7 @@ import (
 
 	"github.com/posternhq/postern/broker/api"
 	"github.com/posternhq/postern/broker/client"
+	"github.com/posternhq/postern/broker/sealed"
 )
 
 // JoinConfig is how a service becomes part of a postern whose broker runs
@@ -85,8 +86,9 @@ type membership struct {
 	// returns nil.
 	renewed func(*given) error
 
-	given atomic.Pointer[given]
-	ready chan struct{}
+	given     atomic.Pointer[given]
+	ready     chan struct{}
+	complaint complaint // of join, then of Run
 }
 
 // given is what the broker gave, in one file, so that key and certificate are
@@ -94,6 +96,10 @@ type membership struct {
 type given struct {
 	Key      string    `json:"key"`
 	IssuedAt time.Time `json:"issued_at"`
+	// What it was asked of and for, so that a start sees what has changed; an earlier
+	// version kept neither.
+	CAPin string   `json:"ca_pin,omitempty"`
+	Names []string `json:"names,omitempty"`
 	api.Joined
 	cert *tls.Certificate
 	pool *x509.CertPool
@@ -103,6 +109,10 @@ const (
 	// lookEvery is how often a service looks whether the CA is being rotated.
 	lookEvery = 10 * time.Second
 	retryJoin = 5 * time.Second
+	// longestRetry is the longest pause between tries while the broker is away, and
+	// longestRefused while it answers and refuses.
+	longestRetry   = 30 * time.Second
+	longestRefused = 5 * time.Minute
 )
 
 // join takes up a membership: it goes on with what an earlier start was given,
@@ -110,37 +120,100 @@ const (
 func (m *membership) join(ctx context.Context) error {
 	m.ready = make(chan struct{})
 	close(m.ready)
-	text, err := os.ReadFile(m.file)
-	if err == nil {
-		var g given
-		if err = json.Unmarshal(text, &g); err == nil {
-			err = g.parse()
-		}
-		if err != nil {
-			return fmt.Errorf("%s: %w", m.file, err)
-		}
-		if g.Agent == m.name && time.Now().Before(g.ExpiresAt) {
-			m.given.Store(&g)
-			return nil
-		}
-	} else if !errors.Is(err, fs.ErrNotExist) {
+	g, err := m.read()
+	if err != nil {
 		return err
 	}
-	for {
+	switch {
+	case g == nil || g.Agent != m.name || !time.Now().Before(g.ExpiresAt):
+	case !m.same(g):
+		m.log.Warn().Str("file", m.file).Msg("what this service was given is of another postern, by join.ca_pin: joining anew")
+	default:
+		m.given.Store(g)
+		return m.refresh(ctx)
+	}
+	for failed := 0; ; failed++ {
 		err := m.first(ctx)
-		// What time may mend: a broker that is not there yet, or has enough for now.
-		var no *api.Error
-		passing := errors.As(err, new(*net.OpError)) || errors.As(err, &no) && (no.Code == api.CodeUnavailable || no.Code == api.CodeThrottled)
-		if !passing {
+		if err == nil || !passing(err) {
 			return err
 		}
-		m.log.Warn().Err(err).Msg("cannot join yet; trying again")
+		m.complaint.say(m.log.Warn().Err(err), err, "cannot join yet; trying again")
 		select {
 		case <-ctx.Done():
 			return err
-		case <-time.After(retryJoin):
+		case <-time.After(grow(retryJoin, failed, longestRetry)):
 		}
 	}
+}
+
+// passing tells what time may mend: a broker that is not there yet, or has enough for
+// now.
+func passing(err error) bool {
+	var no *api.Error
+	return errors.As(err, new(*net.OpError)) || errors.As(err, &no) && (no.Code == api.CodeUnavailable || no.Code == api.CodeThrottled)
+}
+
+// grow is a pause that doubles with each failure.
+func grow(first time.Duration, failed int, most time.Duration) time.Duration {
+	return min(first<<min(failed, 20), most)
+}
+
+// read reads what an earlier start was given, nil for nothing.
+func (m *membership) read() (*given, error) {
+	text, err := sealed.ReadPrivate(m.file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var g given
+	if err = json.Unmarshal(text, &g); err == nil {
+		err = g.parse()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s is not what the broker gave (%w): remove it and start again, to join anew; that needs a token that still counts", m.file, err)
+	}
+	return &g, nil
+}
+
+// same tells whether what was given is of the postern that the configuration names. Its
+// broker may have another address, and its CA another pin by now.
+func (m *membership) same(g *given) bool {
+	return g.CAPin == "" || g.CAPin == m.cfg.CAPin || client.HasPin(g.CA, strings.Fields(m.cfg.CAPin)...)
+}
+
+// refresh renews at a start what was given for other names than are asked for by now.
+// While the broker is away it is done later: see look.
+func (m *membership) refresh(ctx context.Context) error {
+	if slices.Equal(m.given.Load().Names, m.names) {
+		return nil
+	}
+	if err := m.renew(ctx); err != nil {
+		err = fmt.Errorf("a certificate for %s: %w", strings.Join(m.names, ", "), err)
+		var no *api.Error
+		if errors.As(err, &no) && no.Code == api.CodeInvalid {
+			return err
+		}
+		m.log.Warn().Err(err).Msg("going on with the certificate for the former names; trying again")
+	}
+	return nil
+}
+
+// complaint is said once, and again when it is another or after a while.
+type complaint struct {
+	last string
+	at   time.Time
+}
+
+const sayAgain = 5 * time.Minute
+
+func (c *complaint) say(e *zerolog.Event, err error, msg string) {
+	if err.Error() == c.last && time.Since(c.at) < sayAgain {
+		return
+	}
+	c.last, c.at = err.Error(), time.Now()
+	e.Msg(msg)
 }
 
 // first joins with the proof of the token's method.
@@ -205,19 +278,19 @@ func (m *membership) Announce(ctx context.Context, in api.Announcement) (out api
 	return b.Announce(ctx, in)
 }
 
-// Withdraw says that the proxy stops.
-func (m *membership) Withdraw(ctx context.Context) error {
+// Withdraw says that the proxy, which announced addr, stops.
+func (m *membership) Withdraw(ctx context.Context, addr string) error {
 	b, err := m.broker()
 	if err != nil {
 		return err
 	}
 	defer b.Close()
-	return b.Withdraw(ctx)
+	return b.Withdraw(ctx, addr)
 }
 
 // keep stores what the broker gave, on disk first.
 func (m *membership) keep(key string, out api.Joined) error {
-	g := &given{Key: key, IssuedAt: time.Now().UTC(), Joined: out}
+	g := &given{Key: key, IssuedAt: time.Now().UTC(), CAPin: m.cfg.CAPin, Names: m.names, Joined: out}
 	if err := g.parse(); err != nil {
 		return fmt.Errorf("what the broker gave: %w", err)
 	}
@@ -253,10 +326,12 @@ func (m *membership) Ready() <-chan struct{} { return m.ready }
 // changed, until ctx ends.
 func (m *membership) Run(ctx context.Context) error {
 	used := m.given.Load()
-	for {
+	pause := m.pause(false, 0, nil)
+	for failed := 0; ; {
 		if g := m.given.Load(); g != used && m.renewed != nil {
 			if err := m.renewed(g); err != nil {
 				m.log.Warn().Err(err).Msg("cannot use the new credentials yet; going on with the former ones")
+				pause = min(pause, time.Second)
 			} else {
 				used = g
 			}
@@ -264,20 +339,46 @@ func (m *membership) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-time.After(m.pause(used != m.given.Load())):
+		case <-time.After(pause):
 		}
-		if err := m.look(ctx); err != nil && ctx.Err() == nil {
-			m.log.Warn().Err(err).Time("expires_at", m.given.Load().ExpiresAt).Msg("cannot renew the certificate; trying again")
+		err := m.look(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err == nil {
+			failed, m.complaint = 0, complaint{}
+		} else {
+			msg := "cannot renew the certificate; trying again"
+			if time.Now().After(m.given.Load().ExpiresAt) {
+				msg = "the certificate has expired and this service is cut off: it cannot join anew (a token of one use needs another: postern tokens add)"
+			}
+			m.complaint.say(m.log.Warn().Err(err).Time("expires_at", m.given.Load().ExpiresAt), err, msg)
+		}
+		pause = m.pause(used != m.given.Load(), failed, err)
+		if err != nil {
+			failed++
 		}
 	}
 }
 
-func (m *membership) pause(soon bool) time.Duration {
-	if soon {
-		return time.Second
-	}
+// pause is how long to wait until the next look. It grows with the failures so far, up
+// to a part of the certificate's life; a broker that refuses is asked less often still.
+func (m *membership) pause(soon bool, failed int, err error) time.Duration {
 	g := m.given.Load()
-	return min(lookEvery, max(time.Until(g.renewAt()), time.Second))
+	switch {
+	case soon:
+		return time.Second
+	case err == nil:
+		return min(lookEvery, max(time.Until(g.renewAt()), time.Second))
+	}
+	most := longestRetry
+	if !passing(err) {
+		most = longestRefused
+	}
+	if time.Now().Before(g.ExpiresAt) {
+		most = max(min(most, g.ExpiresAt.Sub(g.IssuedAt)/30), time.Second)
+	}
+	return grow(time.Second, failed, most)
 }
 
 // renewAt is when a third of the certificate's life is over.
@@ -290,7 +391,7 @@ func (m *membership) look(ctx context.Context) error {
 	switch {
 	case now.After(g.ExpiresAt):
 		return m.first(ctx)
-	case now.After(g.renewAt()):
+	case now.After(g.renewAt()) || !slices.Equal(g.Names, m.names):
 		return m.renew(ctx)
 	}
 	b, err := m.broker()

@@ -150,11 +150,16 @@ func (b *Broker) postJoin(c *call) (any, error) {
 	proof, err := b.prove(c.Context(), in)
 	if err != nil {
 		b.throttle.Failed(joinAttempts, addr, b.now())
-		b.log.Warn().Err(err).Str("token", in.Token).Str("client_addr", addr).Msg("a service could not join")
+		b.log.Warn().Err(err).Str("token", in.Token).Str("agent", in.Agent).Str("client_addr", addr).Msg("a service could not join")
 		return nil, &api.Error{Status: http.StatusForbidden, Code: api.CodeDenied, Message: "join: " + err.Error()}
 	}
 	signing := b.ca.Signing()
 	issued, err := signing.IssueAgent(key, in.Kind, in.Agent, in.Names, b.now(), b.agentTTL())
+	if err != nil {
+		return nil, err
+	}
+	// Before it counts: a use of the token is not spent on what cannot be given.
+	out, err := b.joined(in.Kind, in.Agent, issued)
 	if err != nil {
 		return nil, err
 	}
@@ -166,10 +171,11 @@ func (b *Broker) postJoin(c *call) (any, error) {
 	})
 	if err != nil {
 		b.throttle.Failed(joinAttempts, addr, b.now())
+		b.log.Warn().Err(err).Str("token", in.Token).Str("agent", in.Agent).Str("client_addr", addr).Msg("a service could not join")
 		return nil, err
 	}
 	b.throttle.Succeeded(joinAttempts, addr)
-	return b.joined(in.Kind, in.Agent, issued)
+	return out, nil
 }
 
 // prove verifies what a service shows, by the method of its token. For a token

@@ -28,7 +28,7 @@ func (b *Broker) deleteAnnouncement(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return nil, b.Withdraw(c.Context(), proxy.Name)
+	return nil, b.Withdraw(c.Context(), proxy.Name, c.URL.Query().Get("addr"))
 }
 
 func (b *Broker) callingProxy(c *call) (identity.Agent, error) {
@@ -61,10 +61,10 @@ func (b *Broker) Announce(ctx context.Context, proxy string, in api.Announcement
 	return out, nil
 }
 
-// Withdraw records that a proxy stops.
-func (b *Broker) Withdraw(ctx context.Context, proxy string) error {
+// Withdraw records that a proxy, which announced addr, stops.
+func (b *Broker) Withdraw(ctx context.Context, proxy, addr string) error {
 	_, err := b.ledger.do(ctx, proxy, func(s *access.State, env access.Env) ([]events.Event, error) {
-		return access.Withdraw(s, env, proxy)
+		return access.Withdraw(s, env, proxy, addr)
 	})
 	return err
 }

@@ -31,7 +31,7 @@ func TestProxiesAreHandedOut(t *testing.T) {
 			t.Fatal(err)
 		}
 		own := dial(t, b, shown(t, key, out))
-		return func(in api.Announcement) (api.Announced, error) { return own.Announce(ctx, in) }, func() error { return own.Withdraw(ctx) }
+		return func(in api.Announcement) (api.Announced, error) { return own.Announce(ctx, in) }, func() error { return own.Withdraw(ctx, "") }
 	}
 	addrs := func() []string {
 		t.Helper()

@@ -50,9 +50,10 @@ func Announce(s *State, env Env, d events.ProxyAnnounced) ([]events.Event, error
 	return env.one("", "", &d), nil
 }
 
-// Withdraw decides that a proxy stops.
-func Withdraw(s *State, env Env, proxy string) ([]events.Event, error) {
-	if s.Proxies[proxy] == nil {
+// Withdraw decides that a proxy stops. By addr, "" for any, it is told from another
+// process of the same name, which goes on elsewhere.
+func Withdraw(s *State, env Env, proxy, addr string) ([]events.Event, error) {
+	if p := s.Proxies[proxy]; p == nil || addr != "" && p.Addr != addr {
 		return nil, nil
 	}
 	return env.one("", "", &events.ProxyWithdrawn{Proxy: proxy}), nil

@@ -48,7 +48,7 @@ func (f *fleet) announce(proxy, addr string, apps ...events.AppSelector) *events
 
 func (f *fleet) withdraw(proxy string) *events.Event {
 	f.t.Helper()
-	return f.do(func(s *State, env Env) ([]events.Event, error) { return Withdraw(s, env, proxy) })
+	return f.do(func(s *State, env Env) ([]events.Event, error) { return Withdraw(s, env, proxy, "") })
 }
 
 func (f *fleet) want(labels map[string]string, want ...string) {
@@ -86,6 +86,9 @@ func TestProxiesAnnounceThemselves(t *testing.T) {
 	f.want(test, "p1.example.com:3081", "p4.example.com:3081")
 	if h := f.state.Head(first.Data.Channel()); h.Seq != f.seq || h.Revision != 2 {
 		t.Errorf("after the copy at %d the head is %+v", f.seq, h)
+	}
+	if events, err := Withdraw(f.state, Env{Now: f.now}, "p2", "p2.example.com:3081"); err != nil || len(events) != 0 {
+		t.Errorf("where it was before it is not any more: withdrawn by %v, %v", events, err)
 	}
 	if f.withdraw("p2") == nil || f.withdraw("p2") != nil {
 		t.Error("it has to withdraw once")

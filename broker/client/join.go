@@ -6,8 +6,10 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/hex"
+	"encoding/pem"
 	"errors"
 	"fmt"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -18,16 +20,9 @@ import (
 // "sha256:" and the hash, in hex, of its public key (or of the certificate).
 // It is for the first contact, before there is a CA file.
 func Pinned(pins ...string) (*tls.Config, error) {
-	var want []string
-	for _, p := range pins {
-		hash := strings.ToLower(strings.ReplaceAll(strings.TrimPrefix(strings.TrimSpace(p), "sha256:"), ":", ""))
-		if b, err := hex.DecodeString(hash); err != nil || len(b) != sha256.Size {
-			return nil, fmt.Errorf("%q is not a pin: want sha256: and 64 hex digits, as postern ca show prints them", p)
-		}
-		want = append(want, hash)
-	}
-	if len(want) == 0 {
-		return nil, errors.New("no pin of the CA")
+	want, err := parsePins(pins)
+	if err != nil {
+		return nil, err
 	}
 	return &tls.Config{
 		InsecureSkipVerify: true, // VerifyConnection does it
@@ -35,9 +30,9 @@ func Pinned(pins ...string) (*tls.Config, error) {
 			roots := x509.NewCertPool()
 			found := "none"
 			for _, c := range cs.PeerCertificates[1:] {
-				spki, whole := sha256.Sum256(c.RawSubjectPublicKeyInfo), sha256.Sum256(c.Raw)
+				spki := sha256.Sum256(c.RawSubjectPublicKeyInfo)
 				found = "sha256:" + hex.EncodeToString(spki[:])
-				if slices.Contains(want, found[len("sha256:"):]) || slices.Contains(want, hex.EncodeToString(whole[:])) {
+				if pinned(want, c) {
 					roots.AddCert(c)
 				}
 			}
@@ -48,6 +43,43 @@ func Pinned(pins ...string) (*tls.Config, error) {
 			return nil
 		},
 	}, nil
+}
+
+// HasPin reports whether a certificate of ca, in PEM, has one of the pins.
+func HasPin(ca string, pins ...string) bool {
+	want, err := parsePins(pins)
+	if err != nil {
+		return false
+	}
+	for rest := []byte(ca); ; {
+		var block *pem.Block
+		if block, rest = pem.Decode(rest); block == nil {
+			return false
+		}
+		if c, err := x509.ParseCertificate(block.Bytes); err == nil && pinned(want, c) {
+			return true
+		}
+	}
+}
+
+func parsePins(pins []string) (want []string, err error) {
+	for _, p := range pins {
+		hash := strings.ToLower(strings.ReplaceAll(strings.TrimPrefix(strings.TrimSpace(p), "sha256:"), ":", ""))
+		if b, err := hex.DecodeString(hash); err != nil || len(b) != sha256.Size {
+			return nil, fmt.Errorf("%q is not a pin: want sha256: and 64 hex digits, as postern ca show prints them", p)
+		}
+		want = append(want, hash)
+	}
+	if len(want) == 0 {
+		return nil, errors.New("no pin of the CA")
+	}
+	return want, nil
+}
+
+// pinned tells whether a pin is of the certificate's key, or of all of it.
+func pinned(pins []string, c *x509.Certificate) bool {
+	spki, whole := sha256.Sum256(c.RawSubjectPublicKeyInfo), sha256.Sum256(c.Raw)
+	return slices.Contains(pins, hex.EncodeToString(spki[:])) || slices.Contains(pins, hex.EncodeToString(whole[:]))
 }
 
 // notAgent refuses to take a proxy or an auditor for the broker: their
@@ -99,9 +131,9 @@ func (c *Client) Announce(ctx context.Context, in api.Announcement) (out api.Ann
 	return out, err
 }
 
-// Withdraw says that the proxy stops.
-func (c *Client) Withdraw(ctx context.Context) error {
-	return c.json(ctx, "DELETE", "/v1/join/announcement", nil, nil)
+// Withdraw says that the proxy, which announced addr, stops.
+func (c *Client) Withdraw(ctx context.Context, addr string) error {
+	return c.json(ctx, "DELETE", "/v1/join/announcement?"+url.Values{"addr": {addr}}.Encode(), nil, nil)
 }
 
 // RotateCA takes the CA one phase further, or back.
