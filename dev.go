@@ -186,7 +186,7 @@ func (c *cli) upDev(ctx context.Context, s *services, in devInput, dir, readyFil
 	if _, err := s.connect("operator", embedded.Admin()); err != nil {
 		return err
 	}
-	out.BrokerURL = "https://" + s.broker.Addr()
+	out.BrokerURL = "https://" + reachedAt(s.broker.Addr())
 	out.ProxyAddr, out.AuditorAddr = s.proxy.Addr(), s.auditor.Addr()
 	out.NATSURL, out.NATSCreds = s.natsURL, filepath.Join(dir, "creds", "operator.creds")
 	out.ClickHouseDSN = s.clickhouse.DSN(embedded.Owner)

@@ -219,12 +219,36 @@ func writePrivate(path string, v any) error {
 }
 
 func writePrivateBytes(path string, b []byte) error {
+	path, err := writable(path)
+	if err != nil {
+		return err
+	}
 	fresh, err := writePrivateTemp(filepath.Dir(path), b)
 	if err != nil {
 		return err
 	}
 	defer os.Remove(fresh)
 	return os.Rename(fresh, path)
+}
+
+// writable returns what writing path would replace: where a link leads, and never
+// anything but a file. A device would be replaced like one.
+func writable(path string) (string, error) {
+	info, err := os.Lstat(path)
+	if err == nil && info.Mode()&fs.ModeSymlink != 0 {
+		if path, err = filepath.EvalSymlinks(path); err == nil {
+			info, err = os.Lstat(path)
+		}
+	}
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && info == nil:
+		return path, nil
+	case err != nil:
+		return "", err
+	case !info.Mode().IsRegular():
+		return "", fmt.Errorf("%s is no file that could be replaced (%s): give the name of a new one", path, info.Mode().Type())
+	}
+	return path, nil
 }
 
 // writePrivateTemp writes a new file for the user's eyes only in a directory.

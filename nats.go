@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -49,4 +50,42 @@ func natsErrors(log zerolog.Logger) nats.Option {
 		}
 		e.Msg("NATS")
 	})
+}
+
+// links are the connections of this process to NATS, of which the log says when the
+// first is lost and when all are there again.
+type links struct {
+	mu   sync.Mutex
+	lost map[*nats.Conn]bool
+}
+
+// watchNATS logs what becomes of a connection. A lost one is made again, for as long as the
+// process lives.
+func (s *services) watchNATS() nats.Option {
+	return func(o *nats.Options) error {
+		o.DisconnectedErrCB = func(nc *nats.Conn, err error) {
+			if nc.IsClosed() || s.stopping.Load() {
+				return // by us
+			}
+			s.links.mu.Lock()
+			defer s.links.mu.Unlock()
+			if len(s.links.lost) == 0 {
+				s.log.Warn().Err(err).Msg("NATS is away; trying again")
+				s.links.lost = map[*nats.Conn]bool{}
+			}
+			s.links.lost[nc] = true
+		}
+		back := func(nc *nats.Conn) {
+			s.links.mu.Lock()
+			defer s.links.mu.Unlock()
+			if !s.links.lost[nc] {
+				return
+			}
+			if delete(s.links.lost, nc); len(s.links.lost) == 0 && !s.stopping.Load() {
+				s.log.Info().Msg("NATS is back")
+			}
+		}
+		o.ReconnectedCB, o.ClosedCB = back, back
+		return nil
+	}
 }

@@ -39,19 +39,60 @@ func (c *cli) serve() *cobra.Command {
 				return err
 			}
 			s := &services{cfg: cfg, log: c.logger(cfg.Log)}
-			if err := s.start(cmd.Context()); err != nil {
-				return errors.Join(err, s.stop())
+			if err := s.serve(cmd.Context(), admin); err != nil {
+				s.log.WithLevel(zerolog.FatalLevel).Err(err).Msg("postern ends")
+				return exitCode(1)
 			}
-			if err := s.bootstrap(cmd.Context(), admin); err != nil {
-				return errors.Join(err, s.stop())
-			}
-			s.log.Info().Msg("ready")
-			return errors.Join(s.stack.wait(cmd.Context()), s.stop())
+			return nil
 		},
 	}
 	cmd.Flags().StringVar(&file, "config", "postern.yaml", "configuration file; postern config init writes one")
 	cmd.Flags().StringVar(&admin, "admin-identity", "", "write an identity file of the user admin, whom it makes, or unlocks and gives the role admin again, if need be: the way in for a first operator")
 	return cmd
+}
+
+// serve runs the services until ctx ends.
+func (s *services) serve(ctx context.Context, admin string) error {
+	if admin != "" {
+		if err := checkTarget(admin); err != nil {
+			return fmt.Errorf("--admin-identity: %w", err)
+		}
+	}
+	lock, err := embedded.LockDir(s.cfg.DataDir)
+	if err != nil {
+		return fmt.Errorf("data_dir: %w", err)
+	}
+	defer lock.Close()
+	if err = s.start(ctx); err == nil {
+		err = s.bootstrap(ctx, admin)
+	}
+	switch {
+	case err == nil:
+		s.log.Info().Msg("ready")
+		if err = s.stack.wait(ctx); err == nil {
+			s.log.Info().Msg("stopping")
+		} else {
+			s.log.Error().Err(err).Msg("stopping") // which may take a while
+		}
+	case ctx.Err() != nil: // told to stop before it was ready
+		s.log.Info().Err(err).Msg("stopping before all was started")
+		err = nil
+	}
+	s.stopping.Store(true)
+	if err = errors.Join(err, s.stop()); err == nil {
+		s.log.Info().Msg("stopped")
+	}
+	return err
+}
+
+// checkTarget refuses to write a file where no directory is, or no file could be.
+func checkTarget(path string) error {
+	dir := filepath.Dir(path)
+	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
+		return fmt.Errorf("%s is no directory: make it, or give another place", dir)
+	}
+	_, err := writable(path)
+	return err
 }
 
 const adminResources = `kind: role
@@ -112,7 +153,7 @@ func (s *services) writeIdentity(ctx context.Context, user, file string) error {
 	if err != nil {
 		return err
 	}
-	addr := s.broker.Addr()
+	addr := reachedAt(s.broker.Addr())
 	if public := s.cfg.Broker.PublicAddr; public != "" {
 		addr = public
 	}
@@ -155,6 +196,8 @@ type services struct {
 	auditor      *auditor.Auditor
 
 	proxyAt, auditorAt advertise
+	stopping           atomic.Bool
+	links              links
 	conns              []*nats.Conn
 	closing            []func()
 }
@@ -223,6 +266,7 @@ func (s *services) start(ctx context.Context) error {
 		if err := s.stack.start(ctx, "broker", s.broker); err != nil {
 			return err
 		}
+		s.log.Info().Str("service", "broker").Str("addr", s.broker.Addr()).Msg("broker listens")
 		if b.Apps != nil {
 			apps, err := b.resources()
 			if err == nil {
@@ -406,6 +450,7 @@ func (s *services) startAuditor(ctx context.Context) error {
 	if err := s.stack.start(ctx, "auditor", s.auditor); err != nil {
 		return err
 	}
+	s.log.Info().Str("service", "auditor").Str("addr", s.auditor.Addr()).Msg("auditor listens")
 	s.auditorAt.at(s.auditor.Addr())
 	return nil
 }
@@ -449,7 +494,20 @@ func (a *advertise) addr() string {
 	return a.configured
 }
 
-func (a *advertise) at(addr string) { a.listening.Store(&addr) }
+func (a *advertise) at(addr string) {
+	addr = reachedAt(addr)
+	a.listening.Store(&addr)
+}
+
+// reachedAt is where a listener is found that listens on all addresses: by the name of
+// this machine for itself, for nobody knows by which others reach it.
+func reachedAt(addr string) string {
+	host, port, err := net.SplitHostPort(addr)
+	if ip := net.ParseIP(host); err == nil && (host == "" || ip != nil && ip.IsUnspecified()) {
+		return net.JoinHostPort("localhost", port)
+	}
+	return addr
+}
 
 func hostPort(addr string) (string, int, error) {
 	host, p, err := net.SplitHostPort(addr)

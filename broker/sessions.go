@@ -30,7 +30,7 @@ func (b *Broker) getApps(c *call) (any, error) {
 	b.ledger.read(func(s *access.State, now time.Time) {
 		out.Apps = append(out.Apps, view.Apps(s, s.Users[c.who.User], now)...)
 		for i, a := range out.Apps {
-			out.Apps[i].ProxyAddrs = b.proxiesFor(s, a.Labels, c.who.User+" "+a.Name, now)
+			out.Apps[i].ProxyAddrs = append([]string{}, b.proxiesFor(s, a.Labels, c.who.User+" "+a.Name, now)...)
 		}
 	})
 	return out, nil

@@ -14,9 +14,9 @@ type App struct {
 	AWSRoles []AWSRole `json:"aws_roles"`
 	// Requestable are those that an access request would add.
 	Requestable []Requestable `json:"requestable,omitempty"`
-	// ProxyAddrs are the proxies that serve the app, the first to try first, where
-	// the broker knows which do.
-	ProxyAddrs []string `json:"proxy_addrs,omitempty"`
+	// ProxyAddrs are the proxies that serve the app, the first to try first; none
+	// where the broker does not know which do.
+	ProxyAddrs []string `json:"proxy_addrs"`
 }
 
 // AWSRole is an IAM role that a user reaches.
