@@ -32,7 +32,9 @@ import (
 func sameState(want, got *access.State) string {
 	return cmp.Diff(want, got, cmp.Exporter(func(reflect.Type) bool { return true }), cmpopts.EquateEmpty(),
 		cmp.Comparer(func(a, b *access.Proxy) bool { return cmp.Equal(a.ProxyAnnounced, b.ProxyAnnounced) }),
-		cmp.Comparer(func(a, b *policy.Role) bool { return a.Revision == b.Revision && cmp.Equal(a.Role, b.Role) }))
+		cmp.Comparer(func(a, b *policy.Role) bool {
+			return a.Revision == b.Revision && a.CreatedSeq == b.CreatedSeq && cmp.Equal(a.Role, b.Role)
+		}))
 }
 
 // wildHistory is n events with names that repeat and ends that come to pass.
@@ -59,11 +61,18 @@ func wildHistory(seed uint64, n int, start time.Time) []events.Event {
 			p = &events.RoleCreated{Role: events.Role{Name: role, Allow: events.RoleConditions{AWSRoleARNs: []string{"*"}}}, By: "x"}
 		case 4:
 			p = &events.RoleDeleted{Name: role, By: "x"}
+			if r.IntN(2) == 0 {
+				p = &events.RoleUpdated{Role: events.Role{Name: role}, By: "x"}
+			}
 		case 5:
 			p = &events.AppCreated{App: events.App{Name: pick("a", 3), AccountID: "123456789012"}, By: "x"}
 		case 6:
 			locks++
-			p = &events.LockPlaced{LockID: fmt.Sprint("k", locks), Target: events.LockTarget{Kind: "user", Name: user}, By: "x", ExpiresAt: &soon}
+			target := events.LockTarget{Kind: "user", Name: user}
+			if r.IntN(3) == 0 {
+				target = events.LockTarget{Kind: "role", Name: role}
+			}
+			p = &events.LockPlaced{LockID: fmt.Sprint("k", locks), Target: target, By: "x", ExpiresAt: &soon}
 		case 7:
 			p = &events.LockLifted{LockID: lock, By: "x"}
 		case 8:
@@ -79,8 +88,12 @@ func wildHistory(seed uint64, n int, start time.Time) []events.Event {
 		case 13:
 			p = &events.SigninFailed{User: user}
 		case 14:
-			p = &events.AccessListCreated{AccessList: events.AccessList{Name: list, Grants: events.ListGrants{Roles: []string{role}},
-				Audit: events.ListAudit{NextAuditDate: soon, Months: 1, DayOfMonth: 1}}, By: "x"}
+			l := events.AccessList{Name: list, Owners: []events.ListOwner{{Name: user, Kind: "user"}}, Grants: events.ListGrants{Roles: []string{role}},
+				Audit: events.ListAudit{NextAuditDate: soon, Months: 1, DayOfMonth: 1}}
+			if p = &(events.AccessListCreated{AccessList: l, By: "x"}); r.IntN(2) == 0 {
+				l.Owners = append(l.Owners, events.ListOwner{Name: pick("u", 8), Kind: "user"})
+				p = &events.AccessListUpdated{AccessList: l, By: "x"}
+			}
 		case 15:
 			p = &events.AccessListMemberAdded{List: list, Member: events.ListMember{Name: user, Kind: "user"}, ExpiresAt: &soon, By: "x"}
 		case 16:

@@ -3,6 +3,7 @@ package access
 import (
 	"errors"
 	"fmt"
+	"math"
 	"net/url"
 	"regexp"
 	"slices"
@@ -206,7 +207,11 @@ func SignOnUser(s *State, env Env, c SignOn) ([]events.Event, error) {
 			return nil, refuse(Denied, "connector %s gives %s the role %s, which does not exist", c.Connector, c.User, r)
 		}
 	}
-	if l := s.LockOn(env.Now, events.LockTarget{Kind: "user", Name: c.User}); l != nil {
+	after := &User{User: u, CreatedSeq: math.MaxUint64} // who is new is in no list
+	if old != nil {
+		after.CreatedSeq = old.CreatedSeq
+	}
+	if l := s.LockOn(env.Now, s.holderTargets(after, env.Now)...); l != nil {
 		return nil, locked(l)
 	}
 	if u.Disabled {

@@ -91,5 +91,9 @@ func TestNamesake(t *testing.T) {
 		owns(true)
 		_, err = DeleteUser(s.state, s.env("admin"), "bob")
 		then(t, nil, err, nil, "conflict: user bob still owns access list l")
+		_, err = EndUser(s.state, s.env("admin"), "bob")
+		then(t, nil, err, nil, "conflict: user bob still owns access list l")
+		_, err = ForgetUser(s.state, s.env("admin"), "bob", true)
+		then(t, nil, err, nil, "conflict: user bob still owns access list l")
 	})
 }

@@ -75,20 +75,28 @@ func PutUser(s *State, env Env, u events.User, p Put) ([]events.Event, error) {
 
 // DeleteUser ends a user who owns no access list.
 func DeleteUser(s *State, env Env, name string) ([]events.Event, error) {
-	u := s.Users[name]
-	if u == nil {
+	if s.Users[name] == nil {
 		return nil, refuse(NotFound, "there is no user %s", name)
 	}
+	if err := s.ownsNothing(name); err != nil {
+		return nil, err
+	}
+	return env.one("", "", &events.UserDeleted{Name: name, By: env.By}), nil
+}
+
+// ownsNothing refuses who owns an access list: when they are gone nobody might be left to
+// review it.
+func (s *State) ownsNothing(user string) error {
 	var owned []string
 	for _, l := range s.sortedLists() {
-		if seq, ok := s.Lists[l].namedAt(events.ListOwner{Name: name, Kind: events.KindUser}); ok && u.CreatedSeq <= seq {
+		if seq, ok := s.Lists[l].namedAt(events.ListOwner{Name: user, Kind: events.KindUser}); ok && s.still(user, seq) {
 			owned = append(owned, "access list "+l)
 		}
 	}
 	if len(owned) > 0 {
-		return nil, refuse(Conflict, "user %s still owns %s: name another owner first", name, few(owned))
+		return refuse(Conflict, "user %s still owns %s: name another owner in their place first", user, few(owned))
 	}
-	return env.one("", "", &events.UserDeleted{Name: name, By: env.By}), nil
+	return nil
 }
 
 // ChangePassword records that a user has a new password.
@@ -200,6 +208,9 @@ func ForgetUser(s *State, env Env, name string, known bool) ([]events.Event, err
 	if !known && s.Head((&events.UserForgotten{Name: name}).Channel()).Seq == 0 {
 		return nil, refuse(NotFound, "there is and was no user %s", name)
 	}
+	if err := s.ownsNothing(name); err != nil {
+		return nil, err
+	}
 	out := env.one("", "", &events.UserForgotten{Name: name, By: env.By})
 	if s.Users[name] != nil {
 		out = append(env.one("", "", &events.UserDeleted{Name: name, By: env.By}), out...)
@@ -209,6 +220,9 @@ func ForgetUser(s *State, env Env, name string, known bool) ([]events.Event, err
 
 // EndUser ends a user who is known by name, if that has not been done.
 func EndUser(s *State, env Env, name string) ([]events.Event, error) {
+	if err := s.ownsNothing(name); err != nil {
+		return nil, err
+	}
 	e := &events.UserDeleted{Name: name, By: env.By}
 	switch {
 	case s.Users[name] != nil:

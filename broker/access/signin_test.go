@@ -103,6 +103,8 @@ func TestSignInDecisions(t *testing.T) {
 		"with a bad name":               {[]events.Payload{okta()}, 0, signOn(func(c *SignOn) { c.User = "a b/c" }), nil, Denied},
 		"by a connector that is gone":   {[]events.Payload{okta(), &events.ConnectorDeleted{Name: "okta"}}, 0, signOn(nil), nil, NotFound},
 		"while locked":                  {[]events.Payload{okta(), &events.LockPlaced{LockID: "L", Target: events.LockTarget{Kind: "user", Name: "dana"}}}, 0, signOn(nil), nil, Locked},
+		"by a role that is locked":      {[]events.Payload{okta(), &events.LockPlaced{LockID: "L", Target: events.LockTarget{Kind: "role", Name: "reader"}}}, 0, signOn(nil), nil, Locked},
+		"with a name for nobody":        {[]events.Payload{okta()}, 0, signOn(func(c *SignOn) { c.User = "*" }), nil, Denied},
 
 		"revoke":          {[]events.Payload{signin}, 0, revoke, &events.SigninRevoked{CertificateSerial: "c1", User: "alice", ExpiresAt: at.Add(time.Hour), By: "admin"}, ""},
 		"revoke twice":    {[]events.Payload{signin, &events.SigninRevoked{CertificateSerial: "c1", User: "alice", ExpiresAt: at.Add(time.Hour)}}, 0, revoke, nil, ""},
