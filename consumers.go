@@ -89,21 +89,26 @@ func (c *cli) consumersAdd() *cobra.Command {
 			"credentials.",
 		RunE: c.withBroker(func(cmd *cobra.Command, b *client.Client, args []string) error {
 			in.Name = args[0]
-			if err := push.into(cmd.Context(), &in); err != nil {
+			if err := push.into(cmd, &in); err != nil {
 				return err
 			}
+			file, err := newOutFile(out)
+			if err != nil {
+				return err
+			}
+			defer file.close()
 			made, err := b.NewConsumer(cmd.Context(), in)
 			if err != nil {
 				return err
 			}
 			if made.Push != nil || in.Receiver != nil {
-				return c.printPushed(made, out)
+				return c.printPushed(made, file)
 			}
 			if made.NATS == nil {
 				c.say("Postern holds no key of your NATS account. Make a user called %s in an account that reaches\n"+
 					"the streams by services alone (docs/consumers.md), with these permissions and no others.", made.Name)
-			} else if out != "" {
-				if err := writePrivateBytes(out, []byte(made.NATS.Creds)); err != nil {
+			} else if file != nil {
+				if err := file.write(made.NATS.Creds); err != nil {
 					return fmt.Errorf("%w; the consumer is made: postern consumers rm %s, and add another", err, made.Name)
 				}
 				made.NATS.Creds = ""

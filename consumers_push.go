@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/posternhq/postern/broker/api"
 	"github.com/posternhq/postern/broker/client"
@@ -45,8 +47,47 @@ func (p *pushFlags) add(cmd *cobra.Command) {
 	cmd.MarkFlagsMutuallyExclusive("webhook", "ssf", "ssf-receiver")
 }
 
+// fitting are the flags of `consumers add` that are not for every kind of consumer, and
+// the kinds that each is for.
+var fitting = map[string][]string{
+	"body": {"webhook"}, "batch": {"webhook"}, "secret-file": {"webhook"}, "no-consent": {"webhook"},
+	"authorization-file": {"webhook", "ssf"},
+	"endpoint-ca":        {"webhook", "ssf", "ssf-receiver"},
+	"tries":              {"webhook", "ssf", "ssf-receiver"},
+	"per-minute":         {"webhook", "ssf", "ssf-receiver"},
+	"audience":           {"ssf", "ssf-receiver"}, "subject": {"ssf", "ssf-receiver"},
+	"push-host": {"ssf-receiver"},
+	"from-now":  {"", "webhook"}, // Security Event Tokens are of now
+	"out":       {"", "webhook", "ssf-receiver"},
+}
+
+// check refuses flags that would say nothing.
+func (p *pushFlags) check(f *pflag.FlagSet) (err error) {
+	kind, described := "", "credentials for NATS"
+	for _, k := range []string{"webhook", "ssf", "ssf-receiver"} {
+		if f.Changed(k) {
+			kind, described = k, "--"+k
+		}
+	}
+	f.VisitAll(func(flag *pflag.Flag) {
+		kinds, some := fitting[flag.Name]
+		switch {
+		case err != nil, !flag.Changed:
+		case some && !slices.Contains(kinds, kind):
+			err = usageError{fmt.Errorf("--%s: it is not for %s", flag.Name, described)}
+		case flag.Value.String() == "" || flag.Value.String() == "[]" || flag.Value.Type() == "int" && flag.Value.String() == "0":
+			err = usageError{fmt.Errorf("--%s: it says nothing: give a value, or leave it out", flag.Name)}
+		}
+	})
+	return err
+}
+
 // into completes what is asked for.
-func (p *pushFlags) into(ctx context.Context, in *api.NewConsumer) error {
+func (p *pushFlags) into(cmd *cobra.Command, in *api.NewConsumer) error {
+	ctx := cmd.Context()
+	if err := p.check(cmd.LocalNonPersistentFlags()); err != nil {
+		return err
+	}
 	switch {
 	case p.webhook != "":
 		p.push.Protocol, p.push.URL = events.PushWebhook, p.webhook
@@ -60,11 +101,6 @@ func (p *pushFlags) into(ctx context.Context, in *api.NewConsumer) error {
 		if in.Filter == "" {
 			in.Filter = events.StreamSubjects(events.Access)
 		}
-		if p.secretFile != "" || p.authorizationFile != "" || p.push.Format != "" || p.push.Batch != 0 {
-			return usageError{errors.New("--secret-file, --authorization-file, --body, --batch: they are not for --ssf-receiver")}
-		}
-	case p.secretFile != "" || p.authorizationFile != "" || p.caFile != "":
-		return usageError{errors.New("--secret-file, --authorization-file, --endpoint-ca: they are for --webhook and --ssf")}
 	}
 	if in.Filter == "" {
 		return usageError{errors.New(`required flag(s) "filter" not set`)}
@@ -109,7 +145,7 @@ func secretIn(ctx context.Context, path string) (string, error) {
 }
 
 // printPushed tells of a consumer that is sent its events.
-func (c *cli) printPushed(made api.ConsumerMade, out string) error {
+func (c *cli) printPushed(made api.ConsumerMade, out *outFile) error {
 	if made.Push != nil {
 		c.say("Events of %s that fit %s are sent to %s.", made.Stream, made.Filter, made.Push.URL)
 	} else {
@@ -118,12 +154,12 @@ func (c *cli) printPushed(made api.ConsumerMade, out string) error {
 	switch {
 	case made.Push != nil && made.Push.Protocol == events.PushSSF:
 		c.say("The receiver finds the keys by /.well-known/ssf-configuration of the broker. Test it: postern consumers verify %s", made.Name)
-	case out != "":
-		if err := writePrivateBytes(out, []byte(made.Secret+"\n")); err != nil {
+	case out != nil:
+		if err := out.write(made.Secret + "\n"); err != nil {
 			return fmt.Errorf("%w; the consumer is made: postern consumers rotate %s makes another secret", err, made.Name)
 		}
 		made.Secret = ""
-		c.say("Its secret is in %s.", out)
+		c.say("Its secret is in %s.", out.f.Name())
 	}
 	return c.print(made, func(w *tabwriter.Writer) {
 		if made.Secret != "" {
@@ -145,13 +181,18 @@ func (c *cli) consumersRotate() *cobra.Command {
 			if in.Secret, err = secretIn(cmd.Context(), file); err != nil {
 				return err
 			}
+			to, err := newOutFile(out)
+			if err != nil {
+				return err
+			}
+			defer to.close()
 			made, err := b.RotateSecret(cmd.Context(), args[0], in)
 			if err != nil {
 				return err
 			}
-			if out != "" && made.Secret != "" {
-				if err := writePrivateBytes(out, []byte(made.Secret+"\n")); err != nil {
-					return err
+			if to != nil && made.Secret != "" {
+				if err := to.write(made.Secret + "\n"); err != nil {
+					return fmt.Errorf("%w; the secret is another one now: rotate once more", err)
 				}
 				made.Secret = ""
 			}

@@ -136,10 +136,7 @@ func (k *Courier) deliver(ctx context.Context, es []journal.Entry) error {
 				return nil // that tells nothing of the endpoint
 			}
 			k.aside = 0
-			if k.failing != nil {
-				k.failing = nil
-				k.desk.Report(ctx, nil)
-			}
+			k.settled(ctx)
 			return nil
 		case ctx.Err() != nil:
 			return ctx.Err()
@@ -219,10 +216,19 @@ func (k *Courier) setAside(ctx context.Context, e journal.Entry, tries int, reas
 	if err != nil {
 		return err
 	}
+	k.settled(ctx)
 	if k.aside++; k.aside >= maxInARow {
 		return k.suspend(ctx, fmt.Sprintf("%d events in a row were set aside, the last because the endpoint %s", k.aside, reason))
 	}
 	return nil
+}
+
+// settled says that nothing is tried again any more.
+func (k *Courier) settled(ctx context.Context) {
+	if k.failing != nil {
+		k.failing = nil
+		k.desk.Report(ctx, nil)
+	}
 }
 
 func (k *Courier) suspend(ctx context.Context, reason string) error {
@@ -238,8 +244,12 @@ func (k *Courier) suspend(ctx context.Context, reason string) error {
 // was not taken.
 func (k *Courier) Once(ctx context.Context, e journal.Entry) error {
 	a, err := k.try(ctx, []journal.Entry{e})
-	if err == nil && a.outcome != taken {
+	switch {
+	case err == nil && a.outcome != taken:
 		err = errors.New(a.reason)
+	case err == nil && !a.empty:
+		// Whoever is sending meanwhile, and fails, says so again.
+		k.desk.Report(ctx, nil)
 	}
 	return err
 }

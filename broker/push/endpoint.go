@@ -43,10 +43,16 @@ func CheckURL(text string) (*url.URL, error) {
 		return nil, errors.New("url: no user or password in it: events show it; take --authorization-file")
 	case u.Fragment != "":
 		return nil, errors.New("url: no fragment (#…) in it")
+	}
+	ip, err := netip.ParseAddr(u.Hostname())
+	literal := err == nil
+	switch {
+	case literal && !ofEndpoints(ip.Unmap()):
+		return nil, fmt.Errorf("url: %s is no address of an endpoint", ip)
 	case u.Scheme == "https":
 		return u, nil
 	case u.Scheme == "http":
-		if ip, err := netip.ParseAddr(u.Hostname()); u.Hostname() == "localhost" || err == nil && ip.IsLoopback() {
+		if u.Hostname() == "localhost" || literal && ip.IsLoopback() {
 			return u, nil
 		}
 		return nil, errors.New("url: want https; http is for this machine (127.0.0.1, ::1, localhost) only")
@@ -91,9 +97,14 @@ func newEndpoint(text, caPEM, authorization string) (*endpoint, error) {
 
 func (e *endpoint) close() { e.transport.CloseIdleConnections() }
 
-// mayDial refuses addresses that no endpoint has, above all those at which
+// ofEndpoints is false for addresses that no endpoint has, above all those at which
 // clouds tell machines their credentials
 // (https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instancedata-data-retrieval.html).
+func ofEndpoints(ip netip.Addr) bool {
+	return !ip.IsUnspecified() && !ip.IsMulticast() && !ip.IsLinkLocalUnicast() && ip.WithZone("") != netip.MustParseAddr("fd00:ec2::254")
+}
+
+// mayDial refuses what is not [ofEndpoints], whatever name it was found by.
 func mayDial(addr string, local bool) error {
 	a, err := netip.ParseAddrPort(addr)
 	if err != nil {
@@ -103,7 +114,7 @@ func mayDial(addr string, local bool) error {
 	switch {
 	case local && !ip.IsLoopback():
 		return fmt.Errorf("%s is not of this machine", ip)
-	case ip.IsUnspecified(), ip.IsMulticast(), ip.IsLinkLocalUnicast(), ip == netip.MustParseAddr("fd00:ec2::254"):
+	case !ofEndpoints(ip):
 		return fmt.Errorf("%s is no address of an endpoint", ip)
 	}
 	return nil

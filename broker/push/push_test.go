@@ -147,6 +147,9 @@ func TestSuspended(t *testing.T) {
 	if err := k.Deliver(t.Context(), entries(t, 100)); !errors.Is(err, ErrSuspended) {
 		t.Errorf("ended with %v", err)
 	}
+	if last := desk.progress[len(desk.progress)-1]; last != nil {
+		t.Errorf("it is still said to fail: %+v", last)
+	}
 	if n != 30 || len(desk.aside) != 10 || !strings.Contains(desk.suspended, "403 Forbidden") {
 		t.Errorf("%d requests, %d set aside, suspended by %q", n, len(desk.aside), desk.suspended)
 	}
@@ -162,6 +165,44 @@ func TestResume(t *testing.T) {
 	}
 	if len(desk.progress) != 1 || desk.progress[0] != nil {
 		t.Errorf("reported %+v", desk.progress)
+	}
+}
+
+// What was set aside, or replayed, is tried no more: nothing fails, then.
+func TestNothingFails(t *testing.T) {
+	desk := &clerk{}
+	refuse := true
+	k := courier(t, desk, nil, func(w http.ResponseWriter, _ *http.Request) {
+		if refuse {
+			w.WriteHeader(http.StatusForbidden)
+		}
+	})
+	one := entries(t, 1)
+	if err := k.Deliver(t.Context(), one); err != nil || len(desk.aside) != 1 {
+		t.Fatalf("%v; %d set aside", err, len(desk.aside))
+	}
+	if n := len(desk.progress); n != 3 || desk.progress[n-1] != nil {
+		t.Errorf("reported %+v", desk.progress)
+	}
+	if err := k.Once(t.Context(), one[0]); err == nil || len(desk.progress) != 3 {
+		t.Errorf("replayed and refused: %v, %+v", err, desk.progress)
+	}
+	refuse = false
+	if err := k.Once(t.Context(), one[0]); err != nil || len(desk.progress) != 4 || desk.progress[3] != nil {
+		t.Errorf("replayed: %v, %+v", err, desk.progress)
+	}
+}
+
+// Addresses at which clouds keep credentials are refused before anything is sent.
+func TestAddressesOfEndpoints(t *testing.T) {
+	for url, good := range map[string]bool{
+		"https://siem.example.com/": true, "https://192.0.2.1/": true, "https://[2001:db8::1]:8443/": true, "http://127.0.0.1:1/": true, "http://[::1]/": true,
+		"https://169.254.169.254/latest": false, "https://[fe80::1]/": false, "https://[fe80::1%25eth0]/": false, "https://[fd00:ec2::254]/": false,
+		"https://[::ffff:169.254.169.254]/": false, "https://0.0.0.0/": false, "https://[::]/": false, "https://224.0.0.1/": false,
+	} {
+		if _, err := CheckURL(url); (err == nil) != good {
+			t.Errorf("%s: %v", url, err)
+		}
 	}
 }
 
