@@ -2,6 +2,7 @@ package awsreq
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -20,6 +21,8 @@ type params struct {
 	// doubt says why the request can be read in two ways: a name given twice, in
 	// whatever case; "" if it cannot.
 	doubt string
+	// unread: there is a body that was not read, or not to its end.
+	unread bool
 }
 
 type param struct{ name, value string }
@@ -37,22 +40,43 @@ func (t *Table) collect(in *Input, o *operation, caps *captures) params {
 	}
 	for name := range strings.SplitSeq(o.members, ",") {
 		if name, ok := strings.CutPrefix(name, "@"); ok {
-			if v := in.Header[http.CanonicalHeaderKey(name)]; len(v) == 1 {
+			switch v := in.Header[http.CanonicalHeaderKey(name)]; len(v) {
+			case 0:
+			case 1:
 				p.put(name, v[0])
+			default:
+				p.doubtful(twiceNamed(name))
 			}
 		}
 	}
-	p.addQuery(in.RawQuery)
-	switch {
-	case !in.BodyComplete || len(in.Body) == 0 || o.takes("!"):
-	case isCBOR(in):
-		p.addCBOR(in.Body)
-	case isJSON(in) || len(in.Header["X-Amz-Target"]) > 0 || t.svcs[o.service].protocol == "rest-json":
-		p.addJSON(in.Body) // whatever it calls itself: that is what AWS reads
-	default:
-		p.addQuery(in.form())
+	protocol := t.svcs[o.service].protocol
+	rest, target := strings.HasPrefix(protocol, "rest"), len(in.Header["X-Amz-Target"]) > 0
+	binary := isCBOR(in) || !rest && !target && strings.HasPrefix(in.Path, "/service/")
+	if !target && !binary { // which say it all in their bodies
+		p.addQuery(in.RawQuery, rest)
 	}
-	p.addQueue(in)
+	switch {
+	case o.takes("!"):
+	case !in.BodyComplete:
+		p.unread = true
+	case len(in.Body) == 0:
+	case binary:
+		p.addCBOR(in.Body)
+	case isJSON(in) || target || protocol == "rest-json":
+		p.addJSON(in.Body) // whatever it calls itself: that is what AWS reads
+	case in.form() == "":
+		p.unread = true
+	default:
+		p.addQuery(in.form(), false)
+	}
+	switch t.svcs[o.service].name {
+	case "sqs":
+		p.addQueue(in)
+	case "events":
+		p.nameBus(in)
+	case "ssm":
+		p.addTarget()
+	}
 	return p
 }
 
@@ -122,12 +146,17 @@ func (o *operation) takesFold(name string) bool {
 	return false
 }
 
-func (p *params) addQuery(q string) {
+// addQuery reads a query or a form. In lists, a name comes once for each value: all
+// are named, whichever of them AWS takes.
+func (p *params) addQuery(q string, lists bool) {
+	here := map[string]bool{}
 	for q != "" {
 		var pair string
 		pair, q, _ = strings.Cut(q, "&")
 		if k, v, _ := strings.Cut(pair, "="); k != "" {
-			p.add(decode(k, false), decode(v, false), false)
+			k = decode(k, false)
+			p.add(k, decode(v, false), lists && here[k])
+			here[k] = true
 		}
 	}
 }
@@ -137,6 +166,7 @@ func (p *params) addQuery(q string) {
 func (p *params) addJSON(body []byte) {
 	d := json.NewDecoder(bytes.NewReader(body))
 	if tok, err := d.Token(); err != nil || tok != json.Delim('{') {
+		p.unread = true // compressed, perhaps
 		return
 	}
 	for d.More() {
@@ -272,6 +302,30 @@ func (p *params) addQueue(in *Input) {
 	}
 	if name != "" {
 		p.put("QueueName", name)
+	}
+}
+
+// nameBus gives an event bus its name where it is given by its ARN.
+func (p *params) nameBus(in *Input) {
+	region := cmp.Or(in.SigningRegion, in.Host.SigningRegion)
+	for i, v := range p.list {
+		if bus, ok := strings.CutPrefix(v.value, "arn:"+in.Host.Partition+":events:"+region+":"+in.Account+":event-bus/"); ok && v.name == "EventBusName" {
+			p.list[i].value = bus
+		}
+	}
+}
+
+// addTarget reads whom a session of Systems Manager is with: an instance, or a task
+// (ecs:CLUSTER_TASK_RUNTIME).
+func (p *params) addTarget() {
+	for _, v := range p.list {
+		switch {
+		case v.name != "Target":
+		case strings.HasPrefix(v.value, "ecs:"):
+			p.put("TaskId", v.value)
+		default:
+			p.put("InstanceId", v.value)
+		}
 	}
 }
 

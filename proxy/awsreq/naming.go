@@ -107,15 +107,21 @@ func (n *naming) plain(values []string) (names []string, ok bool) {
 	ok = true
 	for _, v := range values {
 		switch {
-		case v == "":
+		case v == "", n.other(v):
 		case strings.HasPrefix(v, "arn:") && matchesAny(n.t.resources[n.prefix][n.typ], v): // named as it is
-		case strings.HasPrefix(v, "arn:"), strings.HasPrefix(v, "alias/"), strings.ContainsAny(v, ":*?$ "):
+		case strings.HasPrefix(v, "arn:"), strings.HasPrefix(v, "alias/"), strings.ContainsAny(v, ":*?$ \t\r\n"):
 			ok = false
 		default:
 			names = append(names, v)
 		}
 	}
 	return names, ok || len(names) == 0
+}
+
+// other tells whether an id is of another type: Systems Manager has instances of
+// EC2's, and those that are registered with it, whose ids begin with "mi-".
+func (n *naming) other(id string) bool {
+	return n.prefix == "ssm" && (n.typ == "instance" && strings.HasPrefix(id, "mi-") || strings.HasPrefix(n.typ, "managed-instance") && strings.HasPrefix(id, "i-"))
 }
 
 // isPair tells whether a value is a name and which one of that name: family:revision.

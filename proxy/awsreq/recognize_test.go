@@ -56,7 +56,7 @@ func TestRecognizeS3(t *testing.T) {
 		{"HEAD " + vh + "k", nil, "HeadObject", "s3:GetObject", []string{obj}},
 		{"GET " + vh + "k", nil, "GetObject", "s3:GetObject", []string{obj}},
 		{"GET " + vh + "k?versionId=abc", nil, "GetObject", "s3:GetObjectVersion", []string{obj}},
-		{"GET " + vh + "k%20%2B+/%C3%A9//x", nil, "GetObject", "s3:GetObject", []string{"arn:aws:s3:::b/k ++/\u00e9//x"}},
+		{"GET " + vh + "k%20%2B+/%C3%A9//x", nil, "GetObject", "s3:GetObject", []string{"arn:aws:s3:::b/k ++/\u00e9//x", "arn:aws:s3:::b/k + /\u00e9//x"}},
 		{"GET " + vh + "/k", nil, "GetObject", "s3:GetObject", []string{"arn:aws:s3:::b//k"}},
 		{"PUT " + vh + "k?x-id=GetObject", nil, "PutObject", "s3:PutObject", []string{obj}},
 		{"PUT " + vh + "k", cp, "CopyObject", "s3:PutObject", []string{obj, "arn:aws:s3:::src/a b"}},

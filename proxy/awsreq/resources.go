@@ -43,6 +43,9 @@ func (t *Table) Resources(in *Input, r *Request) []string {
 		r.doubtful(p.doubt)
 		return nil
 	}
+	if p.unread && !strings.HasPrefix(t.svcs[o.service].protocol, "rest") {
+		return nil
+	}
 	if prefix == "bedrock" {
 		p.addModel(r)
 	}
@@ -129,7 +132,14 @@ func gatewayResource(in *Input, r *Request) []string {
 	if !exact || strings.HasSuffix(path, "/") {
 		return nil
 	}
-	return []string{"arn:" + r.Partition + ":apigateway:" + r.Region + "::" + path + last}
+	arn := "arn:" + r.Partition + ":apigateway:" + r.Region + "::"
+	out := []string{arn + path + last}
+	// API Gateway's own ids, and domain names, are in lower case.
+	if f := strings.Split(path, "/"); len(f) > 2 && f[2] != lower(f[2]) {
+		f[2] = lower(f[2])
+		out = append(out, arn+strings.Join(f, "/")+last)
+	}
+	return out
 }
 
 // decodePath undoes a path's encoding. Not exact: it has empty segments, those that
@@ -181,8 +191,8 @@ func s3Resources(in *Input, r *Request) []string {
 	if bucket == "" {
 		return nil
 	}
-	bucket, key = decode(bucket, true), decode(key, true)
-	prefix := ""
+	bucket = decode(bucket, true)
+	prefix, object := "", "/"
 	account := in.Host.AccountID
 	if account == "" {
 		account = r.Account
@@ -190,24 +200,18 @@ func s3Resources(in *Input, r *Request) []string {
 	switch in.Host.S3 {
 	case S3AccessPoint:
 		prefix = "arn:" + r.Partition + ":s3:" + in.Host.Region + ":" + account + ":accesspoint/" + bucket
-		if key != "" {
-			key = "object/" + key
-		}
+		object = "/object/"
 	case S3MultiRegion:
 		if account == "" {
 			return nil
 		}
 		prefix = "arn:" + r.Partition + ":s3::" + account + ":accesspoint/" + bucket
-		if key != "" {
-			key = "object/" + key
-		}
+		object = "/object/"
 	case S3ObjectLambda:
 		return []string{"arn:" + r.Partition + ":s3-object-lambda:" + in.Host.Region + ":" + account + ":accesspoint/" + bucket}
 	case S3Outposts:
 		prefix = "arn:" + r.Partition + ":s3-outposts:" + in.Host.Region + ":" + account + ":outpost/" + in.Host.Outpost + "/accesspoint/" + bucket
-		if key != "" {
-			key = "object/" + key
-		}
+		object = "/object/"
 	case S3Express, S3ExpressPath:
 		if account == "" {
 			return nil
@@ -227,7 +231,7 @@ func s3Resources(in *Input, r *Request) []string {
 		return deletedObjects(prefix, in, r)
 	}
 	if key != "" {
-		out[0] += "/" + key
+		out = keyed(prefix+object, key)
 	}
 	src := in.Header["X-Amz-Copy-Source"]
 	if len(src) > 1 {
@@ -238,11 +242,20 @@ func s3Resources(in *Input, r *Request) []string {
 		if strings.Contains(s, "?") {
 			r.doubtful("does not say where the key that it copies ends")
 		}
-		if s = decode(s, true); strings.HasPrefix(s, "arn:") {
-			out = append(out, s)
-		} else {
-			out = append(out, "arn:"+r.Partition+":s3:::"+s)
+		if prefix = "arn:" + r.Partition + ":s3:::"; strings.HasPrefix(decode(s, true), "arn:") {
+			prefix = ""
 		}
+		out = append(out, keyed(prefix, s)...)
+	}
+	return out
+}
+
+// keyed decodes a key behind what stands in front of it. A plus sign that is not
+// encoded, as no SDK sends it, is a space to S3 where others leave it a plus sign.
+func keyed(front, key string) []string {
+	out := []string{front + decode(key, true)}
+	if strings.Contains(key, "+") {
+		out = append(out, front+decode(key, false))
 	}
 	return out
 }

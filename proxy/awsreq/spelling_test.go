@@ -20,6 +20,10 @@ func TestSpelling(t *testing.T) {
 		return request(t, tab, "POST https://"+service+".us-east-1.amazonaws.com/", http.Header{"Content-Type": {"application/x-amz-json-1.1"}, "X-Amz-Target": {target}}, body)
 	}
 	get := func(line string) *Input { return request(t, tab, line, nil, "") }
+	cut := func(in *Input) *Input {
+		in.BodyComplete = false
+		return in
+	}
 	sqs := func(path, query, body string) *Input {
 		return request(t, tab, "POST https://sqs.us-east-1.amazonaws.com"+path+query, http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}, body)
 	}
@@ -121,6 +125,31 @@ func TestSpelling(t *testing.T) {
 		"same":    {request(t, tab, "GET https://eks.us-east-1.amazonaws.com/clusters/c", http.Header{"X-Http-Method-Override": {"GET"}}, ""), of("eks") + "cluster/c"},
 		"copied":  {request(t, tab, "PUT https://b.s3.us-east-1.amazonaws.com/k", http.Header{"X-Amz-Copy-Source": {"c/ok", "c/secret"}}, ""), "!"},
 		"copied2": {request(t, tab, "PUT https://b.s3.us-east-1.amazonaws.com/k", http.Header{"X-Amz-Copy-Source": {"c/ok?x"}}, ""), "!"},
+
+		"plus":             {get("GET https://b.s3.us-east-1.amazonaws.com/my+secret%2B"), "arn:aws:s3:::b/my+secret+ arn:aws:s3:::b/my secret+"},
+		"plus2":            {request(t, tab, "PUT https://b.s3.us-east-1.amazonaws.com/k", http.Header{"X-Amz-Copy-Source": {"/c/my+secret"}}, ""), "arn:aws:s3:::b/k arn:aws:s3:::c/my+secret arn:aws:s3:::c/my secret"},
+		"gateway capitals": {get("DELETE https://apigateway.us-east-1.amazonaws.com/restapis/ABC/stages/Prod"), "arn:aws:apigateway:us-east-1::/restapis/ABC/stages/Prod arn:aws:apigateway:us-east-1::/restapis/abc/stages/Prod"},
+
+		// Lists, and bodies that are not what they seem.
+		"tags":          {get("DELETE https://lambda.us-east-1.amazonaws.com/2017-03-31/tags/arn%3Aaws%3Alambda%3Aus-east-1%3A" + account + "%3Afunction%3Af?tagKeys=a&tagKeys=b"), of("lambda") + "function:f"},
+		"tags' case":    {get("DELETE https://lambda.us-east-1.amazonaws.com/2017-03-31/tags/arn%3Aaws%3Alambda%3Aus-east-1%3A" + account + "%3Afunction%3Af?tagKeys=a&TagKeys=b"), "!"},
+		"query as form": {request(t, tab, "POST https://rds.us-east-1.amazonaws.com/?Action=DeleteDBInstance&DBInstanceIdentifier=ok", http.Header{"Content-Type": {"text/plain"}}, "DBInstanceIdentifier=secret"), ""},
+		"query as JSON": {request(t, tab, "POST https://dynamodb.us-east-1.amazonaws.com/?TableName=ok", http.Header{"X-Amz-Target": {"DynamoDB_20120810.GetItem"}}, "\x1f\x8b"), ""},
+		"cut form":      {cut(request(t, tab, "POST https://ec2.us-east-1.amazonaws.com/?InstanceId.1=i-0a1b2c3d", http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}, "Action=TerminateInstances&InstanceId.1=i-secret")), ""},
+		"cut JSON": {cut(request(t, tab, "PUT https://workspaces-web.us-east-1.amazonaws.com/portals/arn:aws:workspaces-web:us-east-1:"+account+":portal%2Fp/browserSettings", http.Header{"Content-Type": {"application/json"}}, "{")),
+			of("workspaces-web") + "portal/p " + of("workspaces-web") + "browserSettings/*"},
+		"spaces": {target("ssm", "AmazonSSM.GetParameter", `{"Name":"`+of("ssm")+`parameter/secret "}`), ""},
+
+		// Sessions, and rules of event buses.
+		"session":     {target("ssm", "AmazonSSM.StartSession", `{"Target":"i-0a1b2c3d","DocumentName":"d"}`), of("ssm") + "document/d " + of("ec2") + "instance/i-0a1b2c3d"},
+		"hybrid":      {target("ssm", "AmazonSSM.StartSession", `{"Target":"mi-0a1b2c3d"}`), of("ssm") + "managed-instance/mi-0a1b2c3d"},
+		"task":        {target("ssm", "AmazonSSM.StartSession", `{"Target":"ecs:c_t_r","DocumentName":"d"}`), of("ssm") + "document/d " + of("ecs") + "task/*"},
+		"task alone":  {target("ssm", "AmazonSSM.StartSession", `{"Target":"ecs:c_t_r"}`), ""},
+		"rule":        {target("events", "AWSEvents.DeleteRule", `{"Name":"r"}`), of("events") + "rule/r"},
+		"default bus": {target("events", "AWSEvents.DeleteRule", `{"Name":"r","EventBusName":"default"}`), of("events") + "rule/r"},
+		"bus":         {target("events", "AWSEvents.DeleteRule", `{"Name":"r","EventBusName":"b"}`), of("events") + "rule/b/r"},
+		"bus's ARN":   {target("events", "AWSEvents.DeleteRule", `{"Name":"r","EventBusName":"`+of("events")+`event-bus/b"}`), of("events") + "rule/b/r"},
+		"another's":   {target("events", "AWSEvents.DeleteRule", `{"Name":"r","EventBusName":"arn:aws:events:us-east-1:999999999999:event-bus/b"}`), of("events") + "rule/*/r"},
 
 		// Queues.
 		"queue path":      {sqs("/"+account+"/queue-secret", "", "Action=DeleteQueue"), of("sqs") + "queue-secret"},

@@ -28,6 +28,9 @@ func (w *worked) all() (ok bool) {
 		return false
 	}
 	for _, v := range w.p.list {
+		if strings.HasPrefix(v.value, "arn:") && strings.TrimSpace(v.value) != v.value {
+			return false
+		}
 		for _, typ := range w.types {
 			if strings.HasPrefix(v.value, "arn:") && matchesAny(w.t.resources[w.prefix][typ], v.value) {
 				w.add(typ, v.value, true)
@@ -50,7 +53,7 @@ func (w *worked) all() (ok bool) {
 func (w *worked) built(part, given bool) bool {
 	some, now := len(w.named) > 0, []string(nil)
 	for _, typ := range w.types {
-		if part && w.named[typ] {
+		if part && w.named[typ] || w.otherBus(typ) {
 			continue
 		}
 		for _, pattern := range w.t.resources[w.prefix][typ] {
@@ -84,13 +87,23 @@ func (w *worked) built(part, given bool) bool {
 	return true
 }
 
+// otherBus tells the rules of an event bus from those of the default one, which have
+// no bus in their ARNs.
+func (w *worked) otherBus(typ string) bool {
+	if w.prefix != "events" || !strings.HasPrefix(typ, "rule-on-") {
+		return false
+	}
+	custom := slices.ContainsFunc(w.p.list, func(v param) bool { return v.name == "EventBusName" && v.value != "default" })
+	return custom != (typ == "rule-on-custom-event-bus")
+}
+
 // besides adds types of which the request does not tell which: what such operations
-// act on all the same (besides.tsv), and what it names in a way that no ARN can be
-// made of.
+// act on all the same (besides.tsv), what it names in a way that no ARN can be made
+// of, and what its body may name, if that was not read.
 func (w *worked) besides() bool {
 	for _, typ := range w.types {
-		any := len(w.out) > 0 && !w.named[typ] && w.p.mentions(typ, w.values)
-		if b, listed := w.t.besides[w.r.op][typ]; listed {
+		any := len(w.out) > 0 && !w.named[typ] && (w.p.unread || w.p.mentions(typ, w.values))
+		if b, listed := w.t.besides[w.r.op][typ]; listed && !w.p.unread {
 			any = w.p.says(b.hidden) && (b.unless == "" || !w.p.says(b.unless))
 		}
 		if !any {
