@@ -151,10 +151,10 @@ func (b *Broker) attempted(e events.Event) {
 		}
 	case *events.SigninSucceeded:
 		if d.Method == "password" {
-			b.throttle.Succeeded(d.User, d.ClientAddr)
+			b.throttle.Succeeded(d.User, d.ClientAddr, e.Time)
 		}
 	case *events.CredentialFactorUsed:
-		b.throttle.Succeeded(factorsOf(d.User), factorsOf(d.User))
+		b.throttle.Succeeded(factorsOf(d.User), factorsOf(d.User), e.Time)
 	}
 }
 

@@ -174,7 +174,7 @@ func (b *Broker) postJoin(c *call) (any, error) {
 		b.log.Warn().Err(err).Str("token", in.Token).Str("agent", in.Agent).Str("client_addr", addr).Msg("a service could not join")
 		return nil, err
 	}
-	b.throttle.Succeeded(joinAttempts, addr)
+	b.throttle.Succeeded(joinAttempts, addr, b.now())
 	return out, nil
 }
 

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"reflect"
+	"reflect"
 	"strings"
 	"time"
 
@@ -136,7 +137,7 @@ func members(c *call) (map[string]json.RawMessage, error) {
 func member[T any](in map[string]json.RawMessage, name string) (v T, err error) {
 	if raw, there := in[name]; there {
 		if json.Unmarshal(raw, &v) != nil {
-			err = invalid("%s: want %T", name, v)
+			err = invalid("%s: want %s", name, wanting(reflect.TypeFor[T]()))
 		}
 	}
 	return v, err

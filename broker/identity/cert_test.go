@@ -187,7 +187,11 @@ func TestThrottle(t *testing.T) {
 	if d := th.Wait("bob", "10.0.0.1", now); d == 0 {
 		t.Error("an address that tried 69 times may go on with other users")
 	}
-	th.Succeeded("alice", "10.0.0.1")
+	th.Succeeded("alice", "10.0.0.1", now.Add(-time.Hour)) // as a copy of a success is
+	if d := th.Wait("alice", "10.0.0.1", now); d != longestWait {
+		t.Errorf("after a success long before, waits %s, want %s", d, longestWait)
+	}
+	th.Succeeded("alice", "10.0.0.1", now)
 	if d := th.Wait("alice", "10.0.0.9", now); d != 0 {
 		t.Errorf("after success waits %s", d)
 	}

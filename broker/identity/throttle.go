@@ -78,9 +78,12 @@ func (t *Throttle) Failed(user, addr string, now time.Time) {
 	}
 }
 
-// Succeeded forgets the failures of a user from an address.
-func (t *Throttle) Succeeded(user, addr string) {
+// Succeeded forgets the failures of a user from an address up to now. Later ones stay: a
+// success before them may be the copy of one long ago.
+func (t *Throttle) Succeeded(user, addr string, now time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	delete(t.keys, throttleKey{user, addr})
+	if k := (throttleKey{user, addr}); !now.Before(t.keys[k].last) {
+		delete(t.keys, k)
+	}
 }
