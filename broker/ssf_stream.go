@@ -9,7 +9,6 @@ import (
 	"io"
 	"net/http"
 	"reflect"
-	"reflect"
 	"strings"
 	"time"
 
