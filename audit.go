@@ -111,7 +111,7 @@ func (c *cli) audit() *cobra.Command {
 			}
 			return c.printRows(chain, func() *query.Table { return query.Rows(chain) }, "", func(w *tabwriter.Writer) {
 				for _, s := range chain.Steps {
-					fmt.Fprintf(w, "%s\t%s\t%s\n", s.Time.Local().Format(time.DateTime), s.Kind, oneLine(s.Summary))
+					fmt.Fprintf(w, "%s\t%s\t%s\n", utc(s.Time), s.Kind, oneLine(s.Summary))
 				}
 			})
 		}),
@@ -141,7 +141,7 @@ func (c *cli) audit() *cobra.Command {
 			return c.printRows(fs, func() *query.Table { return query.Flat(fs.Findings) }, fs.Next, func(w *tabwriter.Writer) {
 				fmt.Fprintln(w, "OPENED\tKIND\tSEVERITY\tSTATE\tUSER\tSUMMARY")
 				for _, x := range fs.Findings {
-					fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", x.OpenedAt.Local().Format(time.DateTime), x.Kind, x.Severity, x.State, orDash(oneLine(x.User)), oneLine(x.Summary))
+					fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", utc(x.OpenedAt), x.Kind, x.Severity, x.State, orDash(oneLine(x.User)), oneLine(x.Summary))
 				}
 				if fs.Next != "" {
 					fmt.Fprintf(w, "more: --cursor %s\n", fs.Next)
@@ -171,10 +171,13 @@ func (c *cli) audit() *cobra.Command {
 	return cmd
 }
 
+// utc is a time as tables show it and as --since and --until read it.
+func utc(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05Z") }
+
 func printPage(w *tabwriter.Writer, page *query.Page) {
 	fmt.Fprintln(w, "TIME\tUSER\tCALL\tRESOURCE\tOUTCOME\tCLOUDTRAIL\tID")
 	for _, e := range page.Entries {
-		at := e.Time.Local().Format(time.DateTime)
+		at := utc(e.Time)
 		if r := e.Request; r != nil {
 			result := r.Outcome
 			if r.Status != 0 {
@@ -249,7 +252,7 @@ func printDetail(w *tabwriter.Writer, d *query.Detail) {
 	row("bytes up, down", func(r *query.Request) string { return fmt.Sprintf("%d, %d", r.RequestBytes, r.ResponseBytes) }, func(*query.Record) string { return "" })
 	fmt.Fprintf(w, "verdict\t%s\n", orDash(d.Verdict))
 	if s := d.Session; s != nil {
-		fmt.Fprintf(w, "session\t%s on %s by %s until %s\n", s.SessionID, s.App, strings.Join(s.Roles, ", "), s.ExpiresAt.Local().Format(time.DateTime))
+		fmt.Fprintf(w, "session\t%s on %s by %s until %s\n", s.SessionID, s.App, strings.Join(s.Roles, ", "), utc(s.ExpiresAt))
 	}
 	for _, q := range d.AccessRequests {
 		fmt.Fprintf(w, "access request\t%s of %s, %s, reviewed by %s: %s\n", q.RequestID, q.User, q.State, orDash(strings.Join(q.Reviewers, ", ")), oneLine(q.Reason))

@@ -6,7 +6,6 @@ import (
 	"os"
 	"strings"
 	"text/tabwriter"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -101,6 +100,6 @@ func (c *cli) sayPolicy(p leastPolicy) {
 		c.say("not exact: %s has characters that IAM takes in no policy; in their places are ? and *", oneLine(arn))
 	}
 	if !p.Since.IsZero() {
-		c.say("from what was used since %s", p.Since.Local().Format(time.DateTime))
+		c.say("from what was used since %s", utc(p.Since))
 	}
 }

@@ -31,6 +31,9 @@ func (c *cli) auditReport() *cobra.Command {
 			if (request == "") == (user == "") {
 				return usageError{errors.New("give --request ID or --user U")}
 			}
+			if info, err := os.Stat(file); cmd.Flags().Changed("bundle") && (file == "" || err == nil && info.IsDir()) {
+				return usageError{errors.New("--bundle: name a file that the evidence is written to, such as evidence.zip")}
+			}
 			p, err := c.profile()
 			if err != nil {
 				return err
@@ -228,14 +231,18 @@ func subjectText(s evidence.Subject) string {
 }
 
 func printSummary(w *tabwriter.Writer, s *evidence.Summary) {
-	at := func(t time.Time) string { return t.Local().Format(time.DateTime) }
+	at := utc
 	fmt.Fprintln(w, subjectText(s.Subject))
 	for _, r := range s.AccessRequests {
 		fmt.Fprintf(w, "\naccess request\t%s\n  of\t%s for %s\n  because\t%s\n  asked\t%s\n", r.RequestID, oneLine(r.User), oneLine(strings.Join(append(append([]string{}, r.Roles...), r.Resources...), ", ")), orDash(oneLine(r.Reason)), at(r.CreatedAt))
 		for _, v := range r.Reviews {
 			fmt.Fprintf(w, "  review\t%s %s by %s %s\n", at(v.At), v.Verdict, oneLine(v.Reviewer), oneLine(v.Reason))
 		}
-		fmt.Fprintf(w, "  %s\t%s\n", r.State, at(r.DecidedAt))
+		if r.DecidedAt.IsZero() {
+			fmt.Fprintf(w, "  %s\n", r.State)
+		} else {
+			fmt.Fprintf(w, "  %s\t%s\n", r.State, at(r.DecidedAt))
+		}
 	}
 	for _, x := range s.Sessions {
 		end := "until " + at(x.ExpiresAt)

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"strings"
 	"text/tabwriter"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -141,7 +140,7 @@ func (c *cli) auditDeadLetters() *cobra.Command {
 				return c.printRows(list, func() *query.Table { return query.Flat(list) }, "", func(w *tabwriter.Writer) {
 					fmt.Fprintln(w, "SET ASIDE\tKIND\tSOURCE\tREASON\tID")
 					for _, l := range list {
-						fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", l.RejectedAt.Local().Format(time.DateTime), l.Kind, oneLine(l.Source), oneLine(l.Reason), l.ID)
+						fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", utc(l.RejectedAt), l.Kind, oneLine(l.Source), oneLine(l.Reason), l.ID)
 					}
 				})
 			}
@@ -160,8 +159,15 @@ func (c *cli) auditDeadLetters() *cobra.Command {
 			}
 			if err := c.print(list, func(w *tabwriter.Writer) {
 				fmt.Fprintln(w, "ID\tRECORDS\tERROR")
+				last := ""
 				for _, l := range list {
-					fmt.Fprintf(w, "%s\t%d\t%s\n", l.ID, l.Records, orDash(oneLine(l.Error)))
+					says := orDash(oneLine(l.Error))
+					what, advice, _ := strings.Cut(says, ": ")
+					if advice != "" && advice == last { // it is long enough once
+						says = what + ": as above"
+					}
+					last = advice
+					fmt.Fprintf(w, "%s\t%d\t%s\n", l.ID, l.Records, says)
 				}
 			}); err != nil {
 				return err

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/posternhq/postern/auditor/client"
 	"github.com/posternhq/postern/auditor/evidence"
@@ -60,6 +61,9 @@ func (c *cli) auditVerify() *cobra.Command {
 		return c.verify(cmd.Context(), a, in)
 	})
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if err := in.check(cmd.Flags()); err != nil {
+			return err
+		}
 		switch {
 		case printSQL:
 			return c.printChecks()
@@ -86,6 +90,30 @@ type verifyInput struct {
 	noTables            bool
 	// witnesses are paths, witnessKeys keys.
 	witnesses, witnessKeys []string
+}
+
+// check refuses what would be left out of account, or be found wrong only after
+// everything was compared.
+func (in *verifyInput) check(flags *pflag.FlagSet) error {
+	if flags.Changed("offline") {
+		if in.offline == "" {
+			return usageError{errors.New("--offline: name the bundle's file")}
+		}
+		for _, name := range []string{"since", "sample", "no-tables", "sql"} {
+			if flags.Changed(name) {
+				return usageError{fmt.Errorf("--%s is about an auditor's record: a bundle, as --offline checks it, is checked whole", name)}
+			}
+		}
+	}
+	if flags.Changed("sample") && (in.sample < 1 || in.sample > 1_000_000) {
+		return usageError{errors.New("--sample: want a number of parts from 1, which is all, to 1000000")}
+	}
+	for _, key := range in.witnessKeys {
+		if err := tlog.CheckWitnessKey(key); err != nil {
+			return usageError{fmt.Errorf("--witness-key: %w", err)}
+		}
+	}
+	return nil
 }
 
 // settleTime is long for what stores within a second.
@@ -147,9 +175,6 @@ const partEvents = 1_000_000
 
 // verifyTables makes the tables that people ask again, part by part.
 func (c *cli) verifyTables(ctx context.Context, a *client.Client, s *evidence.Statuses, in verifyInput) (*verifiedTables, error) {
-	if in.sample < 0 || in.sample > 1_000_000 {
-		return nil, usageError{errors.New("--sample: want a number of parts up to 1000000")}
-	}
 	var stored uint64
 	for _, stream := range s.Streams {
 		stored += stream.Stored
@@ -194,6 +219,9 @@ func logKey(given, memory string, said tlog.PublicKey) (key tlog.PublicKey, from
 		from, key = "auditor", said
 	default:
 		return "", "", err
+	}
+	if err := key.Check(); err != nil && from == "given" {
+		return "", "", usageError{fmt.Errorf("--key: %w", err)}
 	}
 	return key, from, key.Check()
 }

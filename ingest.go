@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -22,6 +24,10 @@ type ingested struct {
 	Known    int   `json:"known,omitempty"`
 	Rejected int   `json:"rejected"`
 	Records  int64 `json:"records"`
+	// Failed could not be read here; PassedOver are of other names, or are neither
+	// files nor folders, or folders behind links.
+	Failed     int `json:"failed,omitempty"`
+	PassedOver int `json:"passed_over,omitempty"`
 }
 
 // uploads is how many files are on their way at once: each waits until the
@@ -29,20 +35,35 @@ type ingested struct {
 const uploads = 32
 
 // ingest sends CloudTrail files to the auditor and has it read buckets. A file
-// that it rejects is told of and does not stop the others.
+// that it rejects, or that can't be read, is told of and does not stop the others.
 func (c *cli) ingest(cmd *cobra.Command, a *client.Client, paths, buckets []string, b client.Bucket) error {
 	var mu sync.Mutex // guards total and stderr
 	var total ingested
 	tty := isTerminal(c.stderr)
 	group, ctx := errgroup.WithContext(cmd.Context())
 	group.SetLimit(uploads)
+	fail := func(path string, err error) {
+		mu.Lock()
+		defer mu.Unlock()
+		total.Failed++
+		c.say("%s: could not be read: %v", path, causeOf(err))
+	}
 	one := func(path string) error {
-		f, err := os.Open(path)
+		f, err := openFile(ctx, path)
 		if err != nil {
-			return err
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			fail(path, err)
+			return nil
 		}
 		defer f.Close()
-		got, err := a.Ingest(ctx, path, f, nil)
+		from := &upload{from: f}
+		got, err := a.Ingest(ctx, path, from, nil)
+		if err := from.failed(); err != nil && ctx.Err() == nil { // the file's fault, and none of the auditor's
+			fail(path, err)
+			return nil
+		}
 		if err != nil {
 			return fmt.Errorf("%s: %w", path, err)
 		}
@@ -59,29 +80,51 @@ func (c *cli) ingest(cmd *cobra.Command, a *client.Client, paths, buckets []stri
 		}
 		return nil
 	}
-	var walked error
+	passed := 0
 	for _, root := range paths {
-		walked = filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		info, err := os.Stat(root)
+		folder := root
+		if err == nil && info.IsDir() { // WalkDir follows no link, not even where it begins
+			folder, err = filepath.EvalSymlinks(root)
+		}
+		switch {
+		case err != nil:
+			fail(root, err)
+			continue
+		case !info.IsDir(): // a pipe, too, as a shell's <(…) is
+			group.Go(func() error { return one(root) })
+			continue
+		}
+		_ = filepath.WalkDir(folder, func(path string, d fs.DirEntry, err error) error {
 			switch {
-			case err != nil:
-				return err
 			case ctx.Err() != nil:
-				return context.Cause(ctx)
-			case d.IsDir() || path != root && !trailFile(path):
+				return fs.SkipAll
+			case err != nil:
+				fail(path, err)
+				return nil
+			case d.IsDir():
+				return nil
+			case !trailFile(path):
+				passed++
 				return nil
 			}
-			group.Go(func() error { return one(path) })
+			switch info, err := os.Stat(path); {
+			case err != nil:
+				fail(path, err)
+			case !info.Mode().IsRegular():
+				passed++
+			default:
+				group.Go(func() error { return one(path) })
+			}
 			return nil
 		})
-		if walked != nil {
-			break
-		}
 	}
 	if err := group.Wait(); err != nil {
 		return err
 	}
-	if walked != nil {
-		return walked
+	total.PassedOver = passed
+	if err := cmd.Context().Err(); err != nil {
+		return context.Cause(cmd.Context())
 	}
 	if tty {
 		fmt.Fprint(c.stderr, "\r\033[K")
@@ -96,13 +139,81 @@ func (c *cli) ingest(cmd *cobra.Command, a *client.Client, paths, buckets []stri
 		if total.Known > 0 {
 			fmt.Fprintf(w, "%d files were there\n", total.Known)
 		}
+		if total.PassedOver > 0 {
+			fmt.Fprintf(w, "%d passed over: of another name than *.json, *.ndjson, *.jsonl (.gz), no files, or folders behind links\n", total.PassedOver)
+		}
+		if total.Failed > 0 {
+			fmt.Fprintf(w, "%d could not be read\n", total.Failed)
+		}
 	}); err != nil {
 		return err
 	}
-	if total.Rejected > 0 {
+	switch {
+	case total.Failed > 0:
+		return fmt.Errorf("%d of %d files could not be read", total.Failed, total.Failed+total.Files)
+	case total.Rejected > 0:
 		return fmt.Errorf("%d of %d files were set aside", total.Rejected, total.Files)
+	case total.Files == 0 && len(buckets) == 0:
+		return fmt.Errorf("nothing was found in %s: CloudTrail's files are called *.json, *.ndjson or *.jsonl, and may be gzipped (.gz)", strings.Join(paths, ", "))
 	}
 	return nil
+}
+
+// openFile opens a file; of a pipe, whose writer may never come, not for longer than
+// ctx.
+func openFile(ctx context.Context, path string) (*os.File, error) {
+	if info, err := os.Stat(path); err != nil || info.Mode().IsRegular() {
+		return os.Open(path)
+	}
+	type opened struct {
+		f   *os.File
+		err error
+	}
+	ch := make(chan opened, 1)
+	go func() {
+		f, err := os.Open(path)
+		ch <- opened{f, err}
+	}()
+	select {
+	case o := <-ch:
+		if o.err == nil {
+			context.AfterFunc(ctx, func() { _ = o.f.Close() }) // ends a read that waits
+		}
+		return o.f, o.err
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
+// upload remembers what went wrong with a file while it was sent.
+type upload struct {
+	from io.Reader
+	mu   sync.Mutex
+	err  error
+}
+
+func (r *upload) Read(p []byte) (int, error) {
+	n, err := r.from.Read(p)
+	if err != nil && err != io.EOF && !errors.Is(err, os.ErrClosed) {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.err = err
+	}
+	return n, err
+}
+
+func (r *upload) failed() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.err
+}
+
+// causeOf is an error of a path without the path.
+func causeOf(err error) error {
+	if e, ok := errors.AsType[*fs.PathError](err); ok {
+		return e.Err
+	}
+	return err
 }
 
 // trailFile tells by its name what may hold CloudTrail's records.

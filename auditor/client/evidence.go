@@ -72,6 +72,11 @@ type VerifyInput struct {
 // Verify compares everything that the auditor has with each other and with what
 // is known from elsewhere. A fault is no error.
 func (c *Client) Verify(ctx context.Context, in VerifyInput) (*evidence.Report, error) {
+	for _, k := range in.WitnessKeys {
+		if err := tlog.CheckWitnessKey(k); err != nil {
+			return nil, err
+		}
+	}
 	status, err := c.settled(ctx, in)
 	if err != nil {
 		return nil, err

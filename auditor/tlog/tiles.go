@@ -71,14 +71,28 @@ func (p PublicKey) OpenCheckpoint(stream string, signed []byte) (Checkpoint, err
 // Cosigned verifies that a witness has signed a checkpoint too
 // (https://c2sp.org/tlog-cosignature). key is the witness's verifier key.
 func (c Checkpoint) Cosigned(key string) error {
-	v, err := fnote.NewVerifierForCosignatureV1(key)
+	v, err := witness(key)
 	if err != nil {
-		return fmt.Errorf("witness key %.100q: %w", key, err)
+		return err
 	}
 	if _, err := note.Open(c.Note, note.VerifierList(v)); err != nil {
 		return fmt.Errorf("the checkpoint of %s at size %d is not signed by the witness %s", c.Stream, c.Size, v.Name())
 	}
 	return nil
+}
+
+// CheckWitnessKey says what is wrong with a witness's key.
+func CheckWitnessKey(key string) error {
+	_, err := witness(key)
+	return err
+}
+
+func witness(key string) (note.Verifier, error) {
+	v, err := fnote.NewVerifierForCosignatureV1(key)
+	if err != nil {
+		return nil, fmt.Errorf("witness key %.100q: %w", key, err)
+	}
+	return v, nil
 }
 
 // Latest reads and verifies a log's newest checkpoint.
