@@ -176,7 +176,13 @@ func (n *naming) values(name string, last bool) []string {
 		return nil
 	}
 	out := n.p.named(name)
-	for _, q := range []string{"Source", "Target", "Destination"} {
+	beside := []string{"Source", "Target", "Destination"}
+	if n.prefix == "iam" {
+		// "You must have appropriate permissions on both the source object and the
+		// target object" (https://docs.aws.amazon.com/IAM/latest/APIReference/API_UpdateUser.html).
+		beside = append(beside, "New")
+	}
+	for _, q := range beside {
 		for _, v := range n.p.named(q + name) {
 			out = appendNew(out, v)
 		}

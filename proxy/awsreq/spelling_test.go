@@ -20,6 +20,9 @@ func TestSpelling(t *testing.T) {
 		return request(t, tab, "POST https://"+service+".us-east-1.amazonaws.com/", http.Header{"Content-Type": {"application/x-amz-json-1.1"}, "X-Amz-Target": {target}}, body)
 	}
 	get := func(line string) *Input { return request(t, tab, line, nil, "") }
+	iam := func(body string) *Input {
+		return request(t, tab, "POST https://iam.amazonaws.com/", http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}, body)
+	}
 	cut := func(in *Input) *Input {
 		in.BodyComplete = false
 		return in
@@ -150,6 +153,11 @@ func TestSpelling(t *testing.T) {
 		"bus":         {target("events", "AWSEvents.DeleteRule", `{"Name":"r","EventBusName":"b"}`), of("events") + "rule/b/r"},
 		"bus's ARN":   {target("events", "AWSEvents.DeleteRule", `{"Name":"r","EventBusName":"`+of("events")+`event-bus/b"}`), of("events") + "rule/b/r"},
 		"another's":   {target("events", "AWSEvents.DeleteRule", `{"Name":"r","EventBusName":"arn:aws:events:us-east-1:999999999999:event-bus/b"}`), of("events") + "rule/*/r"},
+
+		"path":       {target("ssm", "AmazonSSM.GetParametersByPath", `{"Path":"/prod"}`), of("ssm") + "parameter/prod " + of("ssm") + "parameter/prod/*"},
+		"path slash": {target("ssm", "AmazonSSM.GetParametersByPath", `{"Path":"/prod/"}`), of("ssm") + "parameter/prod/*"},
+		"rename":     {iam("Action=UpdateUser&UserName=a&NewUserName=b"), "arn:aws:iam::" + account + ":user/*a arn:aws:iam::" + account + ":user/*b"},
+		"instance":   {form("ec2", "Action=TerminateInstances&InstanceId.1=I-0A1B"), of("ec2") + "instance/I-0A1B " + of("ec2") + "instance/i-0a1b"},
 
 		// Queues.
 		"queue path":      {sqs("/"+account+"/queue-secret", "", "Action=DeleteQueue"), of("sqs") + "queue-secret"},

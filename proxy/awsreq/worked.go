@@ -127,7 +127,16 @@ func (w *worked) besides() bool {
 // itself has it.
 func (w *worked) add(typ, arn string, given bool) {
 	for _, one := range w.t.kept(w.prefix, typ, arn, given) {
-		w.out = appendNew(w.out, one)
+		path, below := strings.CutSuffix(one, "/")
+		if !below {
+			w.out = appendNew(w.out, one)
+		}
+		// All that is below a path of parameters is read along with it.
+		if w.prefix == "ssm" && w.o.name == "GetParametersByPath" {
+			w.out = appendNew(w.out, path+"/*")
+		} else if below {
+			w.out = appendNew(w.out, one)
+		}
 	}
 }
 
