@@ -307,7 +307,12 @@ func (c *cli) runIn(ctx context.Context, env []local.Var, argv []string) error {
 		if argv[0] == "aws" {
 			return errors.New("the AWS CLI (aws) is not on PATH: install it, or use postern exec with another client")
 		}
-		return err
+		// As shells do, so that who wraps postern can tell it from the command's own failure.
+		c.say("postern: %v", err)
+		if errors.Is(err, exec.ErrNotFound) || errors.Is(err, fs.ErrNotExist) {
+			return exitCode(127)
+		}
+		return exitCode(126)
 	}
 	// Signals reach the command by itself where it shares the terminal; a signal
 	// sent to postern alone is passed on, and the command decides how to end.

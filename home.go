@@ -41,6 +41,9 @@ func readIdentity(path string) (*identity, error) {
 	if err != nil {
 		return nil, fmt.Errorf("identity file: %w", err)
 	}
+	if info.IsDir() {
+		return nil, fmt.Errorf("identity file %s is a directory: name the file in it", path)
+	}
 	if info.Mode().Perm()&0o077 != 0 {
 		return nil, fmt.Errorf("identity file %s can be read by others (mode %04o): run chmod 600 %s", path, info.Mode().Perm(), path)
 	}

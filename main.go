@@ -92,7 +92,7 @@ func (c *cli) root() *cobra.Command {
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	f := root.PersistentFlags()
-	f.StringVar(&c.homeDir, "home", envOr("POSTERN_HOME", ""), "directory of your state (default ~/.postern)")
+	f.StringVar(&c.homeDir, "home", envOr("POSTERN_HOME", ""), "directory of your state, ~/.postern if not given")
 	f.StringVar(&c.identity, "identity", envOr("POSTERN_IDENTITY", ""), "act as this identity file, with no sign-in")
 	f.StringVar(&c.format, "format", "text", "text, json or yaml; some commands know more")
 	root.AddGroup(

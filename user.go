@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -155,12 +156,21 @@ func (c *cli) logout() *cobra.Command {
 				name, readErr := os.ReadFile(filepath.Join(h.dir, "current"))
 				if readErr != nil {
 					c.say("Not signed in.")
-					return nil
+					return c.print(loggedOut{}, func(*tabwriter.Writer) {})
 				}
-				return errors.Join(os.RemoveAll(filepath.Join(h.dir, "profiles", filepath.Base(string(name)))),
-					os.Remove(filepath.Join(h.dir, "current")))
+				if err := errors.Join(os.RemoveAll(filepath.Join(h.dir, "profiles", filepath.Base(string(name)))),
+					os.Remove(filepath.Join(h.dir, "current"))); err != nil {
+					return err
+				}
+				return c.print(loggedOut{}, func(*tabwriter.Writer) {})
 			}
-			_, failed := p.endSessions(cmd.Context(), "")
+			serial, err := p.serial()
+			if err != nil {
+				return err
+			}
+			out := loggedOut{User: p.User}
+			var failed error
+			out.SessionsEnded, failed = p.endSessions(cmd.Context(), "")
 			removed := os.RemoveAll(p.dir)
 			if c.identity == "" {
 				removed = errors.Join(removed, os.Remove(filepath.Join(h.dir, "current")))
@@ -168,10 +178,24 @@ func (c *cli) logout() *cobra.Command {
 			if err := errors.Join(failed, removed); err != nil {
 				return err
 			}
-			c.say("Signed out %s.", p.User)
-			return nil
+			if _, err := os.Stat(c.identity); c.identity != "" && err == nil {
+				out.IdentityUntil = &p.ExpiresAt
+				c.say("Ended the sessions of %s. The identity in %s stays there and holds until %s: postern sessions rm %s ends it.",
+					p.User, c.identity, until(p.ExpiresAt), serial)
+			} else {
+				c.say("Signed out %s.", p.User)
+			}
+			return c.print(out, func(*tabwriter.Writer) {})
 		},
 	}
+}
+
+// loggedOut is what `postern logout` tells.
+type loggedOut struct {
+	User          string `json:"user"`
+	SessionsEnded int    `json:"sessions_ended"`
+	// IdentityUntil is until when an identity file holds that logging out leaves alone.
+	IdentityUntil *time.Time `json:"identity_until,omitempty"`
 }
 
 func (c *cli) status() *cobra.Command {
