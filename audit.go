@@ -78,7 +78,7 @@ func (c *cli) audit() *cobra.Command {
 	s.StringVar(&f.AWSRole, "aws-role", "", "IAM role, by name or ARN")
 	s.StringVar(&f.Account, "account", "", "AWS account id")
 	s.StringVar(&f.Service, "service", "", "AWS service, such as s3")
-	s.StringVar(&f.Action, "action", "", "IAM action, operation or CloudTrail event name")
+	s.StringVar(&f.Action, "action", "", "IAM action (one that a call took besides, too), operation or CloudTrail event name")
 	s.StringVar(&f.Resource, "resource", "", "ARN")
 	s.StringVar(&f.Outcome, "outcome", "", "admitted, completed, denied, failed, dry_run (passed, and would be denied), or a verdict such as bypass or unrelated")
 	s.StringVar(&f.Since, "since", "", "from this time on")
@@ -235,7 +235,7 @@ func printDetail(w *tabwriter.Writer, d *query.Detail) {
 	row("account", func(r *query.Request) string { return r.Account }, func(t *query.Record) string { return t.RecipientAccountID })
 	row("region", func(r *query.Request) string { return r.Region }, func(t *query.Record) string { return t.AWSRegion })
 	row("call", func(r *query.Request) string { return r.Service + " " + r.Operation }, func(t *query.Record) string { return t.EventSource + " " + t.EventName })
-	row("action", func(r *query.Request) string { return r.Action }, func(*query.Record) string { return "" })
+	row("action", func(r *query.Request) string { return strings.TrimSpace(r.Action + " " + strings.Join(r.Also, " ")) }, func(*query.Record) string { return "" })
 	row("resources", func(r *query.Request) string { return strings.Join(r.Resources, " ") }, func(t *query.Record) string { return strings.Join(t.Resources, " ") })
 	row("AWS request", func(r *query.Request) string { return r.AWSRequestID }, func(t *query.Record) string { return t.RequestID })
 	row("result", func(r *query.Request) string {

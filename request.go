@@ -208,7 +208,7 @@ func howMany(n int, verdict string) string {
 
 func writeCall(w *tabwriter.Writer, call *api.HeldCall) {
 	for _, line := range [][2]string{
-		{"Operation", strings.Trim(call.Service+" "+call.Operation, " ")}, {"Action", call.Action},
+		{"Operation", strings.Trim(call.Service+" "+call.Operation, " ")}, {"Action", strings.Join(append([]string{call.Action}, call.Also...), ", ")},
 		{"Resources", strings.Join(call.Resources, ", ")}, {"Account", call.Account}, {"Region", call.Region},
 		{"AWS role", call.AWSRoleARN}, {"Request line", call.Method + " https://" + call.Host + call.Path},
 		{"Parameters", call.Parameters}, {"Wanted by", "role " + strings.Join(call.Roles, ", ")}, {"Digest", call.Digest},

@@ -19,6 +19,7 @@ import (
 	"github.com/posternhq/postern/broker/resource"
 	"github.com/posternhq/postern/events"
 	"github.com/posternhq/postern/events/signed"
+	"github.com/posternhq/postern/proxy/awsreq"
 	"github.com/posternhq/postern/proxy/grants"
 )
 
@@ -96,7 +97,11 @@ func (c *cli) whatIf() *cobra.Command {
 				return err
 			}
 			return c.withAuditor(func(cmd *cobra.Command, a *client.Client, _ []string) error {
-				r := &rerun{a: a, supposed: supposed, roots: tlsConfig.RootCAs, sessions: map[string]*rerunSession{}, heads: map[string]uint64{}}
+				table, err := awsreq.New()
+				if err != nil {
+					return err
+				}
+				r := &rerun{a: a, levels: table.Levels(), supposed: supposed, roots: tlsConfig.RootCAs, sessions: map[string]*rerunSession{}, heads: map[string]uint64{}}
 				return c.printWhatIf(cmd.Context(), r, from, limit)
 			})(cmd, args)
 		},
@@ -195,6 +200,7 @@ type rerun struct {
 	keys     *signed.Keys
 	heads    map[string]uint64 // the revisions of channels, sessions' left out
 	sessions map[string]*rerunSession
+	levels   map[string]awsreq.AccessLevel // of actions
 	most     int // sessions before those that are over are dropped
 }
 
@@ -239,7 +245,7 @@ func (r *rerun) run(ctx context.Context, since time.Time, visit func(at time.Tim
 		s := r.sessions[request.SessionID]
 		var change *whatIfChange
 		if s != nil && !s.same {
-			change = s.judge(e.Event, request, admitted)
+			change = s.judge(e.Event, request, admitted, r.levels)
 		}
 		if err := visit(request.ReceivedAt, change, s != nil); err != nil {
 			return err
@@ -308,9 +314,22 @@ func (r *rerun) start(e streamed, d *events.SessionStarted) {
 	r.sessions[d.SessionID] = s
 }
 
+// recorded is a call as it was decided: a level for each action, of which the record
+// has the highest.
+func recorded(q *events.AWSRequest, levels map[string]awsreq.AccessLevel) grants.Call {
+	c := grants.Call{Action: q.Action, AccessLevel: q.AccessLevel, Resources: q.Resources, Region: q.Region, Account: q.Account}
+	if level := levels[q.Action]; len(q.Also) > 0 && level != "" {
+		c.AccessLevel = string(level)
+	}
+	for _, name := range q.Also {
+		c.Also = append(c.Also, grants.Action{Name: name, Level: string(levels[name])})
+	}
+	return c
+}
+
 // judge says what would be different about a call, nil for nothing.
-func (s *rerunSession) judge(e events.Event, q *events.AWSRequest, admitted bool) *whatIfChange {
-	d := grants.Judge(s.permissions, grants.Call{Action: q.Action, AccessLevel: q.AccessLevel, Resources: q.Resources, Region: q.Region, Account: q.Account})
+func (s *rerunSession) judge(e events.Event, q *events.AWSRequest, admitted bool, levels map[string]awsreq.AccessLevel) *whatIfChange {
+	d := grants.Judge(s.permissions, recorded(q, levels))
 	would, reason := d.Allowed, d.Reason()
 	if s.refused != "" {
 		would, reason = false, "there would be no session: "+s.refused

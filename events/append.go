@@ -108,6 +108,7 @@ func (o *object) request(r *AWSRequest) {
 	o.optional("signing_name", r.SigningName)
 	o.optional("operation", r.Operation)
 	o.optional("action", r.Action)
+	o.list("also", r.Also)
 	o.optional("access_level", r.AccessLevel)
 	o.list("resources", r.Resources)
 	o.str("method", r.Method)

@@ -28,10 +28,14 @@ type AWSRequest struct {
 	Partition string `json:"partition,omitempty"`
 	Region    string `json:"region,omitempty"`
 	// Service is the endpoint prefix of the API, such as "s3", "dynamodb".
-	Service     string   `json:"service,omitempty"`
-	SigningName string   `json:"signing_name,omitempty"`
-	Operation   string   `json:"operation,omitempty"`
-	Action      string   `json:"action,omitempty"`
+	Service     string `json:"service,omitempty"`
+	SigningName string `json:"signing_name,omitempty"`
+	Operation   string `json:"operation,omitempty"`
+	// Action is the IAM action, and Also are those that it takes besides, or may take
+	// where the request does not tell. Each of them was decided.
+	Action string   `json:"action,omitempty"`
+	Also   []string `json:"also,omitempty"`
+	// AccessLevel is the highest of these actions' levels.
 	AccessLevel string   `json:"access_level,omitempty"`
 	Resources   []string `json:"resources,omitempty"`
 

@@ -29,7 +29,7 @@ func (e *AWSCallReleased) Thing() string   { return "aws-request/" + e.RequestID
 func (e *AWSCallHeld) HeldCall() HeldCall {
 	return HeldCall{
 		SessionID: e.SessionID, Roles: e.Roles, Digest: e.Digest, App: e.App, AWSRoleARN: e.AWSRoleARN,
-		Account: e.Account, Region: e.Region, Service: e.Service, Operation: e.Operation, Action: e.Action,
+		Account: e.Account, Region: e.Region, Service: e.Service, Operation: e.Operation, Action: e.Action, Also: e.Also,
 		Resources: e.Resources, Method: e.Method, Host: e.Host, Path: e.Path, Parameters: e.Parameters,
 	}
 }

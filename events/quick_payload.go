@@ -75,6 +75,8 @@ func (r *AWSRequest) member(name []byte, s *scanner) bool {
 		return s.text(&r.Operation)
 	case "action":
 		return s.text(&r.Action)
+	case "also":
+		return s.texts(&r.Also)
 	case "access_level":
 		return s.text(&r.AccessLevel)
 	case "resources":

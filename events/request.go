@@ -44,6 +44,7 @@ type HeldCall struct {
 	Service    string   `json:"service,omitempty"`
 	Operation  string   `json:"operation,omitempty"`
 	Action     string   `json:"action,omitempty"`
+	Also       []string `json:"also,omitempty"` // as in AWSRequest
 	Resources  []string `json:"resources,omitempty"`
 	Method     string   `json:"method"`
 	Host       string   `json:"host"`

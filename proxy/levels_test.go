@@ -77,7 +77,7 @@ func TestLevelOfEachAction(t *testing.T) {
 		{"bucket with an ACL", writes, put(bucket, "X-Amz-Acl", "public-read"), 403, "s3:CreateBucket", "Permissions management", "s3:PutBucketAcl"},
 		{"statement", writes, statement(writes, "ExecuteStatement", `{"Statement":"DELETE FROM t"}`), 200, "dynamodb:PartiQLDelete", "Write", ""},
 	} {
-		want = append(want, [3]string{c.action, c.level})
+		want = append(want, [3]string{c.action, c.level, c.also})
 		resp, body := c.client.do(t, c.req)
 		if resp.StatusCode != c.status {
 			t.Errorf("%s: %d %s, want %d", c.name, resp.StatusCode, body, c.status)
@@ -97,4 +97,6 @@ func TestLevelOfEachAction(t *testing.T) {
 	}
 }
 
-func recorded(a *events.AWSRequest) [3]string { return [3]string{a.Action, a.AccessLevel} }
+func recorded(a *events.AWSRequest) [3]string {
+	return [3]string{a.Action, a.AccessLevel, strings.Join(a.Also, " ")}
+}

@@ -325,7 +325,19 @@ func (c *call) recognize() awsreq.Request {
 	a := &c.about
 	a.Partition, a.Region, a.Service, a.SigningName = rec.Partition, rec.Region, rec.Service, rec.SigningName
 	a.Operation, a.Action, a.AccessLevel, a.Resources = rec.Operation, rec.Action, string(rec.Strongest()), rec.Resources
+	a.Also = namesOf(besides(&rec))
 	return rec
+}
+
+func namesOf(actions []grants.Action) []string {
+	if len(actions) == 0 {
+		return nil
+	}
+	out := make([]string, len(actions))
+	for i, a := range actions {
+		out[i] = a.Name
+	}
+	return out
 }
 
 // besides are the further actions of a request, for its decision.

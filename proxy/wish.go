@@ -24,6 +24,8 @@ type wish struct {
 	// fixed: it is good for tokenLife from its time, whatever it says.
 	fixed bool
 	git   bool
+	// level is the highest of the actions' levels; empty where it is call's.
+	level string
 }
 
 var (
@@ -135,6 +137,7 @@ func (c *call) understandURL(w *wish) error {
 	}
 	c.host, c.about.Operation = host, rec.Operation
 	w.call = grants.Call{Action: rec.Action, Also: besides(&rec), AccessLevel: string(rec.AccessLevel), Resources: rec.Resources, Region: rec.Region, Account: rec.Account}
+	w.level = string(rec.Strongest())
 	return nil
 }
 
@@ -162,7 +165,8 @@ func (c *call) name(w *wish) {
 	}
 	service, operation, _ := strings.Cut(w.call.Action, ":")
 	a.Service, a.Operation = service, cmp.Or(a.Operation, operation)
-	a.Partition, a.Region, a.Action, a.AccessLevel, a.Resources = c.session.Partition, w.call.Region, w.call.Action, w.call.AccessLevel, w.call.Resources
+	a.Partition, a.Region, a.Action, a.AccessLevel, a.Resources = c.session.Partition, w.call.Region, w.call.Action, cmp.Or(w.level, w.call.AccessLevel), w.call.Resources
+	a.Also = namesOf(w.call.Also)
 	if w.auth != nil {
 		a.SigningName = w.auth.Service
 	}

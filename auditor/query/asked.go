@@ -116,7 +116,13 @@ func (f *Filter) call() *where {
 		if of != "*" {
 			byOperation.match("service", of)
 		}
-		w.add(byName.String()+" OR "+byOperation.String(), append(byName.args, byOperation.args...)...)
+		text, args := byName.String()+" OR "+byOperation.String(), append(byName.args, byOperation.args...)
+		if ok || strings.Contains(f.Action, "*") { // what a call took besides has no operation
+			besides := &where{}
+			matchAny(besides, "also", f.Action)
+			text, args = text+" OR "+besides.String(), append(args, besides.args...)
+		}
+		w.add(text, args...)
 	}
 	matchAny(w, "resources", f.Resource)
 	if f.byAccessRequest {

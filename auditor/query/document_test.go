@@ -76,6 +76,9 @@ func TestLeastPolicy(t *testing.T) {
 		{Service: "s3", Operation: "GetObject", Action: "s3:GetObject", Region: "eu-central-1", Calls: 1, Last: at, Names: b},
 		{Service: "s3", Operation: "CopyObject", Action: "s3:PutObject", Region: "eu-central-1", Calls: 1, Last: at, Names: b},
 		{Service: "s3", Operation: "CopyObject", Action: "s3:PutObject", Region: "eu-central-1", Calls: 1, Last: at, Names: []string{"arn:aws:s3:::from/x"}, Source: true},
+		{Service: "s3", Operation: "CopyObject", Action: "s3:PutObject", Also: []string{"s3:GetObjectVersion", "s3:PutObjectAcl"}, Region: "eu-central-1", Calls: 1, Last: at, Names: b},
+		{Service: "s3", Operation: "CopyObject", Action: "s3:PutObject", Also: []string{"s3:GetObjectVersion", "s3:PutObjectAcl"}, Region: "eu-central-1", Calls: 1, Last: at, Names: []string{"arn:aws:s3:::from/v"}, Source: true},
+		{Service: "dynamodb", Operation: "TransactWriteItems", Action: "dynamodb:PutItem", Also: []string{"dynamodb:DeleteItem"}, Region: "eu-central-1", Calls: 1, Last: at, Names: []string{"arn:aws:dynamodb:eu-central-1:1:table/t"}},
 		{Service: "ec2", Operation: "RunInstances", Action: "ec2:RunInstances", Region: "us-east-1", Calls: 1, Last: at, Names: []string{"arn:aws:ec2:us-east-1::image/ami-1"}},
 		{Service: "sts", Operation: "GetCallerIdentity", Action: "sts:GetCallerIdentity", Calls: 3, Last: at, Bare: 3},
 		{Service: "odd", Operation: "New", Calls: 1, Last: at, Bare: 1},
@@ -84,10 +87,12 @@ func TestLeastPolicy(t *testing.T) {
 		return &Condition{map[string][]string{"aws:RequestedRegion": {region}}}
 	}
 	want := []Document{{Version: "2012-10-17", Statement: []Statement{
+		{"Allow", []string{"dynamodb:DeleteItem", "dynamodb:PutItem"}, []string{"arn:aws:dynamodb:eu-central-1:1:table/t"}, in("eu-central-1")},
 		{"Allow", []string{"ec2:RunInstances"}, []string{"*"}, in("us-east-1")},
 		{"Allow", []string{"s3:GetObject"}, []string{"arn:aws:s3:::b/k", "arn:aws:s3:::from/x"}, in("eu-central-1")},
+		{"Allow", []string{"s3:GetObjectVersion"}, []string{"arn:aws:s3:::from/v"}, in("eu-central-1")},
 		{"Allow", []string{"s3:ListBucket"}, []string{"arn:aws:s3:::b"}, in("eu-central-1")},
-		{"Allow", []string{"s3:PutObject"}, b, in("eu-central-1")},
+		{"Allow", []string{"s3:PutObject", "s3:PutObjectAcl"}, b, in("eu-central-1")},
 		{"Allow", []string{"sts:GetCallerIdentity"}, []string{"*"}, nil},
 	}}}
 	if diff := cmp.Diff(want, p.Policies); diff != "" {
@@ -105,10 +110,10 @@ func TestLeastPolicy(t *testing.T) {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff([]Granted{
-		{"s3:*", []string{"s3:GetObject", "s3:ListBucket", "s3:PutObject"}},
+		{"s3:*", []string{"s3:GetObject", "s3:GetObjectVersion", "s3:ListBucket", "s3:PutObject", "s3:PutObjectAcl"}},
 		{"S3:getobj?ct", []string{"s3:GetObject"}},
 		{"iam:PassRole", []string{}},
-		{"all but s3:*, ec2:*", []string{"sts:GetCallerIdentity"}},
+		{"all but s3:*, ec2:*", []string{"dynamodb:DeleteItem", "dynamodb:PutItem", "sts:GetCallerIdentity"}},
 	}, got); diff != "" {
 		t.Errorf("granted (-want +got):\n%s", diff)
 	}

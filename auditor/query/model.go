@@ -25,6 +25,7 @@ type Request struct {
 	SigningName       string    `ch:"signing_name" json:"signing_name,omitempty"`
 	Operation         string    `ch:"operation" json:"operation,omitempty"`
 	Action            string    `ch:"action" json:"action,omitempty"`
+	Also              []string  `ch:"also" json:"also,omitempty"`
 	AccessLevel       string    `ch:"access_level" json:"access_level,omitempty"`
 	Resources         []string  `ch:"resources" json:"resources,omitempty"`
 	Method            string    `ch:"method" json:"method"`
@@ -57,7 +58,7 @@ type Request struct {
 	CloudTrailTime    time.Time `ch:"cloudtrail_time" json:"-"`
 }
 
-const requestColumns = `request_id, received_at, outcome, user, session_id, access_request_ids, app, aws_role_arn, role_session_name, source_identity, access_key_id, account, partition, region, service, signing_name, operation, action, access_level, resources, method, host, path, client_addr, user_agent, proxy, role, status, aws_request_id, error_code, request_bytes, response_bytes, latency_us, duration_us, interrupted, interrupted_detail, cause, reason, rule, lock_id, stage, admitted_event_id, verdict, verdict_rule, verdict_detail, cloudtrail_account, cloudtrail_event_id, cloudtrail_time`
+const requestColumns = `request_id, received_at, outcome, user, session_id, access_request_ids, app, aws_role_arn, role_session_name, source_identity, access_key_id, account, partition, region, service, signing_name, operation, action, also, access_level, resources, method, host, path, client_addr, user_agent, proxy, role, status, aws_request_id, error_code, request_bytes, response_bytes, latency_us, duration_us, interrupted, interrupted_detail, cause, reason, rule, lock_id, stage, admitted_event_id, verdict, verdict_rule, verdict_detail, cloudtrail_account, cloudtrail_event_id, cloudtrail_time`
 
 // Record is a row of the cloudtrail table: AWS's account of one event.
 type Record struct {

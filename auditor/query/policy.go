@@ -62,6 +62,7 @@ type usage struct {
 	Service   string    `ch:"service"`
 	Operation string    `ch:"operation"`
 	Action    string    `ch:"action"`
+	Also      []string  `ch:"also"`
 	Region    string    `ch:"region"`
 	Source    bool      `ch:"source"` // what is copied, not what is written
 	Roles     []string  `ch:"roles"`
@@ -79,21 +80,21 @@ type usage struct {
 // no merging for it: the one that says that a call was completed says all else too.
 // A call is told from others by its microsecond and how long AWS took, of which there
 // is far less to read than of ids. What lies in what is worked out once for each name.
-const usages = `SELECT service, operation, action, region, source, groupUniqArrayArray(100)(roles) AS roles,
+const usages = `SELECT service, operation, action, also, region, source, groupUniqArrayArray(100)(roles) AS roles,
 	uniqExactMerge(ids) AS calls, max(last) AS last, sumIf(rows, r = '') AS bare,
 	groupUniqArrayIf(501)(r, r != '') AS names,
 	groupUniqArrayIf(501)(replaceRegexpOne(r, '^(([^:]*:){5}.*[/:]).*$', '\\1'), r != '') AS parents,
 	groupUniqArrayIf(501)(replaceRegexpOne(r, '^(([^:]*:){5}[^/:]*[/:]).*$', '\\1'), r != '') AS tops
 FROM
 (
-	SELECT service, operation, action, region, operation IN ('CopyObject', 'UploadPartCopy') AND i > 1 AS source, r,
+	SELECT service, operation, action, also, region, operation IN ('CopyObject', 'UploadPartCopy') AND i > 1 AS source, r,
 		groupUniqArray(100)(aws_role_arn) AS roles, uniqExactState(received_at, latency_us) AS ids, max(received_at) AS last, count() AS rows
 	FROM %s
 	ARRAY JOIN if(empty(resources), [''], resources) AS r, arrayEnumerate(if(empty(resources), [''], resources)) AS i
 	WHERE %s
-	GROUP BY service, operation, action, region, source, r
+	GROUP BY service, operation, action, also, region, source, r
 )
-GROUP BY service, operation, action, region, source ORDER BY ALL`
+GROUP BY service, operation, action, also, region, source ORDER BY ALL`
 
 // Policy writes the least IAM policy that allows what was done under a role.
 func (a *Asker) Policy(ctx context.Context, f PolicyFilter, actions Actions) (*LeastPolicy, error) {
@@ -138,15 +139,7 @@ func (p *LeastPolicy) fill(rows []usage, actions Actions) {
 			p.Unrecognised = append(p.Unrecognised, Call{Service: u.Service, Operation: u.Operation, Calls: u.Calls})
 			continue
 		}
-		names, types := actions(u.Service, u.Operation)
-		switch {
-		case len(names) == 0 || names[0] != u.Action: // another version of postern recorded it
-			names = []string{u.Action}
-		case u.Source:
-			names = names[1:]
-		case slices.Contains([]string{"CopyObject", "UploadPartCopy"}, u.Operation):
-			names = names[:1]
-		}
+		names, types := u.actions(actions)
 		for _, name := range names {
 			if grants[name] == nil {
 				grants[name], used[name] = &grant{regions: map[string]bool{}, resources: map[string]bool{}}, &Use{Action: name}
@@ -166,6 +159,19 @@ func (p *LeastPolicy) fill(rows []usage, actions Actions) {
 	slices.Sort(p.AWSRoles)
 	p.AWSRoles = slices.Compact(p.AWSRoles)
 	p.Policies = documents(grants)
+}
+
+// actions are those that were taken on what is named: of a copy, the source is read
+// and all else is done to the copy.
+func (u *usage) actions(of Actions) (names []string, types int) {
+	names, types = of(u.Service, u.Operation)
+	if len(u.Also) > 0 || len(names) == 0 || names[0] != u.Action { // else it is older than records of what came along
+		names = append([]string{u.Action}, u.Also...)
+	}
+	if slices.Contains([]string{"CopyObject", "UploadPartCopy"}, u.Operation) && len(names) > 1 {
+		names = slices.DeleteFunc(slices.Clone(names), func(name string) bool { return strings.Contains(name, ":Get") != u.Source })
+	}
+	return names, types
 }
 
 // manyTypes is from how many types of resources on an action is taken to need

@@ -18,7 +18,7 @@ type Filter struct {
 	AWSRole      string `json:"aws_role,omitempty"` // an ARN, or a role's name
 	Account      string `json:"account,omitempty"`
 	Service      string `json:"service,omitempty"`
-	Action       string `json:"action,omitempty"` // an IAM action, an operation or CloudTrail's event name
+	Action       string `json:"action,omitempty"` // an IAM action, taken by itself or besides, an operation or CloudTrail's event name
 	Resource     string `json:"resource,omitempty"`
 	Outcome      string `json:"outcome,omitempty"` // admitted, completed, denied, failed, dry_run, or a verdict
 	Since        string `json:"since,omitempty"`

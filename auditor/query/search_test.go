@@ -28,6 +28,8 @@ func TestSearchAgrees(t *testing.T) {
 	exec(t, c, fmt.Sprintf(open, "admitted", 1))
 	exec(t, c, fmt.Sprintf(open, "completed", 2))
 	exec(t, c, fmt.Sprintf(open, "failed", 3))
+	exec(t, c, `INSERT INTO request_rows (received_at, request_id, outcome, user, account, service, operation, action, also)
+		SELECT received_at + 2, concat('ALSO', request_id), 'completed', user, account, 's3', 'PutObject', 's3:PutObject', ['s3:PutObjectTagging', 's3:PutObjectAcl'] FROM requests WHERE modulo(cityHash64(request_id), 60) = 4`)
 	var user, other, place string
 	if err := c.QueryRow(t.Context(), `SELECT user FROM requests GROUP BY user ORDER BY count() DESC, user LIMIT 1`).Scan(&user); err != nil {
 		t.Fatal(err)
@@ -55,6 +57,9 @@ func TestSearchAgrees(t *testing.T) {
 		{"an action", query.Filter{Action: "dynamodb:GetItem"}, "action = 'dynamodb:GetItem'", "event_source = 'dynamodb.amazonaws.com' AND event_name = 'GetItem' AND " + unpaired},
 		{"operation", query.Filter{Action: "GetItem"}, "operation = 'GetItem'", "event_name = 'GetItem' AND " + unpaired},
 		{"actions", query.Filter{Action: "s3:Get*"}, "action LIKE 's3:Get%'", "event_source = 's3.amazonaws.com' AND event_name LIKE 'Get%' AND " + unpaired},
+		{"an action besides", query.Filter{Action: "s3:PutObjectAcl"}, "startsWith(request_id, 'ALSO')", none},
+		{"actions besides", query.Filter{Action: "*:*Acl"}, "startsWith(request_id, 'ALSO')", none},
+		{"an action besides is no operation", query.Filter{Action: "PutObjectAcl"}, none, none},
 		{"resource", query.Filter{Resource: "*data/y=*"}, "arrayExists(r -> r LIKE '%data/y=%', resources)", "arrayExists(r -> r LIKE '%data/y=%', resources) AND " + unpaired},
 		{"in a place", query.Filter{Resource: "arn:aws:s3:::team*/y=*"}, "arrayExists(r -> r LIKE 'arn:aws:s3:::team%/y=%', resources)", "arrayExists(r -> r LIKE 'arn:aws:s3:::team%/y=%', resources) AND " + unpaired},
 		{"in one place", query.Filter{Resource: place + "/*"}, "arrayExists(r -> r LIKE '" + place + "/%', resources)", "arrayExists(r -> r LIKE '" + place + "/%', resources) AND " + unpaired},

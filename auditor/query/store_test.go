@@ -52,6 +52,9 @@ func TestPolicy(t *testing.T) {
 	const ops = "arn:aws:iam::1:role/x/Ops"
 	row("q", ops, "60", "Query", "dynamodb:Query", "['arn:aws:dynamodb:us-east-1:1:table/T']", "200", "")
 	row("fails", ops, "60", "GetItem", "dynamodb:GetItem", "['arn:aws:dynamodb:us-east-1:1:table/T']", "400", "ValidationException")
+	exec(t, c, `INSERT INTO request_rows (received_at, request_id, outcome, aws_role_arn, account, region, service, operation, action, also, resources, status) VALUES
+		(now64(6) - 60, 'acl', 'completed', ?, '1', 'eu-central-1', 's3', 'PutObject', 's3:PutObject', ['s3:PutObjectAcl'], ['arn:aws:s3:::b/public'], 200),
+		(now64(6) - 60, 'plain', 'completed', ?, '1', 'eu-central-1', 's3', 'PutObject', 's3:PutObject', [], ['arn:aws:s3:::b/private'], 200)`, ops, ops)
 	row("denied", ops, "60", "PutItem", "dynamodb:PutItem", "['arn:aws:dynamodb:us-east-1:1:table/T']", "400", "AccessDeniedException")
 	row("forbidden", ops, "60", "PutItem", "dynamodb:PutItem", "[]", "403", "")
 	row("other", "arn:aws:iam::1:role/Other", "60", "Scan", "dynamodb:Scan", "[]", "200", "")
@@ -72,6 +75,8 @@ func TestPolicy(t *testing.T) {
 		want := []query.Document{{Version: "2012-10-17", Statement: []query.Statement{
 			{Effect: "Allow", Action: []string{"dynamodb:GetItem", "dynamodb:Query"}, Resource: table, Condition: in("us-east-1")},
 			{Effect: "Allow", Action: []string{"s3:GetObject"}, Resource: []string{"arn:aws:s3:::b/d0/*", "arn:aws:s3:::b/d1/*", "arn:aws:s3:::b/d2/*"}, Condition: in("eu-central-1")},
+			{Effect: "Allow", Action: []string{"s3:PutObject"}, Resource: []string{"arn:aws:s3:::b/private", "arn:aws:s3:::b/public"}, Condition: in("eu-central-1")},
+			{Effect: "Allow", Action: []string{"s3:PutObjectAcl"}, Resource: []string{"arn:aws:s3:::b/public"}, Condition: in("eu-central-1")},
 		}}}
 		if diff := cmp.Diff(want, p.Policies); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", role, diff)
@@ -80,7 +85,7 @@ func TestPolicy(t *testing.T) {
 			t.Errorf("%s: elsewhere %+v, roles %v", role, p.Elsewhere, p.AWSRoles)
 		}
 	}
-	if p, err := a.Policy(t.Context(), query.PolicyFilter{AWSRole: "Ops"}, none); err != nil || len(p.Used) != 4 {
+	if p, err := a.Policy(t.Context(), query.PolicyFilter{AWSRole: "Ops"}, none); err != nil || len(p.Used) != 6 {
 		t.Errorf("ever: %+v, %v", p, err)
 	}
 	if p, err := a.Policy(t.Context(), query.PolicyFilter{AWSRole: "Nobody"}, none); err != nil || p.Used == nil || p.Policies == nil {

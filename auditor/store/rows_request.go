@@ -9,7 +9,7 @@ import (
 )
 
 const (
-	insertRequest = `INSERT INTO request_rows (received_at, request_id, outcome, user, session_id, access_request_ids, app, aws_role_arn, role_session_name, source_identity, access_key_id, account, partition, region, service, signing_name, operation, action, access_level, resources, method, host, path, client_addr, user_agent, proxy, role, status, aws_request_id, error_code, request_bytes, response_bytes, latency_us, duration_us, interrupted, interrupted_detail, cause, reason, rule, lock_id, stage, admitted_event_id)`
+	insertRequest = `INSERT INTO request_rows (received_at, request_id, outcome, user, session_id, access_request_ids, app, aws_role_arn, role_session_name, source_identity, access_key_id, account, partition, region, service, signing_name, operation, action, also, access_level, resources, method, host, path, client_addr, user_agent, proxy, role, status, aws_request_id, error_code, request_bytes, response_bytes, latency_us, duration_us, interrupted, interrupted_detail, cause, reason, rule, lock_id, stage, admitted_event_id)`
 
 	insertCredentials = `INSERT INTO credential_rows (access_key_id, session_id, user, app, aws_role_arn, account, role_session_name, source_identity, assumed_role_id, issued_at, expires_at, use, proxy, handed_out, rule)`
 
@@ -80,7 +80,7 @@ func (r *requestRow) values() []any {
 	return []any{
 		micros(a.ReceivedAt), a.RequestID, r.outcome, a.User, a.SessionID, list(a.AccessRequestIDs), a.App, a.AWSRoleARN,
 		a.RoleSessionName, a.SourceIdentity, a.AccessKeyID, a.Account, a.Partition, a.Region, a.Service, a.SigningName,
-		a.Operation, a.Action, a.AccessLevel, list(a.Resources), a.Method, a.Host, a.Path, a.ClientAddr, a.UserAgent, a.Proxy,
+		a.Operation, a.Action, list(a.Also), a.AccessLevel, list(a.Resources), a.Method, a.Host, a.Path, a.ClientAddr, a.UserAgent, a.Proxy,
 		r.role, uint16(max(0, min(r.status, 65535))), r.awsRequestID, r.errorCode, r.requestBytes, r.responseBytes, r.latency,
 		r.duration, r.interrupted, r.interruptedDetail, r.cause, r.reason, r.rule, r.lock, r.stage, r.admittedEventID,
 	}

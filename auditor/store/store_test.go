@@ -271,7 +271,7 @@ func TestSinkTwiceAtOnce(t *testing.T) {
 func TestRequestRows(t *testing.T) {
 	s := migrated(t)
 	at := time.Now().UTC().Truncate(time.Microsecond)
-	r := events.AWSRequest{RequestID: "R1", ReceivedAt: at, User: "alice", Service: "s3", Operation: "GetObject", Resources: []string{"a", "b"}, Method: "GET", Host: "h", Path: "/", Proxy: "p"}
+	r := events.AWSRequest{RequestID: "R1", ReceivedAt: at, User: "alice", Service: "s3", Operation: "GetObject", Also: []string{"c:D", "e:F"}, Resources: []string{"a", "b"}, Method: "GET", Host: "h", Path: "/", Proxy: "p"}
 	say := []events.Payload{
 		&events.VerdictReached{RequestID: "R1", RequestAt: at, RecipientAccountID: "1", EventID: "E", EventTime: at, Verdict: events.Matched, Rule: "request_id", Detail: "tab\there", At: at},
 		&events.AWSRequestCompleted{AWSRequest: r, Status: 206, AWSRequestID: "AWS"},
@@ -290,15 +290,15 @@ func TestRequestRows(t *testing.T) {
 		}
 	}
 	var outcome, role, verdict, rule, detail, awsID, admitted string
-	var resources []string
+	var resources, also []string
 	var status uint16
-	err = s.Conn().QueryRow(t.Context(), `SELECT outcome, role, verdict, verdict_rule, verdict_detail, aws_request_id, admitted_event_id, resources, status FROM requests WHERE user = 'alice'`).
-		Scan(&outcome, &role, &verdict, &rule, &detail, &awsID, &admitted, &resources, &status)
+	err = s.Conn().QueryRow(t.Context(), `SELECT outcome, role, verdict, verdict_rule, verdict_detail, aws_request_id, admitted_event_id, resources, also, status FROM requests WHERE user = 'alice'`).
+		Scan(&outcome, &role, &verdict, &rule, &detail, &awsID, &admitted, &resources, &also, &status)
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := fmt.Sprint(outcome, role, verdict, rule, detail, awsID, admitted, resources, status)
-	if want := fmt.Sprint("completed", "engineer", "matched", "request_id", "tab here", "AWS", "admitted", []string{"a", "b"}, 206); got != want {
+	got := fmt.Sprint(outcome, role, verdict, rule, detail, awsID, admitted, resources, also, status)
+	if want := fmt.Sprint("completed", "engineer", "matched", "request_id", "tab here", "AWS", "admitted", []string{"a", "b"}, []string{"c:D", "e:F"}, 206); got != want {
 		t.Errorf("the row is %s, want %s", got, want)
 	}
 	if n := count(t, s, `SELECT count() FROM requests`); n != 1 {
