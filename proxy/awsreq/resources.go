@@ -52,11 +52,12 @@ func (t *Table) Resources(in *Input, r *Request) []string {
 	if prefix == "cloudformation" && slices.ContainsFunc(p.named("ChangeSetName"), func(v string) bool { return strings.HasPrefix(v, "arn:") }) {
 		return nil // it is of a stack that its ARN does not name, whatever StackName says
 	}
-	if r = t.owned(&p, r); r == nil {
+	account, ok := t.owner(&p, r)
+	if !ok {
 		return nil
 	}
-	w := worked{t: t, r: r, o: o, p: &p, prefix: prefix, types: strings.Split(o.types, ","), named: map[string]bool{}, values: map[string]bool{}}
-	if !w.all() {
+	w := worked{t: t, r: *r, o: o, p: &p, prefix: prefix, types: strings.Split(o.types, ","), named: map[string]bool{}, values: map[string]bool{}}
+	if w.r.Account = account; !w.all() {
 		return nil
 	}
 	return r.secrets(w.out)

@@ -191,13 +191,19 @@ func controlResources(in *Input, r *Request) []string {
 		return nil
 	}
 	account, outpost := r.Account, ""
-	if v := in.Header["X-Amz-Account-Id"]; len(v) == 1 && digits(v[0]) != "" {
-		account = v[0]
-	} else if in.Host.AccountID != "" {
+	if in.Host.AccountID != "" {
 		account = in.Host.AccountID
 	}
-	if v := in.Header["X-Amz-Outpost-Id"]; len(v) == 1 {
-		outpost = v[0]
+	if v := in.Header["X-Amz-Account-Id"]; len(v) > 0 && digits(v[0]) != "" {
+		if len(v) > 1 || in.Host.AccountID != "" && in.Host.AccountID != v[0] {
+			r.doubtful("names two accounts")
+		}
+		account = v[0]
+	}
+	if v := in.Header["X-Amz-Outpost-Id"]; len(v) > 0 {
+		if outpost = v[0]; len(v) > 1 {
+			r.doubtful("names two Outposts")
+		}
 	}
 	if strings.HasPrefix(name, "arn:") { // Snowball and others that name it whole
 		return []string{name}

@@ -159,6 +159,9 @@ func TestSpelling(t *testing.T) {
 		"rename":     {iam("Action=UpdateUser&UserName=a&NewUserName=b"), "arn:aws:iam::" + account + ":user/*a arn:aws:iam::" + account + ":user/*b"},
 		"instance":   {form("ec2", "Action=TerminateInstances&InstanceId.1=I-0A1B"), of("ec2") + "instance/I-0A1B " + of("ec2") + "instance/i-0a1b"},
 
+		"accounts": {request(t, tab, "DELETE https://"+account+".s3-control.eu-west-1.amazonaws.com/v20180820/accesspoint/ap", http.Header{"X-Amz-Account-Id": {"999999999999"}}, ""), "!"},
+		"account":  {request(t, tab, "DELETE https://"+account+".s3-control.eu-west-1.amazonaws.com/v20180820/accesspoint/ap", http.Header{"X-Amz-Account-Id": {account}}, ""), "arn:aws:s3:eu-west-1:" + account + ":accesspoint/ap"},
+
 		// Queues.
 		"queue path":      {sqs("/"+account+"/queue-secret", "", "Action=DeleteQueue"), of("sqs") + "queue-secret"},
 		"queue both":      {sqs("/"+account+"/q.fifo", "", "Action=DeleteQueue&QueueUrl=https%3A%2F%2Fsqs.us-east-1.amazonaws.com%2F"+account+"%2Fq.fifo"), of("sqs") + "q.fifo"},

@@ -8,7 +8,7 @@ import (
 // worked is what was worked out of a request so far.
 type worked struct {
 	t      *Table
-	r      *Request
+	r      Request // with the account that its things are of
 	o      *operation
 	p      *params
 	prefix string
@@ -52,6 +52,9 @@ func (w *worked) all() (ok bool) {
 // is named only beside what has a name, or nothing.
 func (w *worked) built(part, given bool) bool {
 	some, now := len(w.named) > 0, []string(nil)
+	if part && some && !slices.ContainsFunc(w.p.list, func(v param) bool { return !w.values[v.value] }) {
+		return true
+	}
 	for _, typ := range w.types {
 		if part && w.named[typ] || w.otherBus(typ) {
 			continue
@@ -62,7 +65,7 @@ func (w *worked) built(part, given bool) bool {
 				continue
 			}
 			n := naming{t: w.t, o: w.o, p: w.p, prefix: w.prefix, typ: typ, pattern: pattern, ids: w.ids[typ]}
-			arns, ok := n.build(w.r, part || len(n.ids) > 0)
+			arns, ok := n.build(&w.r, part || len(n.ids) > 0)
 			if !ok {
 				return false
 			}
@@ -111,7 +114,7 @@ func (w *worked) besides() bool {
 		}
 		for _, pattern := range w.t.resources[w.prefix][typ] {
 			n := naming{t: w.t, o: w.o, p: w.p, prefix: w.prefix, typ: typ, pattern: pattern, any: true}
-			arns, ok := n.build(w.r, true)
+			arns, ok := n.build(&w.r, true)
 			if !ok {
 				return false
 			}
@@ -160,27 +163,24 @@ func (p *params) mentions(typ string, understood map[string]bool) bool {
 	})
 }
 
-// owned is the request with the account that it says its things are of. Nil: it says
-// so in a way that is not understood, such as one of Glue's nested catalogs.
-func (t *Table) owned(p *params, r *Request) *Request {
+// owner is the account that a request says its things are of, the session's if it
+// says nothing. Not ok: it says so in a way that is not understood, such as one of
+// Glue's nested catalogs.
+func (t *Table) owner(p *params, r *Request) (account string, ok bool) {
 	for _, name := range t.owners[r.Service] {
 		for i, v := range p.list {
 			if v.name != name {
 				continue
 			}
 			if digits(v.value) == "" {
-				if r.Service == "glue" && !strings.Contains(t.ops[r.op].types, "database") && !strings.Contains(v.value, ":") {
-					return r // the catalog itself, by its name
-				}
-				return nil
+				// The catalog itself, by its name.
+				return r.Account, r.Service == "glue" && !strings.Contains(t.ops[r.op].types, "database") && !strings.Contains(v.value, ":")
 			}
-			of := *r
-			of.Account = v.value
-			p.list = slices.Delete(slices.Clone(p.list), i, i+1) // it is no name of a catalog's
-			return &of
+			p.list = slices.Delete(p.list, i, i+1) // it is no name of a catalog's
+			return v.value, true
 		}
 	}
-	return r
+	return r.Account, true
 }
 
 // secrets adds, of the parameters that stand for secrets, those secrets: who reads
