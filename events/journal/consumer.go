@@ -154,21 +154,19 @@ func (r *read) fetch(ctx context.Context) (jetstream.MessageBatch, error) {
 	if err != nil {
 		return nil, err
 	}
-	wait := fetchWait
 	switch {
 	case r.follow && info.NumPending == 0:
-	case r.follow:
-		return r.consumer.FetchNoWait(fetchMost)
-	case info.NumPending == 0 && info.NumAckPending == 0:
+		return r.consumer.Fetch(1, jetstream.FetchMaxWait(fetchWait))
+	case !r.follow && info.NumPending == 0 && info.NumAckPending == 0:
 		return nil, nil
-	case time.Since(r.came) > info.Config.AckWait+2*fetchWait:
+	case !r.follow && time.Since(r.came) > info.Config.AckWait+2*fetchWait:
 		return nil, &OutstandingError{info.NumPending, uint64(info.NumAckPending)}
 	case info.NumPending > 0 && r.idle == 0:
 		r.idle++
 		return r.consumer.FetchNoWait(fetchMost)
-	default: // in somebody's hands: our own, for a moment, if they are acknowledged
-		wait = min(fetchWait, 20*time.Millisecond<<min(r.idle, 8))
-		r.idle++
 	}
+	// In somebody's hands: our own, for a moment, where they were acknowledged just now.
+	wait := min(fetchWait, 20*time.Millisecond<<min(r.idle, 8))
+	r.idle++
 	return r.consumer.Fetch(1, jetstream.FetchMaxWait(wait))
 }

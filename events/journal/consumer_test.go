@@ -110,13 +110,16 @@ func TestReadToTheEnd(t *testing.T) {
 			seqs = append(seqs, e.Seq)
 			return nil
 		})
-		slices.Sort(seqs)
-		return slices.Compact(seqs), err // what is slow to be acknowledged comes again
+		return seqs, err
+	}
+	// What is slow to be acknowledged may come again.
+	all := func(got []uint64, want ...uint64) bool {
+		return !slices.ContainsFunc(want, func(seq uint64) bool { return !slices.Contains(got, seq) })
 	}
 	if got, err := read(2); err == nil || !slices.Equal(got, []uint64{1}) {
 		t.Errorf("read %v, %v; the second was to fail", got, err)
 	}
-	if got, err := read(0); err != nil || !slices.Equal(got, []uint64{2, 3, 4}) {
+	if got, err := read(0); err != nil || !all(got, 2, 3, 4) {
 		t.Errorf("read %v, %v; want the rest", got, err)
 	}
 
@@ -131,7 +134,7 @@ func TestReadToTheEnd(t *testing.T) {
 	if _, err := dead.Next(); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := read(0); err != nil || !slices.Equal(got, []uint64{5}) {
+	if got, err := read(0); err != nil || !all(got, 5) {
 		t.Errorf("read %v, %v; want what the dead one had", got, err)
 	}
 
@@ -144,7 +147,7 @@ func TestReadToTheEnd(t *testing.T) {
 	}
 	got, err := read(0)
 	outstanding, ok := errors.AsType[*journal.OutstandingError](err)
-	if !ok || outstanding.Pending+outstanding.Unacknowledged == 0 || !slices.Equal(got, []uint64{7}) {
+	if !ok || outstanding.Pending+outstanding.Unacknowledged == 0 || !all(got, 7) {
 		t.Errorf("read %v, %v; want that one is left", got, err)
 	}
 }
