@@ -84,7 +84,7 @@ func (d *demonstration) start(ctx context.Context) error {
 	dir := filepath.Join(d.dir, "dev")
 	d.dev = exec.Command(d.self, "dev", "--data-dir", dir, "--listen", "127.0.0.1:0", "--trail-delay", "30s")
 	d.dev.Stdout, d.dev.Stderr = &d.devLog, &d.devLog
-	d.dev.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is the demo's to handle
+	ownGroup(d.dev)
 	if err := d.dev.Start(); err != nil {
 		return err
 	}
@@ -109,7 +109,7 @@ func (d *demonstration) stop() {
 	if d.dev != nil && d.dev.Process != nil {
 		_ = d.dev.Process.Signal(syscall.SIGTERM)
 		for range 300 {
-			if syscall.Kill(d.dev.Process.Pid, 0) != nil {
+			if d.dev.Process.Signal(syscall.Signal(0)) != nil {
 				return
 			}
 			time.Sleep(100 * time.Millisecond)
