@@ -14,6 +14,11 @@ import (
 func (a *Auditor) migrate(ctx context.Context) error {
 	for pause := 100 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
 		err := a.migrateOnce(ctx)
+		for _, stream := range events.Streams() {
+			if err == nil {
+				err = a.store.CheckOrigin(ctx, a.c.Journal, stream)
+			}
+		}
 		if err == nil {
 			err = a.store.CheckReader(ctx, a.reader)
 		}

@@ -43,6 +43,9 @@ func Lasting(err error) (nextStep string, lasting bool) {
 	if errors.Is(err, ErrForeign) {
 		return "use the version of postern that made it, or another database in clickhouse.dsn", true
 	}
+	if errors.Is(err, ErrOrigin) {
+		return "give clickhouse.dsn a database of its own, which is filled from the streams, or restore the streams that these tables are of", true
+	}
 	if errors.Is(err, ErrNewer) {
 		return "update this auditor: one of an earlier version must not write to them", true
 	}

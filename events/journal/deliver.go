@@ -167,7 +167,11 @@ func ready(it jetstream.MessagesContext, most int, last, position *uint64) (out 
 	return out, final, nil
 }
 
-// At returns the entry at a sequence of a stream.
+// ErrGone says that a stream does not have a message, or has it no more.
+var ErrGone = errors.New("no such message")
+
+// At returns the entry at a sequence of a stream. The error wraps [ErrGone] if there is
+// none.
 func (j *Journal) At(ctx context.Context, stream string, seq uint64) (Entry, error) {
 	fail := func(err error) (Entry, error) {
 		return Entry{}, fmt.Errorf("stream %s at %d: %w", stream, seq, err)
@@ -177,6 +181,9 @@ func (j *Journal) At(ctx context.Context, stream string, seq uint64) (Entry, err
 		return fail(err)
 	}
 	m, err := s.GetMsg(ctx, seq)
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		err = fmt.Errorf("%w: %w", ErrGone, err)
+	}
 	if err != nil {
 		return fail(err)
 	}
