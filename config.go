@@ -256,6 +256,10 @@ func readConfig(path string) (*Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("configuration: %w", err)
 	}
+	var doc yaml.Node
+	if err := yaml.Unmarshal(b, &doc); err != nil {
+		return nil, fmt.Errorf("%s: %s", path, strings.TrimPrefix(err.Error(), "yaml: "))
+	}
 	var c Config
 	d := yaml.NewDecoder(bytes.NewReader(b))
 	d.KnownFields(true)
@@ -263,64 +267,21 @@ func readConfig(path string) (*Config, error) {
 		if errors.Is(err, io.EOF) {
 			return nil, fmt.Errorf("%s: empty; postern config init writes a commented one", path)
 		}
-		return nil, configError(path, err)
+		return nil, configError(path, &doc, err)
 	}
 	if err := d.Decode(new(Config)); !errors.Is(err, io.EOF) {
 		return nil, fmt.Errorf("%s: more than one document", path)
 	}
-	var doc yaml.Node
-	_ = yaml.Unmarshal(b, &doc)
-	if key, problem := c.check(); problem != "" {
+	key, problem := emptySection(&doc)
+	if problem == "" {
+		key, problem = c.check()
+	}
+	if problem != "" {
 		return nil, fmt.Errorf("%s: line %d: %s: %s", path, lineOf(&doc, key), key, problem)
 	}
 	c.fill()
 	return &c, nil
 }
-
-// configError rewrites what the YAML library says of Go types into keys.
-func configError(path string, err error) error {
-	var wrong *yaml.TypeError
-	if !errors.As(err, &wrong) {
-		return fmt.Errorf("%s: %s", path, strings.TrimPrefix(err.Error(), "yaml: "))
-	}
-	var lines []string
-	for _, s := range wrong.Errors {
-		s = typeName.Replace(s)
-		lines = append(lines, fmt.Sprintf("%s: %s", path, s))
-	}
-	return errors.New(strings.Join(lines, "\n"))
-}
-
-var typeName = strings.NewReplacer(
-	"field ", "unknown key ", "not found in type main.Config", "at the top level",
-	"not found in type main.LogConfig", "in log",
-	"not found in type main.NATSConfig", "in nats",
-	"not found in type main.ClickHouseConfig", "in clickhouse",
-	"not found in type main.RetentionConfig", "in clickhouse.retention",
-	"not found in type main.TiersConfig", "in clickhouse.tiers",
-	"not found in type main.TierS3Config", "in clickhouse.tiers.s3",
-	"not found in type main.BrokerConfig", "in broker",
-	"not found in type main.ProxyConfig", "in proxy",
-	"not found in type main.AWSConfig", "in proxy.aws",
-	"not found in type main.LockPolicyConfig", "in proxy.aws.lock_policy",
-	"not found in type main.ProxyApps", "in proxy.apps",
-	"not found in type main.AppSelector", "in proxy.apps.resources",
-	"not found in type main.ProxyPlace", "in broker.proxies",
-	"not found in type main.AppConfig", "in broker.apps",
-	"not found in type main.AppAWS", "in broker.apps.aws",
-	"not found in type main.AuditorConfig", "in auditor",
-	"not found in type main.AuditorAWSConfig", "in auditor.aws",
-	"not found in type main.AuditLogConfig", "in auditor.log",
-	"not found in type main.WitnessConfig", "in auditor.log.witnesses",
-	"not found in type main.TLSFiles", "in tls",
-	"not found in type main.JoinConfig", "in join",
-	"not found in type main.STSConfig", "in broker.aws",
-	"!!seq", "a list", "!!map", "a mapping", "!!str", "text", "!!int", "a number", "!!bool", "true or false",
-	"into []string", "where a list of text belongs", "into string", "where text belongs",
-	"into int64", "where a number belongs", "into int", "where a number belongs",
-	"into bool", "where true or false belongs", "into time.Duration", "where a duration such as 20m belongs",
-	"cannot unmarshal", "there is",
-)
 
 type placed struct {
 	key  string
@@ -374,27 +335,6 @@ func (c *Config) fill() {
 		host, _ := os.Hostname()
 		def(&c.Auditor.Name, host)
 	}
-}
-
-// lineOf finds the line of a dotted key, or of the nearest key above it.
-func lineOf(n *yaml.Node, key string) int {
-	if n.Kind == yaml.DocumentNode && len(n.Content) > 0 {
-		n = n.Content[0]
-	}
-	line := max(n.Line, 1)
-	for _, part := range strings.Split(key, ".") {
-		found := false
-		for i := 0; n.Kind == yaml.MappingNode && i+1 < len(n.Content); i += 2 {
-			if n.Content[i].Value == part {
-				line, n, found = n.Content[i].Line, n.Content[i+1], true
-				break
-			}
-		}
-		if !found {
-			break
-		}
-	}
-	return line
 }
 
 func (c *cli) config() *cobra.Command {

@@ -2,8 +2,9 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
-	"net"
+	"strings"
 
 	"go.yaml.in/yaml/v3"
 
@@ -147,17 +148,29 @@ func (c *Config) checkApps() (key, problem string) {
 	if _, err := b.places(); err != nil {
 		return "broker.proxies", err.Error()
 	}
-	for _, p := range b.Proxies {
-		if _, _, err := net.SplitHostPort(p.Addr); err != nil {
-			return "broker.proxies", fmt.Sprintf("addr %q must be HOST:PORT", p.Addr)
+	for i, p := range b.Proxies {
+		if p.Addr == "" || !hostPortAddr(p.Addr) {
+			return fmt.Sprintf("broker.proxies[%d].addr", i), fmt.Sprintf("%q must be HOST:PORT", p.Addr)
 		}
 	}
-	text, err := b.resources()
-	if err == nil && text != nil {
-		_, _, err = resource.Parse("broker.apps", text)
+	// One by one first: the lines of what is made of them are nobody's.
+	for i, a := range b.Apps {
+		text, err := (&BrokerConfig{Apps: []AppConfig{a}}).resources()
+		if err == nil {
+			_, _, err = resource.Parse("", text)
+		}
+		var faults resource.Faults
+		if errors.As(err, &faults) && len(faults) > 0 {
+			err = fmt.Errorf("%s: %s", strings.TrimPrefix(strings.TrimPrefix(faults[0].Path, "metadata."), "spec."), faults[0].Reason)
+		}
+		if err != nil {
+			return fmt.Sprintf("broker.apps[%d]", i), err.Error()
+		}
 	}
-	if err != nil {
-		return "broker.apps", err.Error()
+	if text, err := b.resources(); err == nil && text != nil {
+		if _, _, err = resource.Parse("broker.apps", text); err != nil {
+			return "broker.apps", err.Error()
+		}
 	}
 	return "", ""
 }

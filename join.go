@@ -47,6 +47,8 @@ func (j *JoinConfig) check() (key, problem string) {
 	switch {
 	case j.Broker == "":
 		return "broker", "missing: the broker's HOST:PORT"
+	case !hostPortAddr(j.Broker):
+		return "broker", "must be the broker's HOST:PORT"
 	case j.CAPin == "":
 		return "ca_pin", "missing: postern ca show prints it"
 	}

@@ -140,11 +140,7 @@ func (l *Log) Leaf(ctx context.Context, seq uint64) (Leaf, error) {
 func witnesses(ws []Witness) (tessera.WitnessGroup, error) {
 	group := tessera.NewWitnessGroup(0)
 	for _, w := range ws {
-		u, err := url.Parse(w.URL)
-		if err != nil {
-			return group, fmt.Errorf("witness: %w", err)
-		}
-		one, err := tessera.NewWitness(w.Key, u)
+		one, err := w.open()
 		if err != nil {
 			return group, fmt.Errorf("witness %s: %w", w.URL, err)
 		}
@@ -152,4 +148,21 @@ func witnesses(ws []Witness) (tessera.WitnessGroup, error) {
 	}
 	group.N = len(group.Components)
 	return group, nil
+}
+
+// Check says what is wrong with a witness's address or key.
+func (w Witness) Check() error {
+	_, err := w.open()
+	return err
+}
+
+func (w Witness) open() (tessera.Witness, error) {
+	u, err := url.Parse(w.URL)
+	if err == nil && (u.Scheme != "https" && u.Scheme != "http" || u.Host == "") {
+		err = fmt.Errorf("%q is no URL of a witness, https://HOST/", w.URL)
+	}
+	if err != nil {
+		return tessera.Witness{}, err
+	}
+	return tessera.NewWitness(w.Key, u)
 }
