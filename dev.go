@@ -14,6 +14,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"text/template"
 	"time"
@@ -91,6 +92,11 @@ func (c *cli) runDev(ctx context.Context, in devInput) error {
 		return usageError{fmt.Errorf("--aws=%s: want sim or live", in.aws)}
 	case in.aws == "sim" && (in.dial != "" || in.ca != ""):
 		return usageError{errors.New("--aws-dial and --aws-ca go with --aws=live")}
+	case in.trailDelay < 0:
+		return usageError{fmt.Errorf("--trail-delay=%s: must not be negative", in.trailDelay)}
+	}
+	if key, problem := (&Config{Log: LogConfig{Level: in.logLevel}, Broker: &BrokerConfig{}}).checkLog(); key != "" {
+		return usageError{fmt.Errorf("--log-level=%s: %s", in.logLevel, problem)}
 	}
 	if _, err := embedded.FindLib(in.lib); err != nil {
 		return err
@@ -120,8 +126,11 @@ func (c *cli) runDev(ctx context.Context, in devInput) error {
 	}
 	defer lock.Close()
 	dir := home
+	if err := removeEphemeral(home); err != nil {
+		return err
+	}
 	if in.ephemeral { // in a directory that others may keep things in: only what is made here goes
-		if dir, err = os.MkdirTemp(home, "ephemeral-*"); err != nil {
+		if dir, err = os.MkdirTemp(home, ephemeralPrefix+"*"); err != nil {
 			return err
 		}
 		defer os.RemoveAll(dir)
@@ -136,6 +145,28 @@ func (c *cli) runDev(ctx context.Context, in devInput) error {
 		err = s.stack.wait(ctx)
 	}
 	return errors.Join(err, s.stop(), removeIfThere(readyFile))
+}
+
+// ephemeralPrefix begins the names of directories of --ephemeral.
+const ephemeralPrefix = "ephemeral-"
+
+// removeEphemeral removes what a killed postern dev left in home, of which this process
+// has the lock.
+func removeEphemeral(home string) error {
+	left, err := filepath.Glob(filepath.Join(home, ephemeralPrefix+"*"))
+	if err != nil {
+		return err
+	}
+	for _, dir := range left {
+		// Nothing but what is made here, in case somebody else's has such a name.
+		if made, err := strconv.ParseUint(strings.TrimPrefix(filepath.Base(dir), ephemeralPrefix), 10, 64); err != nil || made == 0 {
+			continue
+		}
+		if err := os.RemoveAll(dir); err != nil {
+			return fmt.Errorf("what a postern that was killed left: %w", err)
+		}
+	}
+	return nil
 }
 
 func removeIfThere(path string) error {
@@ -382,4 +413,15 @@ func readPasswords(path string) (map[string]string, error) {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return m, nil
+}
+
+// shellQuote is a word as a shell reads it, in quotes only where it needs them.
+func shellQuote(word string) string {
+	plain := func(r rune) bool {
+		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("/._-+=:,@%", r)
+	}
+	if word != "" && strings.IndexFunc(word, func(r rune) bool { return !plain(r) }) < 0 {
+		return word
+	}
+	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
 }

@@ -130,3 +130,39 @@ proxy: {listen: "127.0.0.1:0", name: waits, join: {broker: %[2]q, ca_pin: "sha25
 		t.Errorf("told to stop while it starts: %v", err)
 	}
 }
+
+// What a killed postern dev --ephemeral left goes at the next start; nothing else does.
+func TestEphemeralIsRemoved(t *testing.T) {
+	home := t.TempDir()
+	for _, name := range []string{"ephemeral-123456", "ephemeral-notes", "nats"} {
+		if err := os.Mkdir(filepath.Join(home, name), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := removeEphemeral(home); err != nil {
+		t.Fatal(err)
+	}
+	left, err := os.ReadDir(home)
+	if err != nil || len(left) != 2 || left[0].Name() != "ephemeral-notes" || left[1].Name() != "nats" {
+		t.Errorf("%v, %v", left, err)
+	}
+}
+
+func TestShellQuote(t *testing.T) {
+	for word, want := range map[string]string{
+		"/home/a/.postern/dev/ca.pem": "/home/a/.postern/dev/ca.pem", "/tmp/a b": "'/tmp/a b'", "it's": `'it'\''s'`, "": "''", "$HOME": "'$HOME'", "~x": "'~x'",
+	} {
+		if got := shellQuote(word); got != want {
+			t.Errorf("%s is quoted as %s, want %s", word, got, want)
+		}
+	}
+}
+
+func TestDevFlags(t *testing.T) {
+	for _, args := range [][]string{{"--log-level=loud"}, {"--trail-delay=-5m"}} {
+		var b strings.Builder
+		if code := run(append([]string{"dev", "--data-dir", t.TempDir()}, args...), strings.NewReader(""), &b, &b); code != 2 || !strings.Contains(b.String(), "must") {
+			t.Errorf("%s: code %d: %s", args, code, b.String())
+		}
+	}
+}

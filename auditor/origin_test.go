@@ -49,3 +49,20 @@ func TestTablesOfOtherStreams(t *testing.T) {
 	publish(t, w.j, 60)
 	w.settle(events.Audit)
 }
+
+// People's questions run as a user who can't write: one who can is refused.
+func TestReaderWhoWrites(t *testing.T) {
+	dsn := embeddedtest.ClickHouse(t)
+	w := &world{t: t, dsn: dsn, nc: eventstest.Connect(t)}
+	w.j = eventstest.Open(t, w.nc)
+	a, err := auditor.New(auditor.Config{Journal: w.j, ClickHouseDSN: dsn, ReaderDSN: dsn, Log: zerolog.Nop()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Run(t.Context()); !errors.Is(err, store.ErrReaderWrites) {
+		t.Errorf("the owner as reader: %v", err)
+	}
+	w.start(func(c *auditor.Config) { c.ReaderDSN = embeddedtest.ReaderDSN(t, dsn) })
+	publish(t, w.j, 10)
+	w.settle(events.Audit)
+}

@@ -22,6 +22,9 @@ func (a *Auditor) migrate(ctx context.Context) error {
 		if err == nil {
 			err = a.store.CheckReader(ctx, a.reader)
 		}
+		if err == nil && a.c.ReaderDSN != "" {
+			err = store.CheckReadOnly(ctx, a.reader)
+		}
 		if err == nil {
 			err = a.retain(ctx)
 		}

@@ -14,6 +14,7 @@ import (
 	"github.com/posternhq/postern/proxy/awserr"
 	"github.com/posternhq/postern/proxy/grants"
 	"github.com/posternhq/postern/proxy/sigv4"
+	"github.com/posternhq/postern/proxy/sts"
 )
 
 // flight is the exchange with AWS of an admitted call.
@@ -102,7 +103,7 @@ func (f *flight) unanswered(err error) {
 		// No retry mends this.
 		f.fail("forward", "InvalidRequest", http.StatusBadRequest, "AWS has no endpoint "+f.host.Name+" that this proxy could find: is the region right? "+err.Error())
 	default:
-		f.fail("forward", "ServiceUnavailable", http.StatusServiceUnavailable, "AWS could not be reached at "+f.host.Name+": "+err.Error())
+		f.fail("forward", "ServiceUnavailable", http.StatusServiceUnavailable, "AWS could not be reached at "+f.host.Name+": "+err.Error()+sts.Advice(err))
 	}
 }
 

@@ -46,6 +46,9 @@ func Lasting(err error) (nextStep string, lasting bool) {
 	if errors.Is(err, ErrOrigin) {
 		return "give clickhouse.dsn a database of its own, which is filled from the streams, or restore the streams that these tables are of", true
 	}
+	if errors.Is(err, ErrReaderWrites) {
+		return "give it SELECT on the database and nothing else, or the setting readonly = 1", true
+	}
 	if errors.Is(err, ErrNewer) {
 		return "update this auditor: one of an earlier version must not write to them", true
 	}

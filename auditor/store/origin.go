@@ -20,31 +20,29 @@ type Stream interface {
 }
 
 // CheckOrigin wraps ErrOrigin if what the ledger has of a stream cannot have come from
-// it: because there is more of it, or because the first and the last event that both
-// could have are others. One alone that is another was changed, which is for evidence to
-// find. What a stream has lost at its beginning, and what the ledger no longer keeps,
-// says nothing.
+// it: the first and the last event that both could have are others, or none is in both
+// and the ledger is ahead. One alone that is another was changed, which is for evidence to
+// find; so is a stream that was put back to an earlier state, which it warns of. What a
+// stream has lost at its beginning, and what the ledger no longer keeps, says nothing.
 func (s *Store) CheckOrigin(ctx context.Context, from Stream, stream string) error {
 	last, err := from.Last(ctx, stream)
 	if err != nil {
 		return err
 	}
-	var floor, lowest, highest uint64
+	var floor, highest, lowest, common uint64
 	if err := s.tables.QueryRow(ctx, `SELECT max(floor) FROM ledger_floors WHERE stream = ?`, stream).Scan(&floor); err != nil {
 		return fmt.Errorf("floor of %s: %w", stream, err)
 	}
-	if err := s.tables.QueryRow(ctx, `SELECT min(seq), max(seq) FROM events WHERE stream = ?`, stream).Scan(&lowest, &highest); err != nil {
+	row := s.tables.QueryRow(ctx, `SELECT max(seq), min(seq), maxIf(seq, seq <= ?) FROM events WHERE stream = ?`, last, stream)
+	if err := row.Scan(&highest, &lowest, &common); err != nil {
 		return fmt.Errorf("sequences of %s: %w", stream, err)
 	}
-	if has := max(floor, highest); has > last {
-		return fmt.Errorf("%w: they have %s up to %d, and the stream ends at %d", ErrOrigin, stream, has, last)
-	}
-	rows, err := s.tables.Query(ctx, `SELECT seq, event_id FROM events WHERE stream = ? AND seq IN (?, ?)`, stream, lowest, highest)
+	rows, err := s.tables.Query(ctx, `SELECT seq, event_id FROM events WHERE stream = ? AND seq <= ? AND seq IN (?, ?)`, stream, last, lowest, common)
 	if err != nil {
 		return fmt.Errorf("events of %s: %w", stream, err)
 	}
 	defer rows.Close()
-	var others, compared int
+	var same, others int
 	for rows.Next() {
 		var seq uint64
 		var id string
@@ -52,22 +50,28 @@ func (s *Store) CheckOrigin(ctx context.Context, from Stream, stream string) err
 			return fmt.Errorf("events of %s: %w", stream, err)
 		}
 		e, err := from.At(ctx, stream, seq)
-		if errors.Is(err, journal.ErrGone) {
-			continue
-		}
-		if err != nil {
+		switch {
+		case errors.Is(err, journal.ErrGone):
+		case err != nil:
 			return err
-		}
-		compared++
-		if head(&e).id != id {
+		case head(&e).id == id:
+			same++
+		default:
 			others++
 		}
 	}
 	if err := rows.Err(); err != nil {
 		return fmt.Errorf("events of %s: %w", stream, err)
 	}
-	if compared > 0 && others == compared {
+	has := max(floor, highest)
+	switch {
+	case same == 0 && others > 0:
 		return fmt.Errorf("%w: they have other events of %s than the stream", ErrOrigin, stream)
+	case same == 0 && has > last:
+		return fmt.Errorf("%w: they have %s up to %d, and the stream ends at %d", ErrOrigin, stream, has, last)
+	case has > last:
+		s.log.Error().Str("stream", stream).Uint64("stored", has).Uint64("last", last).
+			Msg("the stream was put back to an earlier state: what is written to it now is not stored until it is past what is stored; see postern audit verify")
 	}
 	return nil
 }

@@ -102,7 +102,11 @@ func (h *Helper) unreachable(w http.ResponseWriter, r *http.Request, err error) 
 	refused = refused && alert.Op == "remote error"
 	verr, untrusted := errors.AsType[*tls.CertificateVerificationError](err)
 	_, unknown := errors.AsType[x509.UnknownAuthorityError](err)
+	invalid, expired := errors.AsType[x509.CertificateInvalidError](err)
+	expired = expired && invalid.Reason == x509.Expired
 	switch {
+	case expired: // or one of the clocks is wrong
+		e.Message = fmt.Sprintf("postern: the certificate of the postern proxy at %s has expired (%v): its operator has to let it join again: postern tokens add --type=proxy", h.cfg.ProxyAddr, invalid)
 	case refused:
 		e.Status, e.Code = http.StatusForbidden, awserr.AccessDenied(r)
 		e.Message = fmt.Sprintf("postern: the postern proxy at %s refused this user's certificate (%v): sign in again: postern login", h.cfg.ProxyAddr, alert.Err)

@@ -34,7 +34,7 @@ func (e *Error) Unwrap() error { return e.err }
 func (h *Holder) explain(ctx context.Context, client *awssts.Client, own aws.Credentials, s *events.SessionStarted, err error) *Error {
 	api, ok := errors.AsType[smithy.APIError](err)
 	if !ok {
-		return &Error{Temporary: true, err: err, Reason: fmt.Sprintf("AWS STS could not be reached to assume %s: %s", s.AWSRoleARN, cause(err))}
+		return &Error{Temporary: true, err: err, Reason: fmt.Sprintf("AWS STS could not be reached to assume %s: %s", s.AWSRoleARN, cause(err)) + Advice(err)}
 	}
 	e := &Error{err: err}
 	switch code := api.ErrorCode(); code {

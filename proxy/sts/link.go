@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -42,6 +43,18 @@ func (l Link) Apply(t *http.Transport) {
 		}
 		return d.DialContext(ctx, network, addr)
 	}
+}
+
+// Advice says what to look at when err is that the other side did not prove to be AWS,
+// or speaks no TLS; "" for any other error.
+func Advice(err error) string {
+	_, unproven := errors.AsType[*tls.CertificateVerificationError](err)
+	_, unknown := errors.AsType[x509.UnknownAuthorityError](err)
+	_, noTLS := errors.AsType[tls.RecordHeaderError](err)
+	if !unproven && !unknown && !noTLS {
+		return ""
+	}
+	return "; what answers does not prove to be AWS: look at proxy.aws.dial, and at proxy.aws.ca_file, the CA that is trusted there"
 }
 
 // RootsWith returns the system's certificate authorities and those of a PEM file.

@@ -2,6 +2,7 @@ package sts_test
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/url"
@@ -354,6 +355,15 @@ func TestUnreachable(t *testing.T) {
 	r := newRig(t, func(c *sts.Config, _ *ststest.AWS) { c.Link.Dial = "127.0.0.1:1" })
 	_, err := r.Get(t.Context(), r.session("s", time.Hour), "event-1")
 	if e, ok := errors.AsType[*sts.Error](err); !ok || !e.Temporary || !strings.Contains(e.Reason, "could not be reached") {
+		t.Errorf("%v", err)
+	}
+}
+
+// A server of another CA: the operator reads which keys to look at.
+func TestNotAWS(t *testing.T) {
+	r := newRig(t, func(c *sts.Config, _ *ststest.AWS) { c.Link.RootCAs = x509.NewCertPool() })
+	_, err := r.Get(t.Context(), r.session("s", time.Hour), "event-1")
+	if e, ok := errors.AsType[*sts.Error](err); !ok || !strings.Contains(e.Reason, "proxy.aws.dial") || !strings.Contains(e.Reason, "proxy.aws.ca_file") {
 		t.Errorf("%v", err)
 	}
 }
