@@ -201,7 +201,7 @@ type rerun struct {
 	heads    map[string]uint64 // the revisions of channels, sessions' left out
 	sessions map[string]*rerunSession
 	levels   map[string]awsreq.AccessLevel // of actions
-	most     int // sessions before those that are over are dropped
+	most     int                           // sessions before those that are over are dropped
 }
 
 type rerunSession struct {
