@@ -3,6 +3,7 @@ package broker
 import (
 	"crypto/rsa"
 	"encoding/base64"
+	"encoding/json"
 	"fmt"
 	"math/big"
 	"net/http"
@@ -218,5 +219,25 @@ func TestSSFRefused(t *testing.T) {
 	}
 	if letters, err := admin.DeadLetters(ctx, "idp"); err != nil || letters[0].Reason != "answered 400 Bad Request" || letters[0].Tries != 2 {
 		t.Errorf("letters %+v, %v", letters, err)
+	}
+}
+
+// Refusals of members name what JSON has for a type.
+func TestMembersOfReceivers(t *testing.T) {
+	in := map[string]json.RawMessage{"x": json.RawMessage(`true`), "n": json.RawMessage(`"1"`)}
+	_, number := member[int](in, "n")
+	_, text := member[string](in, "x")
+	_, list := member[[]string](in, "x")
+	_, object := member[map[string]struct{ Err string }](in, "x")
+	_, structure := member[delivery](in, "x")
+	for want, err := range map[string]error{
+		"n: want a whole number": number, "x: want text": text, "x: want a list": list, "x: want keys and values": object,
+	} {
+		if err == nil || !strings.HasSuffix(err.Error(), want) {
+			t.Errorf("%v, want %s", err, want)
+		}
+	}
+	if structure == nil || !strings.HasSuffix(structure.Error(), "x: want keys and values") {
+		t.Errorf("%v", structure)
 	}
 }
