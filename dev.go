@@ -109,7 +109,8 @@ func (c *cli) runDev(ctx context.Context, in devInput) error {
 		in.dir = filepath.Join(h.dir, "dev")
 	}
 	if in.dir == "" {
-		tmp, err := os.MkdirTemp("", "postern-dev-*")
+		removeKilled(os.TempDir())
+		tmp, err := os.MkdirTemp("", tempPrefix+"*")
 		if err != nil {
 			return err
 		}
@@ -145,6 +146,26 @@ func (c *cli) runDev(ctx context.Context, in devInput) error {
 		err = s.stack.wait(ctx)
 	}
 	return errors.Join(err, s.stop(), removeIfThere(readyFile))
+}
+
+// tempPrefix begins the names of directories of --ephemeral without a data directory.
+const tempPrefix = "postern-dev-"
+
+// removeKilled removes in dir what was of a postern dev --ephemeral that was killed:
+// nobody has its lock. What can't be removed is another user's.
+func removeKilled(dir string) {
+	left, _ := filepath.Glob(filepath.Join(dir, tempPrefix+"*"))
+	for _, d := range left {
+		if info, err := os.Lstat(filepath.Join(d, "lock")); err != nil || !info.Mode().IsRegular() {
+			continue // no postern's, or one that begins
+		}
+		lock, err := embedded.LockDir(d)
+		if err != nil {
+			continue
+		}
+		_ = os.RemoveAll(d)
+		_ = lock.Close()
+	}
 }
 
 // ephemeralPrefix begins the names of directories of --ephemeral.

@@ -389,6 +389,9 @@ func (s *services) startProxy(ctx context.Context) error {
 		return err
 	}
 	s.proxyAt.at(s.proxy.Addr())
+	if b := s.cfg.Broker; b != nil && b.ProxyAddr == "" && len(b.Proxies) == 0 && p.PublicAddr == "" {
+		s.warnOfLocalhost("broker.proxy_addr", p.Listen, s.proxyAt.addr())
+	}
 	if p.PublicAddr == "" {
 		return nil
 	}
@@ -452,6 +455,9 @@ func (s *services) startAuditor(ctx context.Context) error {
 	}
 	s.log.Info().Str("service", "auditor").Str("addr", s.auditor.Addr()).Msg("auditor listens")
 	s.auditorAt.at(s.auditor.Addr())
+	if b := s.cfg.Broker; b != nil && b.AuditorAddr == "" {
+		s.warnOfLocalhost("broker.auditor_addr", a.Listen, s.auditorAt.addr())
+	}
 	return nil
 }
 
@@ -497,6 +503,13 @@ func (a *advertise) addr() string {
 func (a *advertise) at(addr string) {
 	addr = reachedAt(addr)
 	a.listening.Store(&addr)
+}
+
+// warnOfLocalhost says what users on other machines lack.
+func (s *services) warnOfLocalhost(key, listen, told string) {
+	if host, _, err := net.SplitHostPort(listen); err == nil && everywhere(host) {
+		s.log.Warn().Str("told", told).Msg("users are told an address of this machine alone: set " + key + " to HOST:PORT as they reach it")
+	}
 }
 
 // reachedAt is where a listener is found that listens on all addresses: by the name of

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/posternhq/postern/deploy/embedded"
 )
 
 func TestReachedAt(t *testing.T) {
@@ -144,6 +146,30 @@ func TestEphemeralIsRemoved(t *testing.T) {
 	}
 	left, err := os.ReadDir(home)
 	if err != nil || len(left) != 2 || left[0].Name() != "ephemeral-notes" || left[1].Name() != "nats" {
+		t.Errorf("%v, %v", left, err)
+	}
+}
+
+// Of directories without a home, those go that nobody has the lock of.
+func TestKilledAreRemoved(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"postern-dev-killed", "postern-dev-runs"} {
+		lock, err := embedded.LockDir(filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if name == "postern-dev-killed" {
+			lock.Close()
+		} else {
+			defer lock.Close()
+		}
+	}
+	if err := os.Mkdir(filepath.Join(dir, "postern-dev-notes"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	removeKilled(dir)
+	left, err := os.ReadDir(dir)
+	if err != nil || len(left) != 2 || left[0].Name() != "postern-dev-notes" || left[1].Name() != "postern-dev-runs" {
 		t.Errorf("%v, %v", left, err)
 	}
 }
