@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"reflect"
 	"strings"
 	"sync"
@@ -53,10 +54,13 @@ func shown(t *testing.T, key *ecdsa.PrivateKey, out api.Joined) *tls.Config {
 
 func TestJoinByToken(t *testing.T) {
 	j, clk := eventstest.Journal(t), newClock()
-	minted := ""
+	minted, broken := "", false
 	b, _ := startIn(t, j, clk, "", func(c *Config) {
 		c.PublicNames = []string{"postern.example.com"}
 		c.Joining.NATS = func(kind, name string, ttl time.Duration) (api.NATSAccess, error) {
+			if broken {
+				return api.NATSAccess{}, errors.New("no credentials today")
+			}
 			minted = kind + " " + name + " " + ttl.String()
 			return api.NATSAccess{Creds: "creds"}, nil
 		}
@@ -103,6 +107,11 @@ func TestJoinByToken(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+	broken = true
+	if _, err := c.Join(ctx, in); err == nil || code(err) == api.CodeDenied {
+		t.Errorf("without credentials for the streams: %v", err)
+	}
+	broken = false // the token's one use is not spent
 	out, err := c.Join(ctx, in)
 	if err != nil {
 		t.Fatal(err)
