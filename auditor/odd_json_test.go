@@ -48,6 +48,15 @@ func TestOddJSON(t *testing.T) {
 	if err != nil || len(r.Differences) > 0 {
 		t.Errorf("tables made again: %+v, %v", r, err)
 	}
+	for _, hidden := range []string{"problem = 'not a CloudEvent in JSON'", "problem = 'unknown event type', thing = 'other'", "problem = 'unknown event type', event_time = event_time + 1"} {
+		a.sql(`CREATE TABLE copy AS events ENGINE = MergeTree ORDER BY (stream, seq)`, `INSERT INTO copy SELECT * FROM events`,
+			`ALTER TABLE events UPDATE `+hidden+` WHERE stream = 'CLOUDTRAIL' AND seq = 1 SETTINGS mutations_sync = 1`)
+		column := strings.Fields(hidden[strings.LastIndex(hidden, ",")+1:])[0]
+		if wrong := a.verify(time.Minute); len(wrong) != 1 || !strings.HasSuffix(wrong[0], "derived in the clickhouse: "+column) {
+			t.Errorf("%s: %q", hidden, wrong)
+		}
+		a.sql(`TRUNCATE TABLE events`, `INSERT INTO events SELECT * FROM copy SETTINGS insert_deduplicate = 0, max_partitions_per_insert_block = 0`, `DROP TABLE copy SYNC`)
+	}
 	for _, column := range []string{"thing", "event_id", "source", "correlation_id", "sequence", "event_time"} {
 		changed := map[string]string{"thing": "'cloudtrail/1/other'", "event_id": "''", "sequence": "sequence + 1", "event_time": "event_time + 1"}[column]
 		if changed == "" {
