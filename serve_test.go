@@ -60,8 +60,8 @@ func TestWritesReplaceFilesAlone(t *testing.T) {
 	}
 }
 
-// TestServeSaysWhatItDoes: its lines are of the format configured, errors too; one
-// process has a data directory; who is told to stop while it starts, ends well.
+// TestServeSaysWhatItDoes: its lines are of the format configured, errors too; a
+// data directory has one broker; who is told to stop while it starts, ends well.
 func TestServeSaysWhatItDoes(t *testing.T) {
 	if testing.Short() {
 		t.Skip("-short: runs postern")
