@@ -31,6 +31,7 @@ func TestFromDenialToSession(t *testing.T) {
 		Name: "awsconsole", Labels: map[string]string{"env": "dev"}, AccountID: "123456789012", Partition: "aws", Region: "us-east-1",
 		AWSRoles:    []api.AWSRole{{ARN: readOnly, Name: "ReadOnly", Roles: []string{"aws-reader"}}},
 		Requestable: []api.Requestable{{ARN: adminARN, Roles: []string{"aws-engineer"}}},
+		ProxyAddrs:  []string{},
 	}}
 	if d := cmp.Diff(want, apps); d != "" {
 		t.Errorf("apps (-want +got):\n%s", d)

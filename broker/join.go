@@ -355,6 +355,11 @@ func (b *Broker) postRotate(c *call) (any, error) {
 	var head access.Head
 	b.ledger.read(func(s *access.State, _ time.Time) { head = access.CAHead(s) })
 	_, err := b.ca.Rotate(c.Context(), identity.Step{Back: in.Back, Force: in.Force}, b.now(), func(st identity.Status) error {
+		if st.Phase == identity.Steady { // who reads from then on knows no other CA
+			if err := b.vouchForKeys(c.Context()); err != nil {
+				return err
+			}
+		}
 		certs := string(st.Signing.Certificate())
 		if st.Other != nil {
 			certs += string(st.Other.Certificate())

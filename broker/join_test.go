@@ -372,4 +372,9 @@ func TestRotateCA(t *testing.T) {
 	if rotated := find[*events.CARotated](history(t, one.cfg.Journal)); len(rotated) != 3 || rotated[0].By != "admin" {
 		t.Errorf("history: %+v", rotated)
 	}
+	// However soon one stops and another starts, who knows the new CA alone believes
+	// in what was signed under the former one.
+	if _, err := as(t, start(t, eventstest.Open(t, nc), clk), "alice").Status(ctx); err != nil {
+		t.Errorf("a broker that starts afterwards: %v", err)
+	}
 }

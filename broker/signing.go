@@ -113,10 +113,19 @@ func (b *Broker) keepSigning(ctx context.Context) error {
 // renewKeys has the CA that signs now vouch for a new key and for all others.
 func (b *Broker) renewKeys(ctx context.Context) bool {
 	err := b.signing.rotate(ctx)
+	if err == nil {
+		err = b.vouchForKeys(ctx)
+	}
+	if err != nil && ctx.Err() == nil {
+		b.log.Error().Err(err).Msg("the new CA does not vouch for all signing keys; trying again")
+	}
+	return err == nil
+}
+
+// vouchForKeys has the CA that signs now vouch for all keys that are known: a reader who
+// knows that CA alone believes in nothing else of what they signed.
+func (b *Broker) vouchForKeys(ctx context.Context) error {
 	for _, key := range b.ledger.keys().All() {
-		if err != nil {
-			break
-		}
 		var head access.Head
 		b.ledger.read(func(s *access.State, _ time.Time) {
 			head = s.Head((&events.KeyPublished{KeyID: key.ID}).Channel())
@@ -125,12 +134,9 @@ func (b *Broker) renewKeys(ctx context.Context) bool {
 		if soon := time.Now().Add(time.Hour); soon.After(until) {
 			until = soon // a certificate must be good when it is read; the key's time is in the event
 		}
-		if err = b.signing.publish(ctx, key, until, head); errors.Is(err, journal.ErrConflict) {
-			err = nil // another broker did
+		if err := b.signing.publish(ctx, key, until, head); err != nil && !errors.Is(err, journal.ErrConflict) { // then another broker did
+			return err
 		}
 	}
-	if err != nil && ctx.Err() == nil {
-		b.log.Error().Err(err).Msg("the new CA does not vouch for all signing keys; trying again")
-	}
-	return err == nil
+	return nil
 }
