@@ -356,7 +356,7 @@ func (b *Broker) postRotate(c *call) (any, error) {
 	b.ledger.read(func(s *access.State, _ time.Time) { head = access.CAHead(s) })
 	_, err := b.ca.Rotate(c.Context(), identity.Step{Back: in.Back, Force: in.Force}, b.now(), func(st identity.Status) error {
 		if st.Phase == identity.Steady { // who reads from then on knows no other CA
-			if err := b.vouchForKeys(c.Context()); err != nil {
+			if err := b.renewKeys(c.Context()); err != nil {
 				return err
 			}
 		}

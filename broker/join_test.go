@@ -340,9 +340,11 @@ func TestRotateCA(t *testing.T) {
 		if err != nil || ca.Phase != want {
 			t.Fatalf("%+v, %v", ca, err)
 		}
-		for got := (api.CA{}); got.CA != ca.CA; { // its Follow is told by the store
-			if got, err = stranger(t, two).CA(ctx); err != nil {
-				t.Fatal(err)
+		for _, b := range []*Broker{one, two} {
+			for got := (api.CA{}); got.CA != ca.CA; { // the other one's Follow is told by the store
+				if got, err = stranger(t, b).CA(ctx); err != nil {
+					t.Fatal(err)
+				}
 			}
 		}
 		if want == "switched" {

@@ -97,8 +97,10 @@ func (b *Broker) keepSigning(ctx context.Context) error {
 		}
 		switch signing := b.ca.SHA256(); {
 		case signing != ca:
-			if b.renewKeys(ctx) {
+			if err := b.renewKeys(ctx); err == nil {
 				ca, rotated = signing, time.Now()
+			} else if ctx.Err() == nil {
+				b.log.Error().Err(err).Msg("the new CA does not vouch for all signing keys; trying again")
 			}
 		case time.Since(rotated) > keyRotation:
 			if err := b.signing.rotate(ctx); err == nil {
@@ -110,21 +112,13 @@ func (b *Broker) keepSigning(ctx context.Context) error {
 	}
 }
 
-// renewKeys has the CA that signs now vouch for a new key and for all others.
-func (b *Broker) renewKeys(ctx context.Context) bool {
-	err := b.signing.rotate(ctx)
-	if err == nil {
-		err = b.vouchForKeys(ctx)
+// renewKeys has the CA that signs now vouch for a new key, which then signs that it
+// vouches for all others: a reader who knows that CA alone believes in nothing else of
+// what they signed.
+func (b *Broker) renewKeys(ctx context.Context) error {
+	if err := b.signing.rotate(ctx); err != nil {
+		return err
 	}
-	if err != nil && ctx.Err() == nil {
-		b.log.Error().Err(err).Msg("the new CA does not vouch for all signing keys; trying again")
-	}
-	return err == nil
-}
-
-// vouchForKeys has the CA that signs now vouch for all keys that are known: a reader who
-// knows that CA alone believes in nothing else of what they signed.
-func (b *Broker) vouchForKeys(ctx context.Context) error {
 	for _, key := range b.ledger.keys().All() {
 		var head access.Head
 		b.ledger.read(func(s *access.State, _ time.Time) {
