@@ -150,8 +150,18 @@ func (p *profile) endSessions(ctx context.Context, app string) (int, error) {
 	return ended, failed
 }
 
-// start begins a session and remembers it.
+// start begins a session and remembers it, while nobody else starts or ends one.
 func (p *profile) start(ctx context.Context, app, role, request string) (*appSession, error) {
+	held, err := lockDir(ctx, filepath.Join(p.dir, "apps"))
+	if err != nil {
+		return nil, err
+	}
+	defer held.Close()
+	return p.begin(ctx, app, role, request)
+}
+
+// begin is start for who holds the lock.
+func (p *profile) begin(ctx context.Context, app, role, request string) (*appSession, error) {
 	b, err := p.broker()
 	if err != nil {
 		return nil, err
@@ -215,7 +225,7 @@ func (p *profile) running(app string) (*appSession, error) {
 func (p *profile) startMeant(ctx context.Context, app string) (*appSession, error) {
 	var names []string
 	if app != "" {
-		return p.start(ctx, app, "", "")
+		return p.begin(ctx, app, "", "")
 	}
 	b, err := p.broker()
 	if err != nil {
@@ -239,7 +249,7 @@ func (p *profile) startMeant(ctx context.Context, app string) (*appSession, erro
 	}
 	switch {
 	case len(usable) == 1:
-		return p.start(ctx, usable[0].Name, "", "")
+		return p.begin(ctx, usable[0].Name, "", "")
 	case len(usable) > 1:
 		return nil, fmt.Errorf("you reach %s: start a session with postern apps login APP, or say --app", strings.Join(names, ", "))
 	}

@@ -220,10 +220,10 @@ func logKey(given, memory string, said tlog.PublicKey) (key tlog.PublicKey, from
 	default:
 		return "", "", err
 	}
-	if err := key.Check(); err != nil && from == "given" {
-		return "", "", usageError{fmt.Errorf("--key: %w", err)}
+	if err = key.Check(); err != nil && from == "given" {
+		err = usageError{fmt.Errorf("--key: %w", err)}
 	}
-	return key, from, key.Check()
+	return key, from, err
 }
 
 // remember keeps the key and the checkpoints of a run that found nothing wrong.

@@ -269,7 +269,6 @@ var unset = []string{
 }
 
 func (c *cli) printEnvironment(env []local.Var) error {
-	quote := func(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
 	switch c.format {
 	case "json":
 		m := map[string]string{}
@@ -287,11 +286,7 @@ func (c *cli) printEnvironment(env []local.Var) error {
 		}
 	case "text", "sh":
 		for _, v := range env {
-			value := v.Value
-			if strings.ContainsAny(value, " \t\n'\"\\$`;&|<>()*?[]#~") {
-				value = quote(value)
-			}
-			fmt.Fprintf(c.stdout, "export %s=%s\n", v.Name, value)
+			fmt.Fprintf(c.stdout, "export %s=%s\n", v.Name, shellQuote(v.Value))
 		}
 	default:
 		return usageError{fmt.Errorf("--format=%s: this command knows sh, powershell, json and dotenv (or env)", c.format)}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -83,7 +82,7 @@ func (c *cli) runOnce(ctx context.Context, app string, argv []string) (*wish, er
 
 func (c *cli) askReason(role string) (string, error) {
 	fmt.Fprintf(c.stderr, "Reason for asking for role %s: ", role)
-	line, err := orSignal(c.ctx, func() (string, error) { return bufio.NewReader(c.stdin).ReadString('\n') })
+	line, err := c.line()
 	if c.ctx.Err() != nil {
 		return "", err
 	}

@@ -273,13 +273,13 @@ func readConfig(path string) (*Config, error) {
 		return nil, fmt.Errorf("%s: more than one document", path)
 	}
 	key, problem := emptySection(&doc)
+	c.fill()
 	if problem == "" {
 		key, problem = c.check()
 	}
 	if problem != "" {
 		return nil, fmt.Errorf("%s: line %d: %s: %s", path, lineOf(&doc, key), key, problem)
 	}
-	c.fill()
 	return &c, nil
 }
 

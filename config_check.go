@@ -95,9 +95,6 @@ func (c *Config) checkListens() (key, problem string) {
 		all = append(all, listen{"metrics.listen", c.Metrics.Listen})
 	}
 	for i, l := range all {
-		if l.addr == "" {
-			continue // a default, of a port of its own
-		}
 		host, port, err := net.SplitHostPort(l.addr)
 		n, portErr := strconv.ParseUint(port, 10, 16)
 		if err != nil || portErr != nil {
@@ -114,7 +111,7 @@ func (c *Config) checkListens() (key, problem string) {
 }
 
 func (c *Config) checkMetrics() (key, problem string) {
-	if c.Metrics != nil && c.Metrics.Listen != "" && !loopback(c.Metrics.Listen) {
+	if c.Metrics != nil && !loopback(c.Metrics.Listen) {
 		return "metrics.listen", "must be HOST:PORT of this machine, such as 127.0.0.1:3090: whoever reaches it may read"
 	}
 	return "", ""

@@ -38,6 +38,7 @@ func TestConfigCheck(t *testing.T) {
 		{"a witness of nothing", audits + "auditor:\n  log:\n    witnesses:\n    - {url: nonsense, key: nonsense}\n", "line 7: auditor.log.witnesses[0]: \"nonsense\" is no URL"},
 		{"a witness's key", audits + "auditor: {log: {witnesses: [{url: \"https://w.example.org\", key: nonsense}]}}\n", "auditor.log.witnesses[0]: "},
 		{"no bucket", audits + "auditor: {log: {bucket: \"s3://\"}}\n", "auditor.log.bucket: must be s3://BUCKET"},
+		{"a port that is another's default", "nats: {embedded: true}\nbroker: {}\nproxy: {listen: \"127.0.0.1:3080\"}\n", "line 3: proxy.listen: 127.0.0.1:3080 is taken by broker.listen"},
 		{"certificates over before they begin", "nats: {embedded: true}\nbroker: {agent_ttl: -5h}\n", "broker.agent_ttl: must be 10s or more"},
 		{"certificates nobody could renew", "nats: {embedded: true}\nbroker: {agent_ttl: 1ms}\n", "broker.agent_ttl: must be 10s or more"},
 		{"a section without a value", "nats: {embedded: true}\nbroker:\n", "line 2: broker: has no value"},

@@ -120,8 +120,10 @@ func (c *cli) serveCreds(ctx context.Context, app string, port int, imds bool) e
 		Fetch: func(ctx context.Context) (local.Exported, error) {
 			// Its user may have signed in and started a session since.
 			who, by := p, s
-			if now, err := c.profile(); err == nil && now.dir == p.dir {
-				who = now
+			if p.file != "" {
+				if now, err := c.profile(); err == nil && now.dir == p.dir {
+					who = now
+				}
 			}
 			if now, err := who.running(s.App); err == nil && now != nil && now.AWSRoleARN == s.AWSRoleARN {
 				by = now

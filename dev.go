@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	_ "embed"
@@ -250,9 +251,10 @@ func (c *cli) upDev(ctx context.Context, s *services, in devInput, dir, readyFil
 	}
 	for _, user := range []string{"alice", "bob"} {
 		if out.Identities[user] == "" {
-			c.say("The demo user %s is locked, disabled or removed. As admin: postern --identity %s lock ls, or get user", user, out.Identities["admin"])
+			c.say("The demo user %s is locked, disabled or removed. As admin: postern --identity %s lock ls, or get user", user, shellQuote(out.Identities["admin"]))
 		}
 	}
+	as := func(user string) string { return shellQuote(cmp.Or(out.Identities[user], out.Identities["admin"])) }
 	c.say(`postern is ready.
   state       %s
   sign in     postern login --proxy %s --ca-file %s --user alice
@@ -266,7 +268,7 @@ Try:
   postern aws s3 ls
   postern --identity %s audit search
 Stop with Ctrl-C.`,
-		dir, s.broker.Addr(), out.CAFile, out.PasswordsFile, orDash(out.Identities["alice"]), orDash(out.Identities["bob"]), out.Identities["admin"])
+		dir, reachedAt(s.broker.Addr()), shellQuote(out.CAFile), out.PasswordsFile, as("alice"), as("bob"), as("admin"))
 	return nil
 }
 
@@ -434,15 +436,4 @@ func readPasswords(path string) (map[string]string, error) {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return m, nil
-}
-
-// shellQuote is a word as a shell reads it, in quotes only where it needs them.
-func shellQuote(word string) string {
-	plain := func(r rune) bool {
-		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("/._-+=:,@%", r)
-	}
-	if word != "" && strings.IndexFunc(word, func(r rune) bool { return !plain(r) }) < 0 {
-		return word
-	}
-	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
 }

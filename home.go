@@ -93,7 +93,7 @@ func (c *cli) home() (home, error) {
 type profile struct {
 	*identity
 	dir  string
-	file string // of the identity
+	file string // of the identity; "" where it can't be read again
 	// prove adds a second factor to the wish for a session.
 	prove func(context.Context, *client.Client, *api.StartSession, *api.Error) error
 }
@@ -137,7 +137,11 @@ func (c *cli) profile() (*profile, error) {
 		}
 		return nil, fmt.Errorf("your sign-in expired at %s: run %s", id.ExpiresAt.Format(time.RFC3339), loginCommand(id))
 	}
-	return &profile{identity: id, dir: h.profileDir(id), file: path, prove: c.provesFactor(false)}, nil
+	file := path
+	if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() {
+		file = "" // a pipe: there is nothing more in it
+	}
+	return &profile{identity: id, dir: h.profileDir(id), file: file, prove: c.provesFactor(false)}, nil
 }
 
 // serial is the serial of the user's certificate, in hex: which sign-in this is.

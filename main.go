@@ -47,7 +47,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	case errors.As(err, &exit):
 		return int(exit)
 	case errors.Is(err, context.Canceled) && errors.As(context.Cause(ctx), &exit):
-		fmt.Fprintln(stderr, "postern:", err)
+		fmt.Fprintln(stderr, "postern:", plain(err.Error()))
 		return int(exit)
 	case errors.As(err, new(usageError)), !c.began:
 		fmt.Fprintln(stderr, "postern:", plain(err.Error()))

@@ -73,7 +73,6 @@ func (s *services) serve(ctx context.Context, admin string) error {
 		s.log.Info().Err(err).Msg("stopping before all was started")
 		err = nil
 	}
-	s.stopping.Store(true)
 	if err = errors.Join(err, s.stop()); err == nil {
 		s.log.Info().Msg("stopped")
 	}
@@ -214,6 +213,7 @@ func (s *services) start(ctx context.Context) error {
 
 // stop ends what start started, in the opposite order.
 func (s *services) stop() error {
+	s.stopping.Store(true)
 	if s.stack == nil {
 		return nil
 	}

@@ -37,8 +37,8 @@ func (p *profile) successor(sessions []*appSession) func(local.Session) (local.S
 // lastingTLS shows the certificate of the user's latest sign-in.
 func (p *profile) lastingTLS() (*tls.Config, error) {
 	conf, err := p.TLSConfig()
-	if err != nil {
-		return nil, err
+	if err != nil || p.file == "" {
+		return conf, err
 	}
 	var mu sync.Mutex
 	shown := &conf.Certificates[0]

@@ -175,8 +175,10 @@ func (c *Client) tail(ctx context.Context, subject, since string, q url.Values, 
 	for d := json.NewDecoder(resp.Body); ; {
 		var e json.RawMessage
 		switch err := d.Decode(&e); {
-		case err == io.EOF && !follow, err != nil && ctx.Err() != nil:
+		case err == io.EOF && !follow, err != nil && follow && ctx.Err() != nil:
 			return nil
+		case err != nil && ctx.Err() != nil: // not all that there is
+			return context.Cause(ctx)
 		case err != nil:
 			return fmt.Errorf("events of %s broke off: %w", subject, err)
 		}

@@ -38,7 +38,7 @@ func (t *trail) keep(file string) error {
 	for line := range bytes.Lines(raw) {
 		var o owed
 		if json.Unmarshal(line, &o) != nil {
-			break // cut short by the kill
+			continue // cut short by a kill
 		}
 		p := pendingRecord{due: o.Due, copy: o.Copy, dir: o.Dir, rec: o.Rec}
 		for _, arn := range o.To {

@@ -101,10 +101,14 @@ func startConfined(lib, data, config, cold string) error {
 		written = append(written, cold)
 	}
 	read := []string{
-		self, lib, config, filepath.Join(home, "users.xml"), filepath.Join(home, "server.d"), filepath.Join(home, "users.d"), os.Getenv("AWS_WEB_IDENTITY_TOKEN_FILE"),
+		self, lib, config, filepath.Join(home, "users.xml"), filepath.Join(home, "server.d"), filepath.Join(home, "users.d"),
 		"/dev/urandom", "/dev/random", "/proc", "/sys", "/usr", "/lib", "/lib64", "/nix/store",
 		"/etc/hosts", "/etc/host.conf", "/etc/resolv.conf", "/etc/nsswitch.conf", "/etc/gai.conf", "/etc/localtime", "/etc/ld.so.cache",
 		"/etc/ssl", "/etc/pki", "/etc/ca-certificates",
+	}
+	// A rule is on what is opened now, and this is replaced while the engine runs.
+	if real, err := filepath.EvalSymlinks("/etc/resolv.conf"); err == nil && filepath.Dir(real) != "/etc" {
+		read = append(read, filepath.Dir(real))
 	}
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
