@@ -59,7 +59,7 @@ type links struct {
 	lost map[*nats.Conn]bool
 }
 
-// watchNATS logs what becomes of a connection. A lost one is made again, for as long as the
+// watchNATS logs what becomes of a connection, and what it complains about. A lost one is made again, for as long as the
 // process lives.
 func (s *services) watchNATS() nats.Option {
 	return func(o *nats.Options) error {
@@ -86,6 +86,6 @@ func (s *services) watchNATS() nats.Option {
 			}
 		}
 		o.ReconnectedCB, o.ClosedCB = back, back
-		return nil
+		return natsErrors(s.log)(o)
 	}
 }

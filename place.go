@@ -128,7 +128,7 @@ func (s *services) joinedJournal(m *membership) (*journal.Journal, error) {
 func (s *services) connectGiven(g *given) (*nats.Conn, error) {
 	url := s.cfg.NATS.URL
 	if g.NATS == nil {
-		return connectNATS(url, s.cfg.NATS.CredsFile, s.cfg.NATS.CAFile, natsErrors(s.log), s.watchNATS())
+		return connectNATS(url, s.cfg.NATS.CredsFile, s.cfg.NATS.CAFile, s.watchNATS())
 	}
 	if url == "" {
 		url = g.NATS.URL
@@ -140,7 +140,7 @@ func (s *services) connectGiven(g *given) (*nats.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	opts = append(opts, natsErrors(s.log), s.watchNATS())
+	opts = append(opts, s.watchNATS())
 	if s.cfg.NATS.CAFile != "" {
 		opts = append(opts, nats.RootCAs(s.cfg.NATS.CAFile))
 	} else if strings.HasPrefix(url, "tls://") {

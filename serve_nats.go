@@ -125,7 +125,7 @@ func (s *services) connectAs(name string, perms embedded.Permissions, credsFile 
 			return nil, err
 		}
 	}
-	url, opts := s.natsURL, []nats.Option{natsErrors(s.log), s.watchNATS()}
+	url, opts := s.natsURL, []nats.Option{s.watchNATS()}
 	if s.natsInMemory {
 		// By the scheme tls:// the client would ask for TLS in memory, too.
 		url, opts = "nats://in-process", append(opts, nats.InProcessServer(s.authority))
