@@ -1,10 +1,14 @@
 package auditor
 
 import (
+	"strconv"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/posternhq/postern/auditor/correlate"
+	"github.com/posternhq/postern/events"
 	"github.com/posternhq/postern/events/journal"
 )
 
@@ -37,5 +41,34 @@ func TestTogether(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// TestCrowd: AUDIT doesn't wait for records that wait for it.
+func TestCrowd(t *testing.T) {
+	now := time.Now()
+	record := correlate.Record{EventTime: now}
+	for name, c := range map[string]struct {
+		requests, records uint64 // to come
+		open              int
+		next              *portion
+		want              bool
+	}{
+		"few requests wait":               {records: 10 * batchRecords, open: openAtMost},
+		"few records are to come":         {records: batchRecords, open: openAtMost + 1},
+		"many and many":                   {records: 10 * batchRecords, open: openAtMost + 1, want: true},
+		"records of requests that came":   {requests: 2 * muchToCome, records: 10 * batchRecords, open: openAtMost + 1, next: &portion{records: []correlate.Record{{EventTime: now.Add(-time.Hour)}}}, want: true},
+		"records of requests to come":     {requests: 2 * muchToCome, records: 10 * batchRecords, open: openAtMost + 1, next: &portion{records: []correlate.Record{record}}},
+		"records of the last few to come": {requests: muchToCome, records: 10 * batchRecords, open: openAtMost + 1, next: &portion{records: []correlate.Record{record}}, want: true},
+	} {
+		j := newJudge(&Auditor{floors: map[string]*atomic.Uint64{events.Findings: {}}}, nil)
+		for i := range c.open {
+			j.state.AddRequest(correlate.Request{ID: strconv.Itoa(i), ReceivedAt: now, AWSRequestID: strconv.Itoa(i), Outcome: correlate.Completed}, now)
+		}
+		j.ends = map[string]uint64{events.Audit: c.requests, events.CloudTrail: c.records}
+		j.newest, j.next = now, c.next
+		if j.crowd(); j.crowded.Load() != c.want {
+			t.Errorf("%s: %d open; AUDIT waits: %t", name, j.state.Open(), !c.want)
+		}
 	}
 }

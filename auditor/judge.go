@@ -24,7 +24,8 @@ type judge struct {
 	next  *portion     // of CLOUDTRAIL, taken and not given to the state yet
 
 	feeds map[string]*feed // by stream
-	// crowded: many requests wait for records of which many are to come.
+	// crowded: many requests wait for records of which many are to come, and these not
+	// for AUDIT.
 	crowded atomic.Bool
 	ended   chan struct{} // closed when nobody takes portions any more
 
@@ -143,6 +144,7 @@ func (j *judge) run(ctx context.Context) error {
 			case p = <-j.in:
 			case p = <-trail:
 				j.next = &p
+				j.crowd()
 				continue
 			case <-tick.C:
 				if err := j.advance(ctx); err != nil && ctx.Err() == nil {
@@ -182,8 +184,14 @@ func (j *judge) accept(ctx context.Context, p portion) bool {
 		return false
 	}
 	j.done[p.stream] = max(j.done[p.stream], p.floor)
-	j.crowded.Store(j.state.Open() > openAtMost && j.ends[events.CloudTrail] > j.done[events.CloudTrail]+3*batchRecords)
+	j.crowd()
 	return true
+}
+
+// crowd says whether AUDIT is to wait for CLOUDTRAIL: not for records that wait for it.
+func (j *judge) crowd() {
+	j.crowded.Store((j.next == nil || j.timely(j.next)) && j.state.Open() > openAtMost &&
+		j.ends[events.CloudTrail] > j.done[events.CloudTrail]+3*batchRecords)
 }
 
 // feed gives a portion to the state.

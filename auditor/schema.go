@@ -14,11 +14,6 @@ import (
 func (a *Auditor) migrate(ctx context.Context) error {
 	for pause := 100 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
 		err := a.migrateOnce(ctx)
-		for _, stream := range events.Streams() {
-			if err == nil {
-				err = a.store.CheckOrigin(ctx, a.c.Journal, stream)
-			}
-		}
 		if err == nil {
 			err = a.store.CheckReader(ctx, a.reader)
 		}
@@ -43,8 +38,20 @@ func (a *Auditor) migrate(ctx context.Context) error {
 
 // migrateOnce changes tables that others may write to while nobody does: one of an
 // earlier version that writes stops as soon as it hears of the new schema, or when
-// its operator stops it.
+// its operator stops it. Those of another postern are neither changed nor are its
+// auditors stopped.
 func (a *Auditor) migrateOnce(ctx context.Context) error {
+	filled, err := a.store.Filled(ctx)
+	if err != nil {
+		return err
+	}
+	if filled {
+		for _, stream := range events.Streams() {
+			if err := a.store.CheckOrigin(ctx, a.c.Journal, stream); err != nil {
+				return err
+			}
+		}
+	}
 	behind, err := a.store.Behind(ctx)
 	if err != nil {
 		return err

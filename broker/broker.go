@@ -271,6 +271,9 @@ func (b *Broker) Reinstate(ctx context.Context, by, user string, resources []byt
 		b.ledger.read(func(s *access.State, now time.Time) { locks = s.UserLocks(user, now) })
 		for _, l := range locks {
 			if _, err := b.ledger.do(ctx, by, func(s *access.State, env access.Env) ([]events.Event, error) {
+				if l := s.Locks[l.LockID]; l == nil || !l.Active(env.Now) {
+					return nil, nil // it ended, or another broker was faster
+				}
 				return access.Lift(s, env, l.LockID)
 			}); err != nil {
 				return fmt.Errorf("lift lock %s on %s %s: %w", l.LockID, l.Target.Kind, l.Target.Name, err)

@@ -40,6 +40,21 @@ func TestRoleLocked(t *testing.T) {
 	}
 }
 
+// A file of locks can be applied again: what is in force stays as it is.
+func TestLockOfAFile(t *testing.T) {
+	b, j, c := demoBroker(t)
+	const file = "kind: lock\nmetadata: {name: night}\nspec: {target: {user: alice}, ttl: 8h}\n"
+	for range 2 {
+		if _, err := b.Apply(t.Context(), "test", []byte(file)); err != nil {
+			t.Fatal(err)
+		}
+		c.advance(time.Hour)
+	}
+	if placed := find[*events.LockPlaced](history(t, j)); len(placed) != 1 {
+		t.Errorf("placed %d times", len(placed))
+	}
+}
+
 // A user of the name that stands for everybody, as there may be of old, sees no more than others.
 func TestUserStar(t *testing.T) {
 	b, j, _ := demoBroker(t)

@@ -200,7 +200,11 @@ func decidePut(s *access.State, env access.Env, d resource.Document, replace boo
 	case d.Lock != nil:
 		c := access.PlaceLock{ID: d.Name, Target: d.Lock.Target, Message: d.Lock.Message, ExpiresAt: d.Lock.ExpiresAt}
 		if d.Lock.TTL > 0 {
-			end := env.Now.Add(d.Lock.TTL).UTC()
+			from := env.Now
+			if old := s.Locks[d.Name]; old != nil && old.Active(env.Now) {
+				from = old.PlacedAt // so that the file can be applied again
+			}
+			end := from.Add(d.Lock.TTL).UTC()
 			c.ExpiresAt = &end
 		}
 		return access.Place(s, env, c)

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -30,6 +31,8 @@ const (
 type signing struct {
 	ca      *identity.CA
 	journal *journal.Journal
+	// rotating is held while next is published: one at a time.
+	rotating sync.Mutex
 	// current signs; next is being published, by an event that it signs itself.
 	current, next atomic.Pointer[signed.Signer]
 }
@@ -55,6 +58,8 @@ func keyChannel(k *signed.Signer) string { return (&events.KeyPublished{KeyID: k
 
 // rotate makes a key, publishes it, and then signs with it.
 func (s *signing) rotate(ctx context.Context) error {
+	s.rotating.Lock()
+	defer s.rotating.Unlock()
 	next, err := signed.NewSigner()
 	if err != nil {
 		return err
@@ -118,6 +123,13 @@ func (b *Broker) keepSigning(ctx context.Context) error {
 func (b *Broker) renewKeys(ctx context.Context) error {
 	if err := b.signing.rotate(ctx); err != nil {
 		return err
+	}
+	seq, err := b.cfg.Journal.Last(ctx, events.Access)
+	if err == nil {
+		err = b.ledger.reach(ctx, seq) // those that other brokers published
+	}
+	if err != nil {
+		return fmt.Errorf("catch up: %w", err)
 	}
 	for _, key := range b.ledger.keys().All() {
 		var head access.Head

@@ -78,7 +78,8 @@ func SameName(operation, eventSource, eventName string) bool {
 }
 
 // EventSources are the first labels of the event sources that CloudTrail may give
-// calls of a service; SameService knows each.
+// calls of a service; SameService knows each but those of the endpoint, which it is not
+// told.
 func EventSources(service, signingName, endpoint string) []string {
 	var out []string
 	for _, label := range []string{service, signingName, endpoint, eventSources[service], eventSources[signingName], eventSources[endpoint]} {

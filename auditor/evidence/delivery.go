@@ -120,7 +120,7 @@ func (o *Delivery) read(line []byte) error {
 		d := DeliveredOf(p, raw)
 		return o.place(d, d.hash())
 	}
-	if p, _, text, ok := ocsf.PlaceOf(line); ok {
+	if p, text, ok := ocsf.PlaceOf(line); ok {
 		h, err := tlog.ParseHash(text)
 		if err != nil {
 			return err
@@ -191,7 +191,7 @@ func (o *Delivery) Rederive(d Delivered) *Fault {
 		return nil // another event, then
 	}
 	delete(o.told, d.Seq)
-	p, _, _, _ := ocsf.PlaceOf(came)
+	p, _, _ := ocsf.PlaceOf(came)
 	if made, err := ocsf.ConvertAt(d.Body(), p); err == nil && sameJSON(made, came) {
 		return nil
 	}

@@ -2,12 +2,15 @@ package query
 
 import (
 	"context"
+	"regexp"
 	"strings"
 )
 
 // outside refuses a statement that could read files of the server's machine. No grant
 // covers the function file: a server keeps it to one directory
 // (https://clickhouse.com/docs/sql-reference/functions/files), an embedded one doesn't.
+// It also refuses one that says how or where to its answer is written, which ClickHouse
+// leaves to its own client.
 //
 // The server's own parser says what the statement names, comments, quotes and escapes
 // gone. Where it stands alone the name may be a function to come, as in
@@ -24,8 +27,18 @@ func (s *SQL) outside(ctx context.Context, statement string) error {
 	if namesFile(said) {
 		return &BadInput{"query", "file is a function that reads files of the server, which is refused; if you mean a column, write TABLE.file"}
 	}
+	w := strings.Fields(output.FindString(quoted.ReplaceAllString(said, "''")))
+	if len(w) > 1 && w[1] != "ASC" && w[1] != "DESC" { // ORDER BY FORMAT DESC is of a column
+		return &BadInput{"query", w[0] + " " + w[1] + " has no effect here: choose how the answer is written by --format (over HTTP, the parameter format), and where to by > FILE"}
+	}
 	return nil
 }
+
+// quoted is text and names, as ClickHouse writes them, in which words mean nothing.
+var quoted = regexp.MustCompile("(?s)'(?:[^'\\\\]|\\\\.)*'|`(?:[^`\\\\]|\\\\.)*`|\"(?:[^\"\\\\]|\\\\.)*\"")
+
+// output is how and where to an answer is written, as ClickHouse says it last.
+var output = regexp.MustCompile(`\s(?:INTO OUTFILE ''|FORMAT \w+(?: SETTINGS .*)?$)`)
 
 // namesFile says whether a statement, as ClickHouse formats it, has the name file
 // otherwise than after a dot.

@@ -30,6 +30,9 @@ func TestSQLAnswers(t *testing.T) {
 		{`SELECT '{"a":{"b":1},"c":[1,2]}'::JSON`, `[{"a":{"b":1},"c":[1,2]}]`},
 		{"SELECT 'a FORMAT JSON' AS format, `format` LIKE '%x' -- FORMAT JSON", `["a FORMAT JSON",0]`},
 		{"SELECT 'x' AS format ORDER BY format DESC", `["x"]`},
+		{"SELECT 'x' AS FORMAT ORDER BY FORMAT DESC", `["x"]`},
+		{"SELECT $$a FORMAT CSV$$", `["a FORMAT CSV"]`},
+		{"SELECT 'it''s FORMAT CSV' AS `INTO OUTFILE ``x`", `["it's FORMAT CSV"]`},
 		{"SELECT format('{}{}', 'a', 'b')", `["ab"]`},
 	} {
 		a, err := sql.Run(t.Context(), x.statement)
@@ -50,7 +53,8 @@ func TestSQLAnswers(t *testing.T) {
 		t.Error(err)
 	}
 	var bad *query.BadInput
-	for _, statement := range []string{"SELECT 1 FORMAT JSON", "SELECT 1 format JSONEachRow;", "SELECT 1 INTO OUTFILE '/tmp/x'", "SELECT 1 FORMAT CSV SETTINGS max_threads = 1"} {
+	for _, statement := range []string{"SELECT 1 FORMAT JSON", "SELECT 1 format JSONEachRow;", "SELECT 1 INTO OUTFILE '/tmp/x'", "SELECT 1 FORMAT CSV SETTINGS max_threads = 1",
+		"SELECT 1 SETTINGS max_threads = 1 FORMAT TSKV", "SELECT 1 FORMAT /* x */ `Form`", "SELECT 1 INTO OUTFILE 'x' TRUNCATE", "EXPLAIN SELECT 1 FORMAT CSV"} {
 		if _, err := sql.Run(t.Context(), statement); !errors.As(err, &bad) || !strings.Contains(bad.Reason, "--format") {
 			t.Errorf("%s: %v", statement, err)
 		}

@@ -151,6 +151,15 @@ func (s *Store) CheckSchema(ctx context.Context) error {
 	return err
 }
 
+// Filled makes the database if need be, and tells whether it has tables.
+func (s *Store) Filled(ctx context.Context) (bool, error) {
+	if err := s.createDatabase(ctx); err != nil {
+		return false, err
+	}
+	applied, _, err := s.tablesSchema(ctx)
+	return applied > 0, err
+}
+
 // Behind tells whether tables that somebody may be writing to lack migrations. If
 // so, it has said so to auditors of earlier versions, which stop at CheckSchema.
 func (s *Store) Behind(ctx context.Context) (bool, error) {

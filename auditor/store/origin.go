@@ -11,31 +11,29 @@ import (
 // ErrOrigin says that the tables hold events of other streams than those that are read.
 var ErrOrigin = errors.New("the tables are of other streams")
 
-// Stream is a stream as CheckOrigin needs it.
-type Stream interface {
-	// Last is the sequence of the stream's last message, 0 for none.
-	Last(ctx context.Context, stream string) (uint64, error)
-	// At reads a message, by an error that wraps journal.ErrGone one that is not there.
-	At(ctx context.Context, stream string, seq uint64) (journal.Entry, error)
-}
-
 // CheckOrigin wraps ErrOrigin if what the ledger has of a stream cannot have come from
 // it: the first and the last event that both could have are others, or none is in both
 // and the ledger is ahead. One alone that is another was changed, which is for evidence to
 // find; so is a stream that was put back to an earlier state, which it warns of. What a
 // stream has lost at its beginning, and what the ledger no longer keeps, says nothing.
-func (s *Store) CheckOrigin(ctx context.Context, from Stream, stream string) error {
+func (s *Store) CheckOrigin(ctx context.Context, from *journal.Journal, stream string) error {
+	var floor, highest, lowest uint64
+	if err := s.tables.QueryRow(ctx, `SELECT max(floor) FROM ledger_floors WHERE stream = ?`, stream).Scan(&floor); err != nil {
+		return fmt.Errorf("floor of %s: %w", stream, err)
+	}
+	if err := s.tables.QueryRow(ctx, `SELECT max(seq), min(seq) FROM events WHERE stream = ?`, stream).Scan(&highest, &lowest); err != nil {
+		return fmt.Errorf("sequences of %s: %w", stream, err)
+	}
+	// After the ledger, to which others may add meanwhile what the stream has.
 	last, err := from.Last(ctx, stream)
 	if err != nil {
 		return err
 	}
-	var floor, highest, lowest, common uint64
-	if err := s.tables.QueryRow(ctx, `SELECT max(floor) FROM ledger_floors WHERE stream = ?`, stream).Scan(&floor); err != nil {
-		return fmt.Errorf("floor of %s: %w", stream, err)
-	}
-	row := s.tables.QueryRow(ctx, `SELECT max(seq), min(seq), maxIf(seq, seq <= ?) FROM events WHERE stream = ?`, last, stream)
-	if err := row.Scan(&highest, &lowest, &common); err != nil {
-		return fmt.Errorf("sequences of %s: %w", stream, err)
+	common := highest
+	if highest > last {
+		if err := s.tables.QueryRow(ctx, `SELECT max(seq) FROM events WHERE stream = ? AND seq <= ?`, stream, last).Scan(&common); err != nil {
+			return fmt.Errorf("sequences of %s: %w", stream, err)
+		}
 	}
 	rows, err := s.tables.Query(ctx, `SELECT seq, event_id FROM events WHERE stream = ? AND seq <= ? AND seq IN (?, ?)`, stream, last, lowest, common)
 	if err != nil {

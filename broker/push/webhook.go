@@ -115,7 +115,7 @@ func (w *webhook) body(e journal.Entry) ([]byte, error) {
 	if e.ID == "" {
 		return nil, fmt.Errorf("sequence %d of %s is no CloudEvent", e.Seq, e.Stream)
 	}
-	at := events.Place{Stream: e.Stream, Sequence: e.Seq, Subject: e.Channel, StoredAt: e.StoredAt}
+	at := e.Place()
 	if w.push.Format == OCSF {
 		return ocsf.ConvertAt(e.Raw, at)
 	}

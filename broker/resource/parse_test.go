@@ -509,10 +509,11 @@ spec:
 		t.Errorf("%+v, %v", docs, err)
 	}
 	for text, want := range map[string]string{
-		"kind: role\nmetadata: {name: a}\nspec:\n  <<: x\n":                                        "f.yaml:4: spec: << brings keys and values in, not \"x\"",
-		"kind: role\nmetadata: {name: a}\nspec:\n  <<: {alow: {}}\n":                               "f.yaml:4: spec.alow: unknown key",
-		"kind: role\nmetadata: {name: a}\nspec: &s\n  <<: *s\n":                                    "the file has more than 200000 values",
-		"kind: role\nmetadata: {name: a}\nspec:\n  <<: {allow: {}}\n  <<: {deny: {}}\n  allow: {}": "stands there twice",
+		"kind: role\nmetadata: {name: a}\nspec:\n  <<: x\n":          "f.yaml:4: spec: << brings keys and values in, not \"x\"",
+		"kind: role\nmetadata: {name: a}\nspec:\n  <<: {alow: {}}\n": "f.yaml:4: spec.alow: unknown key",
+		"kind: role\nmetadata: {name: a}\nspec: &s\n  <<: *s\n":      "the file has more than 200000 values",
+		"kind: role\nmetadata: {name: a}\nspec:\n  <<: [" + strings.Repeat("&s {"+strings.Repeat("allow: {}, ", 500)+"}, "+strings.Repeat("*s, ", 500), 1) + "]\n": "the file has more than 200000 values",
+		"kind: role\nmetadata: {name: a}\nspec:\n  <<: {allow: {}}\n  <<: {deny: {}}\n  allow: {}":                                                                 "stands there twice",
 	} {
 		if _, _, err := Parse("f.yaml", []byte(text)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s\n%v, want %s", text, err, want)

@@ -212,6 +212,9 @@ func (r *reader) merge(n *yaml.Node, path string, seen map[string]bool, visit fu
 		var deeper []*yaml.Node
 		for i := 0; i+1 < len(n.Content); i += 2 {
 			key, v := n.Content[i], n.Content[i+1]
+			if r.count(key, path); r.nodes > maxNodes { // seen or not: it was looked at
+				return
+			}
 			switch {
 			case key.Tag == "!!merge":
 				deeper = append(deeper, v)

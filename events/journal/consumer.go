@@ -67,6 +67,9 @@ const fetchMost = 100
 // fetchWait is how long one question for more stays open.
 const fetchWait = 2 * time.Second
 
+// lastWait is how long the last one does, of a reader that does not follow.
+const lastWait = 500 * time.Millisecond
+
 // OutstandingError is of a reader that wanted all there is and leaves some behind.
 type OutstandingError struct {
 	// Pending events were not delivered, Unacknowledged ones were, to somebody who did
@@ -110,7 +113,6 @@ func (j *Journal) Read(ctx context.Context, stream, durable string, follow bool,
 			return nil
 		}
 		for m := range batch.Messages() {
-			r.came, r.idle = time.Now(), 0
 			e, err := entry(m)
 			if err != nil && e.Seq == 0 {
 				return fail(err)
@@ -122,6 +124,7 @@ func (j *Journal) Read(ctx context.Context, stream, durable string, follow bool,
 			if err := m.Ack(); err != nil {
 				return fail(err)
 			}
+			r.came, r.idle, r.last = time.Now(), 0, false // after it was handled, which may take long
 		}
 		if err := batch.Error(); err != nil && ctx.Err() == nil {
 			return fail(err)
@@ -143,8 +146,9 @@ func giveBack(m jetstream.Msg, rest jetstream.MessageBatch) {
 type read struct {
 	consumer jetstream.Consumer
 	follow   bool
-	came     time.Time // the last message, or the start
+	came     time.Time // when the last message was handled, or the start
 	idle     int       // questions since
+	last     bool      // asked whether there is really nothing more
 }
 
 // fetch takes what there is; where there is nothing, it waits for one. It returns nil
@@ -158,7 +162,13 @@ func (r *read) fetch(ctx context.Context) (jetstream.MessageBatch, error) {
 	case r.follow && info.NumPending == 0:
 		return r.consumer.Fetch(1, jetstream.FetchMaxWait(fetchWait))
 	case !r.follow && info.NumPending == 0 && info.NumAckPending == 0:
-		return nil, nil
+		if r.last {
+			return nil, nil
+		}
+		// The server tells consumers what is stored a moment after it told the publisher;
+		// one who asks for a message has it look.
+		r.last = true
+		return r.consumer.Fetch(1, jetstream.FetchMaxWait(lastWait))
 	case !r.follow && time.Since(r.came) > info.Config.AckWait+2*fetchWait:
 		return nil, &OutstandingError{info.NumPending, uint64(info.NumAckPending)}
 	case info.NumPending > 0 && r.idle == 0:

@@ -151,3 +151,32 @@ func TestReadToTheEnd(t *testing.T) {
 		t.Errorf("read %v, %v; want that one is left", got, err)
 	}
 }
+
+// A handler may take as long as it likes: what came meanwhile is read, too.
+func TestReadSlowly(t *testing.T) {
+	nc := eventstest.Connect(t)
+	j, ctx := eventstest.Open(t, nc), t.Context()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const ackWait = 100 * time.Millisecond
+	if _, err := js.CreateConsumer(ctx, events.Access, jetstream.ConsumerConfig{Durable: "siem", FilterSubject: "access.request.*", AckPolicy: jetstream.AckExplicitPolicy, AckWait: ackWait}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := j.Append(ctx, drop(1)); err != nil {
+		t.Fatal(err)
+	}
+	var seqs []uint64
+	err = j.Read(ctx, events.Access, "siem", false, func(_ context.Context, e journal.Entry) error {
+		if seqs = append(seqs, e.Seq); len(seqs) > 1 {
+			return nil
+		}
+		_, err := j.Append(ctx, drop(2))
+		time.Sleep(ackWait + 5*time.Second) // longer than a reader waits for what is in the hands of others
+		return err
+	})
+	if err != nil || !slices.Contains(seqs, 2) {
+		t.Errorf("read %v, %v; want both", seqs, err)
+	}
+}

@@ -141,12 +141,12 @@ func TestEveryEventAt(t *testing.T) {
 			t.Fatal(err)
 		}
 		want := p.Hash(raw)
-		if got, id, hash, ok := ocsf.PlaceOf(b); !ok || got != p || id != e.ID || hash != hex.EncodeToString(want[:]) {
-			t.Errorf("%s: %+v %s %s %t", typ, got, id, hash, ok)
+		if got, hash, ok := ocsf.PlaceOf(b); !ok || got != p || hash != hex.EncodeToString(want[:]) {
+			t.Errorf("%s: %+v %s %t", typ, got, hash, ok)
 		}
 		if plain, err := ocsf.Convert(raw); err != nil {
 			t.Error(err)
-		} else if _, _, _, ok := ocsf.PlaceOf(plain); ok {
+		} else if _, _, ok := ocsf.PlaceOf(plain); ok {
 			t.Errorf("%s: has a place without one", typ)
 		}
 	}

@@ -30,18 +30,18 @@ func ConvertAt(cloudEvent []byte, p events.Place) ([]byte, error) {
 	return json.Marshal(e)
 }
 
-// PlaceOf is where an event of ConvertAt stands, its id, and its hash in hex. It is false
+// PlaceOf is where an event of ConvertAt stands, and its hash in hex. It is false
 // for anything else.
-func PlaceOf(event []byte) (p events.Place, id, hash string, ok bool) {
+func PlaceOf(event []byte) (p events.Place, hash string, ok bool) {
 	var e struct {
 		Metadata    metadata     `json:"metadata"`
 		RawDataHash *fingerprint `json:"raw_data_hash"`
 	}
 	if json.Unmarshal(event, &e) != nil || e.RawDataHash == nil || e.RawDataHash.Algorithm != leafAlgorithm {
-		return p, "", "", false
+		return p, "", false
 	}
 	m := e.Metadata
 	at, err := time.Parse(time.RFC3339Nano, m.LoggedTimeDT)
-	return events.Place{Stream: m.LogName, Sequence: m.Sequence, Subject: m.LogSource, StoredAt: at}, m.OriginalEventUID, e.RawDataHash.Value,
+	return events.Place{Stream: m.LogName, Sequence: m.Sequence, Subject: m.LogSource, StoredAt: at}, e.RawDataHash.Value,
 		err == nil && m.LogName != "" && m.Sequence != 0
 }
