@@ -65,7 +65,7 @@ func (b *body) release() {
 // client may wait for an answer before it goes on.
 func (c *call) peek() bool {
 	b := c.body
-	if b.whole || c.auth.Payload.Signed() || c.host.S3 != awsreq.NotS3 && c.r.Method != http.MethodPost {
+	if b.whole || c.auth.Payload.Signed() || c.host.S3 != awsreq.NotS3 && !c.saysMore() {
 		return true
 	}
 	size := int64(headSize)
@@ -92,6 +92,19 @@ func (c *call) peek() bool {
 		b.reader = io.MultiReader(b.reader, b.src)
 	}
 	return true
+}
+
+// saysMore tells whether what a request asks of S3 may be in its body: lists of objects
+// are, and a new bucket's tags.
+func (c *call) saysMore() bool {
+	switch c.r.Method {
+	case http.MethodPost:
+		return true
+	case http.MethodPut:
+		rec := c.p.table.Lookup(c.input())
+		return rec.Operation == "CreateBucket"
+	}
+	return false
 }
 
 // hashBody computes the payload's hash where the signature needs one that nobody

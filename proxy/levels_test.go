@@ -54,6 +54,14 @@ func TestLevelOfEachAction(t *testing.T) {
 		return req
 	}
 	const object, bucket = "https://bucket.s3.us-east-1.amazonaws.com/k", "https://bucket.s3.us-east-1.amazonaws.com/"
+	create := func(body string) *http.Request {
+		sum := sha256.Sum256([]byte(body))
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, bucket, strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return writes.sign(t, req, hex.EncodeToString(sum[:]))
+	}
 	var want, got [][3]string // as recorded
 	for _, c := range []struct {
 		name          string
@@ -75,6 +83,9 @@ func TestLevelOfEachAction(t *testing.T) {
 		{"put with tags", writes, put(object, "X-Amz-Tagging", "a=b"), 403, "s3:PutObject", "Write", "s3:PutObjectTagging"},
 		{"put with a hold", writes, put(object, "X-Amz-Object-Lock-Legal-Hold", "ON"), 200, "s3:PutObject", "Write", "s3:PutObjectLegalHold"},
 		{"bucket with an ACL", writes, put(bucket, "X-Amz-Acl", "public-read"), 403, "s3:CreateBucket", "Permissions management", "s3:PutBucketAcl"},
+		{"bucket", writes, create("<CreateBucketConfiguration><LocationConstraint>eu-west-1</LocationConstraint></CreateBucketConfiguration>"), 200, "s3:CreateBucket", "Write", ""},
+		{"bucket with nothing", writes, put(bucket), 200, "s3:CreateBucket", "Write", ""},
+		{"bucket with tags", writes, create("<CreateBucketConfiguration><Tags><Tag><Key>a</Key><Value>b</Value></Tag></Tags></CreateBucketConfiguration>"), 403, "s3:CreateBucket", "Write", "s3:TagResource"},
 		{"statement", writes, statement(writes, "ExecuteStatement", `{"Statement":"DELETE FROM t"}`), 200, "dynamodb:PartiQLDelete", "Write", ""},
 	} {
 		want = append(want, [3]string{c.action, c.level, c.also})

@@ -106,6 +106,7 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if v := r.Header[sessionHeader]; len(v) == 1 {
 			c.id = v[0]
 		}
+		w.Header().Set("Connection", "close")
 		c.deny(denial{cause: "unauthenticated", reason: err.Error(), next: "postern login", over: c.id})
 		return
 	}
@@ -185,10 +186,7 @@ func (c *call) serve() {
 		c.deny(denial{cause: "signature", reason: "the request " + rec.Doubt + "; AWS and postern might read it differently"})
 		return
 	}
-	what := grants.Call{Also: besides(&rec), AccessLevel: string(rec.AccessLevel), Resources: rec.Resources, Region: rec.Region, Account: rec.Account}
-	if rec.ActionKnown {
-		what.Action = rec.Action
-	}
+	what := asked(&rec)
 	decision := c.p.grants.Check(c.id, c.user, what, c.p.now())
 	if roles := decision.Approvers(&what); len(roles) > 0 {
 		if !c.approved(roles) {
@@ -311,45 +309,41 @@ func (c *call) know(d *grants.Decision) {
 	}
 }
 
-// recognize tells what the request asks of AWS, as far as its head and the part
-// of the body that was read say.
-func (c *call) recognize() awsreq.Request {
-	in := awsreq.Input{
+// input is what the request says, as far as its head and the part of the body that
+// was read do.
+func (c *call) input() *awsreq.Input {
+	in := &awsreq.Input{
 		Method: c.r.Method, Host: &c.host, Path: c.path, RawQuery: c.query, Header: c.r.Header,
 		SigningName: c.auth.Service, SigningRegion: c.auth.Region, Account: c.about.Account,
 	}
 	if c.body != nil {
 		in.Body, in.BodyComplete = c.body.head, c.body.whole
 	}
-	rec := c.p.table.Recognize(&in)
+	return in
+}
+
+// recognize tells what the request asks of AWS.
+func (c *call) recognize() awsreq.Request {
+	rec := c.p.table.Recognize(c.input())
 	a := &c.about
 	a.Partition, a.Region, a.Service, a.SigningName = rec.Partition, rec.Region, rec.Service, rec.SigningName
 	a.Operation, a.Action, a.AccessLevel, a.Resources = rec.Operation, rec.Action, string(rec.Strongest()), rec.Resources
-	a.Also = namesOf(besides(&rec))
+	for _, also := range rec.Also {
+		a.Also = append(a.Also, also.Name)
+	}
 	return rec
 }
 
-func namesOf(actions []grants.Action) []string {
-	if len(actions) == 0 {
-		return nil
+// asked is what a request asks of AWS, for its decision.
+func asked(rec *awsreq.Request) grants.Call {
+	what := grants.Call{AccessLevel: string(rec.AccessLevel), Resources: rec.Resources, Region: rec.Region, Account: rec.Account}
+	if rec.ActionKnown {
+		what.Action = rec.Action
 	}
-	out := make([]string, len(actions))
-	for i, a := range actions {
-		out[i] = a.Name
+	for _, a := range rec.Also {
+		what.Also = append(what.Also, grants.Action{Name: a.Name, Level: string(a.Level)})
 	}
-	return out
-}
-
-// besides are the further actions of a request, for its decision.
-func besides(rec *awsreq.Request) []grants.Action {
-	if len(rec.Also) == 0 {
-		return nil
-	}
-	out := make([]grants.Action, len(rec.Also))
-	for i, a := range rec.Also {
-		out[i] = grants.Action{Name: a.Name, Level: string(a.Level)}
-	}
-	return out
+	return what
 }
 
 // admit records that the request is about to go to AWS.
@@ -447,6 +441,10 @@ func (c *call) deny(d denial) {
 	}
 	if d.status == 0 {
 		d.status = http.StatusForbidden
+	}
+	if d.over != "" {
+		// A new session may be of a new sign-in, which this connection is not made by.
+		c.w.Header().Set("Connection", "close")
 	}
 	c.p.recorder.later(c.event(&events.AWSRequestDenied{
 		AWSRequest: c.about, Code: d.code, Cause: d.cause, Reason: d.reason, Rule: d.rule, LockID: d.lock,

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"strings"
 	"testing"
 	"time"
@@ -44,6 +45,47 @@ func TestLockedDeviceIsCut(t *testing.T) {
 				return &events.LockPlaced{LockID: "L1", Target: events.LockTarget{Kind: "device", Name: laptop}, Message: "it was stolen", By: "bob"}
 			})
 		})
+	}
+}
+
+// Where a session is over, so is the connection that it came by: a new session may be
+// of a new sign-in, and must not be judged by the certificate of the old.
+func TestConnectionEndsWithSession(t *testing.T) {
+	for name, signin := range map[string]bool{"the sign-in": true, "the session": false} {
+		for _, proto := range []string{"HTTP/1.1", "HTTP/2.0"} {
+			t.Run(name+" over "+proto, func(t *testing.T) {
+				r := newRig(t, withEcho)
+				s := r.session()
+				cl := r.client(s)
+				tr, cfg := cl.Transport.(*http.Transport), r.tls("alice")
+				tr.TLSClientConfig, tr.DialTLSContext, tr.DialContext = cfg, nil, r.dial
+				tr.Protocols = new(http.Protocols)
+				tr.Protocols.SetHTTP1(proto == "HTTP/1.1")
+				tr.Protocols.SetHTTP2(proto == "HTTP/2.0")
+				get := func(status int, over string) (reused bool) {
+					req := cl.request(t, "GET", object, nil)
+					trace := &httptrace.ClientTrace{GotConn: func(i httptrace.GotConnInfo) { reused = i.Reused }}
+					resp, body := cl.do(t, req.WithContext(httptrace.WithClientTrace(t.Context(), trace)))
+					if resp.StatusCode != status || resp.Proto != proto || resp.Header.Get("Postern-Session-Over") != over {
+						t.Fatalf("%s %s over %q: %s", resp.Proto, resp.Status, resp.Header.Get("Postern-Session-Over"), body)
+					}
+					return reused
+				}
+				get(200, "")
+				cert, err := x509.ParseCertificate(cfg.Certificates[0].Certificate[0])
+				if err != nil {
+					t.Fatal(err)
+				}
+				if signin {
+					r.emit(&events.SigninRevoked{CertificateSerial: cert.SerialNumber.Text(16), User: "alice", By: "bob", ExpiresAt: time.Now().Add(time.Hour)})
+				} else {
+					r.emit(&events.SessionEnded{SessionID: s.SessionID, User: "alice", By: "alice"})
+				}
+				get(403, s.SessionID)
+				// HTTP/2 says so beside the answer, not in it.
+				r.eventually("the connection ends", func() bool { return !get(403, s.SessionID) })
+			})
+		}
 	}
 }
 

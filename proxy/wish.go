@@ -127,7 +127,7 @@ func (c *call) understandURL(w *wish) error {
 	}
 	rec := c.p.table.Recognize(&awsreq.Input{
 		Method: w.req.Method, Host: &host, Path: w.req.URL.EscapedPath(), RawQuery: w.req.URL.RawQuery, Header: w.req.Header,
-		SigningName: w.auth.Service, SigningRegion: w.auth.Region, BodyComplete: true,
+		SigningName: w.auth.Service, SigningRegion: w.auth.Region,
 	})
 	if rec.Ambiguous || !rec.ActionKnown {
 		return errors.New("postern cannot tell what the URL does")
@@ -136,7 +136,7 @@ func (c *call) understandURL(w *wish) error {
 		return errors.New("the URL would hand out credentials")
 	}
 	c.host, c.about.Operation = host, rec.Operation
-	w.call = grants.Call{Action: rec.Action, Also: besides(&rec), AccessLevel: string(rec.AccessLevel), Resources: rec.Resources, Region: rec.Region, Account: rec.Account}
+	w.call = asked(&rec)
 	w.level = string(rec.Strongest())
 	return nil
 }
@@ -166,7 +166,9 @@ func (c *call) name(w *wish) {
 	service, operation, _ := strings.Cut(w.call.Action, ":")
 	a.Service, a.Operation = service, cmp.Or(a.Operation, operation)
 	a.Partition, a.Region, a.Action, a.AccessLevel, a.Resources = c.session.Partition, w.call.Region, w.call.Action, cmp.Or(w.level, w.call.AccessLevel), w.call.Resources
-	a.Also = namesOf(w.call.Also)
+	for _, also := range w.call.Also {
+		a.Also = append(a.Also, also.Name)
+	}
 	if w.auth != nil {
 		a.SigningName = w.auth.Service
 	}

@@ -49,10 +49,13 @@ func (t *Table) collect(in *Input, o *operation, caps *captures) params {
 			}
 		}
 	}
-	protocol := t.svcs[o.service].protocol
-	rest, target := strings.HasPrefix(protocol, "rest"), len(in.Header["X-Amz-Target"]) > 0
-	binary := isCBOR(in) || !rest && !target && strings.HasPrefix(in.Path, "/service/")
-	if !target && !binary { // which say it all in their bodies
+	// How the operation is spoken tells what counts: a header that its service does not
+	// heed changes nothing of what it reads.
+	protocol, own := t.svcs[o.service].protocol, []int32{o.service}
+	rest := strings.HasPrefix(protocol, "rest")
+	target := !rest && t.byTarget(in, own) >= 0
+	binary := !rest && t.byPath(in, own) >= 0 || isCBOR(in) && (rest || target)
+	if action, _ := t.byAction(in, own); rest || action >= 0 { // the others say it all in their bodies
 		p.addQuery(in.RawQuery, rest)
 	}
 	switch {
@@ -62,9 +65,9 @@ func (t *Table) collect(in *Input, o *operation, caps *captures) params {
 	case len(in.Body) == 0:
 	case binary:
 		p.addCBOR(in.Body)
-	case isJSON(in) || target || protocol == "rest-json":
+	case target || protocol == "rest-json":
 		p.addJSON(in.Body) // whatever it calls itself: that is what AWS reads
-	case in.form() == "":
+	case rest || in.form() == "": // XML, or what this protocol does not read
 		p.unread = true
 	default:
 		p.addQuery(in.form(), false)
@@ -97,11 +100,6 @@ func twiceNamed(name string) string {
 }
 
 const notJSON = "has a body that is not one JSON object"
-
-func isJSON(in *Input) bool {
-	ct := in.Header["Content-Type"]
-	return len(ct) == 1 && strings.HasPrefix(ct[0], "application/") && strings.Contains(ct[0], "json")
-}
 
 // add takes a parameter that the sender named.
 func (p *params) add(name, value string, list bool) {

@@ -50,6 +50,29 @@ func TestLevels(t *testing.T) {
 	}
 }
 
+// What a bucket's configuration says is not known before all of it was seen.
+func TestTagsNotSeen(t *testing.T) {
+	tab := newTable(t)
+	for _, body := range []string{"", "<CreateBucketConfiguration>"} {
+		in := request(t, tab, "PUT https://b.s3.us-east-1.amazonaws.com/", nil, body)
+		in.BodyComplete = false
+		r := tab.Recognize(in)
+		if d := cmp.Diff([]string{"s3:CreateBucket Write", "s3:TagResource Tagging"}, said(&r)); d != "" {
+			t.Errorf("%q: %s", body, d)
+		}
+	}
+}
+
+// One who reads several parameters that stand for secrets reads secrets.
+func TestSecretsBehindParameters(t *testing.T) {
+	tab := newTable(t)
+	r := tab.Recognize(request(t, tab, "POST https://ssm.us-east-1.amazonaws.com/", http.Header{"X-Amz-Target": {"AmazonSSM.GetParameters"}},
+		`{"Names":["/aws/reference/secretsmanager/a","/aws/reference/secretsmanager/b"]}`))
+	if d := cmp.Diff([]string{"ssm:GetParameters Read", "secretsmanager:GetSecretValue Read"}, said(&r)); d != "" || len(r.Resources) != 4 {
+		t.Errorf("of %v: %s", r.Resources, d)
+	}
+}
+
 // Levels are those of the Service Authorization Reference, of every action that a
 // request may ask for.
 func TestLevelsOfIAM(t *testing.T) {

@@ -13,7 +13,7 @@ type naming struct {
 	prefix, typ, pattern string
 	ids                  []string // whose beginning tells that they are of this type
 	used                 []string // values that the ARNs were built of
-	any                  bool     // of the type's own name nothing is known
+	unnamed              bool     // of the type's own name nothing is known
 }
 
 // build fills in the pattern's variables; nothing if one is not known. A list in
@@ -21,7 +21,7 @@ type naming struct {
 // known, if something is, or if it is yet to be made. Not ok: of a list, some is
 // not to be understood.
 func (n *naming) build(r *Request, part bool) (arns []string, ok bool) {
-	out, known := []string{""}, n.any || n.creates()
+	out, known := []string{""}, n.unnamed || n.creates()
 	for pattern := n.pattern; pattern != ""; {
 		text, rest, more := strings.Cut(pattern, "${")
 		for i := range out {
@@ -43,7 +43,7 @@ func (n *naming) build(r *Request, part bool) (arns []string, ok bool) {
 		default:
 			last := !strings.Contains(pattern, "${")
 			values := n.values(name, last)
-			if n.any && last {
+			if n.unnamed && last {
 				values = nil
 			}
 			if second, pair := strings.CutPrefix(pattern, ":${"); pair && slices.ContainsFunc(values, isPair) {

@@ -196,11 +196,14 @@ func (t *Table) find(in *Input, cands []int32, signing string, caps *captures) (
 			ambiguous = ambiguous || t.ops[op].name != t.ops[found].name
 		}
 	}
-	add(t.byTarget(in, cands))
+	target := t.byTarget(in, cands)
+	add(target)
 	add(t.byPath(in, cands))
 	found, twice := t.byAction(in, cands)
 	add(found)
-	ambiguous = ambiguous || twice
+	// A service that heeds X-Amz-Target may read one that we do not, or one of several.
+	unheard := op >= 0 && target < 0 && len(in.Header["X-Amz-Target"]) > 0 && t.svcs[t.ops[op].service].target != ""
+	ambiguous = ambiguous || twice || unheard
 	if ambiguous {
 		return -1, twoOperations
 	}
@@ -261,7 +264,7 @@ func (t *Table) byTarget(in *Input, cands []int32) int32 {
 		return -1
 	}
 	i := strings.LastIndexByte(v[0], '.')
-	if i < 0 {
+	if i <= 0 { // services without a target have none of that name
 		return -1
 	}
 	for _, s := range cands {
@@ -281,7 +284,7 @@ func (t *Table) byPath(in *Input, cands []int32) int32 {
 		return -1
 	}
 	name, op, ok := strings.Cut(rest, "/operation/")
-	if !ok {
+	if !ok || name == "" {
 		return -1
 	}
 	for _, s := range cands {

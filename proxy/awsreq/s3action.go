@@ -145,9 +145,9 @@ func (in *Input) amz(name string) bool {
 }
 
 // mayTag tells whether a bucket's configuration may have tags: it is XML that nobody
-// needs to parse where it does not even say the word.
+// needs to parse where all of it was seen and does not even say the word.
 func (in *Input) mayTag() bool {
-	return bytes.Contains(in.Body, []byte("Tag")) || len(in.Body) > 0 && !in.BodyComplete || bytes.IndexByte(in.Body, 0) >= 0 || !utf8.Valid(in.Body)
+	return !in.BodyComplete || bytes.Contains(in.Body, []byte("Tag")) || bytes.IndexByte(in.Body, 0) >= 0 || !utf8.Valid(in.Body)
 }
 
 // grantHeaders set an ACL piece by piece.

@@ -105,15 +105,15 @@ func (w *worked) otherBus(typ string) bool {
 // of, and what its body may name, if that was not read.
 func (w *worked) besides() bool {
 	for _, typ := range w.types {
-		any := len(w.out) > 0 && !w.named[typ] && (w.p.unread || w.p.mentions(typ, w.values))
+		unnamed := len(w.out) > 0 && !w.named[typ] && (w.p.unread || w.p.mentions(typ, w.values))
 		if b, listed := w.t.besides[w.r.op][typ]; listed && !w.p.unread {
-			any = w.p.says(b.hidden) && (b.unless == "" || !w.p.says(b.unless))
+			unnamed = w.p.says(b.hidden) && (b.unless == "" || !w.p.says(b.unless))
 		}
-		if !any {
+		if !unnamed {
 			continue
 		}
 		for _, pattern := range w.t.resources[w.prefix][typ] {
-			n := naming{t: w.t, o: w.o, p: w.p, prefix: w.prefix, typ: typ, pattern: pattern, any: true}
+			n := naming{t: w.t, o: w.o, p: w.p, prefix: w.prefix, typ: typ, pattern: pattern, unnamed: true}
 			arns, ok := n.build(&w.r, true)
 			if !ok {
 				return false
@@ -156,10 +156,7 @@ func (p *params) mentions(typ string, understood map[string]bool) bool {
 	return slices.ContainsFunc(p.list, func(v param) bool {
 		name := stem(v.name)
 		rest, ok := strings.CutPrefix(plain(name[strings.LastIndexByte(name, '.')+1:]), typ)
-		if rest != "s" {
-			rest = strings.TrimSuffix(rest, "s")
-		}
-		return ok && !understood[v.value] && slices.Contains([]string{"", "s", "id", "name", "arn", "identifier"}, rest)
+		return ok && !understood[v.value] && slices.Contains([]string{"", "id", "name", "arn", "identifier"}, strings.TrimSuffix(rest, "s"))
 	})
 }
 
@@ -187,12 +184,16 @@ func (t *Table) owner(p *params, r *Request) (account string, ok bool) {
 // one has to be allowed to read the other
 // (https://docs.aws.amazon.com/systems-manager/latest/userguide/integration-ps-secretsmanager.html).
 func (r *Request) secrets(arns []string) []string {
+	reads := false
 	for _, arn := range arns {
 		head, name, ok := strings.Cut(arn, ":parameter/aws/reference/secretsmanager/")
 		if place, ssm := strings.CutPrefix(head, "arn:"+r.Partition+":ssm:"); ok && ssm {
 			arns = append(arns, "arn:"+r.Partition+":secretsmanager:"+place+":secret:"+name+"-??????")
-			r.Also = append(slices.Clip(r.Also), Action{"secretsmanager:GetSecretValue", Read})
+			reads = true
 		}
+	}
+	if reads {
+		r.Also = append(slices.Clip(r.Also), Action{"secretsmanager:GetSecretValue", Read})
 	}
 	return arns
 }

@@ -312,9 +312,10 @@ func matchResource(list, resources []string) (answer, string) {
 		if pattern == "*" {
 			return yes, pattern
 		}
+		group, logs := logGroup(pattern)
 		for _, r := range resources {
 			switch {
-			case glob(pattern, r, false), strings.HasSuffix(pattern, ":*") && glob(logGroup(pattern), r, false):
+			case glob(pattern, r, false), logs && glob(group, r, false):
 				return yes, pattern
 			case best == no && inPart(r) && meets(pattern, r):
 				best, entry = unknown, pattern
@@ -327,14 +328,12 @@ func matchResource(list, resources []string) (answer, string) {
 	return best, entry
 }
 
-// logGroup is a pattern for log groups as requests name them. IAM's own ARN of a log
+// logGroup is a pattern for log groups as requests name them, if it is one. IAM's own ARN of a log
 // group ends with ":*" for nearly all actions
 // (https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/iam-access-control-overview-cwl.html).
-func logGroup(pattern string) string {
-	if group, ok := strings.CutSuffix(pattern, ":*"); ok && strings.Contains(group, ":logs:") && strings.Contains(group, ":log-group:") {
-		return group
-	}
-	return pattern
+func logGroup(pattern string) (group string, ok bool) {
+	group, ok = strings.CutSuffix(pattern, ":*")
+	return group, ok && strings.Contains(group, ":logs:") && strings.Contains(group, ":log-group:")
 }
 
 // inPart tells of an ARN that a request gives in part only: "*" stands for what it

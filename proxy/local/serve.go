@@ -121,12 +121,12 @@ func (h *Helper) clientTLS() *tls.Config {
 // serveAWS handles one request to an AWS host: verified, then forwarded.
 func (h *Helper) serveAWS(w http.ResponseWriter, r *http.Request) {
 	host := bareHost(r.Host)
-	named := connectHost(r.Context())
-	if named == host && !h.isAWS(host) {
+	named, aws := connectHost(r.Context()), h.isAWS(host)
+	if named == host && !aws {
 		h.refuse(w, r, fmt.Errorf("%w %s, and no other machine has that name; is the region right?", errNoEndpoint, host))
 		return
 	}
-	if named != "" && named != host || !h.isAWS(host) {
+	if named != "" && named != host || !aws {
 		h.refuse(w, r, fmt.Errorf("%w: CONNECT names %s, the request's Host names %s", errMisdirected, named, host))
 		return
 	}

@@ -46,7 +46,7 @@ func (v *verified) again(r *http.Request, session string) *http.Request {
 	}
 	r = r.Clone(r.Context())
 	r.Header["Postern-Session"] = []string{session}
-	if v.body != nil {
+	if v.body != nil && r.Body != nil { // an empty one was left out
 		r.Body = io.NopCloser(v.body.Reader())
 	}
 	return r
