@@ -23,7 +23,7 @@ func TestExplained(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	tell(ago(6*time.Hour), &events.SessionStarted{SessionID: "S1", User: "alice", Roles: []events.RoleRef{{Name: "engineer", Revision: 2}}, App: "awsconsole",
+	tell(ago(6*time.Hour), &events.SessionStarted{SessionID: "S1", User: "alice", Roles: []events.RoleRef{{Name: "engineer", Revision: 2}}, OtherRoles: []string{"oncall"}, App: "awsconsole",
 		AWSRoleARN: roleARN, Account: account, RoleSessionName: "alice", StartedAt: ago(6 * time.Hour), ExpiresAt: ago(3 * time.Hour)})
 	held := events.AWSCredentialsIssued{AccessKeyID: "ASIAHELD", SessionID: "S1", User: "alice", AWSRoleARN: roleARN, Account: account,
 		RoleSessionName: "alice", IssuedAt: ago(6 * time.Hour), ExpiresAt: ago(3 * time.Hour), Use: "assume_role", HandedOut: true, Proxy: "p1"}
@@ -34,7 +34,7 @@ func TestExplained(t *testing.T) {
 	link := awsRequest("T1", "alice", ago(6*time.Hour))
 	link.Operation, link.Resources = "GetObject", []string{"arn:aws:s3:::bucket/x"}
 	tell(link.ReceivedAt, &events.AWSTokenIssued{AWSRequest: link, Kind: events.CredentialURL, ExpiresAt: ago(4 * time.Hour)})
-	tell(ago(5*time.Hour), &events.LockPlaced{LockID: "L1", Target: events.LockTarget{Kind: "role", Name: "engineer"}, By: "admin"})
+	tell(ago(5*time.Hour), &events.LockPlaced{LockID: "L1", Target: events.LockTarget{Kind: "role", Name: "oncall"}, By: "admin"})
 	tell(now, &events.CloudTrailTrailObserved{TrailARN: "arn:aws:cloudtrail:eu-central-1:" + account + ":trail/t", Account: account, Name: "t", HomeRegion: "eu-central-1",
 		EventSelectors: `[{"IncludeManagementEvents":true,"ReadWriteType":"All"}]`, ObservedAt: now})
 	w.settle(events.Access, events.Audit, events.CloudTrail)

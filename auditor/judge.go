@@ -2,6 +2,7 @@ package auditor
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -353,7 +354,7 @@ func credential(d *events.AWSCredentialsIssued) correlate.Credential {
 }
 
 func session(d *events.SessionStarted) correlate.Session {
-	s := correlate.Session{ID: d.SessionID, User: d.User, App: d.App, RoleARN: d.AWSRoleARN, Account: d.Account, AccessRequests: d.RequestIDs, EndsAt: d.ExpiresAt}
+	s := correlate.Session{ID: d.SessionID, User: d.User, App: d.App, RoleARN: d.AWSRoleARN, Account: d.Account, AccessRequests: d.RequestIDs, Device: d.Device, EndsAt: d.ExpiresAt, Roles: slices.Clone(d.OtherRoles)}
 	for _, r := range d.Roles {
 		s.Roles = append(s.Roles, r.Name)
 	}

@@ -3,7 +3,6 @@ package auditor
 import (
 	"context"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
@@ -53,7 +52,7 @@ func (j *judge) restoreSessions(ctx context.Context, conn driver.Conn) error {
 }
 
 func sessions(ctx context.Context, conn driver.Conn, condition string, args ...any) ([]correlate.Session, error) {
-	rows, err := conn.Query(ctx, `SELECT session_id, user, app, aws_role_arn, account, roles, access_request_ids, least(expires_at, ifNull(ended_at, expires_at))
+	rows, err := conn.Query(ctx, `SELECT session_id, user, app, aws_role_arn, account, arrayMap(r -> splitByChar('@', r)[1], roles), other_roles, device, access_request_ids, least(expires_at, ifNull(ended_at, expires_at))
 		FROM sessions WHERE `+condition, args...)
 	if err != nil {
 		return nil, err
@@ -62,12 +61,11 @@ func sessions(ctx context.Context, conn driver.Conn, condition string, args ...a
 	var out []correlate.Session
 	for rows.Next() {
 		var s correlate.Session
-		if err := rows.Scan(&s.ID, &s.User, &s.App, &s.RoleARN, &s.Account, &s.Roles, &s.AccessRequests, &s.EndsAt); err != nil {
+		var others []string
+		if err := rows.Scan(&s.ID, &s.User, &s.App, &s.RoleARN, &s.Account, &s.Roles, &others, &s.Device, &s.AccessRequests, &s.EndsAt); err != nil {
 			return nil, err
 		}
-		for i, r := range s.Roles { // name@revision
-			s.Roles[i], _, _ = strings.Cut(r, "@")
-		}
+		s.Roles = append(s.Roles, others...)
 		out = append(out, s)
 	}
 	return out, rows.Err()

@@ -170,6 +170,9 @@ func TestLateNews(t *testing.T) {
 		"lock of a role": {func(s *correlate.State) []correlate.Judgement {
 			return s.AddLock(correlate.Lock{ID: "L", Kind: "role", Name: "engineer", PlacedAt: at})
 		}, []string{"after_lock:111111111111/E2", "after_lock:R"}},
+		"lock of a machine": {func(s *correlate.State) []correlate.Judgement {
+			return s.AddLock(correlate.Lock{ID: "L", Kind: "device", Name: "m1", PlacedAt: at})
+		}, []string{"after_lock:111111111111/E2", "after_lock:R"}},
 		"lock of others": {func(s *correlate.State) []correlate.Judgement {
 			return s.AddLock(correlate.Lock{ID: "L", Kind: "user", Name: "alic", PlacedAt: at})
 		}, nil},
@@ -186,7 +189,7 @@ func TestLateNews(t *testing.T) {
 		c := ourKey
 		c.SessionID = "S"
 		s.AddCredential(c)
-		s.AddSession(correlate.Session{ID: "S", User: "alice", Roles: []string{"engineer"}, EndsAt: start.Add(time.Hour)})
+		s.AddSession(correlate.Session{ID: "S", User: "alice", Roles: []string{"engineer"}, Device: "m1", EndsAt: start.Add(time.Hour)})
 		req, rec, around, refused := ours("R", "A"), theirs("E", "A"), theirs("E2", "B"), theirs("E3", "C")
 		req.SessionID, req.ReceivedAt = "S", at.Add(time.Minute)
 		rec.EventTime, around.EventTime, refused.EventTime = req.ReceivedAt, req.ReceivedAt, req.ReceivedAt

@@ -15,9 +15,11 @@ type Session struct {
 	App     string
 	RoleARN string
 	Account string
-	// Roles are postern's, by name; AccessRequests the requests that it rests on.
+	// Roles are all that its user held, by name, AccessRequests what it rests on, Device
+	// is the machine that it was started from: a lock on any of them stops it.
 	Roles          []string
 	AccessRequests []string
+	Device         string
 	// EndsAt is when it expires or was ended.
 	EndsAt time.Time
 }
@@ -161,6 +163,8 @@ func (s *State) locked(p party, x *Session, at time.Time) (found Lock, ok bool) 
 			hit = l.Name == x.App
 		case "role":
 			hit = slices.Contains(x.Roles, l.Name)
+		case "device":
+			hit = l.Name == x.Device
 		case "request":
 			hit = slices.Contains(x.AccessRequests, l.Name)
 		}

@@ -18,7 +18,7 @@ func TestAccessRows(t *testing.T) {
 	soon := at.Add(time.Hour)
 	say := []events.Payload{
 		&events.SessionEnded{SessionID: "S1", User: "alice", By: "admin", Reason: "done"},
-		&events.SessionStarted{SessionID: "S1", User: "alice", App: "awsconsole", AWSRoleARN: "arn", Roles: []events.RoleRef{{Name: "dev", Revision: 7}}, RequestIDs: []string{"Q1"}, StartedAt: at, ExpiresAt: soon},
+		&events.SessionStarted{SessionID: "S1", User: "alice", App: "awsconsole", AWSRoleARN: "arn", Roles: []events.RoleRef{{Name: "dev", Revision: 7}}, OtherRoles: []string{"ops"}, Device: "m1", RequestIDs: []string{"Q1"}, StartedAt: at, ExpiresAt: soon},
 		&events.SessionStarted{SessionID: "S2", User: "bob", StartedAt: at, ExpiresAt: soon},
 		&events.SessionStarted{SessionID: "S3", User: "bob", StartedAt: at.Add(-2 * time.Hour), ExpiresAt: at.Add(-time.Hour)},
 		&events.SessionEnded{SessionID: "S4", By: "nobody"}, // started before this trail began
@@ -51,10 +51,10 @@ func TestAccessRows(t *testing.T) {
 	write(&events.SessionStarted{SessionID: "S9", User: "mallory", StartedAt: at, ExpiresAt: soon}, store.SignatureUnsigned)
 	for q, want := range map[string]uint64{
 		`SELECT count() FROM sessions`: 3,
-		`SELECT count() FROM sessions WHERE session_id = 'S1' AND state = 'ended' AND ended_by = 'admin' AND end_reason = 'done' AND roles = ['dev@7'] AND access_request_ids = ['Q1'] AND app = 'awsconsole'`: 1,
-		`SELECT count() FROM sessions WHERE session_id = 'S2' AND state = 'active' AND ended_at IS NULL`:                                                                                                       1,
-		`SELECT count() FROM sessions WHERE session_id = 'S3' AND state = 'expired'`:                                                                                                                           1,
-		`SELECT count() FROM access_requests`: 2,
+		`SELECT count() FROM sessions WHERE session_id = 'S1' AND state = 'ended' AND ended_by = 'admin' AND end_reason = 'done' AND roles = ['dev@7'] AND other_roles = ['ops'] AND device = 'm1' AND access_request_ids = ['Q1'] AND app = 'awsconsole'`: 1,
+		`SELECT count() FROM sessions WHERE session_id = 'S2' AND state = 'active' AND ended_at IS NULL`: 1,
+		`SELECT count() FROM sessions WHERE session_id = 'S3' AND state = 'expired'`:                     1,
+		`SELECT count() FROM access_requests`:                                                            2,
 		`SELECT count() FROM access_requests WHERE request_id = 'Q1' AND state = 'approved' AND reviewers = ['bob'] AND arrayExists(r -> r.2 = 'bob' AND r.3 = 'approve' AND r.4 = 'fine', reviews) AND roles = ['dev'] AND ttl_seconds = 60`: 1,
 		`SELECT count() FROM access_requests WHERE request_id = 'Q2' AND state = 'pending' AND resources = ['arn'] AND empty(reviews)`:                                                                                                        1,
 		`SELECT count() FROM locks WHERE lock_id = 'L1' AND state = 'lifted' AND lifted_by = 'admin' AND target_kind = 'user' AND target_name = 'bob' AND expires_at IS NULL`:                                                                 1,

@@ -9,7 +9,7 @@ import (
 )
 
 const (
-	insertSession      = `INSERT INTO session_rows (session_id, user, app, aws_role_arn, account, region, role_session_name, source_identity, roles, access_request_ids, client_addr, started_at, expires_at, started_event_id)`
+	insertSession      = `INSERT INTO session_rows (session_id, user, app, aws_role_arn, account, region, role_session_name, source_identity, roles, other_roles, device, access_request_ids, client_addr, started_at, expires_at, started_event_id)`
 	insertSessionEnded = `INSERT INTO session_rows (session_id, ended_at, ended_by, end_reason)`
 
 	insertAccessRequest = `INSERT INTO access_request_rows (request_id, user, roles, resources, reason, ttl_seconds, created_at, expires_at)`
@@ -32,7 +32,7 @@ func accessRows(e *journal.Entry, add func(string, ...any) error) error {
 			roles[i] = fmt.Sprintf("%s@%d", r.Name, r.Revision)
 		}
 		return add(insertSession, d.SessionID, d.User, d.App, d.AWSRoleARN, d.Account, d.Region, d.RoleSessionName, d.SourceIdentity,
-			roles, list(d.RequestIDs), d.ClientAddr, micros(d.StartedAt), micros(d.ExpiresAt), e.ID)
+			roles, list(d.OtherRoles), d.Device, list(d.RequestIDs), d.ClientAddr, micros(d.StartedAt), micros(d.ExpiresAt), e.ID)
 	case *events.SessionEnded:
 		return add(insertSessionEnded, d.SessionID, e.Time.UTC(), d.By, d.Reason)
 	case *events.RequestCreated:
