@@ -107,6 +107,15 @@ func (s signals) Barred(user string, at uint64) (barred bool) {
 	return barred
 }
 
+func (s signals) Stopped(e journal.Entry, target events.LockTarget) (out []events.SessionStarted) {
+	s.b.ledger.read(func(st *access.State, _ time.Time) {
+		for _, x := range st.Stopped(target, e.Seq, e.Time) {
+			out = append(out, *x.SessionStarted)
+		}
+	})
+	return out
+}
+
 // removed tells whether a stream's receiver wanted to hear nothing of a user. The state
 // has all that stands before the event that is sent.
 func (s signals) removed(name, streamID string) func(string, uint64) bool {

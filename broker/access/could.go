@@ -171,20 +171,7 @@ func (s *State) LocksOn(now time.Time, targets ...events.LockTarget) []*Lock {
 
 // SessionLocks are the locks that stopped a session at a moment.
 func (s *State) SessionLocks(x *Session, now time.Time) []*Lock {
-	targets := []events.LockTarget{
-		{Kind: "session", Name: x.SessionID}, {Kind: "user", Name: x.User}, {Kind: "app", Name: x.App},
-		{Kind: "aws_role", Name: x.AWSRoleARN}, {Kind: "account", Name: x.Account},
-	}
-	for _, r := range x.Roles {
-		targets = append(targets, events.LockTarget{Kind: "role", Name: r.Name})
-	}
-	for _, r := range x.OtherRoles {
-		targets = append(targets, events.LockTarget{Kind: "role", Name: r})
-	}
-	for _, id := range x.RequestIDs {
-		targets = append(targets, events.LockTarget{Kind: "request", Name: id})
-	}
-	return s.LocksOn(now, targets...)
+	return s.LocksOn(now, x.targets()...)
 }
 
 // Wildcards lists, by app, the patterns by which a user reached AWS roles that

@@ -1,6 +1,7 @@
 package access
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -57,4 +58,39 @@ func TestRoleLock(t *testing.T) {
 			t.Errorf("it stops all of what she does: %v", err)
 		}
 	})
+}
+
+// What a lock stops is what ran when it was placed, whatever became of it since.
+func TestStopped(t *testing.T) {
+	session := func(id string, edit func(*events.SessionStarted)) *events.SessionStarted {
+		x := &events.SessionStarted{SessionID: id, User: "alice", App: "app", StartedAt: at, ExpiresAt: at.Add(time.Hour)}
+		edit(x)
+		return x
+	}
+	s := company(t).given(
+		session("other", func(*events.SessionStarted) {}),
+		session("held", func(x *events.SessionStarted) { x.OtherRoles = []string{"reviewer"} }),
+		session("rests", func(x *events.SessionStarted) { x.Roles = []events.RoleRef{{Name: "reviewer", Revision: 1}} }),
+		session("expired", func(x *events.SessionStarted) { x.OtherRoles, x.ExpiresAt = []string{"reviewer"}, at.Add(-time.Hour) }),
+		session("ended", func(x *events.SessionStarted) { x.OtherRoles = []string{"reviewer"} }),
+		session("machine", func(x *events.SessionStarted) { x.Device = "m1" }),
+		&events.SessionEnded{SessionID: "ended", User: "alice"},
+		&events.LockPlaced{LockID: "L", Target: events.LockTarget{Kind: "role", Name: "reviewer"}},
+		&events.SessionEnded{SessionID: "rests", User: "alice"},
+		session("later", func(x *events.SessionStarted) { x.OtherRoles = []string{"reviewer"} }))
+	seq := s.state.Locks["L"].PlacedSeq
+	for target, want := range map[events.LockTarget][]string{
+		{Kind: "role", Name: "reviewer"}: {"held", "rests"},
+		{Kind: "device", Name: "m1"}:     {"machine"},
+		{Kind: "device"}:                 nil,
+		{Kind: "app", Name: "app"}:       {"other", "held", "rests", "machine"},
+	} {
+		var got []string
+		for _, x := range s.state.Stopped(target, seq, at) {
+			got = append(got, x.SessionID)
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%v stops %v, want %v", target, got, want)
+		}
+	}
 }

@@ -16,8 +16,9 @@ const defaultSessionTTL = 12 * time.Hour
 type Session struct {
 	*events.SessionStarted
 	Seq uint64 // of its start
-	// End is set once somebody or something ended it.
-	End *events.SessionEnded
+	// End is set once somebody or something ended it, EndSeq is that event's.
+	End    *events.SessionEnded
+	EndSeq uint64
 }
 
 // The states of a session.
@@ -38,6 +39,40 @@ func (x *Session) State(now time.Time) string {
 	return Running
 }
 
+// targets are what a lock that stops the session names.
+func (x *Session) targets() []events.LockTarget {
+	out := []events.LockTarget{
+		{Kind: "session", Name: x.SessionID}, {Kind: "user", Name: x.User}, {Kind: "app", Name: x.App},
+		{Kind: "aws_role", Name: x.AWSRoleARN}, {Kind: "account", Name: x.Account},
+	}
+	for _, r := range x.Roles {
+		out = append(out, events.LockTarget{Kind: "role", Name: r.Name})
+	}
+	for _, name := range x.OtherRoles {
+		out = append(out, events.LockTarget{Kind: "role", Name: name})
+	}
+	for _, id := range x.RequestIDs {
+		out = append(out, events.LockTarget{Kind: "request", Name: id})
+	}
+	if x.Device != "" {
+		out = append(out, deviceTarget(x.Device))
+	}
+	return out
+}
+
+// Stopped are the sessions that ran when the event of a sequence placed a lock on a
+// target at some time, and that it stopped, in the order of their starts.
+func (s *State) Stopped(target events.LockTarget, seq uint64, at time.Time) []*Session {
+	var out []*Session
+	for _, x := range s.Sessions {
+		if x.Seq < seq && (x.End == nil || x.EndSeq > seq) && at.Before(x.ExpiresAt) && slices.Contains(x.targets(), target) {
+			out = append(out, x)
+		}
+	}
+	slices.SortFunc(out, func(a, b *Session) int { return cmp.Compare(a.Seq, b.Seq) })
+	return out
+}
+
 func (s *State) applySession(e events.Event, h Head) {
 	switch d := e.Data.(type) {
 	case *events.SessionStarted:
@@ -47,7 +82,7 @@ func (s *State) applySession(e events.Event, h Head) {
 		delete(s.running, d.SessionID)
 		if old := s.Sessions[d.SessionID]; old != nil {
 			x := *old
-			x.End = d
+			x.End, x.EndSeq = d, h.Seq
 			s.Sessions[d.SessionID] = &x
 		}
 	}

@@ -32,6 +32,8 @@ type Signals interface {
 	// Barred tells whether a user is disabled or gone, or was locked when the event of a
 	// sequence came to stand.
 	Barred(user string, at uint64) bool
+	// Stopped are the sessions that a lock stopped, by the event that placed it.
+	Stopped(journal.Entry, events.LockTarget) []events.SessionStarted
 	// Email of a user, "" where none is known.
 	Email(user string) string
 }
@@ -56,6 +58,11 @@ func signals(ctx context.Context, e journal.Entry, from Signals) ([]signal, erro
 		case "session":
 			return []signal{{kind: sessionRevoked, session: d.Target.Name, by: d.By, reason: d.Message}}, nil
 		}
+		var out []signal
+		for _, x := range from.Stopped(e, d.Target) {
+			out = append(out, signal{kind: sessionRevoked, user: x.User, session: x.SessionID, by: d.By, reason: d.Message})
+		}
+		return out, nil
 	case *events.LockLifted:
 		before, err := from.Earlier(ctx, e.Channel, e.Seq)
 		if err != nil {
