@@ -33,7 +33,10 @@ func connectNATS(url, credsFile, caFile string, opts ...nats.Option) (*nats.Conn
 }
 
 func dialNATS(url string, opts []nats.Option) (*nats.Conn, error) {
-	opts = append([]nats.Option{nats.Name("postern"), nats.MaxReconnects(-1), nats.ReconnectWait(250 * time.Millisecond), nats.Timeout(5 * time.Second)}, opts...)
+	opts = append([]nats.Option{
+		nats.Name("postern"), nats.MaxReconnects(-1), nats.ReconnectWait(250 * time.Millisecond), nats.Timeout(5 * time.Second),
+		nats.ReconnectBufSize(-1), // what failed for want of NATS must not come to pass when it is back
+	}, opts...)
 	nc, err := nats.Connect(url, opts...)
 	if err != nil {
 		return nil, fmt.Errorf("connect to NATS at %s: %w", url, err)

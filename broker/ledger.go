@@ -307,6 +307,9 @@ func (l *ledger) do(ctx context.Context, by string, decide decision) (done []eve
 			continue
 		}
 		if err != nil {
+			if errors.Is(err, journal.ErrUnsent) {
+				return nil, err
+			}
 			return nil, fmt.Errorf("whether it was recorded is not certain: %w", err)
 		}
 		if err := l.reach(ctx, seq); err != nil {

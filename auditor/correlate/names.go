@@ -36,6 +36,8 @@ var eventNames = map[string]string{
 	"s3:PutBucketIntelligentTieringConfiguration":    "PutIntelligentTieringConfiguration",
 	"s3:DeleteBucketIntelligentTieringConfiguration": "DeleteIntelligentTieringConfiguration",
 	"s3:ListBucketIntelligentTieringConfigurations":  "ListIntelligentTieringConfigurations",
+	"s3:GetObjectLockConfiguration":                  "GetBucketObjectLockConfiguration",
+	"s3:PutObjectLockConfiguration":                  "PutBucketObjectLockConfiguration",
 	"s3:InitiateMultipartUpload":                     "CreateMultipartUpload",
 	"s3:ListVersions":                                "ListObjectVersions",
 }

@@ -1,6 +1,9 @@
 package correlate
 
-import "testing"
+import (
+	"slices"
+	"testing"
+)
 
 func TestSameName(t *testing.T) {
 	for _, x := range []struct {
@@ -50,6 +53,9 @@ func TestNamesBothWays(t *testing.T) {
 				t.Errorf("%s is not called %s", operation, name)
 			}
 		}
+	}
+	if got := EventNames("s3", "GetObjectLockConfiguration"); !slices.Contains(got, "GetBucketObjectLockConfiguration") {
+		t.Errorf("GetObjectLockConfiguration: %v", got)
 	}
 	if got := EventNames("s3", "ListObjectsV2"); len(got) != 2 || got[1] != "ListObjects" {
 		t.Errorf("ListObjectsV2: %v", got)

@@ -179,6 +179,9 @@ func TestLateNews(t *testing.T) {
 		"lock that ended": {func(s *correlate.State) []correlate.Judgement {
 			return s.AddLock(correlate.Lock{ID: "L", Kind: "user", Name: "alice", PlacedAt: at, Until: at.Add(time.Second)})
 		}, nil},
+		"lock that was lifted just before": {func(s *correlate.State) []correlate.Judgement {
+			return s.AddLock(correlate.Lock{ID: "L", Kind: "user", Name: "alice", PlacedAt: at, Until: at.Add(59 * time.Second)})
+		}, nil},
 		"lock, at the end": {func(s *correlate.State) []correlate.Judgement {
 			return s.AddLock(correlate.Lock{ID: "L", Kind: "user", Name: "alice", PlacedAt: at.Add(58 * time.Second)})
 		}, nil},

@@ -116,19 +116,19 @@ func (s *State) lateRecord(rec *record) []events.FindingOpened {
 }
 
 // lateCalls finds a lock that held, and the end of the session, before a call;
-// Grace before it at least, because clocks differ and calls take their time.
+// Grace before it at least, because clocks differ and calls take their time. For the
+// same reason a lock still holds Grace after it.
 func (s *State) lateCalls(p party, at time.Time, said *late, req *request, rec *record) []events.FindingOpened {
 	var out []events.FindingOpened
-	at = at.Add(-s.c.Grace)
 	x := s.sessions[p.session]
 	if !said.locked {
-		if l, ok := s.locked(p, &x, at); ok {
+		if l, ok := s.locked(p, &x, at.Add(-s.c.Grace), at.Add(s.c.Grace)); ok {
 			said.locked = true
 			out = append(out, *s.finding("after_lock", "critical", req, rec,
 				fmt.Sprintf("%s called AWS %s after lock %s on %s %s", p.user, s.about(req, rec), l.ID, l.Kind, l.Name)))
 		}
 	}
-	if !said.expired && !x.EndsAt.IsZero() && at.After(x.EndsAt) {
+	if !said.expired && !x.EndsAt.IsZero() && at.Add(-s.c.Grace).After(x.EndsAt) {
 		said.expired = true
 		out = append(out, *s.finding("after_expiry", "high", req, rec,
 			fmt.Sprintf("%s called AWS %s after session %s ended at %s", p.user, s.about(req, rec), p.session, x.EndsAt.UTC().Format(time.RFC3339))))
@@ -143,10 +143,10 @@ func (s *State) about(req *request, rec *record) string {
 	return "(" + rec.EventSource + " " + rec.EventName + ")"
 }
 
-// locked finds the lock with the lowest id that held at a time.
-func (s *State) locked(p party, x *Session, at time.Time) (found Lock, ok bool) {
+// locked finds the lock with the lowest id that held all the time between two.
+func (s *State) locked(p party, x *Session, from, to time.Time) (found Lock, ok bool) {
 	for _, l := range s.locks {
-		if at.Before(l.PlacedAt) || !l.Until.IsZero() && !at.Before(l.Until) || ok && found.ID < l.ID {
+		if from.Before(l.PlacedAt) || !l.Until.IsZero() && !to.Before(l.Until) || ok && found.ID < l.ID {
 			continue
 		}
 		hit := false

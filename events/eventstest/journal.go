@@ -21,9 +21,9 @@ func Journal(t testing.TB) *journal.Journal {
 
 // Connect starts a server of its own, sets the streams up and connects to it
 // with all permissions.
-func Connect(t testing.TB) *nats.Conn {
+func Connect(t testing.TB, opts ...nats.Option) *nats.Conn {
 	t.Helper()
-	nc := embeddedtest.Connect(t, embeddedtest.StartNATS(t), "test", embedded.Admin())
+	nc := embeddedtest.Connect(t, embeddedtest.StartNATS(t), "test", embedded.Admin(), opts...)
 	if err := journal.Setup(t.Context(), nc, journal.StreamsConfig{}); err != nil {
 		t.Fatal(err)
 	}

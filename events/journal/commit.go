@@ -233,7 +233,11 @@ func (c *committer) each(ctx context.Context, batch []*pending) {
 	futures := make([]jetstream.PubAckFuture, len(batch))
 	errs := make([]error, len(batch))
 	js := c.conn.Load().js
+	unsent := connected(ctx, c.conn.Load().nc)
 	for i, p := range batch {
+		if errs[i] = unsent; unsent != nil {
+			continue
+		}
 		for _, h := range []string{batchIDHeader, batchSequenceHeader, batchCommitHeader} {
 			p.msg.Header.Del(h)
 		}
@@ -263,6 +267,9 @@ func publish(ctx context.Context, c *conn, msgs []*nats.Msg) (uint64, error) {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, commitTimeout)
 		defer cancel()
+	}
+	if err := connected(ctx, c.nc); err != nil {
+		return 0, err
 	}
 	if len(msgs) == 1 {
 		ack, err := c.js.PublishMsg(ctx, msgs[0])
@@ -302,6 +309,23 @@ func publish(ctx context.Context, c *conn, msgs []*nats.Msg) (uint64, error) {
 		return 0, fmt.Errorf("acknowledgement of a batch: %d of %d events stored", ack.Count, len(msgs))
 	}
 	return ack.Sequence, nil
+}
+
+// ErrUnsent says that events were not sent for want of NATS: they are not recorded, and
+// will not be.
+var ErrUnsent = errors.New("the connection to NATS is lost, nothing was recorded")
+
+// connected waits for a connection. Messages that nats.go kept until there is one would
+// come to pass after whoever sent them was told that they failed.
+func connected(ctx context.Context, nc *nats.Conn) error {
+	for !nc.IsConnected() {
+		select {
+		case <-ctx.Done():
+			return ErrUnsent
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+	return nil
 }
 
 // asConflict makes the server's "wrong last sequence" an ErrConflict.
