@@ -341,7 +341,7 @@ func request(r *events.AWSRequest, o correlate.Outcome, seq uint64) correlate.Re
 	return correlate.Request{
 		ID: r.RequestID, ReceivedAt: r.ReceivedAt, Outcome: o, User: r.User, Account: r.Account, RoleARN: r.AWSRoleARN,
 		SessionName: r.RoleSessionName, SourceIdentity: r.SourceIdentity, AccessKeyID: r.AccessKeyID, Service: r.Service,
-		SigningName: r.SigningName, Operation: r.Operation, Seq: seq, Region: r.Region, SessionID: r.SessionID,
+		SigningName: r.SigningName, Operation: r.Operation, Seq: seq, Region: r.Region, SessionID: r.SessionID, Proxy: r.Proxy,
 		ReadOnly: readOnly(r.AccessLevel), Resources: r.Resources,
 	}
 }

@@ -37,8 +37,10 @@ type Request struct {
 	AWSRequestID   string
 	Region         string
 	SessionID      string
-	ReadOnly       bool
-	Resources      []string
+	// Proxy is the name of the one that it came to.
+	Proxy     string
+	ReadOnly  bool
+	Resources []string
 	// Took is from its receipt to its end, 0 if unknown.
 	Took time.Duration
 	// Seq is its place in the AUDIT stream, 0 if unknown.

@@ -32,7 +32,7 @@ type request struct {
 
 // caller is as whom a request was made.
 type caller struct {
-	User, Account, RoleARN, SessionName, SourceIdentity, AccessKeyID, SessionID string
+	User, Account, RoleARN, SessionName, SourceIdentity, AccessKeyID, SessionID, Proxy string
 }
 
 // callee is what was called.
@@ -45,7 +45,7 @@ type callee struct {
 const shareAtMost = 20_000
 
 func (s *State) newRequest(r *Request) *request {
-	who := caller{r.User, r.Account, r.RoleARN, r.SessionName, r.SourceIdentity, r.AccessKeyID, r.SessionID}
+	who := caller{r.User, r.Account, r.RoleARN, r.SessionName, r.SourceIdentity, r.AccessKeyID, r.SessionID, r.Proxy}
 	what := callee{r.Region, r.Service, r.SigningName, r.Operation, r.ReadOnly}
 	by := s.callers[who]
 	if by == nil {
@@ -75,7 +75,7 @@ func (r *request) whole() Request {
 	return Request{
 		ID: r.ID, AWSRequestID: r.AWSRequestID, ReceivedAt: r.ReceivedAt, Outcome: r.Outcome, Resources: r.Resources, Took: r.took, Seq: r.seq,
 		User: r.User, Account: r.Account, RoleARN: r.RoleARN, SessionName: r.SessionName, SourceIdentity: r.SourceIdentity,
-		AccessKeyID: r.AccessKeyID, SessionID: r.SessionID, Region: r.Region, Service: r.Service, SigningName: r.SigningName,
+		AccessKeyID: r.AccessKeyID, SessionID: r.SessionID, Proxy: r.Proxy, Region: r.Region, Service: r.Service, SigningName: r.SigningName,
 		Operation: r.Operation, ReadOnly: r.ReadOnly, Verdict: r.verdict, PairAccount: r.pair.Account, PairEvent: r.pair.EventID,
 	}
 }

@@ -173,6 +173,12 @@ func TestLateNews(t *testing.T) {
 		"lock of a machine": {func(s *correlate.State) []correlate.Judgement {
 			return s.AddLock(correlate.Lock{ID: "L", Kind: "device", Name: "m1", PlacedAt: at})
 		}, []string{"after_lock:111111111111/E2", "after_lock:R"}},
+		"lock of a proxy": {func(s *correlate.State) []correlate.Judgement {
+			return s.AddLock(correlate.Lock{ID: "L", Kind: "agent", Name: "p1", PlacedAt: at})
+		}, []string{"after_lock:R"}},
+		"lock of another proxy": {func(s *correlate.State) []correlate.Judgement {
+			return s.AddLock(correlate.Lock{ID: "L", Kind: "agent", Name: "p2", PlacedAt: at})
+		}, nil},
 		"lock of others": {func(s *correlate.State) []correlate.Judgement {
 			return s.AddLock(correlate.Lock{ID: "L", Kind: "user", Name: "alic", PlacedAt: at})
 		}, nil},
@@ -194,7 +200,7 @@ func TestLateNews(t *testing.T) {
 		s.AddCredential(c)
 		s.AddSession(correlate.Session{ID: "S", User: "alice", Roles: []string{"engineer"}, Device: "m1", EndsAt: start.Add(time.Hour)})
 		req, rec, around, refused := ours("R", "A"), theirs("E", "A"), theirs("E2", "B"), theirs("E3", "C")
-		req.SessionID, req.ReceivedAt = "S", at.Add(time.Minute)
+		req.SessionID, req.Proxy, req.ReceivedAt = "S", "p1", at.Add(time.Minute)
 		rec.EventTime, around.EventTime, refused.EventTime = req.ReceivedAt, req.ReceivedAt, req.ReceivedAt
 		refused.Refused = true
 		s.AddRequest(req, at)

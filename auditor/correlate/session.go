@@ -63,7 +63,7 @@ func (s *State) LiftLock(id string, at time.Time) {
 }
 
 // party is who is behind a call: what of it is known.
-type party struct{ user, session, role, account string }
+type party struct{ user, session, role, account, proxy string }
 
 // late remembers which findings about a call there are.
 type late struct{ locked, expired bool }
@@ -91,7 +91,7 @@ func (s *State) say(j Judgement) {
 }
 
 func (s *State) lateRequest(req *request, rec *record) []events.FindingOpened {
-	return s.lateCalls(party{req.User, req.SessionID, req.RoleARN, req.Account}, req.ReceivedAt, &req.late, req, rec)
+	return s.lateCalls(party{req.User, req.SessionID, req.RoleARN, req.Account, req.Proxy}, req.ReceivedAt, &req.late, req, rec)
 }
 
 // lateRecord is about records of calls that did not go through postern.
@@ -104,13 +104,13 @@ func (s *State) lateRecord(rec *record) []events.FindingOpened {
 	if rec.Refused {
 		return nil
 	}
-	p := party{rec.User, "", rec.RoleARN, rec.IdentityAccount}
+	p := party{user: rec.User, role: rec.RoleARN, account: rec.IdentityAccount}
 	c, ok := s.scope.keys[rec.AccessKeyID]
 	if !ok {
 		c, ok = s.scope.console(&rec.Record)
 	}
 	if ok {
-		p = party{c.User, c.SessionID, c.RoleARN, c.Account}
+		p = party{user: c.User, session: c.SessionID, role: c.RoleARN, account: c.Account}
 	}
 	return s.lateCalls(p, rec.EventTime, &rec.late, nil, rec)
 }
@@ -165,6 +165,8 @@ func (s *State) locked(p party, x *Session, from, to time.Time) (found Lock, ok 
 			hit = slices.Contains(x.Roles, l.Name)
 		case "device":
 			hit = l.Name == x.Device
+		case "agent": // which stops what comes to it; what went around it, it does not
+			hit = l.Name == p.proxy
 		case "request":
 			hit = slices.Contains(x.AccessRequests, l.Name)
 		}
