@@ -106,7 +106,7 @@ func (s *State) Advance(c Clock, recall func(Doubt) (Found, error)) ([]Judgement
 		if r.verdict != "" || r.settled {
 			continue
 		}
-		if rec := s.firstOf(r, true); rec != nil {
+		if rec := s.firstOf(r, fitsPart); rec != nil {
 			s.join(r, rec, "request_id")
 			continue
 		}
@@ -185,7 +185,7 @@ func (s *State) sift(c Clock) []*record {
 			continue
 		}
 		req := s.requestOf(r)
-		if req != nil && req.verdict == "" { // a copy: waits for what the caller's own account gets
+		if req != nil && req.verdict == "" && fit(req, r) != fitsNot { // waits for a record that fits better
 			copies = append(copies, r)
 			continue
 		}
@@ -194,9 +194,9 @@ func (s *State) sift(c Clock) []*record {
 		console, fromConsole := s.scope.console(&r.Record)
 		ours := s.scope.knows(&r.Record)
 		switch {
-		case !ours && !own && (r.doubted || r.IssuedAccessKeyID == ""):
+		case !ours && !own && req == nil && (r.doubted || r.IssuedAccessKeyID == ""):
 			s.drop(r)
-		case !ours && !own, !r.doubted && (req != nil || own || ours && (fromConsole || r.InvokedBy != "")):
+		case !ours && !own && req == nil, !r.doubted && (req != nil || own || ours && (fromConsole || r.InvokedBy != "")):
 			ask = append(ask, r) // has it been judged, does the store know the key
 		case req != nil:
 			s.byRequestID(req, r)

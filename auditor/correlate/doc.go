@@ -5,7 +5,9 @@
 // A request and a record are a pair
 //
 //   - request_id: when AWS's answer and the record give the same AWS request id,
-//     unless both name an account or both an access key, and differently;
+//     unless both name an account or both an access key, and differently. Of several
+//     such records the one that fits best (fitness); all but the best possible wait
+//     until it is overdue;
 //   - key_name_time: when one of the two has no AWS request id, and access key,
 //     service and operation agree: the nearest in time, within Config.Skew.
 //

@@ -121,11 +121,14 @@ func (s *shorts) remove(place int, awsRequestID string) {
 // unshorten brings back the request that a record is of, to be its pair at once.
 func (s *State) unshorten(rec *record) {
 	place, x, id := s.shorts.find(rec.RequestID)
-	if x == nil || !agree(x.who.Account, rec.IdentityAccount) || !agree(x.who.AccessKeyID, rec.AccessKeyID) || !agree(x.who.Account, rec.Account) {
+	if x == nil {
 		return
 	}
 	r := &request{
 		ID: id, AWSRequestID: rec.RequestID, ReceivedAt: time.Unix(0, x.received).UTC(), Outcome: Completed, caller: x.who, callee: x.what, place: -1,
+	}
+	if !guard(r, rec) || fit(r, rec) != fitsOwn {
+		return
 	}
 	s.shorts.remove(place, rec.RequestID)
 	if s.byID[id] == nil {

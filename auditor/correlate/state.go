@@ -185,7 +185,7 @@ func (s *State) pairUp(r *request) {
 		return
 	}
 	s.index(r)
-	if rec := s.firstOf(r, false); rec != nil {
+	if rec := s.firstOf(r, fitsOwn); rec != nil {
 		s.join(r, rec, "request_id")
 	}
 }
@@ -213,8 +213,8 @@ func (s *State) addRecord(r Record, at time.Time) {
 	if r.RequestID != "" {
 		s.unshorten(rec)
 		insert(s.byReq, r.RequestID, rec)
-		if req := s.requestOf(rec); req != nil && !req.paired() && !copied(req, rec) {
-			s.byRequestID(req, rec)
+		if req := s.requestOf(rec); req != nil && !req.paired() && fit(req, rec) == fitsOwn {
+			s.join(req, rec, "request_id")
 			return
 		}
 	}
@@ -229,6 +229,8 @@ func (s *State) addRecord(r Record, at time.Time) {
 // byRequestID settles a record whose request is known by AWS's id.
 func (s *State) byRequestID(req *request, rec *record) {
 	switch {
+	case fit(req, rec) == fitsNot:
+		s.judgeRecord(rec, events.Proxied, "same_request", "what AWS did for the request", req)
 	case !req.paired():
 		s.join(req, rec, "request_id")
 	case req.pair == rec.ID():
@@ -260,24 +262,56 @@ func (s *State) requestOf(rec *record) (found *request) {
 	return found
 }
 
+// fitness is how well a record with a request's AWS request id is that of the request
+// itself, the lower the better. CloudTrail repeats the id in records of what AWS did for
+// the request, and of its parts, and these may come first.
+type fitness int
+
+const (
+	fitsOwn     fitness = iota // of the caller's account, service and operation agree: a pair at once
+	fitsCopy                   // as another account got it: pairs if the caller's own does not come
+	fitsService                // the same call, by an AWS service
+	fitsPart                   // another call, by nobody else: disagrees if no better one comes
+	fitsNot                    // another call, by an AWS service
+)
+
+// fit says how well a record fits a request whose AWS request id it has.
+func fit(req *request, rec *record) fitness {
+	same := (req.Service == "" || rec.EventSource == "" || SameService(req.Service, req.SigningName, rec.EventSource)) &&
+		(req.Operation == "" || rec.EventName == "" || SameName(req.Operation, rec.EventSource, rec.EventName))
+	switch {
+	case !same && rec.InvokedBy != "":
+		return fitsNot
+	case !same:
+		return fitsPart
+	case rec.InvokedBy != "":
+		return fitsService
+	case copied(req, rec):
+		return fitsCopy
+	}
+	return fitsOwn
+}
+
 // copied says that a record is what another account got of an event: AWS sends
 // it to the caller's account and to the owner of the resource. The caller's is
 // the pair; a copy only where the caller's does not come.
 func copied(req *request, rec *record) bool { return !agree(req.Account, rec.Account) }
 
-// firstOf returns an unpaired record of a request by AWS's id: the one that
-// arrived first, or nil.
-func (s *State) firstOf(req *request, copies bool) *record {
+// firstOf returns an unpaired record of a request by AWS's id, that fits at least as well
+// as worst: the best, of these the one that arrived first; nil for none.
+func (s *State) firstOf(req *request, worst fitness) *record {
 	var first *record
 	if req.AWSRequestID == "" {
 		return nil
 	}
+	best := worst
 	for rec := range s.byReq[req.AWSRequestID] {
-		if !guard(req, rec) || copied(req, rec) && !copies {
+		f := fit(req, rec)
+		if f > best || !guard(req, rec) {
 			continue
 		}
-		if first == nil || rec.arrived.Before(first.arrived) || rec.arrived.Equal(first.arrived) && rec.EventID < first.EventID {
-			first = rec
+		if first == nil || f < best || rec.arrived.Before(first.arrived) || rec.arrived.Equal(first.arrived) && rec.EventID < first.EventID {
+			first, best = rec, f
 		}
 	}
 	return first

@@ -210,6 +210,14 @@ func world(r *rand.Rand, n int, lag time.Duration) *truth {
 			copied.Account, copied.EventID, copied.SharedEventID = "999999999999", rec.EventID+"-copy", "shared"
 			deliver(copied, events.Proxied)
 		}
+		if p := r.Float64(); p < 0.04 && !bare && done.AWSRequestID != "" && took < time.Minute { // what AWS did for it, or a part of it
+			second := rec
+			second.EventID, second.EventName = rec.EventID+"-second", "Part"
+			if p < 0.02 {
+				second.EventSource, second.EventName, second.InvokedBy = "kms.amazonaws.com", "Decrypt", "AWS Internal"
+			}
+			deliver(second, events.Proxied)
+		}
 		// Beside the calls through postern:
 		other := rec
 		other.EventID, other.RequestID, other.SessionName = rec.EventID+"-x", fmt.Sprintf("around-%d", i), s.user

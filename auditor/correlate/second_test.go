@@ -1,0 +1,108 @@
+package correlate_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/posternhq/postern/auditor/correlate"
+	"github.com/posternhq/postern/events"
+)
+
+// outcome is what a state said of some requests and records in all, as a store holds it.
+type outcome struct {
+	requests, records map[string]string // by id -> verdict and rule
+	findings          map[string]string // by id -> open or resolved
+}
+
+// told gives a state requests at the start, records a second after one another, and two
+// hours of time.
+func told(t *testing.T, s *correlate.State, requests []correlate.Request, records []correlate.Record) outcome {
+	t.Helper()
+	out := outcome{map[string]string{}, map[string]string{}, map[string]string{}}
+	take := func(js []correlate.Judgement) {
+		for _, j := range js {
+			if v := j.Verdict; v != nil {
+				if v.RequestID != "" && v.Verdict != events.Proxied {
+					out.requests[v.RequestID] = v.Verdict + " " + v.EventID
+				}
+				if v.EventID != "" {
+					out.records[v.EventID] = v.Verdict + " " + v.Rule
+				}
+			}
+			for _, f := range j.Opened {
+				if out.findings[f.FindingID] != "" {
+					t.Errorf("%s is opened twice", f.FindingID)
+				}
+				out.findings[f.FindingID] = "open"
+			}
+			for _, f := range j.Resolved {
+				if out.findings[f.FindingID] != "open" {
+					t.Errorf("%s is resolved while %q", f.FindingID, out.findings[f.FindingID])
+				}
+				out.findings[f.FindingID] = "resolved"
+			}
+		}
+	}
+	now := start
+	advance := func() {
+		for again := true; again; again = s.Behind() {
+			js, err := s.Advance(correlate.Clock{Now: now, Requests: now, Records: now}, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			take(js)
+		}
+	}
+	for _, r := range requests {
+		take(s.AddRequest(r, now))
+	}
+	for _, r := range records {
+		now = now.Add(time.Second)
+		take(s.AddRecord(r, now))
+		advance()
+	}
+	for range 120 {
+		now = now.Add(time.Minute)
+		advance()
+	}
+	return out
+}
+
+// AWS's own calls for a request, and its parts, have its id too: they never take the
+// place of its record, whichever comes first.
+func TestSecondRecords(t *testing.T) {
+	byEC2 := correlate.Record{Account: "111111111111", EventID: "SECOND", RequestID: "A", SharedEventID: "s", EventTime: start, EventSource: "sts.amazonaws.com",
+		EventName: "AssumeRole", User: "ec2.amazonaws.com", InvokedBy: "ec2.amazonaws.com", IssuedAccessKeyID: "ASIAEC2"}
+	decrypt := theirs("SECOND", "A")
+	decrypt.EventSource, decrypt.EventName, decrypt.InvokedBy = "kms.amazonaws.com", "Decrypt", "AWS Internal"
+	part := theirs("SECOND", "A")
+	part.EventName = "DescribeInstance"
+	sameCall := theirs("SECOND", "A")
+	sameCall.InvokedBy = "health.amazonaws.com"
+	own := theirs("OWN", "A")
+	for name, x := range map[string]struct {
+		second correlate.Record
+		alone  string // the request's verdict if nothing else comes
+		then   string // the second's verdict then
+	}{
+		"a service's AssumeRole":      {byEC2, "missing ", "proxied same_request"},
+		"a service's Decrypt":         {decrypt, "missing ", "proxied same_request"},
+		"a part":                      {part, "mismatched SECOND", "mismatched request_id"},
+		"the same call, by a service": {sameCall, "matched SECOND", "matched request_id"},
+	} {
+		for order, records := range map[string][]correlate.Record{"first": {x.second, own}, "last": {own, x.second}} {
+			s := correlate.New(correlate.Config{})
+			s.AddCredential(ourKey)
+			got := told(t, s, []correlate.Request{ours("R", "A")}, records)
+			if got.requests["R"] != "matched OWN" || got.records["SECOND"] != "proxied same_request" || len(got.findings) > 0 {
+				t.Errorf("%s, %s: %v", name, order, got)
+			}
+		}
+		s := correlate.New(correlate.Config{})
+		s.AddCredential(ourKey)
+		got := told(t, s, []correlate.Request{ours("R", "A")}, []correlate.Record{x.second})
+		if got.requests["R"] != x.alone || got.records["SECOND"] != x.then {
+			t.Errorf("%s, alone: %v", name, got)
+		}
+	}
+}
