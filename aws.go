@@ -110,6 +110,9 @@ func (c *cli) proxy() *cobra.Command {
 				if err := c.printEnvironment(env); err != nil {
 					return err
 				}
+				if len(s) > 1 && slices.ContainsFunc(regionVars, func(name string) bool { return os.Getenv(name) != "" }) {
+					c.say("AWS_REGION or AWS_DEFAULT_REGION is set here: all profiles work in that region, unless you unset it.")
+				}
 				for _, x := range s {
 					c.say("%s as %s until %s. Stop with Ctrl-C.", x.App, x.AWSRoleARN, until(x.ExpiresAt))
 				}
@@ -192,7 +195,7 @@ func (c *cli) withHelper(ctx context.Context, apps []string, port int, use func(
 	case <-helperCtx.Done():
 		return g.Wait()
 	}
-	env := environment(h)
+	env := environment(h, len(sessions) > 1)
 	if len(sessions) > 1 {
 		file, err := writeProfiles(dir, h, sessions)
 		if err != nil {
@@ -208,11 +211,12 @@ func (c *cli) withHelper(ctx context.Context, apps []string, port int, use func(
 
 // writeProfiles writes a shared credentials file with a profile for each app, so
 // that one client reaches several accounts: Terraform by provider aliases with
-// `profile`, the AWS CLI by --profile.
+// `profile`, the AWS CLI by --profile. The first is the default, too, which has its
+// region from here.
 func writeProfiles(dir string, h *local.Helper, sessions []*appSession) (string, error) {
 	var b strings.Builder
-	for _, s := range sessions {
-		fmt.Fprintf(&b, "[%s]\n", s.App)
+	write := func(name string, s *appSession) {
+		fmt.Fprintf(&b, "[%s]\n", name)
 		for _, v := range h.SessionEnv(s.SessionID) {
 			switch v.Name {
 			case "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION":
@@ -220,18 +224,62 @@ func writeProfiles(dir string, h *local.Helper, sessions []*appSession) (string,
 			}
 		}
 	}
+	const first = "default"
+	if !slices.ContainsFunc(sessions, func(s *appSession) bool { return s.App == first }) {
+		write(first, sessions[0])
+	}
+	for _, s := range sessions {
+		write(s.App, s)
+	}
 	file := filepath.Join(dir, "credentials")
 	return file, writePrivateBytes(file, []byte(b.String()))
 }
 
 // environment is what makes a command's AWS SDK use the helper: what to set. A
-// region of the user's own choice stays.
-func environment(h *local.Helper) []local.Var {
-	chosen := os.Getenv("AWS_REGION") != "" || os.Getenv("AWS_DEFAULT_REGION") != ""
-	env := slices.DeleteFunc(h.Env(), func(v local.Var) bool { return v.Default && chosen })
+// region of the user's own choice stays. With profiles the region is left to
+// them: one in the environment would go before theirs.
+func environment(h *local.Helper, profiles bool) []local.Var {
+	var env []local.Var
+	region := ""
+	for _, v := range h.Env() {
+		switch {
+		case !v.Default:
+			env = append(env, v)
+		case v.Name == "AWS_REGION":
+			region = v.Value
+		}
+	}
+	if !profiles {
+		env = withRegion(region, env)
+	}
 	// Of endpoint_url in the user's configuration, too.
 	// https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html
 	return append(env, local.Var{Name: "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", Value: "true"})
+}
+
+// regionVar says which region postern has set, so that nobody takes it for the
+// user's choice.
+const regionVar = "POSTERN_AWS_REGION"
+
+var regionVars = []string{"AWS_REGION", "AWS_DEFAULT_REGION"}
+
+// withRegion adds an app's region where the user has chosen none.
+func withRegion(region string, env []local.Var) []local.Var {
+	if region == "" || slices.ContainsFunc(regionVars, func(name string) bool {
+		v := os.Getenv(name)
+		return v != "" && !ofPostern(name, v)
+	}) {
+		return env
+	}
+	for _, name := range append([]string{regionVar}, regionVars...) {
+		env = append(env, local.Var{Name: name, Value: region})
+	}
+	return env
+}
+
+// ofPostern tells a variable of the region that a postern around this one has set.
+func ofPostern(name, value string) bool {
+	return slices.Contains(regionVars, name) && value == os.Getenv(regionVar)
 }
 
 // warnings is where a helper tells of what its clients would not: lines for
@@ -265,7 +313,7 @@ var unset = []string{
 	"AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN", "AWS_CREDENTIAL_EXPIRATION",
 	"AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE",
 	"AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI",
-	"NO_PROXY", "no_proxy", "https_proxy",
+	"NO_PROXY", "no_proxy", "https_proxy", regionVar,
 }
 
 func (c *cli) printEnvironment(env []local.Var) error {
@@ -318,7 +366,7 @@ func (c *cli) runIn(ctx context.Context, env []local.Var, argv []string) error {
 	for _, kv := range os.Environ() {
 		name, value, _ := strings.Cut(kv, "=")
 		switch {
-		case slices.Contains(unset, name), strings.HasPrefix(name, "AWS_ENDPOINT_URL"):
+		case slices.Contains(unset, name), strings.HasPrefix(name, "AWS_ENDPOINT_URL"), ofPostern(name, value):
 		case name == "AWS_SHARED_CREDENTIALS_FILE" && ofHelper(value, "credentials"): // of another helper, or of one that is gone
 		default:
 			cmd.Env = append(cmd.Env, kv)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"os"
 	"path"
 	"time"
 
@@ -85,20 +84,12 @@ func (c *cli) printCredentials(s *appSession, got local.Exported) error {
 			AccessKeyId, SecretAccessKey, SessionToken, Expiration string
 		}{1, got.AccessKeyID, got.SecretAccessKey, got.SessionToken, expires})
 	}
-	return c.printEnvironment(withRegion(s, []local.Var{
+	return c.printEnvironment(withRegion(s.Region, []local.Var{
 		{Name: "AWS_ACCESS_KEY_ID", Value: got.AccessKeyID},
 		{Name: "AWS_SECRET_ACCESS_KEY", Value: got.SecretAccessKey},
 		{Name: "AWS_SESSION_TOKEN", Value: got.SessionToken},
 		{Name: "AWS_CREDENTIAL_EXPIRATION", Value: expires},
 	}))
-}
-
-// withRegion adds the app's region where the user has chosen none.
-func withRegion(s *appSession, env []local.Var) []local.Var {
-	if s.Region == "" || os.Getenv("AWS_REGION") != "" || os.Getenv("AWS_DEFAULT_REGION") != "" {
-		return env
-	}
-	return append(env, local.Var{Name: "AWS_REGION", Value: s.Region}, local.Var{Name: "AWS_DEFAULT_REGION", Value: s.Region})
 }
 
 func (c *cli) serveCreds(ctx context.Context, app string, port int, imds bool) error {
@@ -142,7 +133,7 @@ func (c *cli) serveCreds(ctx context.Context, app string, port int, imds bool) e
 	case <-ctx.Done():
 		return g.Wait()
 	}
-	if err := c.printEnvironment(withRegion(s, server.Env())); err != nil {
+	if err := c.printEnvironment(withRegion(s.Region, server.Env())); err != nil {
 		return err
 	}
 	c.say("Credentials of %s until %s. Stop with Ctrl-C.", s.AWSRoleARN, until(s.ExpiresAt))

@@ -68,7 +68,7 @@ spec: {cloud: AWS, aws: {account_id: "555566667777", role_arns: ["arn:aws:iam::5
 kind: app
 version: v3
 metadata: {name: third, labels: {real: "no"}}
-spec: {cloud: AWS, aws: {account_id: "666677778888", role_arns: ["arn:aws:iam::666677778888:role/Deploy"], region: us-east-1}}
+spec: {cloud: AWS, aws: {account_id: "666677778888", role_arns: ["arn:aws:iam::666677778888:role/Deploy"], region: eu-west-1}}
 `
 
 // real is a running postern before a simulated AWS that the test reaches too,
@@ -471,10 +471,11 @@ func (r *real) terraform(t *testing.T) {
 	run("destroy", "-auto-approve", "-input=false")
 }
 
-// accounts: one run of Terraform in three accounts, by aliases of its provider.
+// accounts: one run of Terraform in three accounts, by aliases of its provider, each
+// in the region of its app.
 func (r *real) accounts(t *testing.T) {
 	run := r.terraforms(t, "accounts.tf", "unreal", "second", "third")
-	want := "arn:aws:sts::" + realAccount + ":assumed-role/Deploy/alice arn:aws:sts::555566667777:assumed-role/Deploy/alice arn:aws:sts::666677778888:assumed-role/Deploy/alice"
+	want := "arn:aws:sts::" + realAccount + ":assumed-role/Deploy/alice arn:aws:sts::555566667777:assumed-role/Deploy/alice arn:aws:sts::666677778888:assumed-role/Deploy/alice us-east-1 us-east-1 eu-west-1"
 	if out := run("apply", "-auto-approve", "-input=false"); !strings.Contains(out, want) {
 		t.Errorf("apply: %s", out)
 	}
