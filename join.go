@@ -135,7 +135,7 @@ func (m *membership) join(ctx context.Context) error {
 		return m.refresh(ctx)
 	}
 	for failed := 0; ; failed++ {
-		err := m.first(ctx)
+		err := m.first(ctx, g)
 		if err == nil || !passing(err) {
 			return err
 		}
@@ -218,9 +218,15 @@ func (c *complaint) say(e *zerolog.Event, err error, msg string) {
 	e.Msg(msg)
 }
 
-// first joins with the proof of the token's method.
-func (m *membership) first(ctx context.Context) error {
-	cfg, err := client.Pinned(strings.Fields(m.cfg.CAPin)...)
+// first joins with the proof of the token's method. former is what was given before, or
+// nil: where the same pins were asked for, its CA is trusted still, for meanwhile the
+// pinned one may have been rotated away. Other pins are there to be heeded.
+func (m *membership) first(ctx context.Context, former *given) error {
+	var known []byte
+	if former != nil && former.CAPin == m.cfg.CAPin {
+		known = []byte(former.CA)
+	}
+	cfg, err := client.PinnedOr(known, strings.Fields(m.cfg.CAPin)...)
 	if err != nil {
 		return err
 	}
@@ -392,7 +398,7 @@ func (m *membership) look(ctx context.Context) error {
 	now := time.Now()
 	switch {
 	case now.After(g.ExpiresAt):
-		return m.first(ctx)
+		return m.first(ctx, g)
 	case now.After(g.renewAt()) || !slices.Equal(g.Names, m.names):
 		return m.renew(ctx)
 	}

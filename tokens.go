@@ -98,6 +98,9 @@ func (c *cli) ca() *cobra.Command {
 				"introduced": "postern ca rotate, after a minute, lets the second CA sign",
 				"switched":   "postern ca rotate, after 30 hours, drops the former CA; until then --back is safe",
 			}[ca.Phase])
+			if len(ca.Authorities) > 1 {
+				fmt.Fprintln(w, "ca_pin:\tboth pins, with a space between, wherever machines join, templates included, before the former CA is dropped")
+			}
 		}
 	}
 	var in api.RotateCA

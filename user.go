@@ -52,7 +52,7 @@ func (c *cli) trust(ctx context.Context, h home, url string, in loginInput) (*x5
 		}
 	}
 	if in.pin != "" {
-		pinned, err := client.Pinned(in.pin)
+		pinned, err := client.Pinned(strings.Fields(in.pin)...)
 		if err != nil {
 			return nil, fmt.Errorf("--ca-pin: %w", err)
 		}

@@ -325,6 +325,10 @@ func TestRotateCA(t *testing.T) {
 		t.Errorf("rotated by alice: %v", err)
 	}
 	phases := []string{"introduced", "switched", "steady"}
+	byFormerPin, err := client.Pinned(one.ca.Signing().Pin())
+	if err != nil {
+		t.Fatal(err)
+	}
 	old := one.TicketKeys()
 	if len(old) != 1 {
 		t.Fatalf("%d ticket keys", len(old))
@@ -366,6 +370,10 @@ func TestRotateCA(t *testing.T) {
 			if _, err := as(t, b, "bob").Status(ctx); err != nil {
 				t.Errorf("%s, %s: a new certificate: %v", want, name, err)
 			}
+		}
+		// The former CA vouches for the new one, to who has nothing but its pin as well.
+		if _, err := dial(t, one, byFormerPin).CA(ctx); (err == nil) != (want != "steady") {
+			t.Errorf("%s: by the former CA's pin: %v", want, err)
 		}
 		if _, err := former.Status(ctx); (err == nil) != (want != "steady") {
 			t.Errorf("%s: a certificate of before: %v", want, err)

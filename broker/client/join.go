@@ -18,8 +18,13 @@ import (
 
 // Pinned trusts the server whose chain holds a CA with one of the pins:
 // "sha256:" and the hash, in hex, of its public key (or of the certificate).
-// It is for the first contact, before there is a CA file.
-func Pinned(pins ...string) (*tls.Config, error) {
+// The CA may have vouched for the one that signs by now. It is for the first contact,
+// before there is a CA file.
+func Pinned(pins ...string) (*tls.Config, error) { return PinnedOr(nil, pins...) }
+
+// PinnedOr is Pinned, and trusts the CA certificates of known (PEM), too: what the
+// broker gave at an earlier contact.
+func PinnedOr(known []byte, pins ...string) (*tls.Config, error) {
 	want, err := parsePins(pins)
 	if err != nil {
 		return nil, err
@@ -27,16 +32,20 @@ func Pinned(pins ...string) (*tls.Config, error) {
 	return &tls.Config{
 		InsecureSkipVerify: true, // VerifyConnection does it
 		VerifyConnection: func(cs tls.ConnectionState) error {
-			roots := x509.NewCertPool()
+			roots, between := x509.NewCertPool(), x509.NewCertPool()
+			roots.AppendCertsFromPEM(known)
 			found := "none"
 			for _, c := range cs.PeerCertificates[1:] {
 				spki := sha256.Sum256(c.RawSubjectPublicKeyInfo)
-				found = "sha256:" + hex.EncodeToString(spki[:])
+				if found == "none" {
+					found = "sha256:" + hex.EncodeToString(spki[:])
+				}
+				between.AddCert(c)
 				if pinned(want, c) {
 					roots.AddCert(c)
 				}
 			}
-			_, err := cs.PeerCertificates[0].Verify(x509.VerifyOptions{Roots: roots, DNSName: cs.ServerName})
+			_, err := cs.PeerCertificates[0].Verify(x509.VerifyOptions{Roots: roots, Intermediates: between, DNSName: cs.ServerName})
 			if err != nil {
 				return fmt.Errorf("the broker's CA does not have the pin given (it shows %s): %w", found, err)
 			}

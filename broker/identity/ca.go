@@ -33,6 +33,9 @@ type Authority struct {
 	// cross is this authority's certificate as the former one signed it (DER):
 	// while it goes along, who trusts the former one alone trusts this one, too.
 	cross []byte
+	// former is the certificate of who signed cross (DER), nil where that is not known:
+	// a server shows it to who has nothing of the former one but its pin.
+	former []byte
 }
 
 // NewAuthority makes an ECDSA P-256 key and a certificate of ten years.
@@ -91,7 +94,7 @@ func (a *Authority) vouchFor(next *Authority, now time.Time) (*Authority, error)
 func (a *Authority) alone() *Authority {
 	own := *a
 	if i := bytes.Index(own.secret, []byte("-----BEGIN "+crossType)); i >= 0 {
-		own.secret, own.cross = own.secret[:i:i], nil
+		own.secret, own.cross, own.former = own.secret[:i:i], nil, nil
 	}
 	return &own
 }

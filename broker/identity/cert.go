@@ -193,7 +193,11 @@ func (a *Authority) IssueServer(names []string, now time.Time) (tls.Certificate,
 	if err != nil {
 		return tls.Certificate{}, fmt.Errorf("server certificate: %w", err)
 	}
-	return tls.Certificate{Certificate: append([][]byte{der}, a.chain()...), PrivateKey: key, Leaf: leaf}, nil
+	chain := append([][]byte{der}, a.chain()...)
+	if a.former != nil {
+		chain = append(chain, a.former)
+	}
+	return tls.Certificate{Certificate: chain, PrivateKey: key, Leaf: leaf}, nil
 }
 
 // IssueSigner makes a certificate, in DER, for a key that signs decisions.

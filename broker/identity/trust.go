@@ -154,6 +154,9 @@ func (ca *CA) load(ctx context.Context) error {
 	if t.signing == nil {
 		return errors.New("stored CA: nothing in it signs")
 	}
+	if t.signing.cross != nil && t.other != nil {
+		t.signing.former = t.other.cert.Raw
+	}
 	for {
 		old := ca.trust.Load()
 		if old != nil && old.revision >= revision || ca.trust.CompareAndSwap(old, t) {
