@@ -108,8 +108,17 @@ func (c *cli) ca() *cobra.Command {
 		Use: "rotate", Short: "Take the CA one phase of its rotation further, or back", Args: cobra.NoArgs,
 		Long: "Take the CA one phase of its rotation further: steady → introduced (a second CA\n" +
 			"is trusted) → switched (it signs) → steady (the former one is trusted no more).\n" +
-			"Users, proxies and auditors go on working all the time.",
+			"Users, proxies and auditors go on working all the time.\n\n" +
+			"In a script give the phase that it is to lead out of, --from, so that a second try\n" +
+			"is no second step.",
 		RunE: c.withBroker(func(cmd *cobra.Command, b *client.Client, _ []string) error {
+			if in.From == "" {
+				seen, err := b.CA(cmd.Context())
+				if err != nil {
+					return err
+				}
+				in.From = seen.Phase
+			}
 			ca, err := b.RotateCA(cmd.Context(), in)
 			if err != nil {
 				return err
@@ -117,6 +126,7 @@ func (c *cli) ca() *cobra.Command {
 			return c.print(ca, text(ca))
 		}),
 	}
+	rotate.Flags().StringVar(&in.From, "from", "", "steady, introduced or switched: do nothing unless the CA is (default: as it is when the command starts)")
 	rotate.Flags().BoolVar(&in.Back, "back", false, "take the last phase back")
 	rotate.Flags().BoolVar(&in.Force, "force", false, "now, though some may not have taken the new CA, or hold certificates of the old one")
 	cmd.AddCommand(&cobra.Command{

@@ -352,9 +352,14 @@ func (b *Broker) postRotate(c *call) (any, error) {
 	if err := b.require(c.who, "update", "ca"); err != nil {
 		return nil, err
 	}
+	switch from := identity.Phase(in.From); from {
+	case "", identity.Steady, identity.Introduced, identity.Switched:
+	default:
+		return nil, invalid("from: %q is no phase: want steady, introduced or switched", in.From)
+	}
 	var head access.Head
 	b.ledger.read(func(s *access.State, _ time.Time) { head = access.CAHead(s) })
-	_, err := b.ca.Rotate(c.Context(), identity.Step{Back: in.Back, Force: in.Force}, b.now(), func(st identity.Status) error {
+	_, err := b.ca.Rotate(c.Context(), identity.Step{From: identity.Phase(in.From), Back: in.Back, Force: in.Force}, b.now(), func(st identity.Status) error {
 		if st.Phase == identity.Steady { // who reads from then on knows no other CA
 			if err := b.renewKeys(c.Context()); err != nil {
 				return err
@@ -371,10 +376,11 @@ func (b *Broker) postRotate(c *call) (any, error) {
 		})
 		return err
 	})
-	var early *identity.TooEarly
 	switch {
-	case errors.As(err, &early):
-		return nil, &api.Error{Status: http.StatusConflict, Code: api.CodeConflict, Message: err.Error(), Next: "postern ca rotate --force"}
+	case errors.As(err, new(*identity.TooEarly)):
+		return nil, &api.Error{Status: http.StatusConflict, Code: api.CodeConflict, Message: err.Error() + ". Wait until then, then: postern ca rotate"}
+	case errors.As(err, new(*identity.NotFrom)):
+		return nil, &api.Error{Status: http.StatusConflict, Code: api.CodeConflict, Message: err.Error(), Next: "postern ca show"}
 	case errors.Is(err, sealed.ErrConflict):
 		return nil, &api.Error{Status: http.StatusConflict, Code: api.CodeConflict, Message: "somebody else rotates the CA at the same time", Next: "postern ca show"}
 	case errors.Is(err, identity.ErrNotRotating):

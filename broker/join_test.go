@@ -324,6 +324,9 @@ func TestRotateCA(t *testing.T) {
 	if _, err := former.RotateCA(ctx, api.RotateCA{}); code(err) != api.CodeDenied {
 		t.Errorf("rotated by alice: %v", err)
 	}
+	if _, err := admin.RotateCA(ctx, api.RotateCA{From: "wherever", Force: true}); code(err) != api.CodeInvalid {
+		t.Errorf("from no phase: %v", err)
+	}
 	phases := []string{"introduced", "switched", "steady"}
 	byFormerPin, err := client.Pinned(one.ca.Signing().Pin())
 	if err != nil {
@@ -336,11 +339,15 @@ func TestRotateCA(t *testing.T) {
 	var next []byte
 	for i, want := range phases {
 		if i > 0 {
-			if _, err := admin.RotateCA(ctx, api.RotateCA{}); code(err) != api.CodeConflict {
+			if _, err := admin.RotateCA(ctx, api.RotateCA{}); code(err) != api.CodeConflict || strings.Contains(err.Error(), "--force") {
 				t.Errorf("%s at once: %v", want, err)
 			}
 		}
-		ca, err := admin.RotateCA(ctx, api.RotateCA{Force: true})
+		from := "steady"
+		if i > 0 {
+			from = phases[i-1]
+		}
+		ca, err := admin.RotateCA(ctx, api.RotateCA{From: from, Force: true})
 		if err != nil || ca.Phase != want {
 			t.Fatalf("%+v, %v", ca, err)
 		}
@@ -353,6 +360,12 @@ func TestRotateCA(t *testing.T) {
 		}
 		if want == "switched" {
 			admin = as(t, two, "admin")
+		}
+		// Who asks for the same step again, at any broker, does not get the next one.
+		for _, b := range []*Broker{one, two} {
+			if _, err := as(t, b, "admin").RotateCA(ctx, api.RotateCA{From: from, Force: true}); code(err) != api.CodeConflict || !strings.Contains(err.Error(), "the CA is "+want) {
+				t.Errorf("%s again: %v", want, err)
+			}
 		}
 		// Proxies know the next key before it seals, and the former one after.
 		keys := one.TicketKeys()

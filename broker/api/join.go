@@ -123,8 +123,11 @@ type NATSAccess struct {
 
 // RotateCA takes the CA one phase further.
 type RotateCA struct {
-	Back  bool `json:"back,omitempty"`
-	Force bool `json:"force,omitempty"`
+	// From is the phase that the caller saw: "steady", "introduced" or "switched". In
+	// another one nothing is done. Empty is any.
+	From  string `json:"from,omitempty"`
+	Back  bool   `json:"back,omitempty"`
+	Force bool   `json:"force,omitempty"`
 }
 
 // Authority is one certificate of the CA.

@@ -29,6 +29,8 @@ const (
 
 // Step is what to do to the CA next.
 type Step struct {
+	// From is the phase that it is meant to lead out of; empty is any.
+	From Phase
 	// Back undoes the last phase instead.
 	Back bool
 	// Force does not wait for those who have not taken the new CA yet, or who hold
@@ -38,6 +40,14 @@ type Step struct {
 
 // ErrNotRotating is the error of taking back what was not begun.
 var ErrNotRotating = errors.New("the CA is not being rotated: there is nothing to take back")
+
+// NotFrom is the error of a step that was meant for another phase: somebody else has
+// taken one meanwhile.
+type NotFrom struct{ Meant, Phase Phase }
+
+func (e *NotFrom) Error() string {
+	return fmt.Sprintf("the CA is %s, not %s: somebody has taken a step, or this one was meant for another time; nothing was done", e.Phase, e.Meant)
+}
 
 // Status is what there is to know of the CA.
 type Status struct {
@@ -97,6 +107,8 @@ func (t *trust) step(s Step, now time.Time) (*trust, error) {
 	}
 	next := &trust{revision: t.revision, since: now.UTC(), signing: t.signing, other: t.other}
 	switch {
+	case s.From != "" && s.From != t.phase:
+		return nil, &NotFrom{s.From, t.phase}
 	case t.phase == Steady && s.Back:
 		return nil, ErrNotRotating
 	case t.phase == Steady:
