@@ -117,6 +117,9 @@ func (c *cli) auditValidate() *cobra.Command {
 			}); err != nil {
 				return err
 			}
+			if !v.Checked() {
+				return fmt.Errorf("there are no digest files under %s, of that time: is the address right, and log file validation on?", b.Address)
+			}
 			if n := len(v.Problems); n > 0 {
 				return fmt.Errorf("%d things are wrong with the trail", n)
 			}

@@ -104,6 +104,58 @@ func (h trailHistory) LastDigest(ctx context.Context, c cloudtrail.Chain, before
 	return &d, rows.Err()
 }
 
+func (h trailHistory) Chains(ctx context.Context, bucket, prefix string) ([]cloudtrail.Chain, error) {
+	rows, err := h.a.store.Conn().Query(ctx, `SELECT DISTINCT bucket, account, region, trail, home_region, backfill FROM trail_digests
+		WHERE bucket = ? AND startsWith(key, ?)`, bucket, prefix)
+	if err != nil {
+		return nil, fmt.Errorf("known chains: %w", err)
+	}
+	var out []cloudtrail.Chain
+	for rows.Next() {
+		var c cloudtrail.Chain
+		if err = rows.Scan(&c.Bucket, &c.Account, &c.Region, &c.Trail, &c.HomeRegion, &c.Backfill); err != nil {
+			break
+		}
+		out = append(out, c)
+	}
+	if err := errors.Join(err, rows.Err(), rows.Close()); err != nil {
+		return nil, fmt.Errorf("known chains: %w", err)
+	}
+	return out, nil
+}
+
+func (h trailHistory) Digests(ctx context.Context, c cloudtrail.Chain, since, until time.Time) (map[string]cloudtrail.DigestState, error) {
+	if until.IsZero() {
+		until = time.Now().AddDate(1, 0, 0)
+	}
+	if since.IsZero() {
+		since = time.Unix(0, 0)
+	}
+	rows, err := h.a.store.Conn().Query(ctx, `SELECT key, verdict, reason, signature, sha256, logs_invalid.file, logs_invalid.reason, checked_at FROM trail_digests
+		WHERE bucket = ? AND account = ? AND region = ? AND trail = ? AND home_region = ? AND backfill = ? AND end_time BETWEEN ? AND ?`,
+		c.Bucket, c.Account, c.Region, c.Trail, c.HomeRegion, c.Backfill, since, until)
+	if err != nil {
+		return nil, fmt.Errorf("known digest files: %w", err)
+	}
+	out := map[string]cloudtrail.DigestState{}
+	for rows.Next() {
+		var key string
+		var s cloudtrail.DigestState
+		var files, reasons []string
+		if err = rows.Scan(&key, &s.Verdict, &s.Reason, &s.Signature, &s.SHA256, &files, &reasons, &s.CheckedAt); err != nil {
+			break
+		}
+		for i := range files {
+			s.LogsInvalid = append(s.LogsInvalid, events.InvalidLog{File: files[i], Reason: reasons[i]})
+		}
+		out[key] = s
+	}
+	if err := errors.Join(err, rows.Err(), rows.Close()); err != nil {
+		return nil, fmt.Errorf("known digest files: %w", err)
+	}
+	return out, nil
+}
+
 func (h trailHistory) Findings(ctx context.Context, ids []string) (map[string]string, error) {
 	out := map[string]string{}
 	for part := range slices.Chunk(ids, 10*atOnce) {
@@ -232,6 +284,9 @@ func (a *Auditor) validate(w http.ResponseWriter, r *http.Request) {
 		v.Problems = nil // all of them come at the end
 		say(ValidateProgress{Validation: v})
 	})
+	if err == nil { // what is asked of trail_digests next, and the next validate, know it
+		err = a.stored(r.Context(), total.LastSeq)
+	}
 	p := ValidateProgress{Validation: total, Done: err == nil}
 	if err != nil {
 		p.Error = err.Error()

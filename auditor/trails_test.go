@@ -228,6 +228,33 @@ func TestTrailFromAWS(t *testing.T) {
 	}
 	w.until("one finding is resolved", func() bool { return tampered() == 2 })
 
+	// The newest digest file goes, which nothing in the bucket names, and comes back.
+	newest, err := bucket.GetObject(ctx, &s3.GetObjectInput{Bucket: aws.String(trailBucket), Key: &digests[5]})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if body, err = io.ReadAll(newest.Body); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := bucket.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: aws.String(trailBucket), Key: &digests[5]}); err != nil {
+		t.Fatal(err)
+	}
+	bad := func() uint64 { return w.count(`SELECT countIf(verdict != 'valid' OR reason != '') FROM trail_digests`) }
+	if v, err = audit.Validate(ctx, client.Bucket{Address: "s3://" + trailBucket + "/AWSLogs/", Since: "30d"}, nil); err != nil || v.DigestsInvalid != 2 || bad() != 2 {
+		t.Errorf("the newest digest file is gone: %+v, %v, %d rows", v, err, bad())
+	}
+	w.until("a finding about it", func() bool { return tampered() == 3 })
+	if _, err := bucket.PutObject(ctx, &s3.PutObjectInput{Bucket: aws.String(trailBucket), Key: &digests[5], Body: bytes.NewReader(body), Metadata: newest.Metadata}); err != nil {
+		t.Fatal(err)
+	}
+	if v, err = audit.Validate(ctx, client.Bucket{Address: "s3://" + trailBucket}, nil); err != nil || v.DigestsInvalid != 1 || bad() != 2 {
+		t.Errorf("the newest digest file is back: %+v, %v, %d rows", v, err, bad())
+	}
+	w.until("it is resolved", func() bool { return tampered() == 2 })
+	if v, err = audit.Validate(ctx, client.Bucket{Address: "s3://" + trailBucket + "/AWSLog/"}, nil); err != nil || v.Checked() {
+		t.Errorf("a prefix that nothing has: %+v, %v", v, err)
+	}
+
 	p, err := audit.IngestBucket(ctx, client.Bucket{Address: "s3://" + trailBucket, Account: trailAccount, Region: "us-east-1"}, nil)
 	if err != nil || p.Files != 0 || p.Known != len(logs) {
 		t.Errorf("a bucket that is known: %+v, %v", p, err)

@@ -62,6 +62,11 @@ type Validation struct {
 	Problems       []string `json:"problems,omitempty"`
 }
 
+// Checked says whether there were digest files to check.
+func (v *Validation) Checked() bool {
+	return v.DigestsValid+v.DigestsInvalid+v.BackfillValid+v.BackfillBad > 0
+}
+
 // Validate has the auditor check the digest files of a bucket.
 func (c *Client) Validate(ctx context.Context, b Bucket, progress func(Validation)) (*Validation, error) {
 	var last Validation

@@ -6,10 +6,12 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -275,6 +277,40 @@ func (h *streamHistory) LastDigest(ctx context.Context, c Chain, before time.Tim
 	return last, err
 }
 
+func (h *streamHistory) states(ctx context.Context) (map[Chain]map[string]DigestState, error) {
+	out := map[Chain]map[string]DigestState{}
+	for e, err := range h.j.Replay(ctx, events.CloudTrail) {
+		if err != nil {
+			return nil, err
+		}
+		if d, ok := e.Data.(*events.CloudTrailDigestChecked); ok {
+			c := Chain{d.Bucket, d.Account, d.Region, d.Trail, d.HomeRegion, d.Backfill}
+			if out[c] == nil {
+				out[c] = map[string]DigestState{}
+			}
+			out[c][d.Key] = DigestState{d.Verdict, d.Reason, d.Signature, d.SHA256, d.LogsInvalid, e.Time}
+		}
+	}
+	return out, nil
+}
+
+func (h *streamHistory) Chains(ctx context.Context, bucket, _ string) ([]Chain, error) {
+	all, err := h.states(ctx)
+	return slices.DeleteFunc(slices.Collect(maps.Keys(all)), func(c Chain) bool { return c.Bucket != bucket }), err
+}
+
+func (h *streamHistory) Digests(ctx context.Context, c Chain, since, until time.Time) (map[string]DigestState, error) {
+	all, err := h.states(ctx)
+	if err != nil || all[c] == nil {
+		return map[string]DigestState{}, err
+	}
+	maps.DeleteFunc(all[c], func(key string, _ DigestState) bool {
+		_, end, _ := chainOf(c.Bucket, key)
+		return end.Before(since) || !until.IsZero() && end.After(until)
+	})
+	return all[c], nil
+}
+
 func (h *streamHistory) Findings(ctx context.Context, ids []string) (map[string]string, error) {
 	out := map[string]string{}
 	err := h.all(ctx, events.Findings, func(p events.Payload) {
@@ -292,6 +328,24 @@ func (h *streamHistory) Findings(ctx context.Context, ids []string) (map[string]
 		}
 	})
 	return out, err
+}
+
+// verdicts are what trail_digests says of a trail's digest files, by key, with the reason.
+func (c *cloud) verdicts(trail string) map[string]string {
+	c.t.Helper()
+	all, err := c.h.states(c.t.Context())
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	out := map[string]string{}
+	for chain, states := range all {
+		for key, s := range states {
+			if chain.Trail == trail {
+				out[key] = strings.TrimSpace(s.Verdict + " " + s.Reason)
+			}
+		}
+	}
+	return out
 }
 
 // summaries are those of a trail's open findings.

@@ -15,15 +15,10 @@ func (p problem) id() string { return p.kind + "/" + shortHash(p.name) }
 
 func beforeIt(bucket, key string) string { return "before " + s3Name(bucket, key) }
 
-// findings opens what is new, and resolves what is no longer so.
-func (v *Validator) findings(ctx context.Context, chain Chain, report *events.CloudTrailDigestChecked, d *digest, about []problem) error {
-	// What this digest file could have findings about.
-	names := []string{s3Name(chain.Bucket, report.Key), beforeIt(chain.Bucket, report.Key)}
-	if d != nil && report.Verdict == events.DigestValid {
-		for _, l := range d.Logs {
-			names = append(names, s3Name(l.Bucket, l.Key))
-		}
-	}
+// findings opens what is new, and resolves what is no longer so of what was looked
+// at: the files, and the times before them, that names has. cause is the event that
+// reports on it, empty where it was reported before.
+func (v *Validator) findings(ctx context.Context, chain Chain, cause string, names []string, about []problem) error {
 	var ids []string
 	for _, name := range names {
 		ids = append(ids, problem{kindTampered, name, ""}.id())
@@ -38,7 +33,7 @@ func (v *Validator) findings(ctx context.Context, chain Chain, report *events.Cl
 		return err
 	}
 	at := v.intake.now().UTC()
-	meta := events.Meta{CausationID: reportID(report)}
+	meta := events.Meta{CausationID: cause}
 	for _, p := range about {
 		id := p.id()
 		full, known := open[id]

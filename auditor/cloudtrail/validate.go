@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -23,6 +24,11 @@ type History interface {
 	// LastDigest returns the last digest file of a chain that ends before a time;
 	// nil where there is none.
 	LastDigest(ctx context.Context, c Chain, before time.Time) (*events.CloudTrailDigestChecked, error)
+	// Chains returns the chains that digest files with keys of a prefix were of.
+	Chains(ctx context.Context, bucket, prefix string) ([]Chain, error)
+	// Digests returns what was found last of each of a chain's digest files that end
+	// between two times, by key; a zero time bounds nothing.
+	Digests(ctx context.Context, c Chain, since, until time.Time) (map[string]DigestState, error)
 	// Findings returns, of findings whose ids are these, or these and @ and
 	// something, the id of the one that is open, "" where all are resolved.
 	Findings(ctx context.Context, ids []string) (open map[string]string, err error)
@@ -30,6 +36,13 @@ type History interface {
 
 // FileState is a log file that was taken in.
 type FileState struct{ ETag, SHA256 string }
+
+// DigestState is what was found of a digest file, and when.
+type DigestState struct {
+	Verdict, Reason, Signature, SHA256 string
+	LogsInvalid                        []events.InvalidLog
+	CheckedAt                          time.Time
+}
 
 // Validator checks digest files and the log files that they vouch for, as
 // `aws cloudtrail validate-logs` does, and says what it found by events. It is
@@ -56,6 +69,8 @@ type Validation struct {
 	LogsValid      int      `json:"logs_valid"`
 	LogsInvalid    int      `json:"logs_invalid"`
 	Problems       []string `json:"problems,omitempty"`
+	// LastSeq is the highest place in CLOUDTRAIL of what was said.
+	LastSeq uint64 `json:"-"`
 }
 
 // Arrived checks a digest file that CloudTrail has just delivered, and those
@@ -92,7 +107,15 @@ func (v *Validator) Arrived(ctx context.Context, bucket, key string) error {
 			keys = append(keys, key)
 		}
 	}
-	links, err := v.check(ctx, chain, before, time.Time{}, keys, false, nil)
+	since := end.Add(-2 * period) // the one before it may be found missing
+	if before != nil && before.end.Before(since) {
+		since = before.end
+	}
+	known, err := v.intake.history.Digests(ctx, chain, since, end)
+	if err != nil {
+		return err
+	}
+	links, err := v.check(ctx, chain, run{before: before, keys: keys, known: known})
 	if err != nil || len(links) == 0 {
 		return err
 	}
@@ -137,7 +160,8 @@ func (v *Validator) list(ctx context.Context, chain Chain, after, upTo string) (
 }
 
 // Validate checks the digest files under an s3:// address whose hours end between two
-// times, and reads all of the log files that they vouch for again.
+// times, and reads all of the log files that they vouch for again. Those that were
+// checked before and are gone now are missing.
 func (v *Validator) Validate(ctx context.Context, address string, f Filter, progress func(Validation)) (Validation, error) {
 	var total Validation
 	bucket, prefix, ok := splitS3(address)
@@ -151,22 +175,105 @@ func (v *Validator) Validate(ctx context.Context, address string, f Filter, prog
 		}
 		return nil
 	}}
+	// What is known is asked for first: what arrives meanwhile is not gone.
+	known, err := v.intake.history.Chains(ctx, bucket, prefix)
+	if err != nil {
+		return total, err
+	}
+	states := map[Chain]map[string]DigestState{}
+	for _, c := range known {
+		all, err := v.intake.history.Digests(ctx, c, f.Since, f.Until)
+		if err != nil {
+			return total, err
+		}
+		for key := range all {
+			if !strings.HasPrefix(key, prefix) || !w.takes(key) {
+				delete(all, key)
+			}
+		}
+		chains[c], states[c] = nil, all
+	}
 	if err := w.walk(ctx, prefix); err != nil {
 		return total, err
 	}
+	each := func(one Validation) {
+		total.add(one)
+		if progress != nil {
+			progress(total)
+		}
+	}
 	for chain, keys := range chains {
 		slices.Sort(keys)
+		r := run{since: f.Since, keys: keys, known: states[chain], again: true, each: each, missing: map[string]bool{}}
 		// The first key is followed back from, where the range asks for more.
-		if _, err := v.check(ctx, chain, nil, f.Since, keys, true, func(one Validation) {
-			total.add(one)
-			if progress != nil {
-				progress(total)
-			}
-		}); err != nil {
+		if _, err := v.check(ctx, chain, r); err != nil {
+			return total, err
+		}
+		if err := v.vanished(ctx, chain, r); err != nil {
 			return total, err
 		}
 	}
 	return total, nil
+}
+
+// vanished reports the digest files that were checked before, are not in the bucket
+// any more, and whose absence no digest file after them told of. There is one finding
+// for those in a row, about the last of them, as for those between others.
+func (v *Validator) vanished(ctx context.Context, chain Chain, r run) error {
+	all := slices.Concat(r.keys, slices.Collect(maps.Keys(r.known)))
+	slices.Sort(all)
+	all = slices.Compact(all)
+	here := map[string]bool{}
+	for _, key := range r.keys {
+		here[key] = true
+	}
+	first := "" // of those in a row
+	for i, key := range all {
+		if here[key] {
+			first = ""
+			continue
+		}
+		if first == "" {
+			first = key
+		}
+		if r.missing[key] {
+			continue // said
+		}
+		state := r.known[key]
+		_, end, _ := chainOf(chain.Bucket, key)
+		report := missingReport(chain, key, end, state.Reason)
+		if state.Verdict != events.DigestMissing {
+			report.Reason = "not found: it was in the bucket on " + clock(state.CheckedAt)
+		}
+		one := Validation{Problems: []string{s3Name(chain.Bucket, key) + ": " + report.Reason}}
+		if chain.Backfill {
+			one.BackfillBad = 1
+		} else {
+			one.DigestsInvalid = 1
+		}
+		id, err := v.say(ctx, report, r.known, &one)
+		if err != nil {
+			return err
+		}
+		if i+1 == len(all) || here[all[i+1]] {
+			reason := report.Reason
+			if first != key {
+				reason += "; those before it, from " + s3Name(chain.Bucket, first) + " on, are gone as well"
+			}
+			if err := v.findings(ctx, chain, id, nil, []problem{{kindTampered, s3Name(chain.Bucket, key), reason}}); err != nil {
+				return err
+			}
+		}
+		r.each(one)
+	}
+	return nil
+}
+
+func missingReport(chain Chain, key string, end time.Time, reason string) *events.CloudTrailDigestChecked {
+	return &events.CloudTrailDigestChecked{
+		Account: chain.Account, Region: chain.Region, Trail: chain.Trail, HomeRegion: chain.HomeRegion, Bucket: chain.Bucket, Key: key,
+		Backfill: chain.Backfill, EndTime: end, Verdict: events.DigestMissing, Reason: reason,
+	}
 }
 
 func (t *Validation) add(o Validation) {
@@ -177,13 +284,27 @@ func (t *Validation) add(o Validation) {
 	t.LogsValid += o.LogsValid
 	t.LogsInvalid += o.LogsInvalid
 	t.Problems = append(t.Problems, o.Problems...)
+	t.LastSeq = max(t.LastSeq, o.LastSeq)
+}
+
+// run is what check goes through.
+type run struct {
+	before *link     // the digest file before the first, if it is known
+	since  time.Time // see judgeChain
+	keys   []string  // by time
+	// known is what was found of the files, and of those missing between them, before.
+	known map[string]DigestState
+	again bool // read log files anew even where they are known not to have changed
+	each  func(Validation)
+	// missing collects the files that others name and that are gone.
+	missing map[string]bool
 }
 
 // check reads consecutive digest files of a chain, judges them and says so.
-// again reads log files anew even where they are known not to have changed.
-func (v *Validator) check(ctx context.Context, chain Chain, before *link, since time.Time, keys []string, again bool, each func(Validation)) ([]link, error) {
+func (v *Validator) check(ctx context.Context, chain Chain, r run) ([]link, error) {
 	var links []link
-	for _, key := range keys {
+	before, since := r.before, r.since
+	for _, key := range r.keys {
 		d, l, err := v.read(ctx, chain, key)
 		if err != nil {
 			return nil, err
@@ -208,7 +329,7 @@ func (v *Validator) check(ctx context.Context, chain Chain, before *link, since 
 			if err := d.keep(report); err != nil {
 				return nil, err
 			}
-			bad, trailing, err := v.logs(ctx, d.Logs, again)
+			bad, trailing, err := v.logs(ctx, d.Logs, r.again)
 			if err != nil {
 				return nil, err
 			}
@@ -228,10 +349,10 @@ func (v *Validator) check(ctx context.Context, chain Chain, before *link, since 
 			name := s3Name(chain.Bucket, f.key)
 			if f.missing {
 				missing++
-				if err := v.say(ctx, &events.CloudTrailDigestChecked{
-					Account: chain.Account, Region: chain.Region, Trail: chain.Trail, HomeRegion: chain.HomeRegion, Bucket: chain.Bucket, Key: f.key,
-					Backfill: chain.Backfill, EndTime: f.to, Verdict: events.DigestMissing, Reason: f.reason,
-				}); err != nil {
+				if r.missing != nil {
+					r.missing[f.key] = true
+				}
+				if _, err := v.say(ctx, missingReport(chain, f.key, f.to, f.reason), r.known, &one); err != nil {
 					return nil, err
 				}
 			} else if f.key == key && report.Reason == "" {
@@ -242,10 +363,22 @@ func (v *Validator) check(ctx context.Context, chain Chain, before *link, since 
 			}
 			about = append(about, problem{f.kind, name, f.reason})
 		}
-		if err := v.say(ctx, report); err != nil {
+		names := []string{s3Name(chain.Bucket, key)}
+		if before != nil || l.previous == "" {
+			names = append(names, beforeIt(chain.Bucket, key))
+		} else if was := r.known[key]; report.Verdict == was.Verdict && report.Reason == "" {
+			report.Reason = was.Reason // what is before it was not looked at
+		}
+		if report.Verdict == events.DigestValid {
+			for _, f := range d.Logs {
+				names = append(names, s3Name(f.Bucket, f.Key))
+			}
+		}
+		id, err := v.say(ctx, report, r.known, &one)
+		if err != nil {
 			return nil, err
 		}
-		if err := v.findings(ctx, chain, report, d, about); err != nil {
+		if err := v.findings(ctx, chain, id, names, about); err != nil {
 			return nil, err
 		}
 		valid, invalid := 1, missing
@@ -260,8 +393,8 @@ func (v *Validator) check(ctx context.Context, chain Chain, before *link, since 
 		for _, p := range about {
 			one.Problems = append(one.Problems, p.name+": "+p.reason)
 		}
-		if each != nil {
-			each(one)
+		if r.each != nil {
+			r.each(one)
 		}
 		links = append(links, *l)
 		before, since = l, time.Time{}
@@ -301,17 +434,25 @@ func (v *Validator) read(ctx context.Context, chain Chain, key string) (*digest,
 	return d, l, nil
 }
 
-// say appends the report of a digest file; the same one, again, is no new event.
-func (v *Validator) say(ctx context.Context, d *events.CloudTrailDigestChecked) error {
-	_, err := v.intake.journal.Append(ctx, events.Event{Meta: events.Meta{ID: reportID(d)}, Data: d})
-	if err != nil {
-		return fmt.Errorf("report on %s: %w", s3Name(d.Bucket, d.Key), err)
+// say appends the report of a digest file and returns the event's id; what is known
+// already is no new event, and has none. What comes back after a change is one: the
+// id tells what was known by when it was found.
+func (v *Validator) say(ctx context.Context, d *events.CloudTrailDigestChecked, known map[string]DigestState, one *Validation) (id string, err error) {
+	was := known[d.Key]
+	if was.Verdict == d.Verdict && was.Reason == d.Reason && was.Signature == d.Signature && was.SHA256 == d.SHA256 && slices.Equal(was.LogsInvalid, d.LogsInvalid) {
+		return "", nil
 	}
-	return nil
-}
-
-func reportID(d *events.CloudTrailDigestChecked) string {
-	return "digest/" + shortHash(d.Bucket, d.Key, d.Verdict, d.Reason, d.Signature, fmt.Sprint(d.LogsInvalid))
+	since := ""
+	if was.Verdict != "" {
+		since = was.CheckedAt.UTC().Format(time.RFC3339Nano)
+	}
+	id = "digest/" + shortHash(d.Bucket, d.Key, d.Verdict, d.Reason, d.Signature, fmt.Sprint(d.LogsInvalid), since)
+	seq, err := v.intake.journal.Append(ctx, events.Event{Meta: events.Meta{ID: id}, Data: d})
+	if err != nil {
+		return "", fmt.Errorf("report on %s: %w", s3Name(d.Bucket, d.Key), err)
+	}
+	one.LastSeq = max(one.LastSeq, seq)
+	return id, nil
 }
 
 func shortHash(parts ...string) string {
