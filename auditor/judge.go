@@ -388,21 +388,32 @@ func (j *judge) addTrail(d *events.CloudTrailTrailObserved) {
 // readOnly says what CloudTrail's readOnly is, of an IAM access level.
 func readOnly(level string) bool { return level == "Read" || level == "List" }
 
-// refused says that AWS did not let the caller, by a record's errorCode.
-func refused(code string) bool {
-	for _, s := range []string{"AccessDenied", "UnauthorizedOperation", "NotAuthorized", "Unauthorized", "Forbidden", "ExpiredToken", "InvalidClientTokenId", "UnrecognizedClient"} {
-		if strings.Contains(code, s) {
-			return true
-		}
-	}
-	return false
+// refusals are parts of the error codes by which AWS does not let a caller: for want of
+// permission, and of credentials that are valid, or valid still
+// (https://docs.aws.amazon.com/IAM/latest/APIReference/CommonErrors.html,
+// https://docs.aws.amazon.com/ec2/latest/devguide/errors-overview.html,
+// https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html#ErrorCodeList).
+var refusals = []string{
+	"AccessDenied", "Unauthorized", "NotAuthorized", "Forbidden", "AuthFailure", "AllAccessDisabled", "AccountProblem", "OptInRequired",
+	"ExpiredToken", "InvalidToken", "TokenRefreshRequired", "InvalidClientTokenId", "UnrecognizedClient", "InvalidAccessKeyId", "MissingAuthenticationToken",
+	"SignatureDoesNotMatch", "InvalidSignature", "IncompleteSignature", "RequestExpired", "RequestTimeTooSkewed",
 }
 
+// refused says that AWS did not let the caller, by a record's errorCode.
+func refused(code string) bool {
+	return code != "" && slices.ContainsFunc(refusals, func(s string) bool { return strings.Contains(code, s) })
+}
+
+// awsInternal is a source address, and a service, of which CloudTrail does not say which.
+const awsInternal = "AWS Internal"
+
 // byService names the AWS service that acted for an identity: some records say
-// so by their source address only
+// so by their source address only, which a caller can't choose
 // (https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-event-reference-record-contents.html).
-func byService(invokedBy, sourceIP string) string {
-	if invokedBy == "" && strings.HasSuffix(sourceIP, ".amazonaws.com") {
+// Calls that people make in the console have "AWS Internal" there, too, and are told by
+// a field that records have since version 1.08.
+func byService(invokedBy, sourceIP, version string, fromConsole bool) string {
+	if invokedBy == "" && (strings.HasSuffix(sourceIP, ".amazonaws.com") || sourceIP == awsInternal && !fromConsole && version >= "1.08") {
 		return sourceIP
 	}
 	return invokedBy
@@ -427,7 +438,7 @@ func record(d *events.CloudTrailRecordReceived, seq uint64) (correlate.Record, b
 		Account: d.RecipientAccountID, EventID: d.EventID, SharedEventID: string(r.SharedEventID), RequestID: string(r.RequestID),
 		EventTime: r.EventTime, EventSource: string(r.EventSource), EventName: string(r.EventName), IdentityAccount: account,
 		RoleARN: r.Identity.RoleARN(), RoleName: role, SessionName: session, SourceIdentity: string(r.Identity.Session.SourceIdentity),
-		AccessKeyID: string(r.Identity.AccessKeyID), User: user, InvokedBy: byService(r.Identity.InvokedBy, r.SourceIPAddress), FromConsole: bool(r.FromConsole),
+		AccessKeyID: string(r.Identity.AccessKeyID), User: user, InvokedBy: byService(r.Identity.InvokedBy, r.SourceIPAddress, r.EventVersion, r.FromConsole), FromConsole: bool(r.FromConsole),
 		Refused: refused(r.ErrorCode), Resources: r.Resources,
 		IssuedAccessKeyID: r.Response.IssuedAccessKeyID, Seq: seq,
 	}, true

@@ -29,7 +29,7 @@ const (
 
 const requestFields = `request_id, received_at, outcome, user, account, aws_role_arn, role_session_name, source_identity, access_key_id, service, signing_name, operation, aws_request_id, region, session_id, proxy, access_level, resources, duration_us, verdict, cloudtrail_account, cloudtrail_event_id`
 
-const recordFields = `recipient_account_id, event_id, shared_event_id, request_id, event_time, event_source, event_name, identity_account_id, identity_arn, issuer_arn, role_session_name, source_identity, access_key_id, federated_user, invoked_by, from_console, issued_access_key_id, source_ip_address, error_code, resources, verdict, verdict_rule`
+const recordFields = `recipient_account_id, event_id, shared_event_id, request_id, event_time, event_source, event_name, identity_account_id, identity_arn, issuer_arn, role_session_name, source_identity, access_key_id, federated_user, invoked_by, from_console, issued_access_key_id, source_ip_address, event_version, error_code, resources, verdict, verdict_rule`
 
 const credentialFields = `access_key_id, session_id, use, handed_out, user, account, aws_role_arn, role_session_name, source_identity, issued_at, expires_at`
 
@@ -237,14 +237,14 @@ func recallRecords(ctx context.Context, conn driver.Conn, overdue []correlate.Re
 	defer rows.Close()
 	for rows.Next() {
 		var r correlate.Record
-		var arn, from, code string
+		var arn, from, version, code string
 		err := rows.Scan(&r.Account, &r.EventID, &r.SharedEventID, &r.RequestID, &r.EventTime, &r.EventSource, &r.EventName, &r.IdentityAccount,
 			&arn, &r.RoleARN, &r.SessionName, &r.SourceIdentity, &r.AccessKeyID, &r.User, &r.InvokedBy, &r.FromConsole, &r.IssuedAccessKeyID,
-			&from, &code, &r.Resources, &r.Verdict, &r.Rule)
+			&from, &version, &code, &r.Resources, &r.Verdict, &r.Rule)
 		if err != nil {
 			return err
 		}
-		r.InvokedBy, r.Refused = byService(r.InvokedBy, from), refused(code)
+		r.InvokedBy, r.Refused = byService(r.InvokedBy, from, version, r.FromConsole), refused(code)
 		if p := strings.SplitN(arn, "/", 3); len(p) == 3 {
 			r.RoleName = p[1]
 		}

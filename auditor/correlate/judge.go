@@ -26,7 +26,7 @@ func (s *State) join(req *request, rec *record, rule string) {
 	if rec.verdict == events.Bypass {
 		j.Resolved = append(j.Resolved, s.resolved(rec.bypassKind(), req, rec, "the request that made it came late"))
 	}
-	j.Verdict = v
+	j.Verdict, req.refused = v, rec.Refused
 	j.Opened = append(j.Opened, s.lateRequest(req, rec)...)
 	s.out = append(s.out, j)
 	s.unindex(req)

@@ -23,6 +23,7 @@ type request struct {
 	shared  string // the pair's SharedEventID
 	late    late
 	settled bool
+	refused bool // by AWS, as the pair says
 
 	same       *request // another one with the same AWS request id
 	place      int      // in the due heap; -1: not in it

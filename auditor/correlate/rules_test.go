@@ -200,11 +200,14 @@ func TestLateNews(t *testing.T) {
 		s.AddCredential(c)
 		s.AddSession(correlate.Session{ID: "S", User: "alice", Roles: []string{"engineer"}, Device: "m1", EndsAt: start.Add(time.Hour)})
 		req, rec, around, refused := ours("R", "A"), theirs("E", "A"), theirs("E2", "B"), theirs("E3", "C")
+		refusedReq, itsRec := ours("R4", "D"), theirs("E4", "D")
+		refusedReq.SessionID, refusedReq.ReceivedAt, itsRec.EventTime, itsRec.Refused = "S", at.Add(time.Minute), at.Add(time.Minute), true
 		req.SessionID, req.Proxy, req.ReceivedAt = "S", "p1", at.Add(time.Minute)
 		rec.EventTime, around.EventTime, refused.EventTime = req.ReceivedAt, req.ReceivedAt, req.ReceivedAt
 		refused.Refused = true
 		s.AddRequest(req, at)
-		for _, r := range []correlate.Record{rec, around, refused} {
+		s.AddRequest(refusedReq, at)
+		for _, r := range []correlate.Record{rec, around, refused, itsRec} {
 			s.AddRecord(r, at)
 		}
 		now := start.Add(10 * time.Minute)

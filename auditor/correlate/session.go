@@ -91,6 +91,9 @@ func (s *State) say(j Judgement) {
 }
 
 func (s *State) lateRequest(req *request, rec *record) []events.FindingOpened {
+	if req.refused {
+		return nil
+	}
 	return s.lateCalls(party{req.User, req.SessionID, req.RoleARN, req.Account, req.Proxy}, req.ReceivedAt, &req.late, req, rec)
 }
 
