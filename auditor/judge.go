@@ -348,9 +348,15 @@ func request(r *events.AWSRequest, o correlate.Outcome, seq uint64) correlate.Re
 
 func credential(d *events.AWSCredentialsIssued) correlate.Credential {
 	return correlate.Credential{
-		AccessKeyID: d.AccessKeyID, Console: d.Use == "console", HandedOut: d.HandedOut || d.Use == "export", SessionID: d.SessionID, User: d.User, Account: d.Account, RoleARN: d.AWSRoleARN,
+		AccessKeyID: d.AccessKeyID, RoleID: roleID(d.AssumedRoleID), Console: d.Use == "console", HandedOut: d.HandedOut || d.Use == "export", SessionID: d.SessionID, User: d.User, Account: d.Account, RoleARN: d.AWSRoleARN,
 		SessionName: d.RoleSessionName, SourceIdentity: d.SourceIdentity, IssuedAt: d.IssuedAt, ExpiresAt: d.ExpiresAt,
 	}
+}
+
+// roleID is AROA… of AROA…:SESSION.
+func roleID(assumed string) string {
+	id, _, _ := strings.Cut(assumed, ":")
+	return id
 }
 
 func session(d *events.SessionStarted) correlate.Session {
@@ -429,17 +435,38 @@ func record(d *events.CloudTrailRecordReceived, seq uint64) (correlate.Record, b
 	if err != nil {
 		return correlate.Record{}, false
 	}
-	account, role, session, _ := r.Identity.RoleSession()
-	if account == "" {
-		account = string(r.Identity.AccountID)
-	}
 	user, _ := r.Identity.User()
-	return correlate.Record{
+	out := correlate.Record{
 		Account: d.RecipientAccountID, EventID: d.EventID, SharedEventID: string(r.SharedEventID), RequestID: string(r.RequestID),
-		EventTime: r.EventTime, EventSource: string(r.EventSource), EventName: string(r.EventName), IdentityAccount: account,
-		RoleARN: r.Identity.RoleARN(), RoleName: role, SessionName: session, SourceIdentity: string(r.Identity.Session.SourceIdentity),
+		EventTime: r.EventTime, EventSource: string(r.EventSource), EventName: string(r.EventName), SourceIdentity: string(r.Identity.Session.SourceIdentity),
 		AccessKeyID: string(r.Identity.AccessKeyID), User: user, InvokedBy: byService(r.Identity.InvokedBy, r.SourceIPAddress, r.EventVersion, r.FromConsole), FromConsole: bool(r.FromConsole),
 		Refused: refused(r.ErrorCode), Resources: r.Resources,
 		IssuedAccessKeyID: r.Response.IssuedAccessKeyID, Seq: seq,
-	}, true
+	}
+	setCaller(&out, &r.Identity)
+	return out, true
+}
+
+// setCaller says as whom AWS saw the call. What the owner of a resource gets of a call
+// from another account has the account and AROA…:SESSION alone
+// (https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-event-reference-user-identity.html).
+func setCaller(r *correlate.Record, i *cloudtrail.Identity) {
+	r.RoleARN = i.RoleARN()
+	r.IdentityAccount, r.RoleName, r.SessionName, _ = i.RoleSession()
+	if i.Type == "AssumedRole" || i.Type == "AWSAccount" {
+		id, session, ok := strings.Cut(i.PrincipalID, ":")
+		if ok {
+			r.RoleID = id
+		}
+		if r.SessionName == "" {
+			r.SessionName = session
+		}
+	}
+	if r.RoleName == "" && r.RoleARN != "" {
+		of := identity(r.RoleARN, "")
+		r.IdentityAccount, r.RoleName = of.Account, of.Role
+	}
+	if r.IdentityAccount == "" {
+		r.IdentityAccount = i.AccountID
+	}
 }

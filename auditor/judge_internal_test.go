@@ -4,21 +4,18 @@ import (
 	"encoding/json"
 	"testing"
 
+	"github.com/posternhq/postern/auditor/correlate"
 	"github.com/posternhq/postern/events"
 )
 
 // recordOf reads a record as CloudTrail writes it.
-func recordOf(t *testing.T, fields string) (out struct {
-	InvokedBy string
-	Refused   bool
-}) {
+func recordOf(t *testing.T, fields string) correlate.Record {
 	t.Helper()
 	r, ok := record(&events.CloudTrailRecordReceived{RecipientAccountID: "111111111111", EventID: "E", Record: json.RawMessage(`{"eventSource":"ec2.amazonaws.com","eventName":"RunInstances",` + fields + `}`)}, 1)
 	if !ok {
 		t.Fatalf("%s is no record", fields)
 	}
-	out.InvokedBy, out.Refused = r.InvokedBy, r.Refused
-	return out
+	return r
 }
 
 func TestRefused(t *testing.T) {
@@ -49,6 +46,25 @@ func TestByService(t *testing.T) {
 	} {
 		if got := recordOf(t, fields).InvokedBy; got != want {
 			t.Errorf("%s: %q, want %q", fields, got, want)
+		}
+	}
+}
+
+// As whom AWS saw a call, in each shape that it says it in.
+func TestCallerOfRecords(t *testing.T) {
+	type who struct{ Account, RoleARN, Role, Session, RoleID string }
+	const arn = "arn:aws:iam::111111111111:role/team/Ops"
+	for said, want := range map[string]who{
+		`{"type":"AssumedRole","principalId":"AROAOPS:alice","arn":"arn:aws:sts::111111111111:assumed-role/Ops/alice","accountId":"111111111111","sessionContext":{"sessionIssuer":{"type":"Role","arn":"` + arn + `"}}}`: {"111111111111", arn, "Ops", "alice", "AROAOPS"},
+		`{"type":"AssumedRole","principalId":"AROAOPS:alice","sessionContext":{"sessionIssuer":{"type":"Role","arn":"` + arn + `"}}}`:                                                                                     {"111111111111", arn, "Ops", "alice", "AROAOPS"},
+		`{"type":"AWSAccount","principalId":"AROAOPS:alice","accountId":"111111111111"}`:                                                                                                                                  {"111111111111", "", "", "alice", "AROAOPS"},
+		`{"type":"AWSAccount","principalId":"AIDAUSER","accountId":"111111111111"}`:                                                                                                                                       {"111111111111", "", "", "", ""},
+		`{"type":"FederatedUser","principalId":"111111111111:alice","accountId":"111111111111"}`:                                                                                                                          {"111111111111", "", "", "", ""},
+		`{"type":"AWSService","invokedBy":"ec2.amazonaws.com"}`:                                                                                                                                                           {},
+	} {
+		r := recordOf(t, `"userIdentity":`+said)
+		if got := (who{r.IdentityAccount, r.RoleARN, r.RoleName, r.SessionName, r.RoleID}); got != want {
+			t.Errorf("%s: %+v, want %+v", said, got, want)
 		}
 	}
 }

@@ -5,12 +5,12 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 
+	"github.com/posternhq/postern/auditor/cloudtrail"
 	"github.com/posternhq/postern/auditor/correlate"
 	"github.com/posternhq/postern/events"
 )
@@ -29,9 +29,9 @@ const (
 
 const requestFields = `request_id, received_at, outcome, user, account, aws_role_arn, role_session_name, source_identity, access_key_id, service, signing_name, operation, aws_request_id, region, session_id, proxy, access_level, resources, duration_us, verdict, cloudtrail_account, cloudtrail_event_id`
 
-const recordFields = `recipient_account_id, event_id, shared_event_id, request_id, event_time, event_source, event_name, identity_account_id, identity_arn, issuer_arn, role_session_name, source_identity, access_key_id, federated_user, invoked_by, from_console, issued_access_key_id, source_ip_address, event_version, error_code, resources, verdict, verdict_rule`
+const recordFields = `recipient_account_id, event_id, shared_event_id, request_id, event_time, event_source, event_name, identity_type, principal_id, identity_account_id, identity_arn, issuer_arn, source_identity, access_key_id, federated_user, invoked_by, from_console, issued_access_key_id, source_ip_address, event_version, error_code, resources, verdict, verdict_rule`
 
-const credentialFields = `access_key_id, session_id, use, handed_out, user, account, aws_role_arn, role_session_name, source_identity, issued_at, expires_at`
+const credentialFields = `access_key_id, session_id, use, handed_out, user, account, aws_role_arn, assumed_role_id, role_session_name, source_identity, issued_at, expires_at`
 
 // recall looks in the store for the other side of what is in doubt. What is in
 // doubt comes in the order of time, so each statement looks at a short while.
@@ -237,17 +237,16 @@ func recallRecords(ctx context.Context, conn driver.Conn, overdue []correlate.Re
 	defer rows.Close()
 	for rows.Next() {
 		var r correlate.Record
-		var arn, from, version, code string
-		err := rows.Scan(&r.Account, &r.EventID, &r.SharedEventID, &r.RequestID, &r.EventTime, &r.EventSource, &r.EventName, &r.IdentityAccount,
-			&arn, &r.RoleARN, &r.SessionName, &r.SourceIdentity, &r.AccessKeyID, &r.User, &r.InvokedBy, &r.FromConsole, &r.IssuedAccessKeyID,
+		var from, version, code string
+		who := cloudtrail.Identity{Session: cloudtrail.Session{Issuer: cloudtrail.Issuer{Type: "Role"}}}
+		err := rows.Scan(&r.Account, &r.EventID, &r.SharedEventID, &r.RequestID, &r.EventTime, &r.EventSource, &r.EventName, &who.Type, &who.PrincipalID,
+			&who.AccountID, &who.ARN, &who.Session.Issuer.ARN, &r.SourceIdentity, &r.AccessKeyID, &r.User, &r.InvokedBy, &r.FromConsole, &r.IssuedAccessKeyID,
 			&from, &version, &code, &r.Resources, &r.Verdict, &r.Rule)
 		if err != nil {
 			return err
 		}
 		r.InvokedBy, r.Refused = byService(r.InvokedBy, from, version, r.FromConsole), refused(code)
-		if p := strings.SplitN(arn, "/", 3); len(p) == 3 {
-			r.RoleName = p[1]
-		}
+		setCaller(&r, &who)
 		f.Records = append(f.Records, r)
 	}
 	return rows.Err()
@@ -320,11 +319,11 @@ func credentials(ctx context.Context, conn driver.Conn, condition string, args .
 	var out []correlate.Credential
 	for rows.Next() {
 		var c correlate.Credential
-		var use string
-		if err := rows.Scan(&c.AccessKeyID, &c.SessionID, &use, &c.HandedOut, &c.User, &c.Account, &c.RoleARN, &c.SessionName, &c.SourceIdentity, &c.IssuedAt, &c.ExpiresAt); err != nil {
+		var use, assumed string
+		if err := rows.Scan(&c.AccessKeyID, &c.SessionID, &use, &c.HandedOut, &c.User, &c.Account, &c.RoleARN, &assumed, &c.SessionName, &c.SourceIdentity, &c.IssuedAt, &c.ExpiresAt); err != nil {
 			return nil, err
 		}
-		c.Console = use == "console" || use == "console_opened"
+		c.Console, c.RoleID = use == "console" || use == "console_opened", roleID(assumed)
 		out = append(out, c)
 	}
 	return out, rows.Err()

@@ -34,7 +34,7 @@ func TestRecallCopies(t *testing.T) {
 		id := fmt.Sprint("E", i+1)
 		e := events.Event{Meta: events.Meta{ID: id, Source: "/s", Time: time.Now().UTC()}, Data: &events.CloudTrailRecordReceived{
 			RecipientAccountID: "222222222222", EventID: id, Region: "eu-central-1", EventSource: "s3.amazonaws.com", File: "f",
-			Record: json.RawMessage(`{"eventVersion":"1.11","eventTime":"2026-03-01T12:00:00Z","eventSource":"s3.amazonaws.com","eventName":"GetObject","requestID":"A","eventID":"` + id + `","recipientAccountId":"222222222222"}`)}}
+			Record: json.RawMessage(`{"eventVersion":"1.11","userIdentity":{"type":"AWSAccount","principalId":"AROAOPS:alice","accountId":"111111111111"},"eventTime":"2026-03-01T12:00:00Z","eventSource":"s3.amazonaws.com","eventName":"GetObject","requestID":"A","eventID":"` + id + `","recipientAccountId":"222222222222"}`)}}
 		raw, err := events.Encode(e)
 		if err != nil {
 			t.Fatal(err)
@@ -54,5 +54,19 @@ func TestRecallCopies(t *testing.T) {
 	}
 	if want := "222222222222/E2 of A at 2; 222222222222/E5 of A at 5; "; got != want {
 		t.Errorf("found %s", got)
+	}
+	// And by the request that they are of, with all that they say of the caller.
+	at := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	found, err = recall(t.Context(), s.Conn(), correlate.Doubt{Requests: []correlate.Request{{ID: "R", ReceivedAt: at, AWSRequestID: "A"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(found.Records) != 5 {
+		t.Fatalf("found %d records", len(found.Records))
+	}
+	for _, r := range found.Records {
+		if r.IdentityAccount != "111111111111" || r.RoleID != "AROAOPS" || r.SessionName != "alice" || r.User != "alice" || !r.EventTime.Equal(at) {
+			t.Errorf("found %+v", r)
+		}
 	}
 }

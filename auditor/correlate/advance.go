@@ -184,6 +184,7 @@ func (s *State) sift(c Clock) []*record {
 			keep = append(keep, r)
 			continue
 		}
+		s.scope.name(&r.Record)
 		req := s.requestOf(r)
 		if req != nil && req.verdict == "" && fit(req, r) != fitsNot { // waits for a record that fits better
 			copies = append(copies, r)

@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/posternhq/postern/auditor/correlate"
 	"github.com/posternhq/postern/events"
 )
@@ -81,5 +83,80 @@ func TestCopiesAreSpilled(t *testing.T) {
 	}
 	if at := st.OldestPending(); at != 0 {
 		t.Errorf("a record at %d is not judged", at)
+	}
+}
+
+// asOwnersGet is a record as AWS gives it to the account that owns the resource.
+func asOwnersGet(r correlate.Record) correlate.Record {
+	r.EventID, r.Account, r.SharedEventID = r.EventID+"-copy", "222222222222", "shared"
+	r.RoleARN, r.RoleName, r.AccessKeyID, r.RoleID = "", "", "", "AROAOPS"
+	return r
+}
+
+// The owner of a resource gets a copy without ARN and key: what it is of is known by
+// AWS's own name of the role, told by STS or by a pair before.
+func TestCopiesForOwners(t *testing.T) {
+	key := ourKey
+	key.RoleID = "AROAOPS"
+	byRole := asOwnersGet(theirs("AROUND", "B"))
+	nobody := asOwnersGet(theirs("NOBODY", "B"))
+	nobody.SessionName, nobody.User = "mallory", "mallory"
+	stranger := asOwnersGet(theirs("STRANGER", "B"))
+	stranger.RoleID = "AROAOTHER"
+	bare := asOwnersGet(theirs("BARE", "A"))
+	bare.SessionName, bare.User, bare.RoleID = "", "", ""
+	earlier, itsRecord := ours("R0", "A0"), theirs("E0", "A0")
+	itsRecord.RoleID = "AROAOPS"
+	for name, x := range map[string]struct {
+		untold   bool // STS does not tell the role's name
+		requests []correlate.Request
+		records  []correlate.Record
+		want     map[string]string // request or record -> verdict
+		findings []string
+	}{
+		"of a proxied call": {requests: []correlate.Request{ours("R", "A")}, records: []correlate.Record{theirs("E", "A"), asOwnersGet(theirs("E", "A"))},
+			want: map[string]string{"R": "matched E", "E": "matched request_id", "E-copy": "proxied same_request"}},
+		"of a proxied call, first": {requests: []correlate.Request{ours("R", "A")}, records: []correlate.Record{asOwnersGet(theirs("E", "A")), theirs("E", "A")},
+			want: map[string]string{"R": "matched E", "E": "matched request_id", "E-copy": "proxied same_request"}},
+		"alone": {requests: []correlate.Request{ours("R", "A")}, records: []correlate.Record{asOwnersGet(theirs("E", "A"))},
+			want: map[string]string{"R": "matched E-copy", "E-copy": "matched request_id"}},
+		"alone, of a role not known": {untold: true, requests: []correlate.Request{ours("R", "A")}, records: []correlate.Record{asOwnersGet(theirs("E", "A"))},
+			want: map[string]string{"R": "matched E-copy", "E-copy": "matched request_id"}},
+		"of nobody": {requests: []correlate.Request{ours("R", "A")}, records: []correlate.Record{bare},
+			want: map[string]string{"R": "matched BARE-copy", "BARE-copy": "matched request_id"}},
+		"of another account": {requests: []correlate.Request{ours("R", "A")}, records: []correlate.Record{func() correlate.Record { r := bare; r.IdentityAccount = "333333333333"; return r }()},
+			want: map[string]string{"R": "missing "}, findings: []string{"missing:R"}},
+		"of a bypass": {records: []correlate.Record{byRole},
+			want: map[string]string{"AROUND-copy": "bypass no_request"}, findings: []string{"bypass:222222222222/AROUND-copy"}},
+		"of a bypass, by nobody known": {records: []correlate.Record{nobody},
+			want: map[string]string{"NOBODY-copy": "bypass unknown_identity"}, findings: []string{"unknown_identity:222222222222/NOBODY-copy"}},
+		"of a bypass, of a role that a pair told": {untold: true, requests: []correlate.Request{earlier}, records: []correlate.Record{itsRecord, byRole},
+			want: map[string]string{"R0": "matched E0", "E0": "matched request_id", "AROUND-copy": "bypass no_request"}, findings: []string{"bypass:222222222222/AROUND-copy"}},
+		"of somebody else's role":           {records: []correlate.Record{stranger}, want: map[string]string{}},
+		"under our name in another account": {records: []correlate.Record{func() correlate.Record { r := byRole; r.IdentityAccount = "333333333333"; return r }()}, want: map[string]string{}},
+	} {
+		s := correlate.New(correlate.Config{})
+		k := key
+		if x.untold {
+			k.RoleID = ""
+		}
+		s.AddCredential(k)
+		got := told(t, s, x.requests, x.records)
+		all := map[string]string{}
+		for _, m := range []map[string]string{got.requests, got.records} {
+			for id, v := range m {
+				all[id] = v
+			}
+		}
+		findings := map[string]string{}
+		for _, f := range x.findings {
+			findings[f] = "open"
+		}
+		if d := cmp.Diff(x.want, all); d != "" {
+			t.Errorf("%s: (-want +got)\n%s", name, d)
+		}
+		if d := cmp.Diff(findings, got.findings); d != "" {
+			t.Errorf("%s: (-want +got)\n%s", name, d)
+		}
 	}
 }

@@ -32,6 +32,9 @@ func (s *State) join(req *request, rec *record, rule string) {
 	s.unindex(req)
 	remove(s.byReq, rec.RequestID, rec)
 	s.settle(req)
+	if len(wrong) == 0 {
+		s.scope.role(rec.RoleID, req.RoleARN)
+	}
 	fresh := rec.verdict == ""
 	req.verdict, rec.verdict, req.pair, req.shared = v.Verdict, v.Verdict, rec.ID(), strings.Clone(rec.SharedEventID)
 	if fresh {

@@ -69,9 +69,12 @@ type Record struct {
 	SessionName     string
 	SourceIdentity  string
 	AccessKeyID     string
-	User            string
-	InvokedBy       string
-	FromConsole     bool
+	// RoleID is AROA…, AWS's own name of the role, which is all that copies for other
+	// accounts have of it.
+	RoleID      string
+	User        string
+	InvokedBy   string
+	FromConsole bool
 	// Refused: AWS did not let the caller.
 	Refused   bool
 	Resources []string
@@ -89,11 +92,13 @@ type Credential struct {
 	AccessKeyID string
 	Console     bool
 	// HandedOut: the user has the secret too.
-	HandedOut      bool
-	SessionID      string
-	User           string
-	Account        string
-	RoleARN        string
+	HandedOut bool
+	SessionID string
+	User      string
+	Account   string
+	RoleARN   string
+	// RoleID as in Record, if STS told.
+	RoleID         string
 	SessionName    string
 	SourceIdentity string
 	IssuedAt       time.Time

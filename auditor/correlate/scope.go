@@ -2,6 +2,7 @@ package correlate
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/posternhq/postern/events"
@@ -13,6 +14,7 @@ type scope struct {
 	identities map[Identity]struct{}
 	sources    map[string]struct{}
 	roles      map[Identity]struct{} // without a session
+	roleIDs    map[string]string     // ARNs by AROA…
 	keys       map[string]Credential
 	tokens     map[string][]Token // by access key
 	consoles   map[Identity][]Credential
@@ -24,6 +26,7 @@ func newScope(skew time.Duration) scope {
 		identities: map[Identity]struct{}{},
 		sources:    map[string]struct{}{},
 		roles:      map[Identity]struct{}{},
+		roleIDs:    map[string]string{},
 		keys:       map[string]Credential{},
 		tokens:     map[string][]Token{},
 		consoles:   map[Identity][]Credential{},
@@ -40,9 +43,28 @@ func (s *scope) identity(i Identity, sourceIdentity string) {
 	}
 }
 
+// role learns AWS's own name of a role. It changes where a role is made anew.
+func (s *scope) role(id, arn string) {
+	if _, known := s.roleIDs[id]; id == "" || roleName(arn) == "" || known || len(s.roleIDs) >= shareAtMost {
+		return
+	}
+	s.roleIDs[strings.Clone(id)] = arn
+}
+
+// name completes what a record says of its role by AWS's own name of that.
+func (s *scope) name(r *Record) {
+	if r.RoleName != "" || r.RoleID == "" {
+		return
+	}
+	if arn := s.roleIDs[r.RoleID]; arn != "" && agree(r.IdentityAccount, roleAccount(arn)) {
+		r.RoleARN, r.RoleName = arn, roleName(arn)
+	}
+}
+
 func (s *scope) credential(c Credential) {
 	i := Identity{roleAccount(c.RoleARN), roleName(c.RoleARN), c.SessionName}
 	s.identity(i, c.SourceIdentity)
+	s.role(c.RoleID, c.RoleARN)
 	if c.AccessKeyID != "" {
 		if old, ok := s.keys[c.AccessKeyID]; ok {
 			c.Console = c.Console || old.Console

@@ -140,6 +140,9 @@ func (s *State) AddToken(t Token) { s.scope.token(t) }
 // AddIdentity tells of an identity that postern may lend.
 func (s *State) AddIdentity(i Identity, sourceIdentity string) { s.scope.identity(i, sourceIdentity) }
 
+// AddRole tells of AWS's own name (AROA…) of a role that postern lends.
+func (s *State) AddRole(id, arn string) { s.scope.role(id, arn) }
+
 // AddRequest tells of a request, or more of a known one.
 func (s *State) AddRequest(r Request, at time.Time) []Judgement {
 	s.now = at
@@ -198,7 +201,7 @@ func (s *State) AddRecord(r Record, at time.Time) []Judgement {
 }
 
 func (s *State) addRecord(r Record, at time.Time) {
-	if _, again := s.records[r.ID()]; again || !concerns(&r) {
+	if _, again := s.records[r.ID()]; again || !s.concerns(&r) {
 		return
 	}
 	rec := &record{Record: r, verdict: r.Verdict, arrived: at}
@@ -317,9 +320,16 @@ func (s *State) firstOf(req *request, worst fitness) *record {
 	return first
 }
 
-// concerns tells records apart that could be about an identity of ours at all.
-func concerns(r *Record) bool {
-	return r.SessionName != "" || r.SourceIdentity != "" || r.AccessKeyID != "" || r.IssuedAccessKeyID != ""
+// concerns tells records apart that could be about an identity of ours, or a request.
+func (s *State) concerns(r *Record) bool {
+	if r.SessionName != "" || r.SourceIdentity != "" || r.AccessKeyID != "" || r.IssuedAccessKeyID != "" {
+		return true
+	}
+	if r.RequestID == "" {
+		return false
+	}
+	_, x, _ := s.shorts.find(r.RequestID)
+	return x != nil || s.byAWS[r.RequestID] != nil
 }
 
 // guard refuses a pair by request id whose sides name different accounts or keys.
