@@ -30,6 +30,11 @@ func newMeters() *meters {
 	for _, stream := range events.Streams() {
 		m.stored.WithLabelValues(stream)
 	}
+	// A series that begins at 1 has not increased, to Prometheus: so each begins at 0.
+	for _, kind := range events.FindingKinds() {
+		m.findings.WithLabelValues(kind, "opened")
+		m.findings.WithLabelValues(kind, "resolved")
+	}
 	return m
 }
 
@@ -84,11 +89,8 @@ func (a *Auditor) Metrics() []prometheus.Collector {
 			gauge("log_unpublished", "Leaves that no published checkpoint covers yet.", of, func() float64 {
 				return math.Max(0, float64(l.size.Load())-float64(a.notary.published(stream).Size))
 			}),
-			gauge("checkpoint_age_seconds", "Since the last checkpoint was published; of a stream in which nothing happens it grows.", of, func() float64 {
-				if at := l.publishedAt.Load(); at != 0 {
-					return time.Since(time.Unix(0, at)).Seconds()
-				}
-				return math.NaN() // none since it started
+			gauge("checkpoint_age_seconds", "Since the last checkpoint was published, or else since this auditor started; of a stream in which nothing happens it grows.", of, func() float64 {
+				return time.Since(time.Unix(0, l.publishedAt.Load())).Seconds()
 			}),
 			gauge("log_disputed", "Whether nothing is logged any more, because the stream is not what was logged.", of, func() float64 {
 				if l.problem() != nil {

@@ -1,6 +1,8 @@
 package auditor_test
 
 import (
+	"encoding/json"
+	"slices"
 	"testing"
 	"time"
 
@@ -9,6 +11,7 @@ import (
 
 	"github.com/posternhq/postern/auditor"
 	"github.com/posternhq/postern/events"
+	"github.com/posternhq/postern/schemas"
 )
 
 // What is stored, found and logged is told by stream and kind.
@@ -26,7 +29,6 @@ func TestMetrics(t *testing.T) {
 	if faults, err := testutil.GatherAndLint(registry); err != nil || len(faults) > 0 {
 		t.Errorf("%v, %v", faults, err)
 	}
-	w.tell(time.Now().UTC())
 	values := func() map[string]float64 {
 		t.Helper()
 		families, err := registry.Gather()
@@ -45,6 +47,35 @@ func TestMetrics(t *testing.T) {
 		}
 		return out
 	}
+	// An alert sees a series increase only if it was there before: each begins at 0, and the
+	// age of a checkpoint where this auditor does, or else "older than" never comes true.
+	schema, err := schemas.Event("finding.opened.v1.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var found struct {
+		Properties struct{ Kind struct{ Enum []string } }
+	}
+	if err := json.Unmarshal(schema, &found); err != nil || len(found.Properties.Kind.Enum) == 0 {
+		t.Fatalf("kinds of findings: %v", err)
+	}
+	first := values()
+	for _, kind := range found.Properties.Kind.Enum {
+		for _, change := range []string{"opened", "resolved"} {
+			if n, ok := first["postern_auditor_findings_total "+change+" "+kind]; !ok || n != 0 {
+				t.Errorf("findings %s of kind %s: %v, told: %t", change, kind, n, ok)
+			}
+		}
+	}
+	if !slices.Equal(found.Properties.Kind.Enum, events.FindingKinds()) {
+		t.Errorf("kinds: %q, by the schema %q", events.FindingKinds(), found.Properties.Kind.Enum)
+	}
+	for _, stream := range events.Streams() {
+		if age := first["postern_auditor_checkpoint_age_seconds "+stream]; !(age >= 0) {
+			t.Errorf("%s: the age of its checkpoint is %v", stream, age)
+		}
+	}
+	w.tell(time.Now().UTC())
 	w.until("all of it is stored, judged, logged and published", func() bool {
 		last := values()
 		for _, stream := range []string{events.Access, events.Audit, events.CloudTrail} {

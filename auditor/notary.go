@@ -110,7 +110,7 @@ func (n *notary) store(ctx context.Context, cs []tlog.Checkpoint) error {
 type streamLog struct {
 	size      atomic.Uint64
 	published atomic.Pointer[tlog.Checkpoint]
-	// publishedAt is when, in Unix nanoseconds; 0 is not since the start.
+	// publishedAt is when, in Unix nanoseconds, or at first when this notary was made.
 	publishedAt atomic.Int64
 
 	mu     sync.Mutex
@@ -131,6 +131,7 @@ func newNotary(a *Auditor) (*notary, error) {
 	n := &notary{a: a, dir: filepath.Join(a.c.DataDir, "log"), logs: map[string]*streamLog{}}
 	for _, stream := range events.Streams() {
 		n.logs[stream] = &streamLog{}
+		n.logs[stream].publishedAt.Store(time.Now().UnixNano())
 	}
 	for _, dir := range c.Dirs {
 		n.keepers = append(n.keepers, tlog.KeepDir(dir))

@@ -101,8 +101,7 @@ func (e *VerdictReached) Thing() string {
 // FindingOpened is something that a person should look at, with the evidence.
 type FindingOpened struct {
 	FindingID string `json:"finding_id"`
-	// Kind is "bypass", "missing", "mismatch", "after_lock", "after_expiry",
-	// "trail_gap", "trail_tampered", "unknown_identity" or "forged_decision".
+	// Kind is one of FindingKinds.
 	Kind string `json:"kind"`
 	// Severity is "low", "medium", "high" or "critical".
 	Severity           string    `json:"severity"`
@@ -113,6 +112,11 @@ type FindingOpened struct {
 	EventID            string    `json:"event_id,omitempty"`
 	Summary            string    `json:"summary"`
 	OpenedAt           time.Time `json:"opened_at"`
+}
+
+// FindingKinds lists the kinds of findings.
+func FindingKinds() []string {
+	return []string{"bypass", "missing", "mismatch", "after_lock", "after_expiry", "trail_gap", "trail_tampered", "unknown_identity", "forged_decision"}
 }
 
 // FindingResolved closes a finding, once.
