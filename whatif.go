@@ -101,7 +101,7 @@ func (c *cli) whatIf() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				r := &rerun{a: a, levels: table.Levels(), supposed: supposed, roots: tlsConfig.RootCAs, sessions: map[string]*rerunSession{}, heads: map[string]uint64{}}
+				r := &rerun{a: a, table: table, levels: table.Levels(), supposed: supposed, roots: tlsConfig.RootCAs, sessions: map[string]*rerunSession{}, heads: map[string]uint64{}}
 				return c.printWhatIf(cmd.Context(), r, from, limit)
 			})(cmd, args)
 		},
@@ -200,6 +200,7 @@ type rerun struct {
 	keys     *signed.Keys
 	heads    map[string]uint64 // the revisions of channels, sessions' left out
 	sessions map[string]*rerunSession
+	table    *awsreq.Table
 	levels   map[string]awsreq.AccessLevel // of actions
 	most     int                           // sessions before those that are over are dropped
 }
@@ -245,7 +246,7 @@ func (r *rerun) run(ctx context.Context, since time.Time, visit func(at time.Tim
 		s := r.sessions[request.SessionID]
 		var change *whatIfChange
 		if s != nil && !s.same {
-			change = s.judge(e.Event, request, admitted, r.levels)
+			change = s.judge(e.Event, request, admitted, r)
 		}
 		if err := visit(request.ReceivedAt, change, s != nil); err != nil {
 			return err
@@ -315,21 +316,27 @@ func (r *rerun) start(e streamed, d *events.SessionStarted) {
 }
 
 // recorded is a call as it was decided: a level for each action, of which the record
-// has the highest.
-func recorded(q *events.AWSRequest, levels map[string]awsreq.AccessLevel) grants.Call {
-	c := grants.Call{Action: q.Action, AccessLevel: q.AccessLevel, Resources: q.Resources, Region: q.Region, Account: q.Account}
-	if level := levels[q.Action]; len(q.Also) > 0 && level != "" {
+// has the highest, and for resources that are not known whose they can be.
+func (r *rerun) recorded(q *events.AWSRequest) grants.Call {
+	services := func(action string) []string {
+		if len(q.Resources) > 0 {
+			return nil
+		}
+		return r.table.Services(q.Service, q.Operation, action)
+	}
+	c := grants.Call{Action: q.Action, AccessLevel: q.AccessLevel, Resources: q.Resources, Services: services(q.Action), Region: q.Region, Account: q.Account}
+	if level := r.levels[q.Action]; len(q.Also) > 0 && level != "" {
 		c.AccessLevel = string(level)
 	}
 	for _, name := range q.Also {
-		c.Also = append(c.Also, grants.Action{Name: name, Level: string(levels[name])})
+		c.Also = append(c.Also, grants.Action{Name: name, Level: string(r.levels[name]), Services: services(name)})
 	}
 	return c
 }
 
 // judge says what would be different about a call, nil for nothing.
-func (s *rerunSession) judge(e events.Event, q *events.AWSRequest, admitted bool, levels map[string]awsreq.AccessLevel) *whatIfChange {
-	d := grants.Judge(s.permissions, recorded(q, levels))
+func (s *rerunSession) judge(e events.Event, q *events.AWSRequest, admitted bool, r *rerun) *whatIfChange {
+	d := grants.Judge(s.permissions, r.recorded(q))
 	would, reason := d.Allowed, d.Reason()
 	if s.refused != "" {
 		would, reason = false, "there would be no session: "+s.refused

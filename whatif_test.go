@@ -13,10 +13,11 @@ func TestWhatIfBesides(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	levels := table.Levels()
+	r := &rerun{table: table, levels: table.Levels()}
 	allow := func(actions ...string) []events.Permission {
 		return []events.Permission{{Role: "dev", Effect: "Allow", Actions: actions}}
 	}
+	deny := append(allow("*"), events.Permission{Role: "dev", Effect: "Deny", Resources: []string{"arn:aws:lambda:*:*:function:secret"}})
 	acl := events.AWSRequest{Action: "s3:PutObject", Also: []string{"s3:PutObjectAcl"}, AccessLevel: "Permissions management"}
 	put := events.AWSRequest{Action: "s3:PutObject", AccessLevel: "Write"}
 	odd := events.AWSRequest{Action: "s3:PutObject", Also: []string{"s3:OfALaterVersion"}, AccessLevel: "Write"}
@@ -32,10 +33,12 @@ func TestWhatIfBesides(t *testing.T) {
 		{"nothing came along", allow("@Write"), put, true},
 		{"a level that is not known", allow("@Write"), odd, false},
 		{"by name", allow("s3:*"), odd, true},
+		{"a resource denied that it cannot be about", deny, events.AWSRequest{Service: "ec2", Operation: "DescribeInstances", Action: "ec2:DescribeInstances", AccessLevel: "List"}, true},
+		{"a resource denied that it may be about", deny, events.AWSRequest{Service: "lambda", Operation: "GetFunction", Action: "lambda:GetFunction", AccessLevel: "Read"}, false},
 	} {
 		s := rerunSession{permissions: c.perms}
-		change := s.judge(events.Event{}, &c.call, !c.allowed, levels)
-		if same := s.judge(events.Event{}, &c.call, c.allowed, levels); change == nil || same != nil {
+		change := s.judge(events.Event{}, &c.call, !c.allowed, r)
+		if same := s.judge(events.Event{}, &c.call, c.allowed, r); change == nil || same != nil {
 			t.Errorf("%s: %+v, %+v; want allowed %v", c.name, change, same, c.allowed)
 		}
 	}

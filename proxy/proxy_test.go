@@ -288,7 +288,7 @@ func TestDenials(t *testing.T) {
 		{"ended", ended.SessionID, "GET", bucket, nil, 403, "AccessDenied", "session_ended", "was ended by bob: enough. Run: postern apps login prod"},
 		{"expired", old.SessionID, "GET", bucket, nil, 403, "AccessDenied", "session_expired", "Run: postern apps login prod"},
 		{"locked", locked.SessionID, "GET", bucket, nil, 403, "AccessDenied", "lock", "lock lock-1 on app locked, placed by admin: incident"},
-		{"rule", narrow.SessionID, "PUT", bucket, nil, 403, "AccessDenied", "rule", "role guard denies s3:PutObject"},
+		{"rule", narrow.SessionID, "PUT", bucket, nil, 403, "AccessDenied", "rule", "No access request lifts that: ask whoever may change role guard"},
 		{"not allowed", narrow.SessionID, "DELETE", bucket, nil, 403, "AccessDenied", "rule", "Run: postern request create --roles deleter --reason"},
 		{"host", plain.SessionID, "GET", "https://evil.example.com/", nil, 403, "AccessDenied", "host", "evil.example.com"},
 		{"host that looks it", plain.SessionID, "GET", "https://s3.us-east-1.amazonaws.com.evil.com/", nil, 403, "AccessDenied", "host", "evil.com"},

@@ -186,7 +186,7 @@ func (c *call) serve() {
 		c.deny(denial{cause: "signature", reason: "the request " + rec.Doubt + "; AWS and postern might read it differently"})
 		return
 	}
-	what := asked(&rec)
+	what := c.p.asked(&rec)
 	decision := c.p.grants.Check(c.id, c.user, what, c.p.now())
 	if roles := decision.Approvers(&what); len(roles) > 0 {
 		if !c.approved(roles) {
@@ -335,13 +335,21 @@ func (c *call) recognize() awsreq.Request {
 }
 
 // asked is what a request asks of AWS, for its decision.
-func asked(rec *awsreq.Request) grants.Call {
+func (p *Proxy) asked(rec *awsreq.Request) grants.Call {
 	what := grants.Call{AccessLevel: string(rec.AccessLevel), Resources: rec.Resources, Region: rec.Region, Account: rec.Account}
 	if rec.ActionKnown {
 		what.Action = rec.Action
 	}
+	unnamed := len(rec.Resources) == 0
+	if unnamed && rec.ActionKnown {
+		what.Services = p.table.Services(rec.Service, rec.Operation, rec.Action)
+	}
 	for _, a := range rec.Also {
-		what.Also = append(what.Also, grants.Action{Name: a.Name, Level: string(a.Level)})
+		also := grants.Action{Name: a.Name, Level: string(a.Level)}
+		if unnamed {
+			also.Services = p.table.Services(rec.Service, rec.Operation, a.Name)
+		}
+		what.Also = append(what.Also, also)
 	}
 	return what
 }
@@ -392,6 +400,7 @@ type denial struct {
 	status        int    // 0 is 403
 	rule, lock    string
 	next          string // command to run
+	note          string // what to do instead, where no command helps
 	// offer is a role that would allow it, pending an access request that may.
 	offer, pending string
 	over           string // session
@@ -414,6 +423,10 @@ func (c *call) denyDecision(d *grants.Decision) {
 			n.next += " " + s.App
 		}
 	case grants.CauseRule:
+		if len(c.offer) == 0 && d.Final() {
+			n.note = fmt.Sprintf("No access request lifts that: ask whoever may change role %s", d.Role())
+			break
+		}
 		// Without a role that is known to help, the way to ask is shown all the same.
 		role, hint := "ROLE", " (postern apps ls lists roles to ask for)"
 		if len(c.offer) > 0 {
@@ -457,6 +470,9 @@ func (c *call) deny(d denial) {
 	msg := "postern: " + d.reason
 	if d.next != "" {
 		msg += ". Run: " + d.next
+	}
+	if d.note != "" {
+		msg += ". " + d.note
 	}
 	c.say(d.status, d.code, msg)
 }

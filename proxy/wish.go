@@ -136,7 +136,7 @@ func (c *call) understandURL(w *wish) error {
 		return errors.New("the URL would hand out credentials")
 	}
 	c.host, c.about.Operation = host, rec.Operation
-	w.call = asked(&rec)
+	w.call = c.p.asked(&rec)
 	w.level = string(rec.Strongest())
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 )
 
 //go:embed tables/hosts.tsv
@@ -41,6 +42,8 @@ type Table struct {
 	besides map[int32]map[string]beside // by type
 	// elsewhere are the actions that take the place of S3's, by prefix and s3:Action.
 	elsewhere map[string]map[string]string
+	// about are the services whose ARNs actions are about, made when first asked for.
+	about func() map[string][]string
 }
 
 type hostEntry struct {
@@ -69,6 +72,7 @@ type operation struct {
 	query             []queryConst
 	labels            []string // names of the path's labels, in order
 	members           string   // parameters that may name resources, comma-separated; with "@", headers; "!": the body is opaque
+	inward            bool     // nothing in a request names what is another service's
 }
 
 // variable is one of an ARN pattern's; typ "*" stands for all of the prefix's types.
@@ -91,6 +95,7 @@ func New() (*Table, error) {
 		variables: map[variable][]string{}, ids: map[string]map[string]string{},
 		caseless: map[kind]caseless{}, owners: map[string][]string{}, besides: map[int32]map[string]beside{}, elsewhere: map[string]map[string]string{},
 	}
+	t.about = sync.OnceValue(t.allAbout)
 	if err := t.readOperations(); err != nil {
 		return nil, fmt.Errorf("operations table: %w", err)
 	}
@@ -101,7 +106,7 @@ func New() (*Table, error) {
 		for _, svc := range t.byName[f[0]] {
 			for name := range strings.SplitSeq(f[2], ",") {
 				if op := t.operation(svc, name); op >= 0 {
-					t.ops[op].members = f[1]
+					t.ops[op].members, t.ops[op].inward = inward(f[1])
 				}
 			}
 		}

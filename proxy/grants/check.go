@@ -7,8 +7,15 @@ import (
 	"github.com/posternhq/postern/events"
 )
 
-// Action is an IAM action with its own access level.
-type Action struct{ Name, Level string }
+// Action is an IAM action with its own access level, and the services as in
+// Call.Services.
+type Action struct {
+	Name, Level string
+	Services    []string
+}
+
+// NoService stands for the services of an action that is about nothing that has an ARN.
+const NoService = "-"
 
 // Call is an AWS call as far as it could be recognised; empty fields are
 // unknown. Permissions that narrow by something unknown refuse.
@@ -24,12 +31,19 @@ type Call struct {
 	// Resources are ARNs; {"*"} means that the action has no resource, empty
 	// that it is not known.
 	Resources []string
-	Region    string
+	// Services are those, as ARNs call them, that Resources can be of where they are
+	// not known; {NoService} means that Action has no resource, empty that nothing is
+	// known. Only what denies heeds it.
+	Services []string
+	Region   string
 	// Account is the account of the resources, where it shows.
 	Account string
 	// Approved lifts the permissions that want the call approved.
 	Approved bool
 }
+
+// take makes a call that of one of its further actions.
+func (c *Call) take(a *Action) { c.Action, c.AccessLevel, c.Services = a.Name, a.Level, a.Services }
 
 // Check decides whether a session of this user may make a call now, and counts
 // the call against its rate limits if so. It allocates nothing.

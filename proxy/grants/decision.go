@@ -84,6 +84,10 @@ func (d *Decision) Role() string {
 // denies.
 func (d *Decision) Unlisted() bool { return d.cause == CauseRule && d.deny == nil }
 
+// Final tells a call that a role denies for good from one that a role that may be asked
+// for, or an approval, could let through.
+func (d *Decision) Final() bool { return d.cause == CauseRule && d.deny != nil && !d.deny.Approval }
+
 // Rule names the role and the entry that refused: "role contractor denies
 // s3:Delete*".
 func (d *Decision) Rule() string {

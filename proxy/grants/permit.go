@@ -70,7 +70,7 @@ func (d *Decision) permit(p *policy, call *Call, strict bool) {
 	}
 	role, one := d.allow, *call
 	for i := range call.Also {
-		one.Action, one.AccessLevel = call.Also[i].Name, call.Also[i].Level
+		one.take(&call.Also[i])
 		if d.permitAction(p.perms, &one, strict); !d.Allowed {
 			return
 		}
@@ -87,7 +87,7 @@ func (d *Decision) hold(p *policy, call *Call, strict bool) {
 	one := *call
 	for i := -1; i < len(call.Also); i++ {
 		if i >= 0 {
-			one.Action, one.AccessLevel = call.Also[i].Name, call.Also[i].Level
+			one.take(&call.Also[i])
 		}
 		for j := range p.perms {
 			a := &p.perms[j]
@@ -115,8 +115,8 @@ func (d *Decision) Approvers(call *Call) []string {
 			continue
 		}
 		one := *call
-		for _, a := range append([]Action{{call.Action, call.AccessLevel}}, call.Also...) {
-			one.Action, one.AccessLevel = a.Name, a.Level
+		for _, a := range append([]Action{{call.Action, call.AccessLevel, call.Services}}, call.Also...) {
+			one.take(&a)
 			if m, _ := match(p, &one, one.Resources); m != no {
 				roles = append(roles, p.Role)
 				break
@@ -220,7 +220,7 @@ func match(p *events.Permission, call *Call, resources []string) (m answer, entr
 		m, entry = min(m, a), e
 	}
 	if m != no && len(p.Resources) > 0 {
-		a, e := matchResource(p.Resources, resources)
+		a, e := matchResource(p, call, resources)
 		m, entry = min(m, a), e
 	}
 	if m != no && len(p.Actions) > 0 {
@@ -306,9 +306,9 @@ func sameLevel(a, b string) bool {
 	}
 }
 
-func matchResource(list, resources []string) (answer, string) {
+func matchResource(p *events.Permission, call *Call, resources []string) (answer, string) {
 	best, entry := no, ""
-	for _, pattern := range list {
+	for _, pattern := range p.Resources {
 		if pattern == "*" {
 			return yes, pattern
 		}
@@ -322,10 +322,52 @@ func matchResource(list, resources []string) (answer, string) {
 			}
 		}
 	}
-	if len(resources) == 0 {
-		return unknown, list[0]
+	if len(resources) > 0 {
+		return best, entry
 	}
-	return best, entry
+	for _, pattern := range p.Resources {
+		if p.Effect == "Allow" || call.concerns(pattern) {
+			return unknown, pattern
+		}
+	}
+	return no, ""
+}
+
+// concerns tells whether a pattern may match what a call is about whose resources are not
+// known: by the services that they can be of. A call about nothing that has an ARN, which
+// IAM compares as "*", concerns only patterns that leave nothing of its service out: S3
+// compares ListAllMyBuckets as "arn:aws:s3:::*"
+// (https://docs.aws.amazon.com/AmazonS3/latest/userguide/example-policies-s3.html).
+func (c *Call) concerns(pattern string) bool {
+	if len(c.Services) == 0 {
+		return true
+	}
+	arn, rest, _ := strings.Cut(pattern, ":")
+	partition, rest, ok := strings.Cut(rest, ":")
+	// Text with wildcards in the place of the service may go on into what follows it.
+	if wild := strings.ContainsAny(partition, "*?") && partition != "*" && partition != "aws*"; !ok || arn != "arn" || wild {
+		return true
+	}
+	service, rest, _ := strings.Cut(rest, ":")
+	whole := true
+	if i := strings.IndexByte(service, '*'); i >= 0 {
+		rest, service, whole = service[i:]+rest, service[:i], false
+	}
+	for _, s := range c.Services {
+		if s == NoService {
+			if strings.Trim(rest, "*:") != "" {
+				continue
+			}
+			s, _, _ = strings.Cut(c.Action, ":")
+		}
+		if len(s) > len(service) && !whole {
+			s = s[:len(service)]
+		}
+		if glob(service, s, false) {
+			return true
+		}
+	}
+	return false
 }
 
 // logGroup is a pattern for log groups as requests name them, if it is one. IAM's own ARN of a log
@@ -397,6 +439,8 @@ func matchRegion(list []string, region string) (answer, string) {
 // unknownDetail says what is not known about the call that p asks about.
 func unknownDetail(p *events.Permission, call *Call) string {
 	switch {
+	case len(p.Resources) > 0 && len(call.Resources) == 0 && len(call.Services) == 1 && call.Services[0] == NoService:
+		return "it narrows by resource, and " + call.Action + " is about none that could be named: only \"*\" covers it"
 	case len(p.Resources) > 0 && len(call.Resources) == 0:
 		return "it narrows by resource, and postern cannot tell which resources this call is about"
 	case len(p.Resources) > 0 && slices.ContainsFunc(call.Resources, inPart):

@@ -23,6 +23,11 @@ func TestPermissions(t *testing.T) {
 	secret := grants.Call{Action: "secretsmanager:GetSecretValue", AccessLevel: "Read", Resources: []string{"arn:aws:secretsmanager:us-east-1:1:secret:prod/db-??????"}, Region: "us-east-1"}
 	user := grants.Call{Action: "iam:DeleteUser", AccessLevel: "Write", Resources: []string{"arn:aws:iam::1:user/*ALICE"}, Region: "us-east-1"}
 	logs := grants.Call{Action: "logs:DeleteLogGroup", AccessLevel: "Write", Resources: []string{"arn:aws:logs:us-east-1:1:log-group:/app/a"}, Region: "us-east-1"}
+	of := func(action string, services ...string) grants.Call {
+		return grants.Call{Action: action, AccessLevel: "Read", Services: services, Region: "us-east-1"}
+	}
+	along := of("lambda:CreateFunction", "lambda")
+	along.Also = []grants.Action{{Name: "s3:GetObject", Level: "Read", Services: []string{"s3"}}, {Name: "iam:X", Level: "Write"}}
 	type perms = []events.Permission
 	allow := func(actions, resources, regions string) events.Permission {
 		return events.Permission{Role: "dev", Effect: "Allow", Actions: fields(actions), Resources: fields(resources), Regions: fields(regions)}
@@ -101,6 +106,26 @@ func TestPermissions(t *testing.T) {
 		{"log group, IAM's ARN", perms{allow("", "arn:aws:logs:*:1:log-group:/app/*:*", "")}, logs, "", ""},
 		{"log group, IAM's ARN denied", perms{allow("", "", ""), deny("", "arn:aws:logs:*:1:log-group:/app/a:*", "")}, logs, "role guard denies arn:aws:logs:*:1:log-group:/app/a:*", ""},
 		{"log group, another", perms{allow("", "arn:aws:logs:*:1:log-group:/app:*", "")}, logs, "no role of the session allows it", ""},
+		{"of another service, denied", perms{allow("", "", ""), deny("", "arn:aws:s3:::b/*", "")}, of("lambda:GetFunction", "lambda"), "", ""},
+		{"of this service, denied", perms{allow("", "", ""), deny("", "arn:aws:s3:::b/*,arn:aws:lambda:*:1:function:secret", "")}, of("lambda:GetFunction", "lambda"), "role guard denies arn:aws:lambda:*:1:function:secret", "cannot tell which resources"},
+		{"of either service, denied", perms{allow("", "", ""), deny("", "arn:aws:ec2:*:1:instance/i", "")}, of("ssm:StartSession", "ssm", "ec2"), "role guard denies arn:aws:ec2:*:1:instance/i", ""},
+		{"of this service, in another partition's words", perms{allow("", "", ""), deny("", "arn:*:lambda:*", "")}, of("lambda:GetFunction", "lambda"), "role guard denies arn:*:lambda:*", ""},
+		{"of another service, in any partition", perms{allow("", "", ""), deny("", "arn:aws*:s3:::b,arn:*:s3:::b", "")}, of("lambda:GetFunction", "lambda"), "", ""},
+		{"any service, denied", perms{allow("", "", ""), deny("", "arn:aws:*:*:1:*", "")}, of("lambda:GetFunction", "lambda"), "role guard denies arn:aws:*:*:1:*", ""},
+		{"wildcard in the service", perms{allow("", "", ""), deny("", "arn:aws:lam*:*:1:*", "")}, of("lambda:GetFunction", "lambda"), "role guard denies arn:aws:lam*:*:1:*", ""},
+		{"wildcard in another service", perms{allow("", "", ""), deny("", "arn:aws:s?:*,arn:aws:lambdas*:x", "")}, of("lambda:GetFunction", "lambda"), "", ""},
+		{"wildcard that goes on", perms{allow("", "", ""), deny("", "arn:*secret", "")}, of("lambda:GetFunction", "lambda"), "role guard denies arn:*secret", ""},
+		{"wildcard that goes on from the partition", perms{allow("", "", ""), deny("", "arn:a*:function:secret", "")}, of("lambda:GetFunction", "lambda"), "role guard denies arn:a*:function:secret", ""},
+		{"no ARN", perms{allow("", "", ""), deny("", "?rn:aws:s3:::b", "")}, of("lambda:GetFunction", "lambda"), "role guard denies ?rn:aws:s3:::b", ""},
+		{"another service's, allowed", perms{allow("", "arn:aws:s3:::b/*", "")}, of("lambda:GetFunction", "lambda"), "no role of the session allows it", "cannot tell which resources"},
+		{"about nothing, denied", perms{allow("", "", ""), deny("", "arn:aws:ec2:*:1:instance/*,arn:aws:s3:::b,arn:aws:*:*:1:x", "")}, of("ec2:DescribeInstances", grants.NoService), "", ""},
+		{"about nothing, all denied", perms{allow("", "", ""), deny("", "*", "")}, of("ec2:DescribeInstances", grants.NoService), "role guard denies *", ""},
+		{"about nothing, all of the service denied", perms{allow("", "", ""), deny("", "arn:aws:s3:::*", "")}, of("s3:ListAllMyBuckets", grants.NoService), "role guard denies arn:aws:s3:::*", ""},
+		{"about nothing, all of another denied", perms{allow("", "", ""), deny("", "arn:aws:s3:::*", "")}, of("ec2:DescribeInstances", grants.NoService), "", ""},
+		{"about nothing, allowed elsewhere", perms{allow("", "arn:aws:ec2:*:1:instance/*", "")}, of("ec2:DescribeInstances", grants.NoService), "no role of the session allows it", `only "*" covers it`},
+		{"about nothing, allowed", perms{allow("", "*", "")}, of("ec2:DescribeInstances", grants.NoService), "", ""},
+		{"what comes along may be", perms{allow("", "", ""), deny("", "arn:aws:s3:::b/*", "")}, along, "role guard denies arn:aws:s3:::b/*", "denies s3:GetObject by"},
+		{"what comes along is unknown", perms{allow("", "", ""), deny("", "arn:aws:sqs:*:1:q", "")}, along, "role guard denies arn:aws:sqs:*:1:q", "denies iam:X by"},
 		{"in part, denied elsewhere", perms{allow("", "", ""), deny("", "arn:aws:s3:::other/*", "")}, part, "", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -25,6 +26,8 @@ type shape struct {
 	Enum      []string
 	Members   map[string]member
 	Member    member
+	Key       member
+	Value     member
 }
 
 type member struct {
@@ -38,7 +41,8 @@ type member struct {
 // Those are the texts at the top of an input and the lists of such, as they are
 // called on the wire; with "@", the ARNs in headers; of EC2, which nests, whatever
 // may hold some; "!" where the body is the caller's own. Nothing else in a request is
-// looked at for resources: what AWS ignores must not decide.
+// looked at for resources: what AWS ignores must not decide. "-" comes first where
+// nothing in the whole of an input, however deep, could name what is another service's.
 func members(models string) ([]string, error) {
 	files, err := filepath.Glob(filepath.Join(models, "*", "*", "service-2.json*"))
 	if err != nil || len(files) == 0 {
@@ -56,7 +60,11 @@ func members(models string) ([]string, error) {
 		}
 		byNames := map[string][]string{}
 		for op, o := range m.Operations {
-			if names := m.names(m.Shapes[o.Input.Shape]); len(names) > 0 {
+			names := m.names(m.Shapes[o.Input.Shape])
+			if !m.outward(o.Input.Shape, service, map[string]bool{}) {
+				names = append([]string{"-"}, names...)
+			}
+			if len(names) > 0 {
 				text := strings.Join(names, ",")
 				byNames[text] = append(byNames[text], op)
 			}
@@ -131,4 +139,70 @@ func (m *model) names(input shape) []string {
 		}
 	}
 	return slices.Sorted(maps.Keys(found))
+}
+
+// Words by which services call what is not their own, or of which they have it: at the
+// end of a member's name in lower case, or anywhere in it.
+var (
+	outwardEnds = regexp.MustCompile(`(arn|bucket|bucketname|uri|url|resource|resourceid|resourcename|resourceidentifier|typename|identifier|targetid|location|path|sql|statement|query|querystring|expression|script|template|templatebody|document|vpcid|subnet|subnetid|securitygroup|securitygroupid|instanceid|volumeid|imageid|snapshotid|networkinterfaceid|tablename|topicname|queuename|functionname|streamname|clustername|loggroupname|parametername|secretid|secretname|rolename)(s|list|es)?$`)
+	outwardIn   = regexp.MustCompile(`s3|kms|arn[A-Z_]|role`)
+)
+
+// outward tells whether an input has something by which it may name what is another
+// service's: a text that is called as such are, or a body of the caller's own. With such,
+// a service acts on what is not its own with its caller's rights.
+func (m *model) outward(name, service string, seen map[string]bool) bool {
+	if name == "" || seen[name] {
+		return false
+	}
+	seen[name] = true
+	s := m.Shapes[name]
+	if m.Shapes[s.Members[s.Payload].Shape].Type == "blob" {
+		return true
+	}
+	for name, x := range s.Members {
+		leaf := m.Shapes[x.Shape]
+		for leaf.Type == "list" {
+			leaf = m.Shapes[leaf.Member.Shape]
+		}
+		text := leaf.Type == "string" && len(leaf.Enum) == 0 || leaf.Type == "map"
+		if text && outwardName(name, service) || m.outward(x.Shape, service, seen) {
+			return true
+		}
+	}
+	return m.outward(s.Member.Shape, service, seen) || m.outward(s.Key.Shape, service, seen) || m.outward(s.Value.Shape, service, seen)
+}
+
+// outwardName looks at one member's name. One of a service's own things is none.
+func outwardName(name, service string) bool {
+	low := strings.ToLower(name)
+	for _, own := range append(ownNames[service], "accountidentifier") {
+		if strings.HasSuffix(strings.TrimSuffix(low, "s"), own) {
+			return false
+		}
+	}
+	return outwardEnds.MatchString(low) || outwardIn.MatchString(name) || outwardIn.MatchString(low)
+}
+
+// ownNames are endings of names that are of a service's own things.
+var ownNames = map[string][]string{
+	"ec2":        {"vpcid", "subnetid", "instanceid", "volumeid", "imageid", "snapshotid", "networkinterfaceid", "groupid", "securitygroupid"},
+	"lambda":     {"functionname"},
+	"dynamodb":   {"tablename", "backuparn"},
+	"sqs":        {"queuename", "queueurl", "queuenameprefix"},
+	"sns":        {"topicname", "topicarn", "platformapplicationarn", "endpointarn"},
+	"logs":       {"loggroupname", "loggroupidentifier"},
+	"kinesis":    {"streamname"},
+	"firehose":   {"streamname"},
+	"ecs":        {"clustername"},
+	"eks":        {"clustername"},
+	"iam":        {"rolename"},
+	"glue":       {"tablename"},
+	"rds":        {"identifier"},
+	"docdb":      {"identifier"},
+	"neptune":    {"identifier"},
+	"redshift":   {"identifier"},
+	"ssm":        {"parametername"},
+	"cloudwatch": {"expression"},
+	"elbv2":      {"loadbalancerarn", "listenerarn", "rulearn", "targetgrouparn", "truststorearn", "resourcearn"},
 }
