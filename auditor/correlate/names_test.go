@@ -3,6 +3,8 @@ package correlate
 import (
 	"slices"
 	"testing"
+
+	"github.com/posternhq/postern/proxy/awsreq"
 )
 
 func TestSameName(t *testing.T) {
@@ -63,6 +65,56 @@ func TestNamesBothWays(t *testing.T) {
 	for _, label := range EventSources("email", "ses", "email") {
 		if !SameService("email", "ses", label+".amazonaws.com") {
 			t.Errorf("email is not called %s", label)
+		}
+	}
+}
+
+// The services and operations whose calls are data events are known by the names that
+// the proxy has for them.
+func TestDataEventsAreOperations(t *testing.T) {
+	table, err := awsreq.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	known := map[string]bool{}
+	for o := range table.Operations() {
+		known[o.Service], known[o.Service+":"+o.Name] = true, true
+	}
+	for service, d := range dataEvents {
+		if !known[service] || len(d.types) == 0 || d.all == (len(d.operations) > 0) {
+			t.Errorf("%s: known as a service: %t, types %q, all %t, %d operations", service, known[service], d.types, d.all, len(d.operations))
+		}
+		for operation := range d.operations {
+			if !known[service+":"+operation] {
+				t.Errorf("%s has no operation %s", service, operation)
+			}
+		}
+	}
+	for _, x := range []struct {
+		service, operation string
+		data               bool
+	}{
+		{"s3", "GetObject", true},
+		{"s3", "ListObjectsV2", true},
+		{"s3", "GetBucketPolicy", false},
+		{"sagemaker-runtime", "InvokeEndpoint", true},
+		{"sagemaker", "CreateEndpoint", false},
+		{"dynamodbstreams", "GetRecords", true},
+		{"dynamodbstreams", "ListStreams", false},
+		{"cloudwatch", "PutMetricData", true},
+		{"cloudwatch", "PutMetricAlarm", false},
+		{"kinesisvideo", "ListStreams", false},
+		{"kinesisvideo", "DeleteStream", false},
+		{"kinesis-video-media", "GetMedia", true},
+		{"cognito-identity", "GetId", true},
+		{"cognito-identity", "ListIdentityPools", false},
+		{"ebs", "PutSnapshotBlock", true},
+		{"ebs", "StartSnapshot", false},
+		{"bedrock-runtime", "InvokeModel", false},
+		{"", "", false},
+	} {
+		if got := DataEvent(x.service, x.operation); got != x.data {
+			t.Errorf("DataEvent(%s, %s) = %t", x.service, x.operation, got)
 		}
 	}
 }

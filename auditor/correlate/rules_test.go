@@ -2,6 +2,7 @@ package correlate_test
 
 import (
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -244,6 +245,11 @@ func TestSelectors(t *testing.T) {
 	describe := ours("R", "A")
 	describe.ReadOnly, describe.Region = true, "eu-central-1"
 	loud, quiet := get("arn:aws:s3:::loud/x"), get("arn:aws:s3:::louder/x")
+	call := func(service, operation string) correlate.Request {
+		r := get("*")
+		r.Service, r.SigningName, r.Operation = service, "x", operation
+		return r
+	}
 	advanced := func(fields string) string {
 		return `[{"FieldSelectors":[{"Field":"eventCategory","Equals":["Data"]},{"Field":"resources.type","Equals":["AWS::S3::Object"]}` + fields + `]}]`
 	}
@@ -273,6 +279,13 @@ func TestSelectors(t *testing.T) {
 		"advanced, a bucket left out":    {advanced: advanced(`,{"Field":"resources.ARN","NotStartsWith":["arn:aws:s3:::loud/"]}`), request: loud, want: "not_logged"},
 		"advanced, writes":               {advanced: advanced(`,{"Field":"readOnly","Equals":["false"]}`), request: loud, want: "not_logged"},
 		"advanced, by name":              {advanced: advanced(`,{"Field":"eventName","Equals":["PutObject","DeleteObject"]}`), request: loud, want: "not_logged"},
+		"a data event by another name":   {request: call("sagemaker-runtime", "InvokeEndpoint"), want: "not_logged"},
+		"of a service that has both":     {request: call("kinesisvideo", "DeleteStream"), want: "missing"},
+		"data of another type":           {advanced: advanced(``), request: call("cloudwatch", "PutMetricData"), want: "not_logged"},
+		"data of its type":               {advanced: strings.ReplaceAll(advanced(``), "S3::Object", "CloudWatch::Metric"), request: call("cloudwatch", "PutMetricData"), want: "missing"},
+		"of one of its types":            {advanced: strings.ReplaceAll(advanced(``), "S3::Object", "DynamoDB::Table"), request: call("dynamodbstreams", "GetRecords"), want: "missing"},
+		"a type that basic ones lack":    {basic: `[{"DataResources":[{"Type":"AWS::S3::Object","Values":["arn:aws:s3"]}]}]`, request: call("cognito-identity", "GetId"), want: "not_logged"},
+		"a resource that is not known":   {advanced: strings.ReplaceAll(advanced(`,{"Field":"resources.ARN","StartsWith":["arn:aws:x"]}`), "S3::Object", "CloudWatch::Metric"), request: call("cloudwatch", "PutMetricData"), want: "missing"},
 		"advanced, by a field not known": {advanced: advanced(`,{"Field":"userIdentity.arn","StartsWith":["arn:aws:sts::1"]}`), request: loud, want: "missing"},
 	} {
 		s := correlate.New(correlate.Config{})

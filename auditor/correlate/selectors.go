@@ -90,13 +90,12 @@ func (x *Selector) selects(r *Request) bool {
 		return (x.IncludeManagementEvents == nil || *x.IncludeManagementEvents) &&
 			!slices.ContainsFunc(x.ExcludeManagementEventSources, func(source string) bool { return SameService(r.Service, r.SigningName, source) })
 	}
-	typ := resourceType(r.Service)
 	for _, d := range x.DataResources {
-		if typ != "" && d.Type != typ {
+		if !slices.Contains(dataEvents[r.Service].types, d.Type) {
 			continue
 		}
 		arns := dataARNs(r)
-		if typ == "" || len(arns) == 0 {
+		if len(arns) == 0 {
 			return true
 		}
 		for _, v := range d.Values {
@@ -120,9 +119,7 @@ func (f *FieldSelector) holds(r *Request, data bool) bool {
 	case "readOnly":
 		values = []string{strconv.FormatBool(r.ReadOnly)}
 	case "resources.type":
-		if t := resourceType(r.Service); t != "" {
-			values = []string{t}
-		}
+		values = dataEvents[r.Service].types
 	case "resources.ARN":
 		values = dataARNs(r)
 	case "eventSource":
@@ -145,30 +142,14 @@ func (f *FieldSelector) holds(r *Request, data bool) bool {
 	})
 }
 
-// resourceType is the type that selectors name for a service's data events
-// (https://docs.aws.amazon.com/awscloudtrail/latest/userguide/logging-data-events-with-cloudtrail.html);
-// empty where there are several.
-func resourceType(service string) string {
-	switch service {
-	case "s3":
-		return "AWS::S3::Object"
-	case "lambda":
-		return "AWS::Lambda::Function"
-	case "dynamodb":
-		return "AWS::DynamoDB::Table"
-	case "sqs":
-		return "AWS::SQS::Queue"
-	case "sns":
-		return "AWS::SNS::Topic"
-	}
-	return ""
-}
-
 // dataARNs are a request's resources as selectors write them: a bucket ends in
-// a slash.
+// a slash. What is no ARN, "*", says of none which it is.
 func dataARNs(r *Request) []string {
 	var out []string
 	for _, arn := range r.Resources {
+		if !strings.HasPrefix(arn, "arn:") {
+			continue
+		}
 		if r.Service == "s3" && !strings.Contains(arn, "/") {
 			arn += "/"
 		}
