@@ -25,6 +25,8 @@ func TestConfigCheck(t *testing.T) {
 		{"an address without a port", "nats: {embedded: true}\nbroker: {proxy_addr: foo}\n", "broker.proxy_addr: must be HOST:PORT"},
 		{"join by a URL", alone + "proxy: {" + strings.Replace(joins, "b:3080", "https://b:3080", 1) + "}\n", "line 2: proxy.join.broker: must be the broker's HOST:PORT"},
 		{"join without a port", alone + "proxy: {" + strings.Replace(joins, "b:3080", "b", 1) + "}\n", "proxy.join.broker: must be the broker's HOST:PORT"},
+		{"join by two, of which one is none", alone + "proxy: {" + strings.Replace(joins, "b:3080", "b:3080,c", 1) + "}\n", "proxy.join.broker: must be the broker's HOST:PORT; several are separated by commas"},
+		{"join by one and nothing", alone + "proxy: {" + strings.Replace(joins, "b:3080", "b:3080,", 1) + "}\n", "proxy.join.broker: must be the broker's HOST:PORT"},
 		{"certificates that are not there", "nats: {embedded: true}\nbroker:\n  ec2_certificates:\n  - /nowhere.pem\n", "line 4: broker.ec2_certificates[0]: no such file: /nowhere.pem"},
 		{"a key file that is not there", core + "proxy: {ticket_key_file: /nowhere}\n", "line 3: proxy.ticket_key_file: no such file"},
 		{"a seed that is not there", "nats: {url: \"nats://n:4222\", account_seed_file: /nowhere}\nbroker: {}\n", "nats.account_seed_file: no such file"},
@@ -69,6 +71,7 @@ func TestConfigCheck(t *testing.T) {
 	}
 	for _, good := range []string{
 		core, audits + "auditor: {}\nmetrics: {}\n", alone + "proxy: {" + joins + "}\n",
+		alone + "proxy: {" + strings.Replace(joins, "b:3080", "b:3080, c:3080", 1) + "}\n",
 		"nats: {embedded: true, listen: \"0.0.0.0:0\", public_url: \"tls://n.example.com:4222,tls://m.example.com:4222\"}\nbroker: {listen: \":3080\"}\nproxy: {listen: \"127.0.0.1:0\"}\n",
 		core + "proxy: {record_parameters: [\"iam:*\", \"@Write\"]}\n",
 	} {

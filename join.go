@@ -29,7 +29,7 @@ import (
 // JoinConfig is how a service becomes part of a postern whose broker runs
 // elsewhere.
 type JoinConfig struct {
-	Broker string `yaml:"broker"` // HOST:PORT
+	Broker string `yaml:"broker"` // HOST:PORT; of several brokers, separated by commas, any will do
 	// CAPin is what the broker's CA must be at the first contact, as `postern ca
 	// show` and `postern tokens add` print it; several are separated by spaces.
 	CAPin string `yaml:"ca_pin"`
@@ -47,8 +47,8 @@ func (j *JoinConfig) check() (key, problem string) {
 	switch {
 	case j.Broker == "":
 		return "broker", "missing: the broker's HOST:PORT"
-	case !hostPortAddr(j.Broker):
-		return "broker", "must be the broker's HOST:PORT"
+	case slices.ContainsFunc(j.brokers(), func(addr string) bool { return addr == "" || !hostPortAddr(addr) }):
+		return "broker", "must be the broker's HOST:PORT; several are separated by commas"
 	case j.CAPin == "":
 		return "ca_pin", "missing: postern ca show prints it"
 	}
@@ -75,6 +75,15 @@ func (j *JoinConfig) check() (key, problem string) {
 	return "", ""
 }
 
+// brokers are the brokers' addresses.
+func (j *JoinConfig) brokers() []string {
+	all := strings.Split(j.Broker, ",")
+	for i := range all {
+		all[i] = strings.TrimSpace(all[i])
+	}
+	return all
+}
+
 // membership keeps a service that has joined supplied with a certificate, the
 // CA to trust and credentials for the streams, all of them short-lived.
 type membership struct {
@@ -89,6 +98,7 @@ type membership struct {
 	renewed func(*given) error
 
 	given     atomic.Pointer[given]
+	answered  atomic.Int64 // which of the brokers did last
 	ready     chan struct{}
 	complaint complaint // of join, then of Run
 }
@@ -230,39 +240,67 @@ func (m *membership) first(ctx context.Context, former *given) error {
 	if err != nil {
 		return err
 	}
-	b, err := client.New("https://"+m.cfg.Broker, cfg)
-	if err != nil {
-		return err
-	}
-	defer b.Close()
 	key, csr, err := newRequest()
 	if err != nil {
 		return err
 	}
-	in := api.Join{Token: m.cfg.Token, Kind: m.kind, Agent: m.name, CSR: csr, Names: m.names}
-	if err := m.prove(ctx, b, &in); err != nil {
-		return fmt.Errorf("join %s: %w", m.cfg.Broker, err)
-	}
-	out, err := b.Join(ctx, in)
+	var out api.Joined
+	err = m.some(ctx, cfg, func(addr string, b *client.Client) (err error) {
+		in := api.Join{Token: m.cfg.Token, Kind: m.kind, Agent: m.name, CSR: csr, Names: m.names}
+		if err := m.prove(ctx, b, &in); err != nil {
+			return fmt.Errorf("join %s: %w", addr, err)
+		}
+		if out, err = b.Join(ctx, in); err != nil {
+			return fmt.Errorf("join %s as %s %s: %w", addr, m.kind, m.name, err)
+		}
+		m.log.Info().Str("broker", addr).Time("expires_at", out.ExpiresAt).Msg("joined")
+		return nil
+	})
 	if err != nil {
-		return fmt.Errorf("join %s as %s %s: %w", m.cfg.Broker, m.kind, m.name, err)
+		return err
 	}
-	m.log.Info().Str("broker", m.cfg.Broker).Time("expires_at", out.ExpiresAt).Msg("joined")
 	return m.keep(key, out)
+}
+
+// some has one of the brokers do what is asked: the one that answered last, else the
+// next. One that refuses has answered. An error names what each said.
+func (m *membership) some(ctx context.Context, cfg *tls.Config, do func(addr string, b *client.Client) error) error {
+	all := m.cfg.brokers()
+	first := int(m.answered.Load())
+	var failed error
+	for i := range all {
+		at := (first + i) % len(all)
+		b, err := client.New("https://"+all[at], cfg)
+		if err != nil {
+			return err
+		}
+		err = do(all[at], b)
+		b.Close()
+		if no, answered := errors.AsType[*api.Error](err); err == nil || answered && no.Code != api.CodeUnavailable {
+			m.answered.Store(int64(at))
+			return err
+		}
+		if failed != nil {
+			err = fmt.Errorf("%w; %w", failed, err)
+		}
+		if failed = err; ctx.Err() != nil {
+			break
+		}
+	}
+	return failed
 }
 
 // renew gets the next certificate with the last one.
 func (m *membership) renew(ctx context.Context) error {
-	b, err := m.broker()
-	if err != nil {
-		return err
-	}
-	defer b.Close()
 	key, csr, err := newRequest()
 	if err != nil {
 		return err
 	}
-	out, err := b.Renew(ctx, api.Renew{CSR: csr, Names: m.names})
+	var out api.Joined
+	err = m.broker(ctx, func(b *client.Client) (err error) {
+		out, err = b.Renew(ctx, api.Renew{CSR: csr, Names: m.names})
+		return err
+	})
 	if err != nil {
 		return err
 	}
@@ -270,30 +308,25 @@ func (m *membership) renew(ctx context.Context) error {
 	return m.keep(key, out)
 }
 
-// broker is a client that shows the certificate of the moment.
-func (m *membership) broker() (*client.Client, error) {
+// broker is some, by a client that shows the certificate of the moment.
+func (m *membership) broker(ctx context.Context, do func(b *client.Client) error) error {
 	g := m.given.Load()
-	return client.New("https://"+m.cfg.Broker, &tls.Config{RootCAs: g.pool, Certificates: []tls.Certificate{*g.cert}})
+	cfg := &tls.Config{RootCAs: g.pool, Certificates: []tls.Certificate{*g.cert}}
+	return m.some(ctx, cfg, func(_ string, b *client.Client) error { return do(b) })
 }
 
 // Announce says where users reach the service, which is a proxy.
 func (m *membership) Announce(ctx context.Context, in api.Announcement) (out api.Announced, err error) {
-	b, err := m.broker()
-	if err != nil {
-		return out, err
-	}
-	defer b.Close()
-	return b.Announce(ctx, in)
+	err = m.broker(ctx, func(b *client.Client) (err error) {
+		out, err = b.Announce(ctx, in)
+		return err
+	})
+	return out, err
 }
 
 // Withdraw says that the proxy, which announced addr, stops.
 func (m *membership) Withdraw(ctx context.Context, addr string) error {
-	b, err := m.broker()
-	if err != nil {
-		return err
-	}
-	defer b.Close()
-	return b.Withdraw(ctx, addr)
+	return m.broker(ctx, func(b *client.Client) error { return b.Withdraw(ctx, addr) })
 }
 
 // keep stores what the broker gave, on disk first.
@@ -402,12 +435,11 @@ func (m *membership) look(ctx context.Context) error {
 	case now.After(g.renewAt()) || !slices.Equal(g.Names, m.names):
 		return m.renew(ctx)
 	}
-	b, err := m.broker()
-	if err != nil {
+	var ca api.CA
+	err := m.broker(ctx, func(b *client.Client) (err error) {
+		ca, err = b.CA(ctx)
 		return err
-	}
-	defer b.Close()
-	ca, err := b.CA(ctx)
+	})
 	if err != nil || ca.CA == g.CA {
 		return err
 	}

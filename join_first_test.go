@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto/tls"
 	"encoding/json"
 	"net/http"
@@ -22,6 +23,7 @@ type lettingIn struct {
 	*httptest.Server
 	ca    *cas.Authority
 	asked atomic.Int32
+	says  *api.Error // instead
 }
 
 func letIn(t *testing.T, ca *cas.Authority) *lettingIn {
@@ -33,6 +35,11 @@ func letIn(t *testing.T, ca *cas.Authority) *lettingIn {
 	}
 	b.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		b.asked.Add(1)
+		if b.says != nil {
+			w.WriteHeader(http.StatusForbidden)
+			_ = json.NewEncoder(w).Encode(api.ErrorBody{Error: b.says})
+			return
+		}
 		var in api.Join
 		if r.URL.Path == "/v1/ca" {
 			_ = json.NewEncoder(w).Encode(api.CA{CA: string(ca.Certificate())})
@@ -104,5 +111,39 @@ func TestJoinAgainAfterRotation(t *testing.T) {
 	}
 	if err := wantsIn(t, gone.Pin(), b.addr()).first(t.Context(), nil); err == nil || !strings.Contains(err.Error(), "does not have the pin") {
 		t.Errorf("a service that never joined: %v", err)
+	}
+}
+
+// Any broker lets a service in and renews: one that is away or can't is passed over, and
+// the one that answered is asked from then on. Who refuses has answered.
+func TestJoinAtAnyBroker(t *testing.T) {
+	ca := newAuthority(t)
+	away, unable, good, other := letIn(t, ca), letIn(t, ca), letIn(t, ca), letIn(t, ca)
+	away.Close()
+	unable.says = &api.Error{Code: api.CodeUnavailable, Message: "not now"}
+	m := wantsIn(t, ca.Pin(), away.addr(), unable.addr(), good.addr(), other.addr())
+	if key, problem := m.cfg.check(); problem != "" {
+		t.Fatalf("%s: %s", key, problem)
+	}
+	for _, do := range []func(context.Context) error{m.join, m.look, m.renew} {
+		if err := do(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if unable.asked.Load() != 1 || good.asked.Load() != 3 || other.asked.Load() != 0 {
+		t.Errorf("asked: %d that can't, %d that answered, %d after it", unable.asked.Load(), good.asked.Load(), other.asked.Load())
+	}
+	good.Close()
+	if err := m.renew(t.Context()); err != nil || other.asked.Load() != 1 {
+		t.Errorf("once it is gone: %v, %d", err, other.asked.Load())
+	}
+	other.says = &api.Error{Code: api.CodeDenied, Message: "no"}
+	before := unable.asked.Load()
+	if err := m.renew(t.Context()); err == nil || err.Error() != "no" || unable.asked.Load() != before {
+		t.Errorf("refused: %v, %d asked after that", err, unable.asked.Load()-before)
+	}
+	other.Close()
+	if err := m.renew(t.Context()); err == nil || !passing(err) || !strings.Contains(err.Error(), "not now") || !strings.Contains(err.Error(), other.addr()) {
+		t.Errorf("all gone: %v", err)
 	}
 }

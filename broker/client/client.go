@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -21,6 +22,9 @@ import (
 
 const (
 	timeout = 30 * time.Second
+	// connectTimeout is for connecting, and again for TLS's handshake: a host that is
+	// gone does not answer at all.
+	connectTimeout = 5 * time.Second
 	// maxAnswer bounds what is read of an answer, in bytes.
 	maxAnswer = 64 << 20
 )
@@ -61,7 +65,8 @@ func New(baseURL string, cfg *tls.Config) (*Client, error) {
 			Timeout: timeout,
 			// No proxy: the broker is reached as it is, also from inside an
 			// environment in which HTTPS_PROXY leads to AWS through postern.
-			Transport: &http.Transport{TLSClientConfig: cfg, ForceAttemptHTTP2: true, TLSHandshakeTimeout: 10 * time.Second},
+			Transport: &http.Transport{TLSClientConfig: cfg, ForceAttemptHTTP2: true,
+				DialContext: (&net.Dialer{Timeout: connectTimeout}).DialContext, TLSHandshakeTimeout: connectTimeout},
 			CheckRedirect: func(*http.Request, []*http.Request) error {
 				return errors.New("the broker never redirects")
 			},
