@@ -39,3 +39,16 @@ func TestDeniedResources(t *testing.T) {
 		}
 	}
 }
+
+// A session of another partition is at home there.
+func TestHomePartition(t *testing.T) {
+	r := newRig(t, withEcho)
+	c := r.client(r.session(func(s *events.SessionStarted) {
+		s.Partition, s.Region, s.AWSRoleARN = "aws-us-gov", "us-gov-west-1", "arn:aws-us-gov:iam::111122223333:role/dev"
+	}))
+	for _, url := range []string{"https://s3.us-gov-west-1.amazonaws.com/bucket/k", "https://sts.us-gov-west-1.amazonaws.com/?Action=GetCallerIdentity&Version=2011-06-15"} {
+		if resp, body := c.do(t, c.request(t, http.MethodGet, url, nil)); resp.StatusCode != http.StatusOK {
+			t.Errorf("%s: %d %s", url, resp.StatusCode, body)
+		}
+	}
+}

@@ -275,6 +275,7 @@ func TestDenials(t *testing.T) {
 		s.Requestable = []string{"writer", "deleter"}
 		s.Offers = []events.Permission{{Role: "writer", Effect: "Allow", Actions: []string{"s3:Put*"}}}
 	})
+	gov := r.session(func(s *events.SessionStarted) { s.Partition, s.Region = "aws-us-gov", "us-gov-west-1" })
 	old := r.session(func(s *events.SessionStarted) { s.ExpiresAt = time.Now().Add(-time.Minute) })
 	for _, c := range []struct {
 		name, session, method, url string
@@ -292,6 +293,10 @@ func TestDenials(t *testing.T) {
 		{"not allowed", narrow.SessionID, "DELETE", bucket, nil, 403, "AccessDenied", "rule", "Run: postern request create --roles deleter --reason"},
 		{"host", plain.SessionID, "GET", "https://evil.example.com/", nil, 403, "AccessDenied", "host", "evil.example.com"},
 		{"host that looks it", plain.SessionID, "GET", "https://s3.us-east-1.amazonaws.com.evil.com/", nil, 403, "AccessDenied", "host", "evil.com"},
+		{"another partition", plain.SessionID, "GET", "https://bucket.s3.us-gov-west-1.amazonaws.com/k", nil, 403, "AccessDenied", "host", "is of partition aws, and bucket.s3.us-gov-west-1.amazonaws.com is in partition aws-us-gov"},
+		{"another partition's domain", plain.SessionID, "GET", "https://s3.cn-north-1.amazonaws.com.cn/bucket/k", nil, 403, "AccessDenied", "host", "in partition aws-cn"},
+		{"another partition, by no region", plain.SessionID, "GET", "https://iam.us-gov.amazonaws.com/", nil, 403, "AccessDenied", "host", "in partition aws-us-gov"},
+		{"another partition than GovCloud", gov.SessionID, "GET", bucket, nil, 403, "AccessDenied", "host", "of partition aws-us-gov, and bucket.s3.us-east-1.amazonaws.com is in partition aws,"},
 		{"not signed", plain.SessionID, "GET", bucket, func(r *http.Request) { r.Header.Del("Authorization") }, 403, "AccessDenied", "signature", "is not signed"},
 		{"upgrade", plain.SessionID, "GET", bucket, func(r *http.Request) {
 			r.Header.Set("Connection", "upgrade")
@@ -343,6 +348,7 @@ func TestDenials(t *testing.T) {
 	want := []string{
 		"no_session AccessDenied", "no_session AccessDenied", "session_ended AccessDenied", "session_expired AccessDenied",
 		"lock AccessDenied", "rule AccessDenied", "rule AccessDenied", "host AccessDenied", "host AccessDenied",
+		"host AccessDenied", "host AccessDenied", "host AccessDenied", "host AccessDenied",
 		"signature AccessDenied", "unsupported NotImplemented", "failed credentials AccessDenied",
 	}
 	slices.Sort(want)

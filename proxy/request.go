@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -164,6 +165,11 @@ func (c *call) serve() {
 		return
 	}
 	defer watch.Stop()
+	if !c.unsigned && c.abroad(c.host.Partition) {
+		c.recognize()
+		c.denyAbroad(c.host.Partition)
+		return
+	}
 	if c.auth.V2 && c.host.Region == "" {
 		// Signature Version 2 has no region and s3.amazonaws.com names none: most
 		// likely the bucket is where the session is at home.
@@ -307,6 +313,18 @@ func (c *call) know(d *grants.Decision) {
 	if x := c.issued; x != nil {
 		a.AWSRoleARN, a.RoleSessionName, a.SourceIdentity, a.Account = x.roleARN, x.roleSessionName, x.sourceIdentity, x.account
 	}
+}
+
+// abroad tells of a partition that is not the session's. Others run it, on whom its
+// credentials would be wasted and to whom they must not get.
+func (c *call) abroad(partition string) bool {
+	return partition != cmp.Or(c.session.Partition, "aws")
+}
+
+func (c *call) denyAbroad(partition string) {
+	c.deny(denial{cause: "host", reason: fmt.Sprintf(
+		"session %s on %s is of partition %s, and %s is in partition %s, where its credentials are not known: choose another region, or an app of that partition",
+		c.id, c.session.App, cmp.Or(c.session.Partition, "aws"), c.about.Host, partition)})
 }
 
 // input is what the request says, as far as its head and the part of the body that

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/posternhq/postern/events"
+	"github.com/posternhq/postern/proxy/awsreq"
 	"github.com/posternhq/postern/proxy/sigv4"
 )
 
@@ -55,6 +56,10 @@ func (p *Proxy) token(w http.ResponseWriter, r *http.Request, user string) {
 	}
 	defer stop()
 	c.name(wish)
+	if at := awsreq.PartitionOf(wish.req.URL.Hostname()); c.abroad(at) {
+		c.denyAbroad(at)
+		return
+	}
 	if !slices.Contains(c.session.RealCredentials, in.Kind) {
 		c.denyReal(in.Kind)
 		return

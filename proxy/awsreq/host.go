@@ -78,6 +78,9 @@ func (t *Table) ParseHost(host string) (Host, error) {
 	if err := t.resolve(&h, p); err != nil {
 		return Host{}, fmt.Errorf("host %q: %w", host, err)
 	}
+	if of := endpoint.PartitionOf(h.SigningRegion); of != "" { // iam.us-gov.amazonaws.com names no region
+		h.Partition = of
+	}
 	switch {
 	case !hasPort, port == "443":
 	case port == "8443" && h.Endpoint == "transcribestreaming":
@@ -87,6 +90,16 @@ func (t *Table) ParseHost(host string) (Host, error) {
 		return Host{}, fmt.Errorf("host %q: AWS's APIs are on port 443: %w", host, ErrNotAWS)
 	}
 	return h, nil
+}
+
+// PartitionOf is the partition that a host name under one of AWS's domains lies in, ""
+// for any other name. It knows no services: ParseHost does.
+func PartitionOf(name string) string {
+	p, err := endpoint.Split(lower(name))
+	if err != nil {
+		return ""
+	}
+	return p.Partition
 }
 
 var errCustomer = fmt.Errorf("names a customer's machine or an unknown service: %w", ErrNotAWS)

@@ -18,6 +18,7 @@ func TestParseHost(t *testing.T) {
 		"EC2.US-East-1.amazonaws.com:443":    {Partition: "aws", Region: "us-east-1", SigningName: "ec2", SigningRegion: "us-east-1", Endpoint: "ec2"},
 		"ec2-fips.us-gov-west-1.api.aws":     {Partition: "aws-us-gov", Region: "us-gov-west-1", SigningName: "ec2", SigningRegion: "us-gov-west-1", Endpoint: "ec2", FIPS: true, DualStack: true},
 		"iam.amazonaws.com":                  {Partition: "aws", SigningName: "iam", SigningRegion: "us-east-1", Endpoint: "iam"},
+		"iam.us-gov.amazonaws.com":           {Partition: "aws-us-gov", SigningName: "iam", SigningRegion: "us-gov-west-1", Endpoint: "iam.us-gov"},
 		"iam.cn-north-1.amazonaws.com.cn":    {Partition: "aws-cn", Region: "cn-north-1", SigningName: "iam", SigningRegion: "cn-north-1", Endpoint: "iam"},
 		"sts.eusc-de-east-1.amazonaws.eu":    {Partition: "aws-eusc", Region: "eusc-de-east-1", SigningName: "sts", SigningRegion: "eusc-de-east-1", Endpoint: "sts"},
 		"sts.us-iso-east-1.c2s.ic.gov":       {Partition: "aws-iso", Region: "us-iso-east-1", SigningName: "sts", SigningRegion: "us-iso-east-1", Endpoint: "sts"},
