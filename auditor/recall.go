@@ -126,7 +126,41 @@ func recallRequests(ctx context.Context, conn driver.Conn, records []correlate.R
 		return err
 	}
 	ids()
+	if err := recallShared(ctx, conn, left, from, to, f); err != nil {
+		return err
+	}
 	return recallByKey(ctx, conn, left, from, to, f)
+}
+
+// recallShared finds what became of other accounts' records of the same events.
+func recallShared(ctx context.Context, conn driver.Conn, records []correlate.Record, from, to time.Time, f *correlate.Found) error {
+	var ids []string
+	for _, r := range records {
+		if r.SharedEventID != "" {
+			ids = append(ids, r.SharedEventID)
+		}
+	}
+	if len(ids) == 0 {
+		return nil
+	}
+	near := `event_time BETWEEN ` + stamp(from.Add(-recallAround)) + ` AND ` + stamp(to.Add(recallAround))
+	rows, err := conn.Query(ctx, `SELECT shared_event_id, verdict FROM cloudtrail WHERE `+keysFirst("cloudtrail_rows", "event_time, recipient_account_id, event_id", near, `shared_event_id IN (?)`)+
+		` AND verdict IN ('bypass', 'console', 'forwarded', 'exported', 'token')`, distinct(ids))
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	if f.Shared == nil {
+		f.Shared = map[string]string{}
+	}
+	for rows.Next() {
+		var id, verdict string
+		if err := rows.Scan(&id, &verdict); err != nil {
+			return err
+		}
+		f.Shared[id] = verdict
+	}
+	return rows.Err()
 }
 
 // recallByKey finds the requests that records without one of their request id

@@ -34,7 +34,7 @@ func TestRecallCopies(t *testing.T) {
 		id := fmt.Sprint("E", i+1)
 		e := events.Event{Meta: events.Meta{ID: id, Source: "/s", Time: time.Now().UTC()}, Data: &events.CloudTrailRecordReceived{
 			RecipientAccountID: "222222222222", EventID: id, Region: "eu-central-1", EventSource: "s3.amazonaws.com", File: "f",
-			Record: json.RawMessage(`{"eventVersion":"1.11","userIdentity":{"type":"AWSAccount","principalId":"AROAOPS:alice","accountId":"111111111111"},"eventTime":"2026-03-01T12:00:00Z","eventSource":"s3.amazonaws.com","eventName":"GetObject","requestID":"A","eventID":"` + id + `","recipientAccountId":"222222222222"}`)}}
+			Record: json.RawMessage(`{"eventVersion":"1.11","userIdentity":{"type":"AWSAccount","principalId":"AROAOPS:alice","accountId":"111111111111"},"eventTime":"2026-03-01T12:00:00Z","eventSource":"s3.amazonaws.com","eventName":"GetObject","requestID":"A","sharedEventID":"s` + id + `","eventID":"` + id + `","recipientAccountId":"222222222222"}`)}}
 		raw, err := events.Encode(e)
 		if err != nil {
 			t.Fatal(err)
@@ -68,5 +68,26 @@ func TestRecallCopies(t *testing.T) {
 		if r.IdentityAccount != "111111111111" || r.RoleID != "AROAOPS" || r.SessionName != "alice" || r.User != "alice" || !r.EventTime.Equal(at) {
 			t.Errorf("found %+v", r)
 		}
+	}
+	// What became of one, for another account's record of the same event.
+	findings, err := s.Sink(t.Context(), events.Findings)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := events.Event{Meta: events.Meta{ID: "v", Source: "/s", Time: at}, Data: &events.VerdictReached{Verdict: events.Bypass, Rule: "no_request", RecipientAccountID: "222222222222", EventID: "E1", EventTime: at, At: at}}
+	raw, err := events.Encode(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := findings.Write(t.Context(), []journal.Entry{{Event: v, Stream: events.Findings, Seq: 1, StoredAt: at, Raw: raw}}, nil); err != nil {
+		t.Fatal(err)
+	}
+	found, err = recall(t.Context(), s.Conn(), correlate.Doubt{Records: []correlate.Record{
+		{Account: "111111111111", EventID: "O1", SharedEventID: "sE1", EventTime: at}, {Account: "111111111111", EventID: "O2", SharedEventID: "sE2", EventTime: at}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(found.Shared) != 1 || found.Shared["sE1"] != events.Bypass {
+		t.Errorf("what became of the same events: %v", found.Shared)
 	}
 }

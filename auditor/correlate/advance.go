@@ -38,6 +38,9 @@ type Found struct {
 	Records []Record
 	// Judged are verdicts of the doubted records themselves.
 	Judged map[RecordID]string
+	// Shared are the verdicts, but those that a request explains, of records with the same
+	// SharedEventID as a doubted one.
+	Shared map[string]string
 	// JudgedRequests have a verdict of their own already.
 	JudgedRequests []Request
 	// Spilled are those of Doubt.Spilled, Copies those of Doubt.Copies.
@@ -82,6 +85,7 @@ func (s *State) Advance(c Clock, recall func(Doubt) (Found, error)) ([]Judgement
 			return s.take(), err
 		}
 		s.learn(found)
+		s.told = found.Shared
 		if spilled {
 			s.unspill(minute, found.Spilled)
 			s.behind = true
@@ -112,6 +116,7 @@ func (s *State) Advance(c Clock, recall func(Doubt) (Found, error)) ([]Judgement
 		}
 		s.missing(r)
 	}
+	s.told = nil
 	s.forget()
 	// A key can turn up in a record until the record of its last moment is due.
 	s.scope.forget(c.Now.Add(-2*s.c.TrailDelay - time.Hour))
@@ -211,13 +216,16 @@ func (s *State) sift(c Clock) []*record {
 			rest = append(rest, r)
 		}
 	}
-	s.pending = append(keep, s.hold(copies, c)...)
-	return append(ask, s.byKeyNameTime(c, rest)...)
+	s.pending = keep
+	rest, wait := s.byKeyNameTime(c, rest)
+	s.pending = append(s.pending, s.hold(append(copies, wait...), c)...)
+	return append(ask, rest...)
 }
 
 // byKeyNameTime pairs the nearest first, and keeps a record waiting while a
-// request that could turn out to be its own is still in flight.
-func (s *State) byKeyNameTime(c Clock, records []*record) []*record {
+// request that could turn out to be its own is still in flight. It returns those that
+// nothing explains, and of these apart those that wait for the caller's own record.
+func (s *State) byKeyNameTime(c Clock, records []*record) (out, wait []*record) {
 	type candidate struct {
 		req  *request
 		rec  *record
@@ -249,17 +257,18 @@ func (s *State) byKeyNameTime(c Clock, records []*record) []*record {
 		}
 		s.join(x.req, x.rec, "key_name_time")
 	}
-	var out []*record
 	for _, rec := range records {
 		switch {
 		case rec.verdict != "":
 		case s.mayBeInFlight(rec, c) || s.mayBeCopy(rec, c):
 			s.pending = append(s.pending, rec)
+		case s.waitsForCaller(rec, c):
+			wait = append(wait, rec)
 		default:
 			out = append(out, rec)
 		}
 	}
-	return out
+	return out, wait
 }
 
 // near says how far apart two sides are that key_name_time could pair.

@@ -1,6 +1,10 @@
 package correlate
 
-import "time"
+import (
+	"time"
+
+	"github.com/posternhq/postern/events"
+)
 
 // spilledCopy is a record that waits in the store alone, for what the caller's own
 // account gets of the event.
@@ -15,17 +19,19 @@ func (s *State) hold(copies []*record, c Clock) []*record {
 	over := len(copies) - s.c.Open
 	held := copies[:0]
 	for _, rec := range copies {
-		req := s.requestOf(rec)
-		if over > 0 && rec.Seq > 0 && req.place >= 0 { // who is overdue needs it now
+		req := s.requestOf(rec)                                        // nil: see waitsForCaller
+		if over > 0 && rec.Seq > 0 && (req == nil || req.place >= 0) { // who is overdue needs it now
 			over--
 			s.copies = append(s.copies, spilledCopy{c.Now.Add(s.c.TrailDelay + s.c.Skew), rec.Seq})
 			s.drop(rec)
-			if req.in == nil { // it may be spilled, too
+			if req != nil && req.in == nil { // it may be spilled, too
 				s.enqueue(req)
 			}
 			continue
 		}
-		s.dequeue(req)
+		if req != nil {
+			s.dequeue(req)
+		}
 		held = append(held, rec)
 	}
 	return held
@@ -50,5 +56,45 @@ func (s *State) unspillCopies(n int, found []Record) {
 	s.behind = s.behind || n == atOnce
 	for _, r := range found {
 		s.addRecord(r, s.now)
+		if rec := s.records[r.ID()]; rec != nil && rec != over {
+			rec.waited = true
+		}
 	}
 }
+
+// waitsForCaller says that a record is to wait for what the caller's own account gets of
+// the event: it doesn't have the key, by which alone calls that postern knows of are told
+// from others of the same identity.
+func (s *State) waitsForCaller(rec *record, c Clock) bool {
+	if rec.AccessKeyID != "" || rec.Account == rec.IdentityAccount || rec.waited || s.shared[rec.SharedEventID] != nil {
+		return false
+	}
+	if rec.arrived.Add(s.c.TrailDelay).After(c.Now) {
+		return rec.doubted // the store is asked first, and once more at the end
+	}
+	rec.waited = true
+	return false
+}
+
+// follow judges a record as another account's record of the same event was, if that is
+// known: what there is to find was found then.
+func (s *State) follow(rec *record) bool {
+	if rec.SharedEventID == "" {
+		return false
+	}
+	verdict := s.told[rec.SharedEventID]
+	if first := s.shared[rec.SharedEventID]; first != nil && first != rec {
+		verdict = first.verdict
+	}
+	switch verdict {
+	case events.Bypass, events.Console, events.Exported, events.ByToken, events.Forwarded:
+		rec.Rule = ruleShared
+		s.judgeRecord(rec, verdict, ruleShared, "the same event as another account got it", nil)
+		return true
+	}
+	return false
+}
+
+// ruleShared is the rule of verdicts that follow from that on another account's record of
+// the event.
+const ruleShared = "shared_event"

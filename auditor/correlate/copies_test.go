@@ -1,6 +1,7 @@
 package correlate_test
 
 import (
+	stdcmp "cmp"
 	"fmt"
 	"testing"
 	"time"
@@ -154,6 +155,67 @@ func TestCopiesForOwners(t *testing.T) {
 		}
 		if d := cmp.Diff(x.want, all); d != "" {
 			t.Errorf("%s: (-want +got)\n%s", name, d)
+		}
+		if d := cmp.Diff(findings, got.findings); d != "" {
+			t.Errorf("%s: (-want +got)\n%s", name, d)
+		}
+	}
+}
+
+// What another account gets of a call around postern, or of one that postern knows of, is
+// judged as the caller's record is, and found once.
+func TestCopiesOfOtherCalls(t *testing.T) {
+	const around = "bypass:111111111111/E"
+	keyed := asOwnersGet(theirs("E", "B"))
+	keyed.AccessKeyID, keyed.RoleID, keyed.SessionName, keyed.User = "ASIA1", "", "", ""
+	keyless, caller := asOwnersGet(theirs("E", "B")), theirs("E", "B")
+	caller.SharedEventID = "shared"
+	held, byKey, ofKey := ourKey, caller, keyless
+	held.AccessKeyID, held.HandedOut = "ASIAHELD", true
+	byKey.AccessKeyID = "ASIAHELD"
+	after := ofKey
+	after.EventTime = start.Add(2 * time.Hour)
+	link := correlate.Token{AccessKeyID: "ASIA1", RequestID: "T", Kind: events.CredentialURL, User: "alice", Service: "ec2", SigningName: "ec2", Operation: "DescribeInstances", IssuedAt: start, ExpiresAt: start.Add(time.Hour)}
+	for name, x := range map[string]struct {
+		held, link bool
+		requests   []correlate.Request
+		records    []correlate.Record
+		want       map[string]string
+		finding    string
+		state      string // of the finding in the end
+	}{
+		"with the key":                 {records: []correlate.Record{caller, keyed}, want: map[string]string{"E": "bypass no_request", "E-copy": "bypass shared_event"}, finding: around},
+		"with the key, first":          {records: []correlate.Record{keyed, caller}, want: map[string]string{"E-copy": "bypass no_request", "E": "bypass shared_event"}, finding: "bypass:222222222222/E-copy"},
+		"without the key":              {records: []correlate.Record{caller, keyless}, want: map[string]string{"E": "bypass no_request", "E-copy": "bypass shared_event"}, finding: around},
+		"without the key, first":       {records: []correlate.Record{keyless, caller}, want: map[string]string{"E": "bypass no_request", "E-copy": "bypass shared_event"}, finding: around},
+		"with a key that was given":    {held: true, records: []correlate.Record{byKey, ofKey}, want: map[string]string{"E": "exported key_handed_out", "E-copy": "exported shared_event"}},
+		"the same, first":              {held: true, records: []correlate.Record{ofKey, byKey}, want: map[string]string{"E": "exported key_handed_out", "E-copy": "exported shared_event"}},
+		"the same, alone":              {held: true, records: []correlate.Record{ofKey}, want: map[string]string{"E-copy": "exported identity_handed_out"}},
+		"the same, when it had ended":  {held: true, records: []correlate.Record{after}, want: map[string]string{"E-copy": "bypass no_request"}, finding: "bypass:222222222222/E-copy"},
+		"around, while keys are given": {held: true, records: []correlate.Record{keyless, caller}, want: map[string]string{"E": "bypass no_request", "E-copy": "bypass shared_event"}, finding: around},
+		"with a link":                  {link: true, records: []correlate.Record{keyless}, want: map[string]string{"E-copy": "token presigned_url"}},
+		"the request comes late": {requests: []correlate.Request{ours("R", "B")}, records: []correlate.Record{caller, keyed},
+			want: map[string]string{"E": "matched request_id", "E-copy": "proxied shared_event"}, finding: around, state: "resolved"},
+		"the request comes late, the copy first": {requests: []correlate.Request{ours("R", "B")}, records: []correlate.Record{keyed, caller},
+			want: map[string]string{"E": "matched request_id", "E-copy": "proxied shared_event"}, finding: "bypass:222222222222/E-copy", state: "resolved"},
+	} {
+		s := correlate.New(correlate.Config{})
+		k := ourKey
+		k.RoleID = "AROAOPS"
+		s.AddCredential(k)
+		if x.held {
+			s.AddCredential(held)
+		}
+		if x.link {
+			s.AddToken(link)
+		}
+		got := told(t, s, nil, x.records, x.requests...)
+		if d := cmp.Diff(x.want, got.records); d != "" {
+			t.Errorf("%s: (-want +got)\n%s", name, d)
+		}
+		findings := map[string]string{}
+		if x.finding != "" {
+			findings[x.finding] = stdcmp.Or(x.state, "open")
 		}
 		if d := cmp.Diff(findings, got.findings); d != "" {
 			t.Errorf("%s: (-want +got)\n%s", name, d)

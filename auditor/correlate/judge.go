@@ -23,7 +23,7 @@ func (s *State) join(req *request, rec *record, rule string) {
 	if req.verdict == events.Missing {
 		j.Resolved = append(j.Resolved, s.resolved("missing", req, rec, "its CloudTrail record came late"))
 	}
-	if rec.verdict == events.Bypass {
+	if rec.verdict == events.Bypass && rec.Rule != ruleShared {
 		j.Resolved = append(j.Resolved, s.resolved(rec.bypassKind(), req, rec, "the request that made it came late"))
 	}
 	j.Verdict, req.refused = v, rec.Refused
@@ -44,6 +44,11 @@ func (s *State) join(req *request, rec *record, rule string) {
 	if req.AWSRequestID == "" && rec.RequestID != "" { // now it is known
 		req.AWSRequestID = strings.Clone(rec.RequestID)
 		s.link(req)
+	}
+	for other := range s.byReq[rec.RequestID] { // what else was taken for a bypass
+		if rec.RequestID != "" && other.verdict == events.Bypass && guard(req, other) {
+			s.byRequestID(req, other)
+		}
 	}
 }
 
@@ -102,19 +107,37 @@ func (s *State) bypass(rec *record) {
 		v.Rule = ruleUnknown
 	}
 	rec.Rule = v.Rule
-	who := rec.User
-	if who == "" {
-		who = rec.SessionName
-	}
+	who, as := s.callerOf(rec)
 	v.Detail = fmt.Sprintf("%s of %s as %s, not through postern", rec.EventName, rec.EventSource, who)
 	rec.verdict = events.Bypass
-	summary := fmt.Sprintf("%s called %s of %s around postern, as %s/%s", who, rec.EventName, rec.EventSource, rec.RoleName, rec.SessionName)
+	summary := fmt.Sprintf("%s called %s of %s around postern, %s", who, rec.EventName, rec.EventSource, as)
 	if rec.Rule == ruleUnknown {
 		summary += ", whom postern doesn't know, under a role that it lends"
 	}
 	opened := []events.FindingOpened{*s.finding(rec.bypassKind(), "critical", nil, rec, summary)}
 	s.out = append(s.out, Judgement{Verdict: v, Opened: append(opened, s.lateRecord(rec)...)})
 	s.remember(rec)
+}
+
+// callerOf is who made a call and as whom, in words.
+func (s *State) callerOf(rec *record) (who, as string) {
+	who, role, session := rec.User, rec.RoleName, rec.SessionName
+	if c, ok := s.scope.keys[rec.AccessKeyID]; ok && role == "" && session == "" {
+		role, session = roleName(c.RoleARN), c.SessionName
+		if who == "" {
+			who = c.User
+		}
+	}
+	if who == "" {
+		who = session
+	}
+	switch {
+	case role != "":
+		return who, "as " + role + "/" + session
+	case session != "":
+		return who, "as " + session + " of account " + rec.IdentityAccount
+	}
+	return who, "with key " + rec.AccessKeyID
 }
 
 // judgeRecord settles a record that needs no request of its own; req is the
@@ -124,24 +147,39 @@ func (s *State) judgeRecord(rec *record, verdict, rule, detail string, req *requ
 	v.Detail, v.Previous = detail, rec.verdict
 	j := Judgement{Verdict: v}
 	rec.verdict = verdict
-	if v.Previous == events.Bypass {
+	if v.Previous == events.Bypass && rec.Rule == ruleShared {
+		// its finding is about the other account's record
+	} else if v.Previous == events.Bypass {
 		j.Resolved = append(j.Resolved, s.resolved(rec.bypassKind(), req, rec, detail))
 	} else {
 		s.remember(rec)
 	}
 	j.Opened = s.lateRecord(rec)
 	s.out = append(s.out, j)
-	remove(s.byReq, rec.RequestID, rec)
+	if settled(verdict) {
+		remove(s.byReq, rec.RequestID, rec)
+	}
 }
 
 // unexplained settles a record under an identity of ours that no request made.
 func (s *State) unexplained(rec *record) {
+	if s.follow(rec) {
+		return
+	}
 	if t, ok := s.scope.tokenOf(&rec.Record); ok {
 		s.judgeRecord(rec, events.ByToken, t.Kind, "made with what postern signed for "+t.User+" as "+t.RequestID, nil)
 		return
 	}
 	if c, ok := s.scope.keys[rec.AccessKeyID]; ok && c.HandedOut && rec.AccessKeyID != "" {
 		s.judgeRecord(rec, events.Exported, "key_handed_out", "credentials that "+c.User+" was given", nil)
+		return
+	}
+	if c, ok := s.scope.handedOut(&rec.Record); ok {
+		verdict := events.Exported
+		if !c.HandedOut {
+			verdict = events.Console
+		}
+		s.judgeRecord(rec, verdict, "identity_handed_out", "a record without the key, while "+c.User+" held the identity", nil)
 		return
 	}
 	s.bypass(rec)

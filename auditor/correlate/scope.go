@@ -16,8 +16,8 @@ type scope struct {
 	roles      map[Identity]struct{} // without a session
 	roleIDs    map[string]string     // ARNs by AROA…
 	keys       map[string]Credential
-	tokens     map[string][]Token // by access key
-	consoles   map[Identity][]Credential
+	tokens     map[string][]Token        // by access key
+	given      map[Identity][]Credential // to people: their console sessions and keys
 }
 
 func newScope(skew time.Duration) scope {
@@ -29,7 +29,7 @@ func newScope(skew time.Duration) scope {
 		roleIDs:    map[string]string{},
 		keys:       map[string]Credential{},
 		tokens:     map[string][]Token{},
-		consoles:   map[Identity][]Credential{},
+		given:      map[Identity][]Credential{},
 	}
 }
 
@@ -72,15 +72,16 @@ func (s *scope) credential(c Credential) {
 		}
 		s.keys[c.AccessKeyID] = c
 	}
-	if !c.Console {
+	if !c.Console && !c.HandedOut {
 		return
 	}
-	for _, have := range s.consoles[i] {
+	for k, have := range s.given[i] {
 		if have.AccessKeyID == c.AccessKeyID && have.ExpiresAt.Equal(c.ExpiresAt) {
+			s.given[i][k].Console, s.given[i][k].HandedOut = c.Console || have.Console, c.HandedOut || have.HandedOut
 			return
 		}
 	}
-	s.consoles[i] = append(s.consoles[i], c)
+	s.given[i] = append(s.given[i], c)
 }
 
 // token adds a signature, once.
@@ -95,8 +96,30 @@ func (s *scope) token(t Token) {
 
 // tokenOf finds the signature that a record's call was made with.
 func (s *scope) tokenOf(r *Record) (Token, bool) {
-	for _, t := range s.tokens[r.AccessKeyID] {
+	if r.AccessKeyID == "" {
+		return s.tokenOfIdentity(r)
+	}
+	return s.tokenOfKey(r, r.AccessKeyID)
+}
+
+func (s *scope) tokenOfKey(r *Record, key string) (Token, bool) {
+	for _, t := range s.tokens[key] {
 		if !r.EventTime.Before(t.IssuedAt.Add(-s.skew)) && !r.EventTime.After(t.ExpiresAt.Add(s.skew)) && t.allows(r) {
+			return t, true
+		}
+	}
+	return Token{}, false
+}
+
+// tokenOfIdentity finds it where the record does not have the key.
+func (s *scope) tokenOfIdentity(r *Record) (Token, bool) {
+	of := Identity{r.IdentityAccount, r.RoleName, r.SessionName}
+	for key := range s.tokens {
+		c := s.keys[key]
+		if of.Session == "" || of != IdentityOf(c.RoleARN, c.SessionName) {
+			continue
+		}
+		if t, ok := s.tokenOfKey(r, key); ok {
 			return t, true
 		}
 	}
@@ -145,9 +168,23 @@ func (s *scope) console(r *Record) (Credential, bool) {
 	if !r.FromConsole && r.EventSource != "signin.amazonaws.com" {
 		return Credential{}, false
 	}
-	for _, c := range s.consoles[Identity{r.IdentityAccount, r.RoleName, r.SessionName}] {
+	return s.live(r, func(c *Credential) bool { return c.Console })
+}
+
+// handedOut finds credentials that somebody held, by which a record may be that does not
+// have the key.
+func (s *scope) handedOut(r *Record) (Credential, bool) {
+	if r.AccessKeyID != "" || r.SessionName == "" {
+		return Credential{}, false
+	}
+	return s.live(r, func(*Credential) bool { return true })
+}
+
+// live finds credentials that somebody was given of a record's identity at its time.
+func (s *scope) live(r *Record, fits func(*Credential) bool) (Credential, bool) {
+	for _, c := range s.given[Identity{r.IdentityAccount, r.RoleName, r.SessionName}] {
 		from, to := c.IssuedAt.Add(-s.skew), c.ExpiresAt.Add(s.skew)
-		if !r.EventTime.Before(from) && !r.EventTime.After(to) {
+		if !r.EventTime.Before(from) && !r.EventTime.After(to) && fits(&c) {
 			return c, true
 		}
 	}
@@ -169,7 +206,7 @@ func (s *scope) forget(t time.Time) {
 			s.tokens[k] = list
 		}
 	}
-	for i, list := range s.consoles {
+	for i, list := range s.given {
 		kept := list[:0]
 		for _, c := range list {
 			if !c.ExpiresAt.Before(t) {
@@ -177,9 +214,9 @@ func (s *scope) forget(t time.Time) {
 			}
 		}
 		if len(kept) == 0 {
-			delete(s.consoles, i)
+			delete(s.given, i)
 		} else {
-			s.consoles[i] = kept
+			s.given[i] = kept
 		}
 	}
 }

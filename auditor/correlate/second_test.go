@@ -14,9 +14,9 @@ type outcome struct {
 	findings          map[string]string // by id -> open or resolved
 }
 
-// told gives a state requests at the start, records a second after one another, and two
-// hours of time.
-func told(t *testing.T, s *correlate.State, requests []correlate.Request, records []correlate.Record) outcome {
+// told gives a state requests at the start, records a second after one another, late
+// requests half an hour later, and two hours of time.
+func told(t *testing.T, s *correlate.State, requests []correlate.Request, records []correlate.Record, late ...correlate.Request) outcome {
 	t.Helper()
 	out := outcome{map[string]string{}, map[string]string{}, map[string]string{}}
 	take := func(js []correlate.Judgement) {
@@ -61,7 +61,12 @@ func told(t *testing.T, s *correlate.State, requests []correlate.Request, record
 		take(s.AddRecord(r, now))
 		advance()
 	}
-	for range 120 {
+	for i := range 120 {
+		for _, r := range late {
+			if i == 30 {
+				take(s.AddRequest(r, now))
+			}
+		}
 		now = now.Add(time.Minute)
 		advance()
 	}

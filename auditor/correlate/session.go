@@ -104,7 +104,7 @@ func (s *State) lateRecord(rec *record) []events.FindingOpened {
 	default:
 		return nil
 	}
-	if rec.Refused {
+	if rec.Refused || rec.Rule == ruleShared {
 		return nil
 	}
 	p := party{user: rec.User, role: rec.RoleARN, account: rec.IdentityAccount}

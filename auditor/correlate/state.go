@@ -60,6 +60,8 @@ type State struct {
 	byReq   map[string]map[*record]struct{} // unpaired, by AWS request id
 	pending []*record                       // not judged yet
 	copies  []spilledCopy                   // nor these, the first due first
+	shared  map[string]*record              // that no request made, by SharedEventID: the first of each
+	told    map[string]string               // verdicts of such, as the store told in this Advance
 
 	settledRequests []*request // oldest first, to be forgotten
 	settledRecords  []remembered
@@ -75,6 +77,8 @@ type record struct {
 	arrived time.Time
 	// doubted: the store was asked and knows nothing more.
 	doubted bool
+	// waited: the caller's own record did not come, see waitsForCaller.
+	waited bool
 }
 
 // New returns an empty state.
@@ -116,6 +120,7 @@ func New(c Config) *State {
 
 		records: map[RecordID]*record{},
 		byReq:   map[string]map[*record]struct{}{},
+		shared:  map[string]*record{},
 	}
 }
 
@@ -367,6 +372,9 @@ func (s *State) remember(rec *record) {
 	switch rec.verdict {
 	case events.Bypass, events.Console, events.Exported, events.ByToken, events.Forwarded: // see lateRecord
 		s.settledRecords = append(s.settledRecords, remembered{id, rec})
+		if rec.SharedEventID != "" && s.shared[rec.SharedEventID] == nil {
+			s.shared[rec.SharedEventID] = rec
+		}
 	default:
 		s.records[id] = over
 		s.settledRecords = append(s.settledRecords, remembered{id, over})
@@ -387,6 +395,9 @@ func (s *State) forget() {
 		s.settledRecords = s.settledRecords[1:]
 		if x.rec != over {
 			remove(s.byReq, x.rec.RequestID, x.rec)
+			if s.shared[x.rec.SharedEventID] == x.rec {
+				delete(s.shared, x.rec.SharedEventID)
+			}
 		}
 		if s.records[x.id] == x.rec {
 			delete(s.records, x.id)

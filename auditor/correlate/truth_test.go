@@ -16,6 +16,7 @@ import (
 type truth struct {
 	steps    []step
 	awsID    map[correlate.RecordID]string
+	shared   map[correlate.RecordID]string // SharedEventID
 	requests map[string]string             // request id -> verdict
 	records  map[correlate.RecordID]string // record -> verdict; "" is none of ours
 	pairs    map[string]correlate.RecordID // request id -> its record
@@ -51,7 +52,7 @@ var operations = []struct{ service, operation, source, name string }{
 func world(r *rand.Rand, n int, lag time.Duration) *truth {
 	w := &truth{
 		requests: map[string]string{}, records: map[correlate.RecordID]string{}, pairs: map[string]correlate.RecordID{},
-		opened: map[string]bool{}, awsID: map[correlate.RecordID]string{},
+		opened: map[string]bool{}, awsID: map[correlate.RecordID]string{}, shared: map[correlate.RecordID]string{},
 	}
 	type session struct {
 		id, user, account, arn, role, key string
@@ -85,7 +86,7 @@ func world(r *rand.Rand, n int, lag time.Duration) *truth {
 	for i := range sessions {
 		s := sessions[i]
 		w.steps = append(w.steps, step{at, func(st *correlate.State, now time.Time) []correlate.Judgement {
-			c := correlate.Credential{AccessKeyID: s.key, SessionID: s.id, User: s.user, Account: s.account, RoleARN: s.arn, SessionName: s.user, IssuedAt: start, ExpiresAt: start.Add(12 * time.Hour)}
+			c := correlate.Credential{AccessKeyID: s.key, SessionID: s.id, User: s.user, Account: s.account, RoleARN: s.arn, RoleID: "AROA" + s.account + s.role, SessionName: s.user, IssuedAt: start, ExpiresAt: start.Add(12 * time.Hour)}
 			st.AddCredential(c)
 			c.AccessKeyID, c.HandedOut = s.key+"-held", true
 			st.AddCredential(c)
@@ -106,7 +107,7 @@ func world(r *rand.Rand, n int, lag time.Duration) *truth {
 	var places uint64
 	deliver := func(rec correlate.Record, verdict string, more ...time.Duration) {
 		w.records[rec.ID()] = verdict
-		w.awsID[rec.ID()] = rec.RequestID
+		w.awsID[rec.ID()], w.shared[rec.ID()] = rec.RequestID, rec.SharedEventID
 		times := 1
 		if r.Float64() < 0.27 {
 			times = 2
@@ -225,6 +226,17 @@ func world(r *rand.Rand, n int, lag time.Duration) *truth {
 		if done.AWSRequestID == "" || bare { // else nobody could tell which of the two is the call
 			other.EventName += "Around"
 		}
+		// shared makes it an event that the owner of a resource gets, too.
+		shared := func(verdict string) {
+			if r.IntN(2) == 0 {
+				return
+			}
+			other.SharedEventID = "shared-" + other.EventID
+			copied := other
+			copied.Account, copied.EventID = "999999999999", other.EventID+"-copy"
+			copied.AccessKeyID, copied.RoleARN, copied.RoleName, copied.RoleID, copied.FromConsole = "", "", "", "AROA"+s.account+s.role, false
+			deliver(copied, verdict)
+		}
 		switch p := r.Float64(); {
 		case p < 0.002: // around postern, under the role and name it lends, half the time with its very key
 			if r.IntN(2) == 0 {
@@ -234,6 +246,7 @@ func world(r *rand.Rand, n int, lag time.Duration) *truth {
 			if other.AccessKeyID == s.key {
 				late(other.Account + "/" + other.EventID)
 			}
+			shared(events.Bypass)
 			deliver(other, events.Bypass)
 		case p < 0.004: // under a role that postern lends, as nobody whom it knows
 			other.SessionName, other.User, other.AccessKeyID = s.user+"x", s.user+"x", "ASIAOTHER"
@@ -249,10 +262,12 @@ func world(r *rand.Rand, n int, lag time.Duration) *truth {
 		case p < 0.07: // with the key that the user holds
 			other.AccessKeyID += "-held"
 			late(other.Account + "/" + other.EventID)
+			shared(events.Exported)
 			deliver(other, events.Exported)
 		case p < 0.08:
 			other.AccessKeyID, other.FromConsole = s.key+"-console", true
 			late(other.Account + "/" + other.EventID)
+			shared(events.Console)
 			deliver(other, events.Console)
 		case p < 0.09: // a link that postern signed, used more than once
 			t := correlate.Token{AccessKeyID: s.key, RequestID: "T" + req.ID, Kind: events.CredentialURL, User: s.user, SessionID: s.id, Service: op.service,
@@ -280,6 +295,7 @@ type store struct {
 	w        *truth
 	verdicts map[string]string
 	record   map[correlate.RecordID]string
+	shared   map[string]string // by SharedEventID
 	pair     map[string]correlate.RecordID
 	bare     map[string]string // AWS request id -> request paired without it
 	findings map[string]string
@@ -306,6 +322,7 @@ func (b *store) take(t *testing.T, js []correlate.Judgement) {
 		if v.EventID != "" {
 			id := correlate.RecordID{Account: v.RecipientAccountID, EventID: v.EventID}
 			b.record[id] = v.Verdict
+			b.shared[b.w.shared[id]] = v.Verdict
 			if v.Verdict == events.Matched || v.Verdict == events.Mismatched {
 				b.pair[v.RequestID] = id
 				if b.current[v.RequestID].AWSRequestID == "" {
@@ -374,9 +391,12 @@ func (b *store) near(rec *correlate.Record) (out []correlate.Request) {
 }
 
 func (b *store) recall(d correlate.Doubt) (correlate.Found, error) {
-	f := correlate.Found{Judged: map[correlate.RecordID]string{}}
+	f := correlate.Found{Judged: map[correlate.RecordID]string{}, Shared: map[string]string{}}
 	for _, r := range d.Records {
 		f.Judged[r.ID()] = b.record[r.ID()]
+		if v := b.shared[r.SharedEventID]; r.SharedEventID != "" && v != "" {
+			f.Shared[r.SharedEventID] = v
+		}
 		known := false
 		if request, bare := b.bare[r.RequestID]; bare && r.RequestID != "" { // paired without AWS's id in the answer
 			x := b.request(request)
@@ -427,7 +447,7 @@ func (b *store) recall(d correlate.Doubt) (correlate.Found, error) {
 }
 
 func newStore(w *truth) *store {
-	return &store{w: w, verdicts: map[string]string{}, record: map[correlate.RecordID]string{}, pair: map[string]correlate.RecordID{}, bare: map[string]string{},
+	return &store{w: w, verdicts: map[string]string{}, record: map[correlate.RecordID]string{}, shared: map[string]string{}, pair: map[string]correlate.RecordID{}, bare: map[string]string{},
 		findings: map[string]string{}, ids: map[string]int{}, current: map[string]correlate.Request{}, minutes: map[time.Time][]string{}, bareOf: map[string][]string{},
 		byAWS: map[string][]string{}, arrived: map[string][]correlate.Record{}, placed: map[uint64]correlate.Record{}}
 }
