@@ -213,4 +213,8 @@ func TestWholeRecords(t *testing.T) {
 			t.Errorf("record %d is\n%q, was\n%q", i+1, got, want)
 		}
 	}
+	// Those whose time can't be read are of when they came.
+	if n := w.count(`SELECT count() FROM cloudtrail WHERE event_time > now() - INTERVAL 1 DAY`); n != uint64(len(records)) {
+		t.Errorf("%d of %d are found by their time", n, len(records))
+	}
 }

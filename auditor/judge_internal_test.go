@@ -3,6 +3,7 @@ package auditor
 import (
 	"encoding/json"
 	"testing"
+	"time"
 
 	"github.com/posternhq/postern/auditor/correlate"
 	"github.com/posternhq/postern/events"
@@ -11,7 +12,7 @@ import (
 // recordOf reads a record as CloudTrail writes it.
 func recordOf(t *testing.T, fields string) correlate.Record {
 	t.Helper()
-	r, ok := record(&events.CloudTrailRecordReceived{RecipientAccountID: "111111111111", EventID: "E", Record: json.RawMessage(`{"eventSource":"ec2.amazonaws.com","eventName":"RunInstances",` + fields + `}`)}, 1)
+	r, ok := record(&events.CloudTrailRecordReceived{RecipientAccountID: "111111111111", EventID: "E", Record: json.RawMessage(`{"eventSource":"ec2.amazonaws.com","eventName":"RunInstances",` + fields + `}`)}, 1, time.Now())
 	if !ok {
 		t.Fatalf("%s is no record", fields)
 	}
@@ -66,5 +67,14 @@ func TestCallerOfRecords(t *testing.T) {
 		if got := (who{r.IdentityAccount, r.RoleARN, r.RoleName, r.SessionName, r.RoleID}); got != want {
 			t.Errorf("%s: %+v, want %+v", said, got, want)
 		}
+	}
+}
+
+// A record whose time can't be read is judged as of its delivery: as of 1970 it would
+// be older than anything that could explain it.
+func TestUntimedIsJudged(t *testing.T) {
+	r := recordOf(t, `"eventTime":"redacted"`)
+	if time.Since(r.EventTime).Abs() > time.Hour {
+		t.Errorf("it is of %s", r.EventTime)
 	}
 }

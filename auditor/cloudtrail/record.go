@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"path"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -36,7 +38,7 @@ type Record struct {
 	// gives no ARN.
 	Resources []string
 	Response  Response
-	// EventTime is in UTC; 1970 where it can't be read.
+	// EventTime is in UTC; 1970 where it can't be read: see TimeIn.
 	EventTime time.Time
 
 	compact bool // no white space between tokens
@@ -147,16 +149,40 @@ func (at span) text(b []byte, shared *strings.Builder) string {
 	return shared.String()[from:]
 }
 
-// parseTime reads RFC 3339, as AWS writes it, and the same with a space and no
-// zone, as exports of other tools do. Times outside of what a store can hold
-// are as good as none.
+// parseTime reads RFC 3339, as AWS writes it, and what exports of other tools have
+// in its place: the same with a space or no zone, and seconds or milliseconds since
+// 1970. Times outside of what the store can hold are as good as none.
 func parseTime(s string) time.Time {
-	for _, layout := range []string{time.RFC3339Nano, "2006-01-02 15:04:05.999999999", "2006-01-02T15:04:05.999999999"} {
-		if t, err := time.Parse(layout, s); err == nil && t.Year() >= 1970 && t.Year() < 2200 {
+	for _, layout := range []string{time.RFC3339Nano, "2006-01-02 15:04:05.999999999Z07:00", "2006-01-02 15:04:05.999999999", "2006-01-02T15:04:05.999999999"} {
+		if t, err := time.Parse(layout, s); err == nil && held(t) {
 			return t.UTC().Truncate(time.Microsecond)
 		}
 	}
+	if n, err := strconv.ParseFloat(s, 64); err == nil && n >= 1e9 && n < 7e12 { // 2001 to 2191
+		if n < 7e9 {
+			n *= 1000
+		}
+		return time.UnixMilli(int64(n)).UTC()
+	}
 	return time.Unix(0, 0).UTC()
+}
+
+// held says that the store can hold a time.
+func held(t time.Time) bool { return t.Year() >= 1970 && t.Year() < 2200 }
+
+// TimeIn is the record's time. Where that can't be read it is the time of delivery,
+// so that nobody who asks for a time misses the record, and it is judged: of the file
+// that it came in, by the file's name, else took, when the stream took it.
+func (r *Record) TimeIn(file string, took time.Time) time.Time {
+	if r.EventTime.Unix() != 0 {
+		return r.EventTime
+	}
+	if m := fileTime.FindStringSubmatch(path.Base(file)); m != nil {
+		if t, err := time.Parse("20060102T1504", m[1]); err == nil && held(t) {
+			return t
+		}
+	}
+	return took.UTC().Truncate(time.Microsecond)
 }
 
 // Service is the first label of the event source: "s3" of "s3.amazonaws.com".

@@ -234,3 +234,38 @@ func FuzzRead(f *testing.F) {
 		}
 	})
 }
+
+// A record's time is read as AWS writes it and as others pass it on; where it can't
+// be, the record is of when it was delivered.
+func TestRecordTime(t *testing.T) {
+	took := time.Date(2026, 3, 2, 0, 0, 0, 0, time.UTC)
+	for _, x := range []struct{ eventTime, file, want string }{
+		{`"2026-03-01T12:00:00Z"`, "", "2026-03-01T12:00:00Z"},
+		{`"2026-03-01T14:00:00+02:00"`, "", "2026-03-01T12:00:00Z"},
+		{`"2026-03-01 12:00:00"`, "", "2026-03-01T12:00:00Z"},
+		{`"2026-03-01 12:00:00Z"`, "", "2026-03-01T12:00:00Z"},
+		{`"2026-03-01 12:00:00.5"`, "", "2026-03-01T12:00:00.5Z"},
+		{`1772366400`, "", "2026-03-01T12:00:00Z"},
+		{`1772366400.5`, "", "2026-03-01T12:00:00.5Z"},
+		{`1772366400500`, "", "2026-03-01T12:00:00.5Z"},
+		{`"1772366400"`, "", "2026-03-01T12:00:00Z"},
+		{`"redacted"`, "s3://b/AWSLogs/1/111111111111_CloudTrail_us-east-1_20260301T1145Z_x.json.gz", "2026-03-01T11:45:00Z"},
+		{`"redacted"`, "s3://b/AWSLogs/1/111111111111_CloudTrail_us-east-1_99990301T1145Z_x.json.gz", "2026-03-02T00:00:00Z"},
+		{`"redacted"`, "export.json", "2026-03-02T00:00:00Z"},
+		{`null`, "lookup:eu-central-1", "2026-03-02T00:00:00Z"},
+		{`7`, "", "2026-03-02T00:00:00Z"},
+		{`1e300`, "", "2026-03-02T00:00:00Z"},
+		{`"NaN"`, "", "2026-03-02T00:00:00Z"},
+		{`{"$date":1}`, "", "2026-03-02T00:00:00Z"},
+		{`"1601-01-01T00:00:00Z"`, "", "2026-03-02T00:00:00Z"},
+		{`"9999-01-01T00:00:00Z"`, "", "2026-03-02T00:00:00Z"},
+	} {
+		r, err := Parse([]byte(`{"eventName":"X","eventTime":` + x.eventTime + `}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := r.TimeIn(x.file, took).Format(time.RFC3339Nano); got != x.want {
+			t.Errorf("%s in %q is of %s, want %s", x.eventTime, x.file, got, x.want)
+		}
+	}
+}
