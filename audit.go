@@ -190,7 +190,7 @@ func printPage(w *tabwriter.Writer, page *query.Page) {
 			continue
 		}
 		r := e.CloudTrail
-		fmt.Fprintf(w, "%s\t%s\t%s:%s\t%s\t-\t%s\t%s\n", at, orDash(oneLine(r.FederatedUser)), strings.TrimSuffix(r.EventSource, ".amazonaws.com"), r.EventName, orDash(first(r.Resources)), orDash(r.Verdict), r.EventID)
+		fmt.Fprintf(w, "%s\t%s\t%s:%s\t%s\t-\t%s\t%s\n", at, orDash(oneLine(r.Who())), strings.TrimSuffix(r.EventSource, ".amazonaws.com"), r.EventName, orDash(first(r.Resources)), orDash(r.Verdict), r.EventID)
 	}
 	if page.Next != "" {
 		fmt.Fprintf(w, "more: --cursor %s\n", page.Next)
@@ -229,7 +229,7 @@ func printDetail(w *tabwriter.Writer, d *query.Detail) {
 	}
 	row("id", func(r *query.Request) string { return r.RequestID }, func(t *query.Record) string { return t.EventID })
 	row("time", func(r *query.Request) string { return r.ReceivedAt.UTC().Format(time.RFC3339Nano) }, func(t *query.Record) string { return t.EventTime.UTC().Format(time.RFC3339) })
-	row("user", func(r *query.Request) string { return r.User }, func(t *query.Record) string { return t.FederatedUser })
+	row("user", func(r *query.Request) string { return r.User }, func(t *query.Record) string { return t.Who() })
 	row("identity", func(r *query.Request) string { return r.AWSRoleARN + " as " + r.RoleSessionName }, func(t *query.Record) string { return t.IdentityARN })
 	row("access key", func(r *query.Request) string { return r.AccessKeyID }, func(t *query.Record) string { return t.AccessKeyID })
 	row("account", func(r *query.Request) string { return r.Account }, func(t *query.Record) string { return t.RecipientAccountID })

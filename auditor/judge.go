@@ -221,7 +221,7 @@ func (j *judge) feed(p portion, now time.Time) []correlate.Judgement {
 func (j *judge) tell(e *events.Event) []correlate.Judgement {
 	switch d := e.Data.(type) {
 	case *events.SessionStarted:
-		j.state.AddIdentity(identity(d.AWSRoleARN, d.RoleSessionName), d.SourceIdentity)
+		j.state.AddIdentity(identity(d.AWSRoleARN, d.RoleSessionName), d.SourceIdentity, d.User)
 		j.state.AddSession(session(d))
 	case *events.SessionEnded:
 		return j.state.EndSession(d.SessionID, e.Time)

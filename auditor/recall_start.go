@@ -99,8 +99,8 @@ func storedAt(ctx context.Context, conn driver.Conn, stream string, seq uint64) 
 }
 
 func (j *judge) restoreScope(ctx context.Context, conn driver.Conn) error {
-	err := j.restoreIdentities(ctx, conn, `SELECT DISTINCT aws_role_arn, role_session_name, source_identity, splitByChar(':', assumed_role_id)[1] FROM credentials
-		UNION DISTINCT SELECT DISTINCT aws_role_arn, role_session_name, source_identity, '' FROM sessions`)
+	err := j.restoreIdentities(ctx, conn, `SELECT DISTINCT aws_role_arn, role_session_name, source_identity, user, splitByChar(':', assumed_role_id)[1] FROM credentials
+		UNION DISTINCT SELECT DISTINCT aws_role_arn, role_session_name, source_identity, user, '' FROM sessions`)
 	if err != nil {
 		return err
 	}
@@ -121,11 +121,11 @@ func (j *judge) restoreIdentities(ctx context.Context, conn driver.Conn, q strin
 	}
 	defer rows.Close()
 	for rows.Next() {
-		var arn, session, source, id string
-		if err := rows.Scan(&arn, &session, &source, &id); err != nil {
+		var arn, session, source, user, id string
+		if err := rows.Scan(&arn, &session, &source, &user, &id); err != nil {
 			return fmt.Errorf("read identities: %w", err)
 		}
-		j.state.AddIdentity(identity(arn, session), source)
+		j.state.AddIdentity(identity(arn, session), source, user)
 		j.state.AddRole(id, arn)
 	}
 	if err := rows.Err(); err != nil {
@@ -171,7 +171,7 @@ func (j *judge) restoreOpen(ctx context.Context, conn driver.Conn) error {
 		return err
 	}
 	j.marked[auditMark] = mark
-	return j.restoreIdentities(ctx, conn, `SELECT DISTINCT aws_role_arn, role_session_name, source_identity, '' FROM request_rows WHERE received_at >= `+stamp(oldest))
+	return j.restoreIdentities(ctx, conn, `SELECT DISTINCT aws_role_arn, role_session_name, source_identity, user, '' FROM request_rows WHERE received_at >= `+stamp(oldest))
 }
 
 // restoreRecords reads the records that were stored and may not be judged: for those

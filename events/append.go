@@ -81,6 +81,7 @@ func (e *VerdictReached) appendJSON(b []byte) ([]byte, error) {
 	o.optionalTime("request_at", e.RequestAt)
 	o.optionalTime("event_time", e.EventTime)
 	o.optional("user", e.User)
+	o.optional("user_rule", e.UserRule)
 	o.optional("account", e.Account)
 	o.str("verdict", e.Verdict)
 	o.optional("previous", e.Previous)

@@ -80,8 +80,13 @@ type VerdictReached struct {
 	// RequestAt is the request's ReceivedAt, EventTime the record's eventTime.
 	RequestAt time.Time `json:"request_at,omitzero"`
 	EventTime time.Time `json:"event_time,omitzero"`
-	// User is the request's user, else the record's federated user name.
-	User     string    `json:"user,omitempty"`
+	// User is the request's user, else whom postern lent the record's identity to, else
+	// the record's federated user name.
+	User string `json:"user,omitempty"`
+	// UserRule says what tells of User where the record itself names another: "request",
+	// "access_key", "source_identity" or "role_session_name". AWS takes some users' names
+	// only changed, and what one key got from STS may have any name.
+	UserRule string    `json:"user_rule,omitempty"`
 	Account  string    `json:"account,omitempty"`
 	Verdict  string    `json:"verdict"`
 	Previous string    `json:"previous,omitempty"`

@@ -174,6 +174,8 @@ func (e *VerdictReached) field(name []byte, s *scanner) bool {
 		return s.time(&e.EventTime)
 	case "user":
 		return s.text(&e.User)
+	case "user_rule":
+		return s.text(&e.UserRule)
 	case "account":
 		return s.text(&e.Account)
 	case "verdict":

@@ -121,12 +121,10 @@ func (s *State) bypass(rec *record) {
 
 // callerOf is who made a call and as whom, in words.
 func (s *State) callerOf(rec *record) (who, as string) {
-	who, role, session := rec.User, rec.RoleName, rec.SessionName
+	who, _ = s.scope.userOf(&rec.Record)
+	role, session := rec.RoleName, rec.SessionName
 	if c, ok := s.scope.keys[rec.AccessKeyID]; ok && role == "" && session == "" {
 		role, session = roleName(c.RoleARN), c.SessionName
-		if who == "" {
-			who = c.User
-		}
 	}
 	if who == "" {
 		who = session
@@ -214,7 +212,10 @@ func (s *State) verdict(req *request, rec *record, verdict, rule string) *events
 	if rec != nil {
 		v.RecipientAccountID, v.EventID, v.EventTime = rec.Account, rec.EventID, rec.EventTime
 		if req == nil {
-			v.User, v.Account = rec.User, rec.IdentityAccount
+			v.User, v.UserRule = s.scope.userOf(&rec.Record)
+			v.Account = rec.IdentityAccount
+		} else if req.User != rec.User {
+			v.UserRule = "request"
 		}
 	}
 	return v
@@ -225,7 +226,8 @@ func (s *State) finding(kind, severity string, req *request, rec *record, summar
 	var id RecordID
 	if rec != nil {
 		id = rec.ID()
-		f.RecipientAccountID, f.EventID, f.User, f.Account = rec.Account, rec.EventID, rec.User, rec.IdentityAccount
+		f.RecipientAccountID, f.EventID, f.Account = rec.Account, rec.EventID, rec.IdentityAccount
+		f.User, _ = s.scope.userOf(&rec.Record)
 	}
 	if req != nil {
 		f.RequestID, f.User, f.Account = req.ID, req.User, req.Account

@@ -55,7 +55,7 @@ func (s *State) newRequest(r *Request) *request {
 		}
 		by = &who
 		s.callers[who] = by
-		s.scope.identity(Identity{roleAccount(r.RoleARN), roleName(r.RoleARN), r.SessionName}, r.SourceIdentity)
+		s.scope.identity(Identity{roleAccount(r.RoleARN), roleName(r.RoleARN), r.SessionName}, r.SourceIdentity, r.User)
 	}
 	of := s.callees[what]
 	if of == nil {

@@ -312,3 +312,45 @@ func TestSelectors(t *testing.T) {
 		t.Error("selectors that are no JSON were read")
 	}
 }
+
+// Whom a record is about, where its own name for them is another.
+func TestUserOf(t *testing.T) {
+	other := "arn:aws:iam::111111111111:role/Other"
+	for name, x := range map[string]struct {
+		edit func(*correlate.Record)
+		want string
+	}{
+		"by key":                        {func(r *correlate.Record) { r.AccessKeyID = "ASIA1" }, "zoë access_key"},
+		"by session name":               {func(*correlate.Record) {}, "zoë role_session_name"},
+		"by source identity":            {func(r *correlate.Record) { r.SessionName, r.SourceIdentity, r.User = "x", "zo--1", "zo--1" }, "zoë source_identity"},
+		"another's source identity":     {func(r *correlate.Record) { r.SourceIdentity, r.User = "mallory", "mallory" }, "mallory "},
+		"the name under another role":   {func(r *correlate.Record) { r.RoleARN, r.RoleName = other, "Other" }, "zo--1 "},
+		"a name that two users had":     {func(r *correlate.Record) { r.SessionName, r.User = "shared", "shared" }, "shared "},
+		"a name that nobody had":        {func(r *correlate.Record) { r.SessionName, r.User = "nobody", "nobody" }, "nobody "},
+		"a name that is the user's":     {func(r *correlate.Record) { r.SessionName, r.User = "alice", "alice" }, "alice "},
+		"a key whose name is another's": {func(r *correlate.Record) { r.AccessKeyID, r.SessionName, r.User = "ASIA1", "alice", "alice" }, "zoë access_key"},
+	} {
+		s := correlate.New(correlate.Config{})
+		c := ourKey
+		c.User, c.SessionName, c.SourceIdentity = "zoë", "zo--1", "zo--1"
+		s.AddCredential(c)
+		s.AddIdentity(correlate.IdentityOf(ourRole, "alice"), "", "alice")
+		for _, user := range []string{"a", "b", "b", "a"} {
+			s.AddIdentity(correlate.IdentityOf(ourRole, "shared"), "", user)
+		}
+		s.AddIdentity(correlate.IdentityOf(other, "bob"), "", "bob")
+		r := theirs("E", "A")
+		r.AccessKeyID, r.SessionName, r.User = "ASIA9", "zo--1", "zo--1"
+		x.edit(&r)
+		s.AddRecord(r, start)
+		now := start.Add(10 * time.Minute)
+		js, err := s.Advance(correlate.Clock{Now: now, Requests: now, Records: now}, nil)
+		if err != nil || len(js) != 1 || len(js[0].Opened) != 1 {
+			t.Fatalf("%s: %+v, %v", name, js, err)
+		}
+		v, f := js[0].Verdict, js[0].Opened[0]
+		if got := v.User + " " + v.UserRule; got != x.want || f.User != v.User {
+			t.Errorf("%s: %q, and %q has the finding, want %q", name, got, f.User, x.want)
+		}
+	}
+}

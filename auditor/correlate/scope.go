@@ -10,9 +10,11 @@ import (
 
 // scope knows what postern lends: under which identities, with which keys.
 type scope struct {
-	skew       time.Duration
-	identities map[Identity]struct{}
-	sources    map[string]struct{}
+	skew time.Duration
+	// identities and sources say who had the name, "" where several had: names that AWS
+	// takes only changed are nobody else's.
+	identities map[Identity]string
+	sources    map[string]string
 	roles      map[Identity]struct{} // without a session
 	roleIDs    map[string]string     // ARNs by AROA…
 	keys       map[string]Credential
@@ -23,8 +25,8 @@ type scope struct {
 func newScope(skew time.Duration) scope {
 	return scope{
 		skew:       skew,
-		identities: map[Identity]struct{}{},
-		sources:    map[string]struct{}{},
+		identities: map[Identity]string{},
+		sources:    map[string]string{},
 		roles:      map[Identity]struct{}{},
 		roleIDs:    map[string]string{},
 		keys:       map[string]Credential{},
@@ -33,13 +35,13 @@ func newScope(skew time.Duration) scope {
 	}
 }
 
-func (s *scope) identity(i Identity, sourceIdentity string) {
+func (s *scope) identity(i Identity, sourceIdentity, user string) {
 	if i.Role != "" && i.Session != "" {
-		s.identities[i] = struct{}{}
+		had(s.identities, i, user)
 		s.roles[Identity{Account: i.Account, Role: i.Role}] = struct{}{}
 	}
 	if sourceIdentity != "" {
-		s.sources[sourceIdentity] = struct{}{}
+		had(s.sources, sourceIdentity, user)
 	}
 }
 
@@ -61,9 +63,34 @@ func (s *scope) name(r *Record) {
 	}
 }
 
+// had notes that a user had a name.
+func had[K comparable](names map[K]string, name K, user string) {
+	if before, ok := names[name]; ok && before != user {
+		user = ""
+	}
+	names[name] = user
+}
+
+// userOf says whose call a record is about, and what tells where the record itself
+// names somebody else.
+func (s *scope) userOf(r *Record) (user, rule string) {
+	switch c := s.keys[r.AccessKeyID]; {
+	case r.AccessKeyID != "" && c.User != "":
+		user, rule = c.User, "access_key"
+	case r.SourceIdentity != "": // which nobody can change who has a session
+		user, rule = s.sources[r.SourceIdentity], "source_identity"
+	case r.SessionName != "":
+		user, rule = s.identities[Identity{r.IdentityAccount, r.RoleName, r.SessionName}], "role_session_name"
+	}
+	if user == "" || user == r.User {
+		return r.User, ""
+	}
+	return user, rule
+}
+
 func (s *scope) credential(c Credential) {
 	i := Identity{roleAccount(c.RoleARN), roleName(c.RoleARN), c.SessionName}
-	s.identity(i, c.SourceIdentity)
+	s.identity(i, c.SourceIdentity, c.User)
 	s.role(c.RoleID, c.RoleARN)
 	if c.AccessKeyID != "" {
 		if old, ok := s.keys[c.AccessKeyID]; ok {

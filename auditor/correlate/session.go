@@ -107,7 +107,8 @@ func (s *State) lateRecord(rec *record) []events.FindingOpened {
 	if rec.Refused || rec.Rule == ruleShared {
 		return nil
 	}
-	p := party{user: rec.User, role: rec.RoleARN, account: rec.IdentityAccount}
+	user, _ := s.scope.userOf(&rec.Record)
+	p := party{user: user, role: rec.RoleARN, account: rec.IdentityAccount}
 	c, ok := s.scope.keys[rec.AccessKeyID]
 	if !ok {
 		c, ok = s.scope.console(&rec.Record)

@@ -142,8 +142,10 @@ func (s *State) AddCredential(c Credential) {
 // AddToken tells of a signature that a user was given.
 func (s *State) AddToken(t Token) { s.scope.token(t) }
 
-// AddIdentity tells of an identity that postern may lend.
-func (s *State) AddIdentity(i Identity, sourceIdentity string) { s.scope.identity(i, sourceIdentity) }
+// AddIdentity tells of an identity that postern may lend to a user.
+func (s *State) AddIdentity(i Identity, sourceIdentity, user string) {
+	s.scope.identity(i, sourceIdentity, user)
+}
 
 // AddRole tells of AWS's own name (AROA…) of a role that postern lends.
 func (s *State) AddRole(id, arn string) { s.scope.role(id, arn) }

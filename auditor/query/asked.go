@@ -140,6 +140,14 @@ func (f *Filter) call() *where {
 func (f *Filter) ofRecords(known Operations) *asked {
 	record := f.record(known)
 	q := &asked{where: *record.clone(), row: *record.clone(), whole: f.AWSRequestID != ""}
+	switch {
+	case f.lent:
+		either(&q.where, f.User, "federated_user", "lent_to")
+		q.lent = f.User
+	default:
+		q.where.match("federated_user", f.User)
+		q.row.match("federated_user", f.User)
+	}
 	hintPlace(&q.row, f.Resource)
 	switch f.Outcome {
 	case "":
@@ -150,7 +158,7 @@ func (f *Filter) ofRecords(known Operations) *asked {
 		return q
 	default:
 		q.where.add("verdict = ?", f.Outcome)
-		q.of(f.Outcome, "present", len(record.text) > 0, false)
+		q.of(f.Outcome, "present", len(record.text) > 0 || f.User != "", false)
 		q.apart = "NOT present"
 		q.hourly = f.recordsByHour("verdict = ?", f.Outcome)
 		return q
@@ -163,7 +171,6 @@ func (f *Filter) ofRecords(known Operations) *asked {
 
 func (f *Filter) record(known Operations) *where {
 	w := &where{}
-	w.match("federated_user", f.User)
 	w.match("federated_user", f.FederatedUser)
 	matchRole(w, "issuer_arn", f.AWSRole)
 	if f.Account != "" {
@@ -192,8 +199,12 @@ func either(w *where, value, column, other string) {
 func (f *Filter) recordsByHour(condition string, args ...any) *where {
 	w, of := &where{}, &where{}
 	w.add(condition, args...)
-	of.match("federated_user", f.User)
 	of.match("federated_user", f.FederatedUser)
+	if f.lent {
+		either(of, f.User, "federated_user", "lent_to")
+	} else {
+		of.match("federated_user", f.User)
+	}
 	if len(of.text) > 0 {
 		w.add("NOT present OR "+of.String(), of.args...)
 	}

@@ -74,8 +74,8 @@ type counted struct {
 var (
 	coverageOurs = coverage{hourly{ours, "account, user, outcome, verdict", where{}},
 		"verdict IN ('missing', 'mismatched')", "user", "account", "toString(outcome)"}
-	coverageTheirs = coverage{hourly{theirs, "recipient_account_id, identity_account_id, federated_user, verdict", where{}},
-		"verdict = 'bypass'", "federated_user", "if(identity_account_id != '', identity_account_id, recipient_account_id)", "''"}
+	coverageTheirs = coverage{hourly{theirs, "recipient_account_id, identity_account_id, federated_user, lent_to, verdict", where{}},
+		"verdict = 'bypass'", "if(lent_to != '', lent_to, federated_user)", "if(identity_account_id != '', identity_account_id, recipient_account_id)", "''"}
 )
 
 type coverage struct {

@@ -21,8 +21,8 @@ func TestCoverageIsExact(t *testing.T) {
 		exec(t, c, fmt.Sprintf(`INSERT INTO request_rows (received_at, request_id, %s) SELECT fromUnixTimestamp64Micro(%d + number * 30000000, 'UTC'), toString(number), %s FROM numbers(%d, %d)`,
 			columns, start.UnixMicro(), values, first, n))
 		exec(t, c, fmt.Sprintf(`INSERT INTO cloudtrail_rows (event_time, recipient_account_id, event_id, %s) SELECT fromUnixTimestamp64Micro(%d + number * 30000000, 'UTC'), '1', toString(number), %s FROM numbers(%d, %d)`,
-			map[bool]string{true: "verdict", false: "present, federated_user"}[columns == "verdict"], start.UnixMicro(),
-			map[bool]string{true: "if(number % 50 = 3, 'bypass', 'matched')", false: "1, concat('u', toString(number % 7))"}[columns == "verdict"], first, n))
+			map[bool]string{true: "verdict, lent_to", false: "present, federated_user"}[columns == "verdict"], start.UnixMicro(),
+			map[bool]string{true: "if(number % 50 = 3, 'bypass', 'matched'), if(number % 4 = 1, 'zoë', '')", false: "1, concat('u', toString(number % 7))"}[columns == "verdict"], first, n))
 	}
 	base := func(first, n int) {
 		calls(first, n, "outcome, user, account", "if(number % 10 = 0, 'denied', 'completed'), concat('u', toString(number % 7)), '1'")
@@ -51,6 +51,18 @@ func TestCoverageIsExact(t *testing.T) {
 			have := [7]uint64{got.Matched.Count, got.Awaiting.Count, got.Missing.Count, got.Denied, got.Records, got.Bypass.Count, got.Unrelated}
 			if diff := cmp.Diff(want, have); diff != "" {
 				t.Errorf("%s, since %q (-counted one by one +got):\n%s", when, text, diff)
+			}
+			var lent uint64
+			if err := c.QueryRow(t.Context(), `SELECT countIf(lent_to = 'zoë') FROM cloudtrail WHERE verdict = 'bypass' AND toUnixTimestamp64Micro(event_time) >= `+from).Scan(&lent); err != nil {
+				t.Fatal(err)
+			}
+			for _, o := range got.Offenders {
+				if o.User == "zoë" {
+					lent -= o.Bypass
+				}
+			}
+			if lent != 0 {
+				t.Errorf("%s, since %q: %d bypasses of one whom records do not name are not told of", when, text, int64(lent))
 			}
 			var offences uint64
 			for _, o := range got.Offenders {

@@ -1,6 +1,7 @@
 package query
 
 import (
+	"cmp"
 	"encoding/json"
 	"time"
 )
@@ -79,6 +80,7 @@ type Record struct {
 	SourceIdentity     string    `ch:"source_identity" json:"source_identity,omitempty"`
 	FederatedUser      string    `ch:"federated_user" json:"federated_user,omitempty"`
 	FederatedRule      string    `ch:"federated_rule" json:"federated_rule,omitempty"`
+	LentTo             string    `ch:"lent_to" json:"lent_to,omitempty"` // the user, where postern knows and it is not FederatedUser
 	SourceIPAddress    string    `ch:"source_ip_address" json:"source_ip_address,omitempty"`
 	UserAgent          string    `ch:"user_agent" json:"user_agent,omitempty"`
 	ErrorCode          string    `ch:"error_code" json:"error_code,omitempty"`
@@ -95,7 +97,10 @@ type Record struct {
 	Record json.RawMessage `json:"record,omitempty"`
 }
 
-const recordColumns = `event_time, recipient_account_id, event_id, event_type, event_source, event_name, aws_region, request_id, identity_type, principal_id, identity_arn, access_key_id, issuer_arn, invoked_by, source_identity, federated_user, federated_rule, source_ip_address, user_agent, error_code, error_message, read_only, resources, file, verdict, verdict_rule, verdict_detail, postern_request_id, postern_received_at`
+// Who is the user whose call it is about, as far as is known.
+func (r *Record) Who() string { return cmp.Or(r.LentTo, r.FederatedUser) }
+
+const recordColumns = `event_time, recipient_account_id, event_id, event_type, event_source, event_name, aws_region, request_id, identity_type, principal_id, identity_arn, access_key_id, issuer_arn, invoked_by, source_identity, federated_user, federated_rule, lent_to, source_ip_address, user_agent, error_code, error_message, read_only, resources, file, verdict, verdict_rule, verdict_detail, postern_request_id, postern_received_at`
 
 // Entry is one call, as postern saw it and as AWS saw it; one side may be missing.
 type Entry struct {

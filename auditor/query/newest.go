@@ -66,6 +66,9 @@ type asked struct {
 	// verdict is one that calls are asked for which row is asked of, too. Until rows are
 	// merged another row of the call may have it, of which apart is true.
 	verdict, apart string
+	// lent is the user whom records are asked for where some name another: the row that
+	// says so is apart from that of the record. "" where row asks for the user.
+	lent string
 	// hourly is what the tables' counts by hour are asked for rows without which an hour
 	// has no such calls; nil where they don't tell. By them hours are left out.
 	hourly *where
@@ -192,6 +195,13 @@ func (a *Asker) keys(ctx context.Context, s side, q *asked, merged bool, hours s
 		w.add(q.where.String(), q.where.args...)
 	default:
 		w.add(q.row.String(), q.row.args...)
+		if q.lent != "" { // either way by an index
+			named, known := within.clone(), within.clone()
+			named.match("federated_user", q.lent)
+			known.match("lent_to", q.lent)
+			from := "SELECT " + s.columns() + " FROM " + s.rows + " WHERE "
+			w.add("("+s.columns()+") IN ("+from+named.String()+" UNION ALL "+from+known.String()+")", append(named.args, known.args...)...)
+		}
 		if q.verdict != "" {
 			columns := s.columns()
 			w.add("verdict = ? OR ("+columns+") IN (SELECT "+columns+" FROM "+s.rows+" WHERE "+within.String()+" AND verdict = ? AND "+q.apart+")", q.verdict, q.verdict)

@@ -40,6 +40,9 @@ func TestSearchAgrees(t *testing.T) {
 	// What is known of a call by its end alone, in a row apart from that with its verdict.
 	exec(t, c, `INSERT INTO request_rows (received_at, request_id, outcome, user, verdict) SELECT max(received_at) - INTERVAL 1 DAY, 'HALF', 'admitted', 'halver', 'missing' FROM requests`)
 	exec(t, c, `INSERT INTO request_rows (received_at, request_id, outcome, user, resources) SELECT received_at, request_id, 'completed', user, ['arn:half'] FROM requests WHERE request_id = 'HALF'`)
+	// Whose records are, where they name somebody else, in a row apart from theirs.
+	exec(t, c, `INSERT INTO cloudtrail_rows (event_time, recipient_account_id, event_id, verdict, judged, lent_to)
+		SELECT event_time, recipient_account_id, event_id, 'bypass', '1\tno_request\t', if(modulo(cityHash64(event_id), 2) = 0, 'zoë', 'zoé') FROM cloudtrail WHERE verdict = '' AND modulo(cityHash64(event_id), 7) < 3`)
 	if err := c.QueryRow(t.Context(), `SELECT user FROM requests WHERE verdict = 'missing' ORDER BY received_at LIMIT 1`).Scan(&other); err != nil {
 		t.Fatal(err)
 	}
@@ -52,6 +55,12 @@ func TestSearchAgrees(t *testing.T) {
 		{"all", query.Filter{}, "1", unpaired},
 		{"user", query.Filter{User: user}, "user = '" + user + "'", "federated_user = '" + user + "' AND " + unpaired},
 		{"users", query.Filter{User: user[:5] + "*"}, "user LIKE '" + user[:5] + "%'", "federated_user LIKE '" + user[:5] + "%' AND " + unpaired},
+		{"user by another name", query.Filter{User: "zoë"}, none, "lent_to = 'zoë'"},
+		{"users by another name", query.Filter{User: "zo*"}, none, "lent_to != ''"},
+		{"user by another name and more", query.Filter{User: "zoë", Service: "s3"}, none, "lent_to = 'zoë' AND event_source = 's3.amazonaws.com'"},
+		{"bypass by another name", query.Filter{User: "zoë", Outcome: "bypass"}, none, "lent_to = 'zoë'"},
+		{"bypass by another name and more", query.Filter{User: "zoë", Outcome: "bypass", Service: "s3"}, none, "lent_to = 'zoë' AND event_source = 's3.amazonaws.com'"},
+		{"unrelated by another name", query.Filter{User: "zoë", Outcome: "unrelated"}, none, none},
 		{"nobody", query.Filter{User: "nobody"}, none, none},
 		{"role", query.Filter{AWSRole: "Role1"}, "endsWith(aws_role_arn, '/Role1')", "endsWith(issuer_arn, '/Role1') AND " + unpaired},
 		{"an action", query.Filter{Action: "dynamodb:GetItem"}, "action = 'dynamodb:GetItem'", "event_source = 'dynamodb.amazonaws.com' AND event_name = 'GetItem' AND " + unpaired},

@@ -54,7 +54,7 @@ func (a *Asker) Why(ctx context.Context, id string) (*Chain, error) {
 	c := &Chain{ID: id, Verdict: d.Verdict}
 	if r := d.CloudTrail; r != nil {
 		c.Steps = append(c.Steps, Step{Kind: "cloudtrail", ID: r.RecipientAccountID + "/" + r.EventID, Time: r.EventTime,
-			Summary: fmt.Sprintf("CloudTrail: %s of %s in %s by %s", r.EventName, r.EventSource, r.AWSRegion, r.FederatedUser)})
+			Summary: fmt.Sprintf("CloudTrail: %s of %s in %s by %s", r.EventName, r.EventSource, r.AWSRegion, r.Who())})
 	}
 	r := d.Request
 	if r == nil {

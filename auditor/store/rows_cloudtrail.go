@@ -12,7 +12,7 @@ import (
 const (
 	insertRecord = `INSERT INTO cloudtrail_rows (event_time, recipient_account_id, event_id, event_version, event_type, event_category, event_source, event_name, aws_region, request_id, shared_event_id, identity_type, principal_id, identity_arn, identity_account_id, access_key_id, user_name, invoked_by, issuer_arn, role_session_name, source_identity, federated_user, federated_rule, source_ip_address, user_agent, error_code, error_message, read_only, management_event, from_console, vpc_endpoint_id, resources, issued_access_key_id, file, record, present)`
 
-	insertRecordVerdict  = `INSERT INTO cloudtrail_rows (event_time, recipient_account_id, event_id, verdict, judged, verdict_at, postern_request_id, postern_received_at)`
+	insertRecordVerdict  = `INSERT INTO cloudtrail_rows (event_time, recipient_account_id, event_id, verdict, judged, verdict_at, postern_request_id, postern_received_at, lent_to)`
 	insertRequestVerdict = `INSERT INTO request_rows (received_at, request_id, verdict, judged, verdict_at, cloudtrail_account, cloudtrail_event_id, cloudtrail_time)`
 
 	insertFindingOpened   = `INSERT INTO finding_rows (finding_id, kind, severity, user, account, request_id, recipient_account_id, event_id, summary, opened_at)`
@@ -95,8 +95,12 @@ func addVerdict(d *events.VerdictReached, add func(string, ...any) error) error 
 		}
 	}
 	if d.EventID != "" && d.Verdict != events.Missing {
+		lentTo := d.User
+		if d.UserRule == "" { // the record says it
+			lentTo = ""
+		}
 		return add(insertRecordVerdict, micros(d.EventTime), d.RecipientAccountID, d.EventID, d.Verdict, judged, micros(d.At),
-			d.RequestID, micros(d.RequestAt))
+			d.RequestID, micros(d.RequestAt), lentTo)
 	}
 	return nil
 }
