@@ -3,6 +3,8 @@ package awsreq
 import (
 	"slices"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 )
 
 // naming puts together ARNs of one pattern from what a request names.
@@ -109,7 +111,7 @@ func (n *naming) plain(values []string) (names []string, ok bool) {
 		switch {
 		case v == "", n.other(v):
 		case strings.HasPrefix(v, "arn:") && matchesAny(n.t.resources[n.prefix][n.typ], v): // named as it is
-		case strings.HasPrefix(v, "arn:"), strings.HasPrefix(v, "alias/"), strings.ContainsAny(v, ":*?$ \t\r\n"):
+		case strings.HasPrefix(v, "arn:"), strings.HasPrefix(v, "alias/"), strings.ContainsAny(n.taken(v), ":*?$ "), !utf8.ValidString(v), strings.ContainsFunc(v, blank):
 			ok = false
 		default:
 			names = append(names, v)
@@ -117,6 +119,49 @@ func (n *naming) plain(values []string) (names []string, ok bool) {
 	}
 	return names, ok || len(names) == 0
 }
+
+// spacious are the types whose names may have spaces, and those of them that may have
+// dollar signs: names of people's choice, by the patterns in the service models and the
+// API references.
+var spacious = map[kind]string{
+	{"autoscaling", "autoScalingGroup"}:           " ",
+	{"autoscaling", "launchConfiguration"}:        " ",
+	{"budgets", "budget"}:                         " ",
+	{"cloudwatch", "alarm"}:                       " $",
+	{"cloudwatch", "alarm-mute-rule"}:             " ",
+	{"cloudwatch", "insight-rule"}:                " $",
+	{"ec2", "key-pair"}:                           " ",
+	{"elasticbeanstalk", "application"}:           " ",
+	{"elasticbeanstalk", "applicationversion"}:    " ",
+	{"elasticbeanstalk", "configurationtemplate"}: " ",
+	{"glue", "connection"}:                        " ",
+	{"glue", "crawler"}:                           " ",
+	{"glue", "database"}:                          " ",
+	{"glue", "job"}:                               " ",
+	{"glue", "table"}:                             " ",
+	{"glue", "trigger"}:                           " ",
+	{"glue", "workflow"}:                          " ",
+	{"iot", "topic"}:                              " $",
+	{"logs", "log-stream"}:                        " $",
+}
+
+// taken takes out of a name what names of the type may have besides, if it stands where
+// no service drops or joins it: a single space between others.
+func (n *naming) taken(v string) string {
+	may := spacious[kind{n.prefix, n.typ}]
+	if may == "" || v != strings.TrimSpace(v) || strings.Contains(v, "  ") || strings.Contains(v, "${") {
+		return v
+	}
+	return strings.Map(func(c rune) rune {
+		if strings.ContainsRune(may, c) {
+			return -1
+		}
+		return c
+	}, v)
+}
+
+// blank tells of a character that a service may drop, or takes for a space.
+func blank(c rune) bool { return unicode.IsControl(c) || unicode.IsSpace(c) && c != ' ' }
 
 // other tells whether an id is of another type: Systems Manager has instances of
 // EC2's, and those that are registered with it, whose ids begin with "mi-".

@@ -49,6 +49,9 @@ func (t *Table) Resources(in *Input, r *Request) []string {
 	if prefix == "bedrock" {
 		p.addModel(r)
 	}
+	if prefix == "lambda" && !p.nameFunction(r) {
+		return nil
+	}
 	if prefix == "cloudformation" && slices.ContainsFunc(p.named("ChangeSetName"), func(v string) bool { return strings.HasPrefix(v, "arn:") }) {
 		return nil // it is of a stack that its ARN does not name, whatever StackName says
 	}
