@@ -27,7 +27,7 @@ const (
 	recallNear, recallAround = 15 * time.Second, 10 * time.Minute
 )
 
-const requestFields = `request_id, received_at, outcome, user, account, aws_role_arn, role_session_name, source_identity, access_key_id, service, signing_name, operation, aws_request_id, region, session_id, proxy, access_level, resources, duration_us, verdict, cloudtrail_account, cloudtrail_event_id`
+const requestFields = `request_id, received_at, outcome, user, account, aws_role_arn, role_session_name, source_identity, access_key_id, service, signing_name, operation, aws_request_id, region, session_id, proxy, access_level, resources, duration_us, verdict, verdict_detail, cloudtrail_account, cloudtrail_event_id, cloudtrail_time`
 
 const recordFields = `recipient_account_id, event_id, shared_event_id, request_id, event_time, event_source, event_name, identity_type, principal_id, identity_account_id, identity_arn, issuer_arn, source_identity, access_key_id, federated_user, invoked_by, from_console, issued_access_key_id, source_ip_address, event_version, error_code, resources, verdict, verdict_rule`
 
@@ -325,7 +325,7 @@ func requests(ctx context.Context, conn driver.Conn, condition string, args ...a
 		var outcome, level string
 		var took int64
 		err := rows.Scan(&r.ID, &r.ReceivedAt, &outcome, &r.User, &r.Account, &r.RoleARN, &r.SessionName, &r.SourceIdentity, &r.AccessKeyID,
-			&r.Service, &r.SigningName, &r.Operation, &r.AWSRequestID, &r.Region, &r.SessionID, &r.Proxy, &level, &r.Resources, &took, &r.Verdict, &r.PairAccount, &r.PairEvent)
+			&r.Service, &r.SigningName, &r.Operation, &r.AWSRequestID, &r.Region, &r.SessionID, &r.Proxy, &level, &r.Resources, &took, &r.Verdict, &r.Detail, &r.PairAccount, &r.PairEvent, &r.PairTime)
 		if err != nil {
 			return nil, err
 		}

@@ -16,6 +16,9 @@ func (s *State) join(req *request, rec *record, rule string) {
 		v.Previous = rec.verdict
 	}
 	j := Judgement{}
+	if req.verdict == events.Mismatched {
+		j.Resolved = append(j.Resolved, s.resolved("mismatch", req, rec, "its own CloudTrail record came late"))
+	}
 	if len(wrong) > 0 {
 		v.Verdict, v.Detail = events.Mismatched, strings.Join(wrong, "; ")
 		j.Opened = append(j.Opened, *s.finding("mismatch", "high", req, rec, fmt.Sprintf("CloudTrail and postern disagree about a %s call of %s: %s", label(req), req.User, v.Detail)))
@@ -37,6 +40,7 @@ func (s *State) join(req *request, rec *record, rule string) {
 	}
 	fresh := rec.verdict == ""
 	req.verdict, rec.verdict, req.pair, req.shared = v.Verdict, v.Verdict, rec.ID(), strings.Clone(rec.SharedEventID)
+	req.pairAt, req.another = rec.EventTime, ofAnother(v.Detail)
 	if fresh {
 		s.remember(rec)
 	}
@@ -50,6 +54,29 @@ func (s *State) join(req *request, rec *record, rule string) {
 			s.byRequestID(req, other)
 		}
 	}
+}
+
+// pairAgain gives a request its own record in place of one of another call.
+func (s *State) pairAgain(req *request, rec *record) {
+	v := s.verdict(req, nil, events.Proxied, "same_request")
+	v.Previous, v.Detail = events.Mismatched, "one more record of the request"
+	v.RecipientAccountID, v.EventID, v.EventTime = req.pair.Account, req.pair.EventID, req.pairAt
+	s.join(req, rec, "request_id")
+	s.out = append(s.out, Judgement{Verdict: v})
+}
+
+// ofAnother says of a mismatch's detail that the record is of another call, by the same
+// caller: none of who called is in it.
+func ofAnother(detail string) bool {
+	if detail == "" {
+		return false
+	}
+	for part := range strings.SplitSeq(detail, "; ") {
+		if !strings.HasPrefix(part, "service: ") && !strings.HasPrefix(part, "operation: ") {
+			return false
+		}
+	}
+	return true
 }
 
 // disagreements compares the two sides of a pair.

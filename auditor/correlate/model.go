@@ -45,11 +45,13 @@ type Request struct {
 	Took time.Duration
 	// Seq is its place in the AUDIT stream, 0 if unknown.
 	Seq uint64
-	// Verdict, PairAccount and PairEvent are what a store remembers; empty for
-	// requests that come from the stream.
+	// Verdict with its Detail, PairAccount, PairEvent and PairTime are what a store
+	// remembers; empty for requests that come from the stream.
 	Verdict     string
+	Detail      string
 	PairAccount string
 	PairEvent   string
+	PairTime    time.Time
 }
 
 // Record is AWS's side.

@@ -20,7 +20,9 @@ type request struct {
 
 	verdict string
 	pair    RecordID
-	shared  string // the pair's SharedEventID
+	pairAt  time.Time // the pair's time
+	another bool      // the pair is of another call, by the same caller
+	shared  string    // the pair's SharedEventID
 	late    late
 	settled bool
 	refused bool // by AWS, as the pair says
@@ -67,7 +69,7 @@ func (s *State) newRequest(r *Request) *request {
 	}
 	return &request{
 		ID: r.ID, AWSRequestID: r.AWSRequestID, ReceivedAt: r.ReceivedAt, Outcome: r.Outcome, Resources: r.Resources, took: r.Took, seq: r.Seq,
-		caller: by, callee: of, verdict: r.Verdict, pair: RecordID{r.PairAccount, r.PairEvent}, place: -1,
+		caller: by, callee: of, verdict: r.Verdict, pair: RecordID{r.PairAccount, r.PairEvent}, pairAt: r.PairTime, another: ofAnother(r.Detail), place: -1,
 	}
 }
 
@@ -77,7 +79,7 @@ func (r *request) whole() Request {
 		ID: r.ID, AWSRequestID: r.AWSRequestID, ReceivedAt: r.ReceivedAt, Outcome: r.Outcome, Resources: r.Resources, Took: r.took, Seq: r.seq,
 		User: r.User, Account: r.Account, RoleARN: r.RoleARN, SessionName: r.SessionName, SourceIdentity: r.SourceIdentity,
 		AccessKeyID: r.AccessKeyID, SessionID: r.SessionID, Proxy: r.Proxy, Region: r.Region, Service: r.Service, SigningName: r.SigningName,
-		Operation: r.Operation, ReadOnly: r.ReadOnly, Verdict: r.verdict, PairAccount: r.pair.Account, PairEvent: r.pair.EventID,
+		Operation: r.Operation, ReadOnly: r.ReadOnly, Verdict: r.verdict, PairAccount: r.pair.Account, PairEvent: r.pair.EventID, PairTime: r.pairAt,
 	}
 }
 

@@ -4,6 +4,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/posternhq/postern/auditor/correlate"
 	"github.com/posternhq/postern/events"
 )
@@ -108,6 +110,80 @@ func TestSecondRecords(t *testing.T) {
 		got := told(t, s, []correlate.Request{ours("R", "A")}, []correlate.Record{x.second})
 		if got.requests["R"] != x.alone || got.records["SECOND"] != x.then {
 			t.Errorf("%s, alone: %v", name, got)
+		}
+	}
+}
+
+// A request that was paired with a record of another call is paired once more when its own
+// comes, whether the state remembers or the store. That AWS saw somebody else stays.
+func TestPairedAgain(t *testing.T) {
+	part, other := theirs("PART", "A"), theirs("OTHER", "A")
+	part.EventName, other.SessionName = "TerminateInstances", "mallory"
+	for name, x := range map[string]struct {
+		first correlate.Record
+		again bool
+	}{"another call": {part, true}, "somebody else": {other, false}} {
+		for _, remembered := range []bool{true, false} {
+			s := correlate.New(correlate.Config{})
+			s.AddCredential(ourKey)
+			known := ours("R", "A")
+			recall := func(d correlate.Doubt) (correlate.Found, error) {
+				if remembered || len(d.Records) == 0 || known.Verdict == "" {
+					return correlate.Found{}, nil
+				}
+				return correlate.Found{Requests: []correlate.Request{known}}, nil
+			}
+			verdicts, findings := map[string]string{}, map[string]int{}
+			var said []*events.VerdictReached
+			take := func(js []correlate.Judgement) {
+				for _, j := range js {
+					said = append(said, j.Verdict)
+					verdicts[j.Verdict.EventID] = j.Verdict.Verdict
+					for _, f := range j.Opened {
+						findings["opened "+f.FindingID]++
+					}
+					for _, f := range j.Resolved {
+						findings["resolved "+f.FindingID]++
+					}
+				}
+			}
+			now := start
+			advance := func() {
+				now = now.Add(30 * time.Minute)
+				js, err := s.Advance(correlate.Clock{Now: now, Requests: now, Records: now}, recall)
+				if err != nil {
+					t.Fatal(err)
+				}
+				take(js)
+			}
+			take(s.AddRequest(known, now))
+			take(s.AddRecord(x.first, now))
+			advance()
+			if verdicts[x.first.EventID] != events.Mismatched || findings["opened mismatch:R"] != 1 {
+				t.Fatalf("%s: at first %v, %v", name, verdicts, findings)
+			}
+			if !remembered {
+				v := said[len(said)-1]
+				known.Verdict, known.Detail, known.PairAccount, known.PairEvent, known.PairTime = v.Verdict, v.Detail, v.RecipientAccountID, v.EventID, v.EventTime
+				s = correlate.New(correlate.Config{})
+				s.AddCredential(ourKey)
+			}
+			for range 2 { // the second time is no news
+				take(s.AddRecord(theirs("OWN", "A"), now))
+				advance()
+			}
+			want, resolved := map[string]string{"OWN": events.Matched, x.first.EventID: events.Proxied}, 1
+			if !x.again {
+				want, resolved = map[string]string{"OWN": events.Proxied, x.first.EventID: events.Mismatched}, 0
+			}
+			if d := cmp.Diff(want, verdicts); d != "" || findings["resolved mismatch:R"] != resolved || findings["opened mismatch:R"] != 1 {
+				t.Errorf("%s, remembered %v: %v\n%s", name, remembered, findings, d)
+			}
+			for _, v := range said {
+				if !v.EventTime.Equal(start) || v.RequestID != "R" {
+					t.Errorf("%s: said of record %s at %v, request %s", name, v.EventID, v.EventTime, v.RequestID)
+				}
+			}
 		}
 	}
 }

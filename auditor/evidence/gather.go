@@ -184,7 +184,8 @@ func (g *gathering) calls(ids []string) {
 		g.take(`stream = 'AUDIT' AND thing IN (?)`, prefixed("aws-request/", part))
 		g.take(`stream = 'FINDINGS' AND thing IN (?)`, prefixed("aws-request/", part))
 		g.take(`stream = 'FINDINGS' AND type LIKE 'io.postern.finding.%' AND JSONExtractString(raw, 'data', 'request_id') IN (?)`, part)
-		records := g.ask(`SELECT DISTINCT concat('cloudtrail/', cloudtrail_account, '/', cloudtrail_event_id) FROM request_rows WHERE request_id IN (?) AND cloudtrail_event_id != ''`, part)
+		records := g.ask(`SELECT DISTINCT if(splitByChar('\t', judged)[5] = '', concat('cloudtrail/', cloudtrail_account, '/', cloudtrail_event_id), concat('cloudtrail/', splitByChar('\t', judged)[4], '/', splitByChar('\t', judged)[5]))
+			FROM request_rows WHERE request_id IN (?) AND cloudtrail_event_id != ''`, part)
 		g.records(records)
 	}
 }

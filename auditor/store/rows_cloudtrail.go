@@ -85,21 +85,30 @@ func addVerdict(d *events.VerdictReached, add func(string, ...any) error) error 
 	if n == 0 {
 		return nil
 	}
-	judged := fmt.Sprintf("%d\t%s\t%s", n, field(d.Rule), field(d.Detail))
 	pair := d.Verdict == events.Matched || d.Verdict == events.Mismatched
+	judged := fmt.Sprintf("%d\t%s\t%s", n, field(d.Rule), field(d.Detail))
 	if d.RequestID != "" && (pair || d.Verdict == events.Missing || d.Verdict == events.NotLogged) {
-		err := add(insertRequestVerdict, micros(d.RequestAt), d.RequestID, d.Verdict, judged, micros(d.At),
+		of := judged
+		if pair && d.Previous == events.Mismatched { // paired once more, so the columns may be of either pair
+			of += fmt.Sprintf("\t%s\t%s\t%d", field(d.RecipientAccountID), field(d.EventID), d.EventTime.UnixMicro())
+		}
+		err := add(insertRequestVerdict, micros(d.RequestAt), d.RequestID, d.Verdict, of, micros(d.At),
 			d.RecipientAccountID, d.EventID, micros(d.EventTime))
 		if err != nil {
 			return err
 		}
+	}
+	verdict := d.Verdict
+	if d.Verdict == events.Proxied && d.Previous == events.Mismatched { // it was in the pair's place: above what it was
+		verdict = events.Matched
+		judged = fmt.Sprintf("%d\t%s\t%s", rank(verdict), field(d.Rule), field(d.Detail))
 	}
 	if d.EventID != "" && d.Verdict != events.Missing {
 		lentTo := d.User
 		if d.UserRule == "" { // the record says it
 			lentTo = ""
 		}
-		return add(insertRecordVerdict, micros(d.EventTime), d.RecipientAccountID, d.EventID, d.Verdict, judged, micros(d.At),
+		return add(insertRecordVerdict, micros(d.EventTime), d.RecipientAccountID, d.EventID, verdict, judged, micros(d.At),
 			d.RequestID, micros(d.RequestAt), lentTo)
 	}
 	return nil

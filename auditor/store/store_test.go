@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/url"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -321,5 +322,48 @@ func TestNewerSchema(t *testing.T) {
 	}
 	if _, err := s.Behind(t.Context()); !errors.Is(err, store.ErrNewer) {
 		t.Errorf("behind: %v", err)
+	}
+}
+
+// A request that was paired with a record of another call, and then with its own: the
+// columns tell of the second pair, whichever ids are greater and in whatever order they came.
+func TestPairedAgainRows(t *testing.T) {
+	s := migrated(t)
+	at := time.Now().UTC().Truncate(time.Microsecond)
+	record := func(id string) *events.CloudTrailRecordReceived {
+		return &events.CloudTrailRecordReceived{RecipientAccountID: "222222222222", EventID: id, Record: []byte(`{"eventSource":"s3.amazonaws.com","eventName":"GetObject","eventTime":"` + at.Format(time.RFC3339Nano) + `"}`)}
+	}
+	own := record("AOWN")
+	own.RecipientAccountID = "111111111111"
+	say := []events.Payload{
+		&events.AWSRequestCompleted{AWSRequest: events.AWSRequest{RequestID: "R1", ReceivedAt: at, User: "alice"}, AWSRequestID: "AWS"},
+		record("ZPART"), own,
+		&events.VerdictReached{RequestID: "R1", RequestAt: at, RecipientAccountID: "222222222222", EventID: "ZPART", EventTime: at, Verdict: events.Mismatched, Rule: "request_id", Detail: "operation: postern a, cloudtrail b", At: at},
+		&events.VerdictReached{RequestID: "R1", RequestAt: at, RecipientAccountID: "111111111111", EventID: "AOWN", EventTime: at.Add(-time.Second), Verdict: events.Matched, Rule: "request_id", Previous: events.Mismatched, At: at},
+		&events.VerdictReached{RequestID: "R1", RequestAt: at, RecipientAccountID: "222222222222", EventID: "ZPART", EventTime: at, Verdict: events.Proxied, Rule: "same_request", Previous: events.Mismatched, At: at},
+	}
+	own.Record = []byte(strings.Replace(string(own.Record), at.Format(time.RFC3339Nano), at.Add(-time.Second).Format(time.RFC3339Nano), 1))
+	for _, d := range append(slices.Clone(say), say...) {
+		k, err := s.Sink(t.Context(), streamOf(d))
+		if err != nil {
+			t.Fatal(err)
+		}
+		seq := k.Floor() + 1
+		e := journal.Entry{Event: events.Event{Meta: events.Meta{ID: fmt.Sprint(seq), Source: "/s", Time: at}, Data: d}, Stream: streamOf(d), Channel: d.Channel(), Seq: seq, StoredAt: at, Raw: []byte("{}")}
+		if _, err := k.Write(t.Context(), []journal.Entry{e}, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var verdict, account, event string
+	var paired time.Time
+	err := s.Conn().QueryRow(t.Context(), `SELECT verdict, cloudtrail_account, cloudtrail_event_id, cloudtrail_time FROM requests`).Scan(&verdict, &account, &event, &paired)
+	if err != nil || verdict != events.Matched || account != "111111111111" || event != "AOWN" || !paired.Equal(at.Add(-time.Second)) {
+		t.Errorf("the request is %s with %s/%s at %v, %v", verdict, account, event, paired, err)
+	}
+	if n := count(t, s, `SELECT count() FROM cloudtrail WHERE verdict = 'mismatched'`); n != 0 {
+		t.Errorf("%d records are mismatched", n)
+	}
+	if n := count(t, s, `SELECT count() FROM cloudtrail WHERE event_id = 'ZPART' AND verdict_rule = 'same_request' AND postern_request_id = 'R1'`); n != 1 {
+		t.Errorf("%d records are of the request besides its own", n)
 	}
 }
