@@ -49,6 +49,9 @@ func (a *Auditor) trailParts(part func(string, func(context.Context) error)) {
 		return
 	}
 	part("trails", a.intake.WatchTrails)
+	if len(a.c.Trail.Queues) > 0 {
+		part("chains", a.intake.WatchChains)
+	}
 	for _, url := range a.c.Trail.Queues {
 		part("queue "+url, cloudtrail.NewQueue(a.intake, url).Run)
 	}
@@ -152,6 +155,28 @@ func (h trailHistory) Digests(ctx context.Context, c cloudtrail.Chain, since, un
 	}
 	if err := errors.Join(err, rows.Err(), rows.Close()); err != nil {
 		return nil, fmt.Errorf("known digest files: %w", err)
+	}
+	return out, nil
+}
+
+func (h trailHistory) LiveChains(ctx context.Context, since time.Time) ([]cloudtrail.LiveChain, error) {
+	rows, err := h.a.store.Conn().Query(ctx, `SELECT bucket, account, region, trail, home_region, argMaxIf(key, end_time, verdict != 'missing'), max(end_time) FROM trail_digests
+		WHERE NOT backfill AND end_time > ? GROUP BY bucket, account, region, trail, home_region
+		HAVING countIf(verdict != 'missing' AND checked_at BETWEEN end_time AND end_time + toIntervalSecond(?)) >= ?`,
+		since, int64(cloudtrail.LiveWithin/time.Second), cloudtrail.LiveAtLeast)
+	if err != nil {
+		return nil, fmt.Errorf("chains that arrive: %w", err)
+	}
+	var out []cloudtrail.LiveChain
+	for rows.Next() {
+		var c cloudtrail.LiveChain
+		if err = rows.Scan(&c.Bucket, &c.Account, &c.Region, &c.Trail, &c.HomeRegion, &c.Key, &c.End); err != nil {
+			break
+		}
+		out = append(out, c)
+	}
+	if err := errors.Join(err, rows.Err(), rows.Close()); err != nil {
+		return nil, fmt.Errorf("chains that arrive: %w", err)
 	}
 	return out, nil
 }

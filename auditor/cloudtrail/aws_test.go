@@ -311,6 +311,30 @@ func (h *streamHistory) Digests(ctx context.Context, c Chain, since, until time.
 	return all[c], nil
 }
 
+func (h *streamHistory) LiveChains(ctx context.Context, since time.Time) ([]LiveChain, error) {
+	all, err := h.states(ctx)
+	var out []LiveChain
+	for c, states := range all {
+		live, last := 0, LiveChain{Chain: c}
+		for key, s := range states {
+			_, end, _ := chainOf(c.Bucket, key)
+			if end.Before(since) {
+				continue
+			}
+			if late := s.CheckedAt.Sub(end); late >= 0 && late <= LiveWithin {
+				live++
+			}
+			if end.After(last.End) {
+				last.Key, last.End = key, end
+			}
+		}
+		if live >= LiveAtLeast && !c.Backfill {
+			out = append(out, last)
+		}
+	}
+	return out, err
+}
+
 func (h *streamHistory) Findings(ctx context.Context, ids []string) (map[string]string, error) {
 	out := map[string]string{}
 	err := h.all(ctx, events.Findings, func(p events.Payload) {

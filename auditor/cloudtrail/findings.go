@@ -16,12 +16,12 @@ func (p problem) id() string { return p.kind + "/" + shortHash(p.name) }
 func beforeIt(bucket, key string) string { return "before " + s3Name(bucket, key) }
 
 // findings opens what is new, and resolves what is no longer so of what was looked
-// at: the files, and the times before them, that names has. cause is the event that
-// reports on it, empty where it was reported before.
-func (v *Validator) findings(ctx context.Context, chain Chain, cause string, names []string, about []problem) error {
+// at: the kinds and names that looked has. cause is the event that reports on it, empty
+// where there is none.
+func (v *Validator) findings(ctx context.Context, chain Chain, cause string, looked, about []problem) error {
 	var ids []string
-	for _, name := range names {
-		ids = append(ids, problem{kindTampered, name, ""}.id())
+	for _, p := range looked {
+		ids = append(ids, p.id())
 	}
 	now := map[string]bool{}
 	for _, p := range about {
@@ -61,9 +61,13 @@ func (v *Validator) findings(ctx context.Context, chain Chain, cause string, nam
 			continue
 		}
 		kind, _, _ := strings.Cut(id, "/")
+		reason := "checked again: it is what CloudTrail signed"
+		if kind == kindGap {
+			reason = "CloudTrail delivers digest files again"
+		}
 		meta.ID = "finding/" + full + "/resolved"
 		if _, err := v.intake.journal.Append(ctx, events.Event{Meta: meta, Data: &events.FindingResolved{
-			FindingID: full, Kind: kind, Reason: "checked again: it is what CloudTrail signed", ResolvedAt: at,
+			FindingID: full, Kind: kind, Reason: reason, ResolvedAt: at,
 		}}); err != nil {
 			return fmt.Errorf("finding %s: %w", full, err)
 		}

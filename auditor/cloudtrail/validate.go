@@ -29,6 +29,9 @@ type History interface {
 	// Digests returns what was found last of each of a chain's digest files that end
 	// between two times, by key; a zero time bounds nothing.
 	Digests(ctx context.Context, c Chain, since, until time.Time) (map[string]DigestState, error)
+	// LiveChains returns the chains with LiveAtLeast digest files that end after a time
+	// and were checked LiveWithin of their end; backfill digests are none.
+	LiveChains(ctx context.Context, since time.Time) ([]LiveChain, error)
 	// Findings returns, of findings whose ids are these, or these and @ and
 	// something, the id of the one that is open, "" where all are resolved.
 	Findings(ctx context.Context, ids []string) (open map[string]string, err error)
@@ -363,22 +366,25 @@ func (v *Validator) check(ctx context.Context, chain Chain, r run) ([]link, erro
 			}
 			about = append(about, problem{f.kind, name, f.reason})
 		}
-		names := []string{s3Name(chain.Bucket, key)}
+		looked := []problem{{kind: kindTampered, name: s3Name(chain.Bucket, key)}}
+		if before != nil {
+			looked = append(looked, problem{kind: kindGap, name: afterIt(chain.Bucket, before.key)})
+		}
 		if before != nil || l.previous == "" {
-			names = append(names, beforeIt(chain.Bucket, key))
+			looked = append(looked, problem{kind: kindTampered, name: beforeIt(chain.Bucket, key)})
 		} else if was := r.known[key]; report.Verdict == was.Verdict && report.Reason == "" {
 			report.Reason = was.Reason // what is before it was not looked at
 		}
 		if report.Verdict == events.DigestValid {
 			for _, f := range d.Logs {
-				names = append(names, s3Name(f.Bucket, f.Key))
+				looked = append(looked, problem{kind: kindTampered, name: s3Name(f.Bucket, f.Key)})
 			}
 		}
 		id, err := v.say(ctx, report, r.known, &one)
 		if err != nil {
 			return nil, err
 		}
-		if err := v.findings(ctx, chain, id, names, about); err != nil {
+		if err := v.findings(ctx, chain, id, looked, about); err != nil {
 			return nil, err
 		}
 		valid, invalid := 1, missing

@@ -1,0 +1,96 @@
+package cloudtrail
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// CloudTrail delivers a digest file an hour, even for an hour in which nothing
+// happened, and a last one when logging stops or the trail is deleted
+// (https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-log-file-validation-digest-file-structure.html).
+// That a chain goes on no more is therefore told by nothing but its silence.
+
+const (
+	// silentAfter is how long after the end of a chain's last digest file it is silent:
+	// an hour for the next, and one for its delivery.
+	silentAfter = 2 * time.Hour
+	// silenceEvery is how often chains are looked at.
+	silenceEvery = 10 * time.Minute
+	// chainsFrom is how long ago a chain may have ended to be looked at.
+	chainsFrom = 30 * 24 * time.Hour
+)
+
+// LiveWithin and LiveAtLeast tell the chains whose digest files arrive as CloudTrail
+// writes them: so many were checked so soon after their end. Of a chain that was
+// read once, from the past, no more than two were.
+const (
+	LiveWithin  = silentAfter
+	LiveAtLeast = 3
+)
+
+// LiveChain is a chain whose digest files arrive, the key of its last one that was
+// read, and the last time that one ends.
+type LiveChain struct {
+	Chain
+	Key string
+	End time.Time
+}
+
+// WatchChains says on the stream which chains have gone silent, until ctx ends.
+func (in *Intake) WatchChains(ctx context.Context) error {
+	for ctx.Err() == nil {
+		if err := in.digests.Silent(ctx); err != nil && ctx.Err() == nil {
+			in.log.Warn().Err(err).Msg("can't tell whether CloudTrail still delivers digest files; trying again in ten minutes")
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(silenceEvery):
+		}
+	}
+	return nil
+}
+
+// Silent opens a trail_gap for each chain that no digest file has come to for two
+// hours: neither to the auditor nor, where notifications may have been lost, to the
+// bucket. The next one that comes resolves it.
+func (v *Validator) Silent(ctx context.Context) error {
+	now := v.intake.now()
+	chains, err := v.intake.history.LiveChains(ctx, now.Add(-chainsFrom))
+	if err != nil {
+		return err
+	}
+	var failed []error
+	for _, c := range chains {
+		if now.Sub(c.End) < silentAfter {
+			continue
+		}
+		i := strings.Index(c.Key, "/CloudTrail-Digest/")
+		if i < 0 {
+			continue
+		}
+		newer, err := v.list(ctx, c.Chain, c.Key, c.Key[:i]+"/CloudTrail-Digest/"+c.Region+"/~")
+		if err != nil { // it is no silence that can't be heard
+			failed = append(failed, err)
+			continue
+		}
+		last, end := c.Key, c.End
+		for _, key := range newer {
+			if _, at, _ := chainOf(c.Bucket, key); !at.Before(end) {
+				last, end = key, at
+			}
+		}
+		if now.Sub(end) < silentAfter {
+			continue
+		}
+		if err := v.findings(ctx, c.Chain, "", nil, []problem{{kindGap, afterIt(c.Bucket, last),
+			fmt.Sprintf("no digest file since %s, and CloudTrail delivers one an hour: the trail was stopped or deleted, or log file validation switched off", clock(end))}}); err != nil {
+			failed = append(failed, err)
+		}
+	}
+	return errors.Join(failed...)
+}
+
+func afterIt(bucket, key string) string { return "after " + s3Name(bucket, key) }
