@@ -127,7 +127,10 @@ func (s *services) joinedJournal(m *membership) (*journal.Journal, error) {
 // broker does, with the credentials that it gave.
 func (s *services) connectGiven(g *given) (*nats.Conn, error) {
 	url := s.cfg.NATS.URL
-	if g.NATS == nil {
+	switch {
+	case g.NATS == nil && url == "":
+		return nil, errors.New("where is NATS? The broker does not say: set nats.url here, and nats.creds_file, or nats.account_seed_file where the broker runs; what this service was given is kept, so it needs no other token")
+	case g.NATS == nil:
 		return connectNATS(url, s.cfg.NATS.CredsFile, s.cfg.NATS.CAFile, s.watchNATS())
 	}
 	if url == "" {
@@ -256,13 +259,29 @@ func (s *services) joining() (broker.Joining, error) {
 func (s *services) publicNATS() string {
 	url := s.cfg.NATS.PublicURL
 	if url != "" || s.authority == nil {
-		return cmp.Or(url, s.cfg.NATS.URL)
+		return withoutUser(cmp.Or(url, s.cfg.NATS.URL))
 	}
 	host, _, _ := net.SplitHostPort(s.cfg.NATS.Listen)
 	if ip := net.ParseIP(host); host != "" && (ip == nil || !ip.IsUnspecified()) {
 		url = s.natsURL
 	}
 	return url
+}
+
+// withoutUser is the addresses of NATS servers without user names and passwords: those
+// are the broker's own.
+func withoutUser(urls string) string {
+	all := strings.Split(urls, ",")
+	for i, one := range all {
+		scheme, rest, found := strings.Cut(strings.TrimSpace(one), "://")
+		if !found {
+			scheme, rest = "", scheme
+		} else {
+			scheme += "://"
+		}
+		all[i] = scheme + rest[strings.LastIndex(rest, "@")+1:]
+	}
+	return strings.Join(all, ",")
 }
 
 // consumers is how the broker lets others read the streams. Only of an embedded
