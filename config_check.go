@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
@@ -27,7 +28,7 @@ const leastAgentTTL = 10 * time.Second
 // check finds what the types can't: the key, dotted, and what is wrong.
 func (c *Config) check() (key, problem string) {
 	for _, part := range []func() (key, problem string){
-		c.checkLog, c.checkNATS, c.checkListens, c.checkMetrics, c.checkApps, c.checkClickHouse, c.checkBroker, c.checkProxy, c.checkAuditor, c.checkPlaced,
+		c.checkLog, c.checkDataDir, c.checkNATS, c.checkListens, c.checkMetrics, c.checkApps, c.checkClickHouse, c.checkBroker, c.checkProxy, c.checkAuditor, c.checkPlaced,
 	} {
 		if key, problem = part(); problem != "" {
 			return key, problem
@@ -49,6 +50,17 @@ func (c *Config) checkLog() (key, problem string) {
 	}
 	if c.Broker == nil && c.Proxy == nil && c.Auditor == nil {
 		return "broker", "no service is enabled: give broker:, proxy: or auditor:"
+	}
+	return "", ""
+}
+
+// checkDataDir: it is made where it is not there yet.
+func (c *Config) checkDataDir() (key, problem string) {
+	switch info, err := os.Stat(c.DataDir); {
+	case errors.Is(err, syscall.ENOTDIR):
+		return "data_dir", c.DataDir + " lies below what is a file"
+	case err == nil && !info.IsDir():
+		return "data_dir", c.DataDir + " is a file, and no directory"
 	}
 	return "", ""
 }
@@ -310,7 +322,7 @@ func natsURL(text string) bool {
 			one = "nats://" + one
 		}
 		u, err := url.Parse(one)
-		if err != nil || u.Hostname() == "" || u.Path != "" && u.Path != "/" {
+		if err != nil || u.Hostname() == "" || u.Port() != "" && !hostPortAddr(u.Host) || u.Path != "" && u.Path != "/" {
 			return false
 		}
 		switch u.Scheme {

@@ -18,6 +18,10 @@ func TestConfigCheck(t *testing.T) {
 		{"a port too great", "nats: {embedded: true}\nbroker:\n  listen: 127.0.0.1:99999\n", "line 3: broker.listen: must be HOST:PORT"},
 		{"one port for two", "nats: {embedded: true}\nbroker: {listen: \"127.0.0.1:3080\"}\nproxy: {listen: \"0.0.0.0:3080\"}\n", "line 3: proxy.listen: 0.0.0.0:3080 is taken by broker.listen"},
 		{"NATS over HTTP", "nats:\n  url: http://nats.example.com\nbroker: {}\n", "line 2: nats.url: must be nats://"},
+		{"a port of NATS too great", "nats: {url: \"nats://n:4222,nats://h:99999\"}\nbroker: {}\n", "line 1: nats.url: must be nats://HOST:PORT"},
+		{"a port of NATS that is 0", "nats: {url: \"h:0\"}\nbroker: {}\n", "line 1: nats.url: must be nats://HOST:PORT"},
+		{"data in a file", core + "data_dir: FILE\n", "line 3: data_dir: FILE is a file, and no directory"},
+		{"data below a file", core + "data_dir: FILE/data\n", "line 3: data_dir: FILE/data lies below what is a file"},
 		{"a public URL of NATS", "nats: {embedded: true, public_url: \"https://n\"}\nbroker: {}\n", "line 1: nats.public_url: must be"},
 		{"no DSN", "nats: {embedded: true}\nbroker: {}\nclickhouse: {dsn: foo, reader_dsn: \"clickhouse://h/d\"}\nauditor: {}\n", "line 3: clickhouse.dsn: must be clickhouse://"},
 		{"another database's DSN", "nats: {embedded: true}\nbroker: {}\nclickhouse: {dsn: \"clickhouse://h/d\", reader_dsn: \"mysql://u:secret@h/d\"}\nauditor: {}\n", "line 3: clickhouse.reader_dsn: must be clickhouse://"},
@@ -57,6 +61,7 @@ func TestConfigCheck(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			file := filepath.Join(t.TempDir(), "postern.yaml")
+			c.text, c.want = strings.ReplaceAll(c.text, "FILE", file), strings.ReplaceAll(c.want, "FILE", file)
 			if err := os.WriteFile(file, []byte(c.text), 0o600); err != nil {
 				t.Fatal(err)
 			}
@@ -73,6 +78,7 @@ func TestConfigCheck(t *testing.T) {
 		core, audits + "auditor: {}\nmetrics: {}\n", alone + "proxy: {" + joins + "}\n",
 		alone + "proxy: {" + strings.Replace(joins, "b:3080", "b:3080, c:3080", 1) + "}\n",
 		"nats: {embedded: true, listen: \"0.0.0.0:0\", public_url: \"tls://n.example.com:4222,tls://m.example.com:4222\"}\nbroker: {listen: \":3080\"}\nproxy: {listen: \"127.0.0.1:0\"}\n",
+		core + "data_dir: /nowhere/yet\n", "nats: {url: \"n,nats://m,tls://[::1]:4222\"}\nbroker: {}\n",
 		core + "proxy: {record_parameters: [\"iam:*\", \"@Write\"]}\n",
 	} {
 		file := filepath.Join(t.TempDir(), "postern.yaml")

@@ -7,13 +7,23 @@ import (
 	"syscall"
 )
 
-// untilSignal returns a context that the first SIGINT or SIGTERM ends; the cause is the
+// ending are the signals that end postern. SIGHUP, of a terminal that went away, is one
+// unless whoever started postern had it ignored, as nohup does.
+func ending() []os.Signal {
+	all := []os.Signal{os.Interrupt, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) {
+		all = append(all, syscall.SIGHUP)
+	}
+	return all
+}
+
+// untilSignal returns a context that the first signal of ending ends; the cause is the
 // exit code that shells give to who died of it. The second does what it does to any
 // program.
 func untilSignal() (ctx context.Context, stop func()) {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	came := make(chan os.Signal, 1)
-	signal.Notify(came, os.Interrupt, syscall.SIGTERM)
+	signal.Notify(came, ending()...)
 	go func() {
 		select {
 		case s := <-came:
@@ -36,7 +46,7 @@ func untilSignal() (ctx context.Context, stop func()) {
 // and that decides how to end.
 func holdSignals() (release func()) {
 	held := make(chan os.Signal, 1)
-	signal.Notify(held, os.Interrupt, syscall.SIGTERM)
+	signal.Notify(held, ending()...)
 	return func() { signal.Stop(held) }
 }
 

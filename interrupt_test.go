@@ -80,6 +80,7 @@ func TestSignalWhileStdinIsRead(t *testing.T) {
 	}{
 		{syscall.SIGTERM, 143, []string{"create", "-f", "-"}},
 		{os.Interrupt, 130, []string{"create", "-f", "-"}},
+		{syscall.SIGHUP, 129, []string{"create", "-f", "-"}},
 		{os.Interrupt, 130, []string{"consumers", "add", "x", "--filter", "audit.>", "--webhook", "https://siem.example.com/", "--secret-file", "/dev/stdin"}},
 	} {
 		cmd := program(t, append([]string{"--identity", someIdentity(t)}, c.args...)...)

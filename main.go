@@ -28,7 +28,7 @@ func main() {
 const engineCommand = "clickhouse-engine"
 
 // run is the whole program: args without the program's name. It returns the
-// exit code: 0 done, 1 failed, 2 wrong usage, 130 or 143 broken off by SIGINT or SIGTERM,
+// exit code: 0 done, 1 failed, 2 wrong usage, 129, 130 or 143 broken off by SIGHUP, SIGINT or SIGTERM,
 // or that of a command that postern ran for the user.
 func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	ctx, stop := untilSignal()
@@ -121,6 +121,7 @@ func (c *cli) root() *cobra.Command {
 // checkGroups has every command that is there for its subcommands alone say which it
 // doesn't know: cobra shows the help, as if all were well.
 func checkGroups(cmd *cobra.Command) {
+	nameArgs(cmd)
 	if cmd.Name() == "help" && !cmd.HasSubCommands() {
 		cmd.Run, cmd.RunE = nil, func(cmd *cobra.Command, args []string) error {
 			topic, rest, err := cmd.Root().Find(args)
@@ -139,6 +140,19 @@ func checkGroups(cmd *cobra.Command) {
 	}
 	for _, sub := range cmd.Commands() {
 		checkGroups(sub)
+	}
+}
+
+// nameArgs has a command say which arguments it wants: cobra says how many.
+func nameArgs(cmd *cobra.Command) {
+	check := cmd.Args
+	if _, wants, found := strings.Cut(cmd.Use, " "); found && check != nil {
+		cmd.Args = func(cmd *cobra.Command, args []string) error {
+			if err := check(cmd, args); err != nil {
+				return usageError{fmt.Errorf("%w; want: %s %s", err, cmd.CommandPath(), wants)}
+			}
+			return nil
+		}
 	}
 }
 

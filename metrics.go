@@ -32,14 +32,13 @@ func loopback(addr string) bool {
 
 // metrics serves what services have to tell, in the format that Prometheus reads.
 type metrics struct {
-	listen   string
+	ln       net.Listener
 	registry *prometheus.Registry
 	ready    chan struct{}
-	addr     net.Addr // set before ready is closed
 }
 
-func newMetrics(listen string, of ...[]prometheus.Collector) (*metrics, error) {
-	m := &metrics{listen: listen, registry: prometheus.NewRegistry(), ready: make(chan struct{})}
+func newMetrics(ln net.Listener, of ...[]prometheus.Collector) (*metrics, error) {
+	m := &metrics{ln: ln, registry: prometheus.NewRegistry(), ready: make(chan struct{})}
 	of = append(of, []prometheus.Collector{collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{})})
 	for _, list := range of {
 		for _, c := range list {
@@ -54,19 +53,29 @@ func newMetrics(listen string, of ...[]prometheus.Collector) (*metrics, error) {
 func (m *metrics) Ready() <-chan struct{} { return m.ready }
 
 func (m *metrics) Run(ctx context.Context) error {
-	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", m.listen)
-	if err != nil {
-		return fmt.Errorf("metrics: %w", err)
-	}
-	m.addr = ln.Addr()
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4}))
 	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 32 << 10}
 	defer context.AfterFunc(ctx, func() { _ = srv.Close() })()
 	close(m.ready)
-	if err := srv.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("metrics: %w", err)
+	if err := srv.Serve(m.ln); !errors.Is(err, http.ErrServerClosed) {
+		return err
 	}
+	return nil
+}
+
+// listenForMetrics takes the address, before anything is started that others see: one that
+// is taken is found at once. Who asks before startMetrics waits.
+func (s *services) listenForMetrics(ctx context.Context) error {
+	if s.cfg.Metrics == nil {
+		return nil
+	}
+	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", s.cfg.Metrics.Listen)
+	if err != nil {
+		return fmt.Errorf("metrics.listen: %w", err)
+	}
+	s.metricsAt = ln
+	s.closing = append(s.closing, func() { _ = ln.Close() })
 	return nil
 }
 
@@ -82,7 +91,7 @@ func (s *services) startMetrics(ctx context.Context) error {
 	if s.auditor != nil {
 		of = append(of, s.auditor.Metrics())
 	}
-	m, err := newMetrics(s.cfg.Metrics.Listen, of...)
+	m, err := newMetrics(s.metricsAt, of...)
 	if err != nil {
 		return err
 	}

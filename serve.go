@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	stdlog "log"
+	"net"
 	"os"
 	"path/filepath"
 	"sync/atomic"
@@ -114,6 +115,7 @@ type services struct {
 	auditor      *auditor.Auditor
 
 	proxyAt, auditorAt advertise
+	metricsAt          net.Listener // nil where nobody asks for them
 	stopping           atomic.Bool
 	links              links
 	conns              []*nats.Conn
@@ -125,6 +127,9 @@ func (s *services) start(ctx context.Context) error {
 		s.stack = newStack(s.log)
 	}
 	if err := os.MkdirAll(s.cfg.DataDir, 0o700); err != nil {
+		return err
+	}
+	if err := s.listenForMetrics(ctx); err != nil {
 		return err
 	}
 	if err := s.startNATS(ctx); err != nil {

@@ -33,3 +33,20 @@ func TestUnknownSubcommands(t *testing.T) {
 		}
 	}
 }
+
+// Who leaves an argument out hears which, by exit code 2.
+func TestMissingArgumentIsNamed(t *testing.T) {
+	for _, c := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"config", "check"}, "want: postern config check FILE\n"},
+		{[]string{"request", "review", "--approve"}, "want: postern request review --approve|--deny|--promote LIST [--reason T] ID\n"},
+		{[]string{"lists", "add", "one"}, "LIST MEMBER\n"},
+	} {
+		var stdout, stderr strings.Builder
+		if code := run(c.args, io.LimitReader(nil, 0), &stdout, &stderr); code != 2 || stdout.Len() > 0 || !strings.HasSuffix(stderr.String(), c.want) {
+			t.Errorf("postern %s: exit code %d, stdout %q, stderr %q", strings.Join(c.args, " "), code, stdout.String(), stderr.String())
+		}
+	}
+}
