@@ -128,11 +128,15 @@ func (h trailHistory) Chains(ctx context.Context, bucket, prefix string) ([]clou
 }
 
 func (h trailHistory) Digests(ctx context.Context, c cloudtrail.Chain, since, until time.Time) (map[string]cloudtrail.DigestState, error) {
-	if until.IsZero() {
-		until = time.Now().AddDate(1, 0, 0)
+	// Times go into the query as DateTime, which ends in 2106.
+	if late := time.Now().AddDate(1, 0, 0); until.IsZero() || until.After(late) {
+		until = late
 	}
 	if since.IsZero() {
 		since = time.Unix(0, 0)
+	}
+	if since.After(until) {
+		return nil, nil
 	}
 	rows, err := h.a.store.Conn().Query(ctx, `SELECT key, verdict, reason, signature, sha256, logs_invalid.file, logs_invalid.reason, checked_at FROM trail_digests
 		WHERE bucket = ? AND account = ? AND region = ? AND trail = ? AND home_region = ? AND backfill = ? AND end_time BETWEEN ? AND ?`,

@@ -251,6 +251,12 @@ func TestTrailFromAWS(t *testing.T) {
 		t.Errorf("the newest digest file is back: %+v, %v, %d rows", v, err, bad())
 	}
 	w.until("it is resolved", func() bool { return tampered() == 2 })
+	if v, err = audit.Validate(ctx, client.Bucket{Address: "s3://" + trailBucket, Since: "2026-01-01", Until: "2250-01-01"}, nil); err != nil || v.DigestsInvalid != 1 {
+		t.Errorf("up to a time far away: %+v, %v", v, err)
+	}
+	if v, err = audit.Validate(ctx, client.Bucket{Address: "s3://" + trailBucket, Since: "2250-01-01"}, nil); err != nil || v.Checked() {
+		t.Errorf("from a time far away: %+v, %v", v, err)
+	}
 	if v, err = audit.Validate(ctx, client.Bucket{Address: "s3://" + trailBucket + "/AWSLog/"}, nil); err != nil || v.Checked() {
 		t.Errorf("a prefix that nothing has: %+v, %v", v, err)
 	}
