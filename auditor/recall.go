@@ -29,7 +29,7 @@ const (
 
 const requestFields = `request_id, received_at, outcome, user, account, aws_role_arn, role_session_name, source_identity, access_key_id, service, signing_name, operation, aws_request_id, region, session_id, proxy, access_level, resources, duration_us, verdict, verdict_detail, cloudtrail_account, cloudtrail_event_id, cloudtrail_time`
 
-const recordFields = `recipient_account_id, event_id, shared_event_id, request_id, event_time, event_source, event_name, identity_type, principal_id, identity_account_id, identity_arn, issuer_arn, source_identity, access_key_id, federated_user, invoked_by, from_console, issued_access_key_id, source_ip_address, event_version, error_code, resources, verdict, verdict_rule`
+const recordFields = `recipient_account_id, event_id, shared_event_id, request_id, event_time, event_source, event_name, identity_type, principal_id, identity_account_id, identity_arn, issuer_arn, source_identity, access_key_id, if(lent_to != '', lent_to, federated_user), invoked_by, from_console, issued_access_key_id, source_ip_address, event_version, error_code, resources, verdict, verdict_rule`
 
 const credentialFields = `access_key_id, session_id, use, handed_out, user, account, aws_role_arn, assumed_role_id, role_session_name, source_identity, issued_at, expires_at`
 
@@ -56,6 +56,11 @@ func recall(ctx context.Context, conn driver.Conn, d correlate.Doubt) (correlate
 		f.Credentials = append(f.Credentials, found...)
 		if err := recallSessions(ctx, conn, found, &f); err != nil {
 			return f, fmt.Errorf("recall sessions: %w", err)
+		}
+	}
+	for chunk := range slices.Chunk(d.PassedOn, recallAtOnce) {
+		if err := recallPassedOn(ctx, conn, chunk, &f); err != nil {
+			return f, fmt.Errorf("recall records of keys: %w", err)
 		}
 	}
 	if len(d.Copies) > 0 {
@@ -263,10 +268,45 @@ func recallRecords(ctx context.Context, conn driver.Conn, overdue []correlate.Re
 		return nil
 	}
 	near := `event_time BETWEEN ` + stamp(from.Add(-recallAround)) + ` AND ` + stamp(end.Add(recallAround))
-	rows, err := conn.Query(ctx, `SELECT `+recordFields+` FROM cloudtrail WHERE `+keysFirst("cloudtrail_rows", "event_time, recipient_account_id, event_id", near, `request_id IN (?)`)+
-		` AND verdict IN ('', 'bypass')`, ids)
-	if err != nil {
+	f.Records, err = records(ctx, conn, f.Records, recordKeys(near, `request_id IN (?)`)+` AND verdict IN ('', 'bypass')`, ids)
+	return err
+}
+
+// recallPassedOn finds what was called with keys before it was known whose they are.
+func recallPassedOn(ctx context.Context, conn driver.Conn, of []correlate.Credential, f *correlate.Found) error {
+	var keys, handed []string
+	from, to := of[0].IssuedAt, of[0].ExpiresAt
+	for _, c := range of {
+		keys = append(keys, c.AccessKeyID)
+		if c.HandedOut {
+			handed = append(handed, c.AccessKeyID)
+		}
+		if c.IssuedAt.Before(from) {
+			from = c.IssuedAt
+		}
+		if c.ExpiresAt.After(to) {
+			to = c.ExpiresAt
+		}
+	}
+	while := `event_time BETWEEN ` + stamp(from.Add(-recallAround)) + ` AND ` + stamp(to)
+	var err error
+	if f.PassedOn, err = records(ctx, conn, f.PassedOn, recordKeys(while, `access_key_id IN (?)`)+` AND verdict = '' ORDER BY event_time, event_id`, keys); err != nil || len(handed) == 0 {
 		return err
+	}
+	f.PassedOn, err = records(ctx, conn, f.PassedOn, recordKeys(while, `access_key_id IN (?)`)+` AND verdict = 'bypass' ORDER BY event_time, event_id`, handed)
+	return err
+}
+
+// recordKeys is keysFirst of CloudTrail's records.
+func recordKeys(when, condition string) string {
+	return keysFirst("cloudtrail_rows", "event_time, recipient_account_id, event_id", when, condition)
+}
+
+// records reads the records that a condition selects.
+func records(ctx context.Context, conn driver.Conn, into []correlate.Record, condition string, args ...any) ([]correlate.Record, error) {
+	rows, err := conn.Query(ctx, `SELECT `+recordFields+` FROM cloudtrail WHERE `+condition, args...)
+	if err != nil {
+		return into, err
 	}
 	defer rows.Close()
 	for rows.Next() {
@@ -277,13 +317,13 @@ func recallRecords(ctx context.Context, conn driver.Conn, overdue []correlate.Re
 			&who.AccountID, &who.ARN, &who.Session.Issuer.ARN, &r.SourceIdentity, &r.AccessKeyID, &r.User, &r.InvokedBy, &r.FromConsole, &r.IssuedAccessKeyID,
 			&from, &version, &code, &r.Resources, &r.Verdict, &r.Rule)
 		if err != nil {
-			return err
+			return into, err
 		}
 		r.InvokedBy, r.Refused = byService(r.InvokedBy, from, version, r.FromConsole), refused(code)
 		setCaller(&r, &who)
-		f.Records = append(f.Records, r)
+		into = append(into, r)
 	}
-	return rows.Err()
+	return into, rows.Err()
 }
 
 // recallSpilled reads a page of the open requests of a while.

@@ -3,6 +3,7 @@ package auditor
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
@@ -111,7 +112,36 @@ func (j *judge) restoreScope(ctx context.Context, conn driver.Conn) error {
 	for _, c := range live {
 		j.state.AddCredential(c)
 	}
+	if err := j.restorePassedOn(ctx, conn); err != nil {
+		return fmt.Errorf("read keys that were passed on: %w", err)
+	}
 	return j.restoreSessions(ctx, conn)
+}
+
+// restorePassedOn reads which keys were got around postern, and may be in use.
+func (j *judge) restorePassedOn(ctx context.Context, conn driver.Conn) error {
+	const around = `verdict IN ('bypass', 'exported')`
+	got, err := records(ctx, conn, nil, recordKeys(`event_time > now() - INTERVAL 2 DAY`, around)+` AND `+around+` AND issued_access_key_id != '' ORDER BY event_time, event_id`)
+	if err != nil || len(got) == 0 {
+		return err
+	}
+	var keys []string
+	for _, r := range got {
+		keys = append(keys, r.AccessKeyID)
+	}
+	for chunk := range slices.Chunk(distinct(keys), recallAtOnce) { // which may have ended since
+		by, err := credentials(ctx, conn, "access_key_id IN (?)", chunk)
+		if err != nil {
+			return err
+		}
+		for _, c := range by {
+			j.state.AddCredential(c)
+		}
+	}
+	for _, r := range got {
+		j.state.AddPassedOn(r)
+	}
+	return nil
 }
 
 func (j *judge) restoreIdentities(ctx context.Context, conn driver.Conn, q string) error {

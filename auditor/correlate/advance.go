@@ -24,6 +24,8 @@ type Doubt struct {
 	Spilled *Span
 	// Copies are places in CLOUDTRAIL of records that are not in memory and now due.
 	Copies []uint64
+	// PassedOn are keys that are known now, and whose records may have been let go.
+	PassedOn []Credential
 	// Keys that are not known: of the records, and given out by AssumeRole calls
 	// that may be postern's own.
 	Keys []string
@@ -44,8 +46,11 @@ type Found struct {
 	// JudgedRequests have a verdict of their own already.
 	JudgedRequests []Request
 	// Spilled are those of Doubt.Spilled, Copies those of Doubt.Copies.
-	Spilled     []Request
-	Copies      []Record
+	Spilled []Request
+	Copies  []Record
+	// PassedOn are records of Doubt.PassedOn without a verdict, and of keys that were
+	// handed out those that are a bypass.
+	PassedOn    []Record
 	Credentials []Credential
 	Sessions    []Session
 	Tokens      []Token
@@ -66,11 +71,11 @@ func (s *State) Advance(c Clock, recall func(Doubt) (Found, error)) ([]Judgement
 	if recall == nil {
 		recall = func(Doubt) (Found, error) { return Found{}, nil }
 	}
-	if len(overdue) > 0 || len(doubtful) > 0 || len(copies) > 0 || spilled {
+	if len(overdue) > 0 || len(doubtful) > 0 || len(copies) > 0 || len(s.passed) > 0 || spilled {
 		asked, later := s.cut(doubtful)
 		s.pending = append(s.pending, later...)
 		doubt := s.doubt(overdue, asked)
-		doubt.Copies = copies
+		doubt.Copies, doubt.PassedOn = copies, s.passed[:min(len(s.passed), atOnce)]
 		if spilled {
 			doubt.Spilled = s.span(minute)
 		}
@@ -91,6 +96,8 @@ func (s *State) Advance(c Clock, recall func(Doubt) (Found, error)) ([]Judgement
 			s.behind = true
 		}
 		s.unspillCopies(len(copies), found.Copies)
+		s.passed = s.passed[len(doubt.PassedOn):]
+		s.learnPassedOn(found.PassedOn)
 		for _, r := range asked {
 			r.doubted = true
 		}
@@ -196,7 +203,7 @@ func (s *State) sift(c Clock) []*record {
 			continue
 		}
 		cred, own := s.scope.keys[r.IssuedAccessKeyID]
-		own = own && r.IssuedAccessKeyID != ""
+		own = own && r.IssuedAccessKeyID != "" && !cred.PassedOn
 		console, fromConsole := s.scope.console(&r.Record)
 		ours := s.scope.knows(&r.Record)
 		switch {

@@ -29,6 +29,7 @@ func (s *State) join(req *request, rec *record, rule string) {
 	if rec.verdict == events.Bypass && rec.Rule != ruleShared {
 		j.Resolved = append(j.Resolved, s.resolved(rec.bypassKind(), req, rec, "the request that made it came late"))
 	}
+	s.takeBack(rec)
 	j.Verdict, req.refused = v, rec.Refused
 	j.Opened = append(j.Opened, s.lateRequest(req, rec)...)
 	s.out = append(s.out, j)
@@ -144,6 +145,7 @@ func (s *State) bypass(rec *record) {
 	opened := []events.FindingOpened{*s.finding(rec.bypassKind(), "critical", nil, rec, summary)}
 	s.out = append(s.out, Judgement{Verdict: v, Opened: append(opened, s.lateRecord(rec)...)})
 	s.remember(rec)
+	s.passOn(rec)
 }
 
 // callerOf is who made a call and as whom, in words.
@@ -184,6 +186,10 @@ func (s *State) judgeRecord(rec *record, verdict, rule, detail string, req *requ
 	if settled(verdict) {
 		remove(s.byReq, rec.RequestID, rec)
 	}
+	if verdict != events.Exported && verdict != events.Bypass {
+		s.takeBack(rec)
+	}
+	s.passOn(rec)
 }
 
 // unexplained settles a record under an identity of ours that no request made.
@@ -196,7 +202,7 @@ func (s *State) unexplained(rec *record) {
 		return
 	}
 	if c, ok := s.scope.keys[rec.AccessKeyID]; ok && c.HandedOut && rec.AccessKeyID != "" {
-		s.judgeRecord(rec, events.Exported, "key_handed_out", "credentials that "+c.User+" was given", nil)
+		s.exported(rec)
 		return
 	}
 	if c, ok := s.scope.handedOut(&rec.Record); ok {

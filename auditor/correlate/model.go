@@ -95,6 +95,8 @@ type Credential struct {
 	Console     bool
 	// HandedOut: the user has the secret too.
 	HandedOut bool
+	// PassedOn: not postern got it, but a call that went around it by a key of ours.
+	PassedOn  bool
 	SessionID string
 	User      string
 	Account   string

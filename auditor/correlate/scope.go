@@ -93,7 +93,7 @@ func (s *scope) credential(c Credential) {
 	s.identity(i, c.SourceIdentity, c.User)
 	s.role(c.RoleID, c.RoleARN)
 	if c.AccessKeyID != "" {
-		if old, ok := s.keys[c.AccessKeyID]; ok {
+		if old, ok := s.keys[c.AccessKeyID]; ok && !old.PassedOn {
 			c.Console = c.Console || old.Console
 			c.HandedOut = c.HandedOut || old.HandedOut
 		}

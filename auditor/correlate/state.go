@@ -59,6 +59,7 @@ type State struct {
 	records map[RecordID]*record
 	byReq   map[string]map[*record]struct{} // unpaired, by AWS request id
 	pending []*record                       // not judged yet
+	passed  []Credential                    // keys whose records the store has yet to be asked for
 	copies  []spilledCopy                   // nor these, the first due first
 	shared  map[string]*record              // that no request made, by SharedEventID: the first of each
 	told    map[string]string               // verdicts of such, as the store told in this Advance
