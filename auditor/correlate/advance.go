@@ -357,7 +357,7 @@ func (s *State) learn(f Found) {
 		if known := s.byID[r.ID]; known != nil && known.verdict == "" && r.Verdict != "" {
 			s.unindex(known)
 			known.verdict, known.pair, known.late = r.Verdict, RecordID{r.PairAccount, r.PairEvent}, late{true, true}
-			known.pairAt, known.another = r.PairTime, ofAnother(r.Detail)
+			known.wrong = wrongOf(&r)
 			s.settle(known)
 		}
 	}

@@ -80,10 +80,12 @@ func insert[K, V comparable](m map[K]map[V]struct{}, k K, v V) {
 	inner[v] = struct{}{}
 }
 
-func remove[K, V comparable](m map[K]map[V]struct{}, k K, v V) {
+// remove returns what is left under the key.
+func remove[K, V comparable](m map[K]map[V]struct{}, k K, v V) map[V]struct{} {
 	inner := m[k]
 	delete(inner, v)
 	if len(inner) == 0 {
 		delete(m, k)
 	}
+	return inner
 }

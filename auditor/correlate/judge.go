@@ -34,14 +34,17 @@ func (s *State) join(req *request, rec *record, rule string) {
 	j.Opened = append(j.Opened, s.lateRequest(req, rec)...)
 	s.out = append(s.out, j)
 	s.unindex(req)
-	remove(s.byReq, rec.RequestID, rec)
+	others := remove(s.byReq, rec.RequestID, rec)
 	s.settle(req)
 	if len(wrong) == 0 {
 		s.scope.role(rec.RoleID, req.RoleARN)
 	}
 	fresh := rec.verdict == ""
 	req.verdict, rec.verdict, req.pair, req.shared = v.Verdict, v.Verdict, rec.ID(), strings.Clone(rec.SharedEventID)
-	req.pairAt, req.another = rec.EventTime, ofAnother(v.Detail)
+	req.wrong = nil
+	if len(wrong) > 0 {
+		req.wrong = &wrongPair{rec.EventTime, ofAnother(v.Detail)}
+	}
 	if fresh {
 		s.remember(rec)
 	}
@@ -50,7 +53,7 @@ func (s *State) join(req *request, rec *record, rule string) {
 		req.AWSRequestID = strings.Clone(rec.RequestID)
 		s.link(req)
 	}
-	for other := range s.byReq[rec.RequestID] { // what else was taken for a bypass
+	for other := range others { // what else was taken for a bypass
 		if rec.RequestID != "" && other.verdict == events.Bypass && guard(req, other) {
 			s.byRequestID(req, other)
 		}
@@ -61,7 +64,7 @@ func (s *State) join(req *request, rec *record, rule string) {
 func (s *State) pairAgain(req *request, rec *record) {
 	v := s.verdict(req, nil, events.Proxied, "same_request")
 	v.Previous, v.Detail = events.Mismatched, "one more record of the request"
-	v.RecipientAccountID, v.EventID, v.EventTime = req.pair.Account, req.pair.EventID, req.pairAt
+	v.RecipientAccountID, v.EventID, v.EventTime = req.pair.Account, req.pair.EventID, req.wrong.at
 	s.join(req, rec, "request_id")
 	s.out = append(s.out, Judgement{Verdict: v})
 }

@@ -3,6 +3,8 @@ package correlate
 import (
 	"container/heap"
 	"time"
+
+	"github.com/posternhq/postern/events"
 )
 
 // request is a Request as the state holds it: short, because there are many, so
@@ -20,9 +22,8 @@ type request struct {
 
 	verdict string
 	pair    RecordID
-	pairAt  time.Time // the pair's time
-	another bool      // the pair is of another call, by the same caller
-	shared  string    // the pair's SharedEventID
+	wrong   *wrongPair // of a pair that disagrees
+	shared  string     // the pair's SharedEventID
 	late    late
 	settled bool
 	refused bool // by AWS, as the pair says
@@ -31,6 +32,19 @@ type request struct {
 	place      int      // in the due heap; -1: not in it
 	in         *queue
 	prev, next *request // in the queue
+}
+
+// wrongPair is what is known of a pair that disagrees.
+type wrongPair struct {
+	at      time.Time // of the record
+	another bool      // call, and the same caller
+}
+
+func wrongOf(r *Request) *wrongPair {
+	if r.Verdict != events.Mismatched {
+		return nil
+	}
+	return &wrongPair{r.PairTime, ofAnother(r.Detail)}
 }
 
 // caller is as whom a request was made.
@@ -69,7 +83,7 @@ func (s *State) newRequest(r *Request) *request {
 	}
 	return &request{
 		ID: r.ID, AWSRequestID: r.AWSRequestID, ReceivedAt: r.ReceivedAt, Outcome: r.Outcome, Resources: r.Resources, took: r.Took, seq: r.Seq,
-		caller: by, callee: of, verdict: r.Verdict, pair: RecordID{r.PairAccount, r.PairEvent}, pairAt: r.PairTime, another: ofAnother(r.Detail), place: -1,
+		caller: by, callee: of, verdict: r.Verdict, pair: RecordID{r.PairAccount, r.PairEvent}, wrong: wrongOf(r), place: -1,
 	}
 }
 
@@ -79,7 +93,7 @@ func (r *request) whole() Request {
 		ID: r.ID, AWSRequestID: r.AWSRequestID, ReceivedAt: r.ReceivedAt, Outcome: r.Outcome, Resources: r.Resources, Took: r.took, Seq: r.seq,
 		User: r.User, Account: r.Account, RoleARN: r.RoleARN, SessionName: r.SessionName, SourceIdentity: r.SourceIdentity,
 		AccessKeyID: r.AccessKeyID, SessionID: r.SessionID, Proxy: r.Proxy, Region: r.Region, Service: r.Service, SigningName: r.SigningName,
-		Operation: r.Operation, ReadOnly: r.ReadOnly, Verdict: r.verdict, PairAccount: r.pair.Account, PairEvent: r.pair.EventID, PairTime: r.pairAt,
+		Operation: r.Operation, ReadOnly: r.ReadOnly, Verdict: r.verdict, PairAccount: r.pair.Account, PairEvent: r.pair.EventID,
 	}
 }
 

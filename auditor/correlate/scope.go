@@ -47,7 +47,10 @@ func (s *scope) identity(i Identity, sourceIdentity, user string) {
 
 // role learns AWS's own name of a role. It changes where a role is made anew.
 func (s *scope) role(id, arn string) {
-	if _, known := s.roleIDs[id]; id == "" || roleName(arn) == "" || known || len(s.roleIDs) >= shareAtMost {
+	if id == "" {
+		return
+	}
+	if _, known := s.roleIDs[id]; known || roleName(arn) == "" || len(s.roleIDs) >= shareAtMost {
 		return
 	}
 	s.roleIDs[strings.Clone(id)] = arn

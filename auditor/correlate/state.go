@@ -244,7 +244,7 @@ func (s *State) byRequestID(req *request, rec *record) {
 		s.judgeRecord(rec, events.Proxied, "same_request", "what AWS did for the request", req)
 	case !req.paired():
 		s.join(req, rec, "request_id")
-	case req.another && req.verdict == events.Mismatched && req.pair != rec.ID() && fit(req, rec) == fitsOwn && len(disagreements(req, rec)) == 0:
+	case req.wrong != nil && req.wrong.another && req.pair != rec.ID() && fit(req, rec) == fitsOwn && len(disagreements(req, rec)) == 0:
 		s.pairAgain(req, rec)
 	case req.pair == rec.ID():
 		rec.verdict = req.verdict // a delivery of what is judged
