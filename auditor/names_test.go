@@ -10,6 +10,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/posternhq/postern/auditor"
+	"github.com/posternhq/postern/auditor/evidence"
 	"github.com/posternhq/postern/auditor/query"
 	"github.com/posternhq/postern/auditor/store"
 	"github.com/posternhq/postern/deploy/embedded/embeddedtest"
@@ -84,6 +85,21 @@ func TestUsersThatRecordsDoNotName(t *testing.T) {
 	}
 	if len(found) != 3 || !found["bypass:BYKEY"] || !found["bypass:BYNAME"] || !found["after_lock:BYNAME"] {
 		t.Errorf("findings: %v", found)
+	}
+	items, err := evidence.Gather(t.Context(), w.conn, evidence.Subject{User: user})
+	if err != nil {
+		t.Fatal(err)
+	}
+	reported := 0
+	for _, i := range items {
+		if e, err := events.Decode(i.Body); err != nil {
+			t.Fatal(err)
+		} else if d, ok := e.Data.(*events.FindingOpened); ok && found[strings.Replace(d.FindingID, account+"/", "", 1)] {
+			reported++
+		}
+	}
+	if reported != len(found) {
+		t.Errorf("a report has %d of %d findings", reported, len(found))
 	}
 	c, err := ask.Coverage(t.Context(), "")
 	if err != nil || len(c.Offenders) != 1 || c.Offenders[0].User != user || c.Offenders[0].Bypass != 2 {
