@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -106,6 +105,9 @@ func (c *cli) proxy() *cobra.Command {
 		Short: "Local HTTPS proxy to AWS; prints the environment that uses it",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := c.checkFormat(environmentFormats); err != nil {
+				return err
+			}
 			return c.withHelper(cmd.Context(), appNames(apps), port, func(env []local.Var, s []*appSession) error {
 				if err := c.printEnvironment(env); err != nil {
 					return err
@@ -316,14 +318,26 @@ var unset = []string{
 	"NO_PROXY", "no_proxy", "https_proxy", regionVar,
 }
 
+// environmentFormats are what printEnvironment knows.
+var environmentFormats = []string{"text", "sh", "powershell", "json", "yaml", "dotenv", "env"}
+
+// checkFormat refuses a --format that is none of known, before anything is done.
+func (c *cli) checkFormat(known []string) error {
+	if slices.Contains(known, c.format) {
+		return nil
+	}
+	return usageError{fmt.Errorf("--format=%s: this command knows %s", c.format, strings.Join(known, ", "))}
+}
+
+// printEnvironment writes variables in one of environmentFormats.
 func (c *cli) printEnvironment(env []local.Var) error {
 	switch c.format {
-	case "json":
+	case "json", "yaml":
 		m := map[string]string{}
 		for _, v := range env {
 			m[v.Name] = v.Value
 		}
-		return json.NewEncoder(c.stdout).Encode(m)
+		return c.print(m, nil)
 	case "dotenv", "env":
 		for _, v := range env {
 			fmt.Fprintf(c.stdout, "%s=%s\n", v.Name, v.Value)
@@ -337,7 +351,7 @@ func (c *cli) printEnvironment(env []local.Var) error {
 			fmt.Fprintf(c.stdout, "export %s=%s\n", v.Name, shellQuote(v.Value))
 		}
 	default:
-		return usageError{fmt.Errorf("--format=%s: this command knows sh, powershell, json and dotenv (or env)", c.format)}
+		return c.checkFormat(environmentFormats)
 	}
 	return nil
 }

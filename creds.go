@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"path"
 	"time"
@@ -24,6 +23,9 @@ func (c *cli) creds() *cobra.Command {
 			"  [profile prod]\n  credential_process = postern creds --app prod",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := c.checkFormat(environmentFormats); err != nil {
+				return err
+			}
 			p, s, err := c.sessionOn(cmd.Context(), app)
 			if err != nil {
 				return err
@@ -77,12 +79,16 @@ func (p *profile) exported(ctx context.Context, s *appSession) (local.Exported, 
 func (c *cli) printCredentials(s *appSession, got local.Exported) error {
 	expires := got.Expires.UTC().Format(time.RFC3339)
 	switch c.format {
-	case "text", "json":
+	case "text", "json", "yaml":
 		// https://docs.aws.amazon.com/sdkref/latest/guide/feature-process-credentials.html
-		return json.NewEncoder(c.stdout).Encode(struct {
+		v := struct {
 			Version                                                int
 			AccessKeyId, SecretAccessKey, SessionToken, Expiration string
-		}{1, got.AccessKeyID, got.SecretAccessKey, got.SessionToken, expires})
+		}{1, got.AccessKeyID, got.SecretAccessKey, got.SessionToken, expires}
+		if c.format == "text" {
+			return writeJSON(c.stdout, v)
+		}
+		return c.print(v, nil)
 	}
 	return c.printEnvironment(withRegion(s.Region, []local.Var{
 		{Name: "AWS_ACCESS_KEY_ID", Value: got.AccessKeyID},
@@ -93,6 +99,9 @@ func (c *cli) printCredentials(s *appSession, got local.Exported) error {
 }
 
 func (c *cli) serveCreds(ctx context.Context, app string, port int, imds bool) error {
+	if err := c.checkFormat(environmentFormats); err != nil {
+		return err
+	}
 	p, s, err := c.sessionOn(ctx, app)
 	if err != nil {
 		return err
