@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"strings"
 
 	"github.com/oklog/ulid/v2"
 
@@ -32,6 +33,10 @@ func (h *Helper) refuse(w http.ResponseWriter, r *http.Request, err error) {
 
 func refusal(r *http.Request, err error) awserr.Error {
 	e := awserr.Error{Status: http.StatusForbidden}
+	if errors.Is(err, errForm) {
+		e.Code, e.Message = awserr.AccessDenied(r), fmt.Sprintf("postern: %v: presign a PUT instead (of PutObject, by an SDK)", err)
+		return e
+	}
 	if se, ok := errors.AsType[*sigv4.Error](err); ok && !errors.Is(err, errTarget) {
 		e.Status, e.Code = se.Status(), se.Code()
 		switch se.Kind {
@@ -57,6 +62,14 @@ func refusal(r *http.Request, err error) awserr.Error {
 		e.Status, e.Code, e.Message = http.StatusBadRequest, "InvalidRequest", fmt.Sprintf("postern: %v", err)
 	}
 	return e
+}
+
+// isForm tells the form of a browser's POST to S3, which has its signature among
+// its fields (https://docs.aws.amazon.com/AmazonS3/latest/API/RESTObjectPOST.html).
+func (h *Helper) isForm(r *http.Request) bool {
+	host, err := h.cfg.Table.ParseHost(bareHost(r.Host))
+	return err == nil && host.S3 != 0 && r.Method == http.MethodPost &&
+		strings.HasPrefix(strings.ToLower(r.Header.Get("Content-Type")), "multipart/form-data")
 }
 
 // Refusal is a call that the proxy refused and that can be asked for.

@@ -147,3 +147,26 @@ func TestNotAProxyRequest(t *testing.T) {
 		t.Errorf("%q %v", b, err)
 	}
 }
+
+// A browser's form for S3 is told what would do instead; what else has no signature
+// that postern knows is told where keys come from.
+func TestRefusesForms(t *testing.T) {
+	var s seen
+	h := pair(t, func(_ http.ResponseWriter, r *http.Request) { s.add(r.Method, r.RequestURI) })
+	for _, c := range []struct{ url, kind, want string }{
+		{"https://bucket.s3.eu-central-1.amazonaws.com/", "multipart/form-data; boundary=b", "presign a PUT"},
+		{"https://s3.eu-central-1.amazonaws.com/bucket", "Multipart/Form-Data; boundary=b", "presign a PUT"},
+		{"https://bucket.s3.eu-central-1.amazonaws.com/", "multipart/mixed; boundary=b", "postern exec"},
+		{"https://sqs.eu-central-1.amazonaws.com/", "multipart/form-data; boundary=b", "postern exec"},
+	} {
+		r := request(t, "POST", c.url, strings.NewReader("--b--"))
+		r.Header.Set("Content-Type", c.kind)
+		resp, body := do(t, client(t, h.Env(), false), r)
+		if resp.StatusCode != 403 || !strings.Contains(body, c.want) {
+			t.Errorf("%s %s: %d %s", c.url, c.kind, resp.StatusCode, body)
+		}
+	}
+	if got := s.take(); len(got) > 0 {
+		t.Errorf("forwarded %v", got)
+	}
+}

@@ -18,6 +18,7 @@ var (
 	errTarget      = errors.New("request target cannot be sent unchanged")
 	errOver        = errors.New("the session is over")
 	errBody        = errors.New("cannot read the request's body")
+	errForm        = errors.New("postern does not take the forms by which browsers POST files to S3 (presigned POST)")
 )
 
 // verified is a request that a session's credentials signed.
@@ -72,6 +73,9 @@ func (h *Helper) verify(r *http.Request) (*verified, error) {
 	a, err := sigv4.Parse(r)
 	if c := h.keys.first(); err != nil && c != nil && sigv4.Anonymous(r, err) {
 		return &verified{by: c, unsigned: true}, nil
+	}
+	if errors.Is(err, sigv4.ErrMissing) && h.isForm(r) {
+		return nil, errForm
 	}
 	if err != nil {
 		return nil, err
