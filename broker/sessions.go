@@ -146,7 +146,7 @@ func (b *Broker) deleteSession(c *call) (any, error) {
 		if err != nil {
 			return nil, err
 		}
-		return access.End(s, env, x.SessionID, "ended by "+env.By)
+		return access.End(s, env, x.SessionID, "")
 	})
 }
 
