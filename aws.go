@@ -105,7 +105,7 @@ func (c *cli) proxy() *cobra.Command {
 		Short: "Local HTTPS proxy to AWS; prints the environment that uses it",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := c.checkFormat(environmentFormats); err != nil {
+			if err := errors.Join(c.checkFormat(environmentFormats), checkPort(port)); err != nil {
 				return err
 			}
 			return c.withHelper(cmd.Context(), appNames(apps), port, func(env []local.Var, s []*appSession) error {
@@ -129,6 +129,14 @@ func (c *cli) proxy() *cobra.Command {
 	return cmd
 }
 
+// checkPort tells whether a --port can be one; 0 stands for any.
+func checkPort(port int) error {
+	if port < 0 || port > 65535 {
+		return usageError{fmt.Errorf("--port=%d: a port is a number from 1 to 65535, or 0 for any that is free", port)}
+	}
+	return nil
+}
+
 func appNames(flags []string) []string {
 	if len(flags) == 0 {
 		return []string{""}
@@ -149,6 +157,9 @@ func (c *cli) withHelper(ctx context.Context, apps []string, port int, use func(
 		s, err := p.session(ctx, app)
 		if err != nil {
 			return err
+		}
+		if slices.ContainsFunc(sessions, func(other *appSession) bool { return other.App == s.App }) {
+			continue // named twice
 		}
 		sessions = append(sessions, s)
 		configured = append(configured, local.Session{ID: s.SessionID, App: s.App, Region: s.Region})
@@ -176,9 +187,9 @@ func (c *cli) withHelper(ctx context.Context, apps []string, port int, use func(
 		ProxyTLS: tlsConfig,
 		Sessions: configured, Successor: p.successor(sessions),
 		KeySeed:  p.KeyPEM,
-		CABundle: keptBundle(),
-		Dir:      dir,
-		Log:      c.warnings(),
+		CABundle: keptBundle(), NodeCerts: os.Getenv("NODE_EXTRA_CA_CERTS"),
+		Dir: dir,
+		Log: c.warnings(),
 	}
 	for _, f := range change {
 		f(&cfg)
@@ -315,7 +326,7 @@ var unset = []string{
 	"AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN", "AWS_CREDENTIAL_EXPIRATION",
 	"AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE",
 	"AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI",
-	"NO_PROXY", "no_proxy", "https_proxy", regionVar,
+	"NO_PROXY", "no_proxy", regionVar,
 }
 
 // environmentFormats are what printEnvironment knows.
@@ -381,6 +392,8 @@ func (c *cli) runIn(ctx context.Context, env []local.Var, argv []string) error {
 		name, value, _ := strings.Cut(kv, "=")
 		switch {
 		case slices.Contains(unset, name), strings.HasPrefix(name, "AWS_ENDPOINT_URL"), ofPostern(name, value):
+		// A service's API key, which goes before all keys of IAM: AWS_BEARER_TOKEN_BEDROCK.
+		case strings.HasPrefix(name, "AWS_BEARER_TOKEN_"):
 		case name == "AWS_SHARED_CREDENTIALS_FILE" && ofHelper(value, "credentials"): // of another helper, or of one that is gone
 		default:
 			cmd.Env = append(cmd.Env, kv)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path"
 	"time"
@@ -99,7 +100,7 @@ func (c *cli) printCredentials(s *appSession, got local.Exported) error {
 }
 
 func (c *cli) serveCreds(ctx context.Context, app string, port int, imds bool) error {
-	if err := c.checkFormat(environmentFormats); err != nil {
+	if err := errors.Join(c.checkFormat(environmentFormats), checkPort(port)); err != nil {
 		return err
 	}
 	p, s, err := c.sessionOn(ctx, app)

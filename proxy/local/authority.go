@@ -98,8 +98,8 @@ func (a *authority) certificate(host string) (*tls.Certificate, error) {
 }
 
 // bundle is the PEM of the CA, then of what clients trust without us: extra
-// (a file; "" for none) and the system's roots where they are in a file.
-func (a *authority) bundle(extra string) ([]byte, error) {
+// and node (files; "" for none) and the system's roots where they are in a file.
+func (a *authority) bundle(extra, node string) ([]byte, error) {
 	var b bytes.Buffer
 	_ = pem.Encode(&b, &pem.Block{Type: "CERTIFICATE", Bytes: a.cert.Raw}) // a bytes.Buffer takes everything
 	if extra != "" {
@@ -107,6 +107,10 @@ func (a *authority) bundle(extra string) ([]byte, error) {
 		if err != nil {
 			return nil, fmt.Errorf("the AWS_CA_BUNDLE to keep: %w; name a file that is there, or unset AWS_CA_BUNDLE", err)
 		}
+		b.Write(p)
+		b.WriteByte('\n')
+	}
+	if p, err := os.ReadFile(node); err == nil && node != extra { // Node goes on without it, too
 		b.Write(p)
 		b.WriteByte('\n')
 	}

@@ -50,6 +50,9 @@ type Config struct {
 	// CABundle is a PEM file that is trusted too: what AWS_CA_BUNDLE was before
 	// it was set to ours. "" for none.
 	CABundle string
+	// NodeCerts is a PEM file that is trusted too if it can be read: what
+	// NODE_EXTRA_CA_CERTS was. "" for none.
+	NodeCerts string
 	// Refused is told what the proxy has refused and a request for access would
 	// mend, before the client is; nil: nobody is. It must not block.
 	Refused func(Refusal)
@@ -238,7 +241,7 @@ func (h *Helper) Cleanup() error {
 
 // writeBundle writes the certificates that clients are to trust.
 func (h *Helper) writeBundle() error {
-	pem, err := h.ca.bundle(h.cfg.CABundle)
+	pem, err := h.ca.bundle(h.cfg.CABundle, h.cfg.NodeCerts)
 	if err != nil {
 		return err
 	}

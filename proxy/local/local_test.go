@@ -79,6 +79,9 @@ func TestEnvironment(t *testing.T) {
 		"AWS_SECRET_ACCESS_KEY": `^[A-Za-z0-9+/]{40}$`,
 		"AWS_CA_BUNDLE":         `\.pem$`,
 		"HTTPS_PROXY":           `^http://127\.0\.0\.1:\d+$`,
+		"https_proxy":           `^http://127\.0\.0\.1:\d+$`,
+		"NODE_USE_ENV_PROXY":    `^1$`,
+		"NODE_EXTRA_CA_CERTS":   `\.pem$`,
 		"AWS_REGION":            `^us-gov-west-1$`,
 		"AWS_DEFAULT_REGION":    `^us-gov-west-1$`,
 	} {

@@ -173,6 +173,11 @@ func (h *Helper) env(c *credential) []Var {
 		{Name: "AWS_SECRET_ACCESS_KEY", Value: c.secret, Secret: true},
 		{Name: "AWS_CA_BUNDLE", Value: h.bundle},
 		{Name: "HTTPS_PROXY", Value: "http://" + h.addr},
+		{Name: "https_proxy", Value: "http://" + h.addr}, // wget and others read this one alone
+		// Node heeds HTTPS_PROXY, from 22.21 and 24.5 on, and other CAs if it is told to.
+		// https://nodejs.org/api/cli.html#node_use_env_proxy1
+		{Name: "NODE_USE_ENV_PROXY", Value: "1"},
+		{Name: "NODE_EXTRA_CA_CERTS", Value: h.bundle},
 	}
 	if c.Region != "" {
 		vars = append(vars,
