@@ -93,6 +93,10 @@ func parseHost(host string) (endpoint, bool) {
 // parsePageHost reads the hosts that people's browsers use:
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_providers_enable-console-custom-url.html
 func parsePageHost(host string) (endpoint, bool) {
+	switch host {
+	case "health.aws.amazon.com", "phd.aws.amazon.com", "lightsail.aws.amazon.com", "quicksight.aws.amazon.com":
+		return endpoint{kind: hostConsole, service: "signin", partition: "aws", region: globalRegion["aws"], global: true}, true
+	}
 	for _, d := range []struct{ domain, partition string }{
 		{"aws.amazon.com", "aws"}, {"amazonaws.cn", "aws-cn"}, {"amazonaws-us-gov.com", "aws-us-gov"},
 	} {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -33,6 +34,14 @@ var consoles = map[string]struct{ signin, console string }{
 	"aws":        {"signin.aws.amazon.com", "console.aws.amazon.com"},
 	"aws-us-gov": {"signin.amazonaws-us-gov.com", "console.amazonaws-us-gov.com"},
 	"aws-cn":     {"signin.amazonaws.cn", "console.amazonaws.cn"},
+}
+
+// otherConsoles are the consoles of single services that are not below the
+// partition's console, all of AWS's own
+// (https://docs.aws.amazon.com/health/latest/ug/getting-started-health-dashboard.html,
+// https://docs.aws.amazon.com/awsconsolehelpdocs/latest/gsg/dns-configuration-console-signin.html).
+var otherConsoles = map[string][]string{
+	"console.aws.amazon.com": {"health.aws.amazon.com", "phd.aws.amazon.com", "lightsail.aws.amazon.com", "quicksight.aws.amazon.com"},
 }
 
 // Console assumes the session's role and turns the credentials into a sign-in
@@ -137,8 +146,8 @@ func consoleDestination(console, destination string) (string, error) {
 	}
 	u, err := url.Parse(destination)
 	if err != nil || u.Scheme != "https" || u.User != nil || u.Port() != "" ||
-		u.Hostname() != console && !strings.HasSuffix(u.Hostname(), "."+console) {
-		return "", &Error{Reason: fmt.Sprintf("destination %.200q is no page of https://%s", destination, console)}
+		u.Hostname() != console && !strings.HasSuffix(u.Hostname(), "."+console) && !slices.Contains(otherConsoles[console], u.Hostname()) {
+		return "", &Error{Reason: fmt.Sprintf("destination %.200q is no page of https://%s", destination, strings.Join(append([]string{console}, otherConsoles[console]...), ", https://"))}
 	}
 	return u.String(), nil
 }
