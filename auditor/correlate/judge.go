@@ -177,12 +177,11 @@ func (s *State) judgeRecord(rec *record, verdict, rule, detail string, req *requ
 	v.Detail, v.Previous = detail, rec.verdict
 	j := Judgement{Verdict: v}
 	rec.verdict = verdict
-	if v.Previous == events.Bypass && rec.Rule == ruleShared {
-		// its finding is about the other account's record
-	} else if v.Previous == events.Bypass {
-		j.Resolved = append(j.Resolved, s.resolved(rec.bypassKind(), req, rec, detail))
-	} else {
+	switch {
+	case v.Previous != events.Bypass:
 		s.remember(rec)
+	case rec.Rule != ruleShared: // else the finding is about the other account's record
+		j.Resolved = append(j.Resolved, s.resolved(rec.bypassKind(), req, rec, detail))
 	}
 	j.Opened = s.lateRecord(rec)
 	s.out = append(s.out, j)
