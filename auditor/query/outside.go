@@ -28,7 +28,8 @@ func (s *SQL) outside(ctx context.Context, statement string) error {
 		return &BadInput{"query", "file is a function that reads files of the server, which is refused; if you mean a column, write TABLE.file"}
 	}
 	w := strings.Fields(output.FindString(quoted.ReplaceAllString(said, "''")))
-	if len(w) > 1 && w[1] != "ASC" && w[1] != "DESC" { // ORDER BY FORMAT DESC is of a column
+	// ORDER BY FORMAT DESC is of a column, and what an INSERT reads is refused by the server.
+	if len(w) > 1 && w[1] != "ASC" && w[1] != "DESC" && !strings.HasPrefix(said, "INSERT") {
 		return &BadInput{"query", w[0] + " " + w[1] + " has no effect here: choose how the answer is written by --format (over HTTP, the parameter format), and where to by > FILE"}
 	}
 	return nil
