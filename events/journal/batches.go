@@ -32,7 +32,8 @@ type BatchConfig struct {
 // growing pauses. So a sink that remembers (stream, first, last) of a batch, or
 // the sequences it stored, takes every entry effectively once.
 //
-// An entry that could not be decoded has no Data but Raw.
+// An entry that could not be decoded has no Data but Raw. The error wraps [ErrWentBack]
+// where the stream is no longer the one that was read through this journal.
 func (j *Journal) Batches(ctx context.Context, c BatchConfig, handle func(context.Context, []Entry) error) error {
 	if c.MaxEntries == 0 {
 		c.MaxEntries = 10_000
@@ -46,6 +47,9 @@ func (j *Journal) Batches(ctx context.Context, c BatchConfig, handle func(contex
 		if ctx.Err() != nil {
 			return nil
 		}
+		if errors.Is(err, ErrWentBack) {
+			return fmt.Errorf("batches for %s: %w", c.Durable, err)
+		}
 		select {
 		case <-conn.gone: // over the next connection
 		default:
@@ -56,6 +60,9 @@ func (j *Journal) Batches(ctx context.Context, c BatchConfig, handle func(contex
 
 // batches reads over one connection. c.After goes on with what handle has taken.
 func (j *Journal) batches(ctx context.Context, conn *conn, c *BatchConfig, handle func(context.Context, []Entry) error) error {
+	if err := conn.settled(ctx, c.Stream); err != nil {
+		return err
+	}
 	// A consumer can't be moved, so it is made anew at the caller's position: what
 	// an earlier process was given and did not finish comes again, first.
 	err := conn.js.DeleteConsumer(ctx, c.Stream, c.Durable)
@@ -77,17 +84,19 @@ func (j *Journal) batches(ctx context.Context, conn *conn, c *BatchConfig, handl
 	// as it is until it is in.
 	reading, stop := untilGone(ctx, conn)
 	defer stop()
+	reading, unwatch := conn.watch(reading, c.Stream)
+	defer unwatch()
 	read := make(chan arrival, c.MaxEntries/4)
 	go func() {
 		defer close(read)
-		arrivals(reading, consumer, *c, read)
+		arrivals(reading, conn, consumer, *c, read)
 	}()
 	entries := make([]Entry, 0, c.MaxEntries)
 	for {
 		entries = entries[:0]
 		final, err := gather(reading, *c, read, &entries)
 		if err != nil {
-			return err
+			return orWentBack(reading, err)
 		}
 		if err := handleUntilDone(ctx, entries, handle); err != nil {
 			return err
@@ -108,7 +117,7 @@ type arrival struct {
 }
 
 // arrivals reads and decodes ahead of the sink.
-func arrivals(ctx context.Context, consumer jetstream.Consumer, c BatchConfig, to chan<- arrival) {
+func arrivals(ctx context.Context, conn *conn, consumer jetstream.Consumer, c BatchConfig, to chan<- arrival) {
 	it, err := consumer.Messages(jetstream.PullMaxMessages(max(100, c.MaxEntries/2)))
 	if err != nil {
 		to <- arrival{err: err}
@@ -116,10 +125,17 @@ func arrivals(ctx context.Context, consumer jetstream.Consumer, c BatchConfig, t
 	}
 	defer it.Stop()
 	last := c.After
+	known, connected := conn.known.of(c.Stream), conn.nc.Stats().Reconnects
 	for {
 		m, err := it.Next(jetstream.NextContext(ctx))
 		if errors.Is(err, jetstream.ErrNoHeartbeat) {
 			continue
+		}
+		if n := conn.nc.Stats().Reconnects; err == nil && n != connected {
+			// The consumer outlives its server, and goes on in whatever stream that has now.
+			if err = conn.settled(ctx, c.Stream); err == nil {
+				connected = n
+			}
 		}
 		a := arrival{at: time.Now(), msg: m, err: err}
 		if err == nil {
@@ -138,6 +154,7 @@ func arrivals(ctx context.Context, consumer jetstream.Consumer, c BatchConfig, t
 				a.err = fmt.Errorf("sequence %d came after %d", seq, last)
 			default:
 				last = seq
+				known.took(&a.entry)
 			}
 		}
 		select {

@@ -43,7 +43,8 @@ const (
 // commit waits for its acknowledgement, newcomers queue up and go together
 // with the next one.
 type committer struct {
-	conn *atomic.Pointer[conn] // the journal's
+	conn   *atomic.Pointer[conn] // the journal's
+	stream string
 
 	mu      sync.Mutex
 	queue   []*pending
@@ -87,7 +88,7 @@ func (c *committer) append(ctx context.Context, m *nats.Msg) (uint64, error) {
 		// Nobody to share with: straight to the server. Who comes meanwhile queues.
 		c.running = true
 		c.mu.Unlock()
-		seq, err := publish(ctx, c.conn.Load(), []*nats.Msg{m})
+		seq, err := publish(ctx, c.conn.Load(), c.stream, []*nats.Msg{m})
 		c.handOver()
 		return seq, err
 	}
@@ -215,7 +216,7 @@ func (c *committer) commit(batch []*pending) {
 	for i, p := range batch {
 		msgs[i] = p.msg
 	}
-	last, err := publish(ctx, c.conn.Load(), msgs)
+	last, err := publish(ctx, c.conn.Load(), c.stream, msgs)
 	var refused *jetstream.APIError
 	if errors.As(err, &refused) {
 		// One event spoiled the batch (a duplicate, say), or more batches are open
@@ -232,8 +233,10 @@ func (c *committer) commit(batch []*pending) {
 func (c *committer) each(ctx context.Context, batch []*pending) {
 	futures := make([]jetstream.PubAckFuture, len(batch))
 	errs := make([]error, len(batch))
-	js := c.conn.Load().js
-	unsent := connected(ctx, c.conn.Load().nc)
+	conn := c.conn.Load()
+	known := conn.known.of(c.stream)
+	before := known.end()
+	unsent := connected(ctx, conn.nc)
 	for i, p := range batch {
 		if errs[i] = unsent; unsent != nil {
 			continue
@@ -242,7 +245,7 @@ func (c *committer) each(ctx context.Context, batch []*pending) {
 			p.msg.Header.Del(h)
 		}
 		p.msg.Reply = ""
-		futures[i], errs[i] = js.PublishMsgAsync(p.msg)
+		futures[i], errs[i] = conn.js.PublishMsgAsync(p.msg)
 	}
 	for i, p := range batch {
 		if errs[i] != nil {
@@ -251,7 +254,11 @@ func (c *committer) each(ctx context.Context, batch []*pending) {
 		}
 		select {
 		case ack := <-futures[i].Ok():
-			p.end(ack.Sequence, nil)
+			var err error
+			if !ack.Duplicate {
+				err = known.stored(before, ack.Sequence, p.msg.Subject, p.msg.Data)
+			}
+			p.end(ack.Sequence, err)
 		case err := <-futures[i].Err():
 			p.end(0, asConflict(err))
 		case <-ctx.Done():
@@ -262,21 +269,36 @@ func (c *committer) each(ctx context.Context, batch []*pending) {
 
 // publish stores msgs in one stream, all or none, and returns the sequence of
 // the last one.
-func publish(ctx context.Context, c *conn, msgs []*nats.Msg) (uint64, error) {
+func publish(ctx context.Context, c *conn, stream string, msgs []*nats.Msg) (uint64, error) {
+	known := c.known.of(stream)
+	before := known.end()
+	seq, again, err := c.publish(ctx, msgs)
+	if err != nil {
+		return 0, err
+	}
+	if !again {
+		final := msgs[len(msgs)-1]
+		err = known.stored(before, seq, final.Subject, final.Data)
+	}
+	return seq, err
+}
+
+// publish is that alone. again says that the stream had the message before.
+func (c *conn) publish(ctx context.Context, msgs []*nats.Msg) (seq uint64, again bool, err error) {
 	if _, bounded := ctx.Deadline(); !bounded {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, commitTimeout)
 		defer cancel()
 	}
 	if err := connected(ctx, c.nc); err != nil {
-		return 0, err
+		return 0, false, err
 	}
 	if len(msgs) == 1 {
 		ack, err := c.js.PublishMsg(ctx, msgs[0])
 		if err != nil {
-			return 0, asConflict(err)
+			return 0, false, asConflict(err)
 		}
-		return ack.Sequence, nil
+		return ack.Sequence, ack.Duplicate, nil
 	}
 	id := nuid.Next()
 	for i, m := range msgs {
@@ -284,7 +306,7 @@ func publish(ctx context.Context, c *conn, msgs []*nats.Msg) (uint64, error) {
 		m.Header.Set(batchSequenceHeader, strconv.Itoa(i+1))
 		if i < len(msgs)-1 {
 			if err := c.nc.PublishMsg(m); err != nil {
-				return 0, err
+				return 0, false, err
 			}
 		}
 	}
@@ -292,7 +314,7 @@ func publish(ctx context.Context, c *conn, msgs []*nats.Msg) (uint64, error) {
 	final.Header.Set(batchCommitHeader, "1")
 	reply, err := c.nc.RequestMsgWithContext(ctx, final)
 	if err != nil {
-		return 0, err
+		return 0, false, err
 	}
 	var ack struct {
 		Sequence uint64              `json:"seq"`
@@ -300,15 +322,15 @@ func publish(ctx context.Context, c *conn, msgs []*nats.Msg) (uint64, error) {
 		Error    *jetstream.APIError `json:"error"`
 	}
 	if err := json.Unmarshal(reply.Data, &ack); err != nil {
-		return 0, fmt.Errorf("acknowledgement of a batch: %w", err)
+		return 0, false, fmt.Errorf("acknowledgement of a batch: %w", err)
 	}
 	if ack.Error != nil {
-		return 0, asConflict(ack.Error)
+		return 0, false, asConflict(ack.Error)
 	}
 	if ack.Count != len(msgs) {
-		return 0, fmt.Errorf("acknowledgement of a batch: %d of %d events stored", ack.Count, len(msgs))
+		return 0, false, fmt.Errorf("acknowledgement of a batch: %d of %d events stored", ack.Count, len(msgs))
 	}
-	return ack.Sequence, nil
+	return ack.Sequence, false, nil
 }
 
 // ErrUnsent says that events were not sent for want of NATS: they are not recorded, and

@@ -9,12 +9,16 @@
 //   - An event is in a stream at most once: its ID is the JetStream message id,
 //     and AppendIf is refused when somebody else wrote to the channel first.
 //   - Nothing here deletes: the streams deny deletion and purging.
+//   - What was read stays: a stream that turns out to have gone back ends its readers
+//     with ErrWentBack, and what it acknowledges at a place that was read is an error.
 package journal
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -50,15 +54,16 @@ type conn struct {
 	nc *nats.Conn
 	js jetstream.JetStream
 	// gone is closed when another has taken its place.
-	gone chan struct{}
+	gone  chan struct{}
+	known *known // the journal's
 }
 
-func newConn(nc *nats.Conn) (*conn, error) {
+func newConn(nc *nats.Conn, k *known) (*conn, error) {
 	js, err := jetstream.New(nc)
 	if err != nil {
 		return nil, fmt.Errorf("journal: %w", err)
 	}
-	return &conn{nc, js, make(chan struct{})}, nil
+	return &conn{nc, js, make(chan struct{}), k}, nil
 }
 
 // New returns a journal that writes as source, such as "/postern/broker/NAME".
@@ -68,7 +73,7 @@ func New(nc *nats.Conn, source string) (*Journal, error) {
 	if source == "" {
 		return nil, errors.New("journal: source is empty")
 	}
-	c, err := newConn(nc)
+	c, err := newConn(nc, &known{streams: map[string]*knownStream{}})
 	if err != nil {
 		return nil, err
 	}
@@ -82,7 +87,7 @@ func New(nc *nats.Conn, source string) (*Journal, error) {
 // they are. Appends under way end on the former one, which the caller must
 // leave open for [Grace].
 func (j *Journal) Use(nc *nats.Conn) error {
-	c, err := newConn(nc)
+	c, err := newConn(nc, j.conn.Load().known)
 	if err != nil {
 		return err
 	}
@@ -95,6 +100,17 @@ const Grace = commitTimeout
 
 // NewID returns a new ULID: unique, and sortable by its time.
 func NewID() string { return ulid.Make().String() }
+
+// Server names the servers that the journal is on, for messages.
+func (j *Journal) Server() string {
+	var hosts []string
+	for _, s := range j.conn.Load().nc.Servers() {
+		if u, err := url.Parse(s); err == nil { // without credentials
+			hosts = append(hosts, u.Host)
+		}
+	}
+	return strings.Join(hosts, ", ")
+}
 
 // Source is the CloudEvents source of what this journal writes.
 func (j *Journal) Source() string { return j.source }
@@ -180,18 +196,19 @@ func (j *Journal) AppendIf(ctx context.Context, last uint64, es ...events.Event)
 		return last, nil
 	}
 	msgs := make([]*nats.Msg, len(es))
+	var stream string
 	for i, e := range es {
-		m, _, err := j.message(e)
+		m, s, err := j.message(e)
 		if err != nil {
 			return 0, err
 		}
 		if i > 0 && m.Subject != msgs[0].Subject {
 			return 0, fmt.Errorf("append: events for %s and %s in one append", msgs[0].Subject, m.Subject)
 		}
-		msgs[i] = m
+		msgs[i], stream = m, s
 	}
 	msgs[0].Header.Set(jetstream.ExpectedLastSubjSeqHeader, fmt.Sprint(last))
-	seq, err := publish(ctx, j.conn.Load(), msgs)
+	seq, err := publish(ctx, j.conn.Load(), stream, msgs)
 	if err != nil {
 		return 0, fmt.Errorf("append %s to %s after %d: %w", es[0].Data.Type(), msgs[0].Subject, last, err)
 	}
@@ -239,7 +256,7 @@ func (j *Journal) committer(stream string) *committer {
 	defer j.mu.Unlock()
 	c := j.committers[stream]
 	if c == nil {
-		c = &committer{conn: &j.conn}
+		c = &committer{conn: &j.conn, stream: stream}
 		j.committers[stream] = c
 	}
 	return c

@@ -127,7 +127,9 @@ func (j *Journal) replayOnce(ctx context.Context, stream string, after uint64, f
 }
 
 // Follow yields the entries with a sequence above after, those to come
-// included, until ctx ends (which is not an error). Errors are as in Replay.
+// included, until ctx ends (which is not an error). Errors are as in Replay; one
+// wraps [ErrWentBack] where the stream is no longer the one that was read, by anybody
+// through this journal.
 func (j *Journal) Follow(ctx context.Context, stream string, after uint64, filters ...string) iter.Seq2[Entry, error] {
 	return decoded(j.follow(ctx, stream, after, filters))
 }
@@ -140,6 +142,9 @@ func (j *Journal) follow(ctx context.Context, stream string, after uint64, filte
 			err := followOnce(ctx, c, stream, &after, filters, yield)
 			if err == nil || ctx.Err() != nil {
 				return nil
+			}
+			if errors.Is(err, ErrWentBack) {
+				return fmt.Errorf("follow: %w", err)
 			}
 			select {
 			case <-c.gone: // over the next connection
@@ -154,6 +159,12 @@ func (j *Journal) follow(ctx context.Context, stream string, after uint64, filte
 func followOnce(ctx context.Context, c *conn, stream string, after *uint64, filters []string, yield func(Entry, uint64) bool) error {
 	ctx, stop := untilGone(ctx, c)
 	defer stop()
+	if err := c.settled(ctx, stream); err != nil {
+		return err
+	}
+	ctx, unwatch := c.watch(ctx, stream)
+	defer unwatch()
+	known := c.known.of(stream)
 	consumer, err := c.js.OrderedConsumer(ctx, stream, jetstream.OrderedConsumerConfig{
 		FilterSubjects: filters,
 		DeliverPolicy:  jetstream.DeliverByStartSequencePolicy,
@@ -170,21 +181,28 @@ func followOnce(ctx context.Context, c *conn, stream string, after *uint64, filt
 		return err
 	}
 	defer it.Stop()
-	for {
+	for by := ""; ; {
 		m, err := it.Next(jetstream.NextContext(ctx))
 		if errors.Is(err, jetstream.ErrNoHeartbeat) {
 			continue // the ordered consumer starts itself again where it was
 		}
 		if err != nil {
-			return err
+			return orWentBack(ctx, err)
 		}
 		e, meta, err := undecoded(m)
 		if err != nil {
 			return err
 		}
+		if meta.Consumer != by { // the former one ended with its server, or its stream
+			if err := c.settled(ctx, stream); err != nil {
+				return orWentBack(ctx, err)
+			}
+			by = meta.Consumer
+		}
 		if e.Seq <= *after {
 			return fmt.Errorf("sequence %d came again", e.Seq)
 		}
+		known.took(&e)
 		if !yield(e, meta.NumPending) {
 			return nil
 		}

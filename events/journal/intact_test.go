@@ -1,0 +1,172 @@
+package journal_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+
+	"github.com/posternhq/postern/deploy/embedded"
+	"github.com/posternhq/postern/deploy/embedded/embeddedtest"
+	"github.com/posternhq/postern/events"
+	"github.com/posternhq/postern/events/eventstest"
+	"github.com/posternhq/postern/events/journal"
+)
+
+// Who has read more than a stream that was put back has, or something else in its
+// place, is told: whether the stream is shorter, as long, or longer by then.
+func TestStreamPutBack(t *testing.T) {
+	t.Parallel()
+	for name, since := range map[string]int{"shorter": 0, "as long": 3, "longer": 9} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := embeddedtest.StartWithBackup(t)
+			nc := embeddedtest.Connect(t, server.NATS, "test", embedded.Admin())
+			if err := journal.Setup(t.Context(), nc, journal.StreamsConfig{}); err != nil {
+				t.Fatal(err)
+			}
+			j := eventstest.Open(t, nc)
+			say := func(j *journal.Journal, n int) {
+				t.Helper()
+				for range n {
+					if _, err := j.Append(t.Context(), drop(0)); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			say(j, 5)
+			server.Save()
+			say(j, 3)
+
+			read, ended := make(chan uint64, 100), make(chan error, 2)
+			// A reader may fail while the server is away; it takes up again as all do.
+			go func() {
+				var last uint64
+				for {
+					for e, err := range j.Follow(t.Context(), events.Access, last) {
+						if errors.Is(err, journal.ErrWentBack) {
+							ended <- err
+							return
+						}
+						if err == nil {
+							last = e.Seq
+							read <- e.Seq
+						}
+					}
+					if t.Context().Err() != nil {
+						return
+					}
+				}
+			}()
+			batched := make(chan uint64, 100)
+			go func() {
+				var last uint64
+				for {
+					err := j.Batches(t.Context(), journal.BatchConfig{Stream: events.Access, Durable: "sink", After: last}, func(_ context.Context, es []journal.Entry) error {
+						last = es[len(es)-1].Seq
+						batched <- last
+						return nil
+					})
+					if errors.Is(err, journal.ErrWentBack) || t.Context().Err() != nil {
+						ended <- err
+						return
+					}
+				}
+			}()
+			for seq := uint64(0); seq < 8; {
+				seq = <-read
+			}
+			for seq := uint64(0); seq < 8; {
+				seq = <-batched
+			}
+			server.PutBack(func(n *embedded.NATS) {
+				say(eventstest.Open(t, embeddedtest.Connect(t, n, "test", embedded.Admin())), since)
+			})
+			for range 2 {
+				if err := <-ended; !errors.Is(err, journal.ErrWentBack) {
+					t.Fatal(err)
+				}
+			}
+			if len(read)+len(batched) > 0 {
+				t.Error("readers went on as if nothing had been")
+			}
+			if err := j.Intact(t.Context(), events.Access); !errors.Is(err, journal.ErrWentBack) {
+				t.Errorf("Intact: %v", err)
+			}
+			for _, err := range j.Follow(t.Context(), events.Access, 8) {
+				if !errors.Is(err, journal.ErrWentBack) {
+					t.Errorf("who takes up again: %v", err)
+				}
+			}
+			if since == 0 {
+				if _, err := j.Append(t.Context(), drop(0)); !errors.Is(err, journal.ErrWentBack) {
+					t.Errorf("an append in the place of another: %v", err)
+				}
+			}
+			// Who begins anew reads what there is.
+			n := 0
+			for _, err := range eventstest.Open(t, nc).Replay(t.Context(), events.Access) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				n++
+			}
+			if since == 0 {
+				since = 1
+			}
+			if n != 5+since {
+				t.Errorf("%d events", n)
+			}
+		})
+	}
+}
+
+// A server that is merely started again changes nothing.
+func TestServerStartedAgain(t *testing.T) {
+	t.Parallel()
+	server := embeddedtest.StartWithBackup(t)
+	nc := embeddedtest.Connect(t, server.NATS, "test", embedded.Admin())
+	if err := journal.Setup(t.Context(), nc, journal.StreamsConfig{}); err != nil {
+		t.Fatal(err)
+	}
+	j := eventstest.Open(t, nc)
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	read := make(chan uint64, 10)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for last := uint64(0); ctx.Err() == nil; {
+			for e, err := range j.Follow(ctx, events.Access, last) {
+				if errors.Is(err, journal.ErrWentBack) {
+					t.Error(err)
+					stop()
+				}
+				if err == nil {
+					last = e.Seq
+					read <- e.Seq
+				}
+			}
+		}
+	}()
+	for n := range uint64(3) {
+		if _, err := j.Append(t.Context(), drop(0)); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case seq := <-read:
+			if seq != n+1 {
+				t.Fatalf("%d came after %d", seq, n)
+			}
+		case <-ctx.Done():
+			t.Fatal("the reader ended")
+		}
+		server.Save()
+		for err := j.Intact(ctx, events.Access); err != nil; err = j.Intact(ctx, events.Access) {
+			if errors.Is(err, journal.ErrWentBack) || ctx.Err() != nil {
+				t.Fatal(err)
+			} // or the connection is not back yet
+		}
+	}
+	stop()
+	<-done
+}
