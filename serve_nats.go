@@ -86,14 +86,14 @@ func (s *services) secrets(ctx context.Context) (*sealed.Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	key, err := s.sealKey()
+	key, err := s.sealKey(ctx, bucket)
 	if err != nil {
 		return nil, err
 	}
 	return sealed.Open(ctx, bucket, key)
 }
 
-func (s *services) sealKey() (sealed.Key, error) {
+func (s *services) sealKey(ctx context.Context, bucket *journal.Bucket) (sealed.Key, error) {
 	const variable = "POSTERN_SEAL_KEY"
 	if text := os.Getenv(variable); text != "" {
 		key, err := sealed.ParseKey(text)
@@ -105,7 +105,7 @@ func (s *services) sealKey() (sealed.Key, error) {
 	if file := s.cfg.Broker.SealKeyFile; file != "" {
 		return sealed.ReadKey(file)
 	}
-	return sealed.KeepKey(filepath.Join(s.cfg.DataDir, "broker", "seal.key"))
+	return sealed.KeepKeyFor(ctx, bucket, filepath.Join(s.cfg.DataDir, "broker", "seal.key"))
 }
 
 // connect gives a component a connection with credentials of its own where the

@@ -1,6 +1,7 @@
 package sealed
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/base64"
 	"errors"
@@ -9,6 +10,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/posternhq/postern/events/journal"
 )
 
 // Key seals the store: 32 bytes, which text and files hold in base64.
@@ -58,6 +61,21 @@ func ReadKeys(path string) (keys []Key, err error) {
 		keys = append(keys, k)
 	}
 	return keys, nil
+}
+
+// KeepKeyFor is KeepKey for a bucket, for which no key is made that would not open what is
+// in it.
+func KeepKeyFor(ctx context.Context, bucket *journal.Bucket, path string) (Key, error) {
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		_, _, err := bucket.Get(ctx, checkName)
+		if err == nil {
+			return nil, fmt.Errorf("seal key: there is no %s, and other brokers have sealed what they share: every broker needs the same seal key (broker.seal_key_file, or POSTERN_SEAL_KEY)", path)
+		}
+		if !errors.Is(err, journal.ErrNoKey) {
+			return nil, fmt.Errorf("seal key: %w", err)
+		}
+	}
+	return KeepKey(path)
 }
 
 // KeepKey reads a key's file or, where there is none, makes a key and writes

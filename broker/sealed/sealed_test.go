@@ -172,6 +172,32 @@ func TestWatch(t *testing.T) {
 	}
 }
 
+// A broker that was not given the others' key makes none, which would be of no use.
+func TestKeyForBucket(t *testing.T) {
+	nc, dir := connect(t), t.TempDir()
+	bucket, err := journal.OpenBucket(t.Context(), nc, sealed.Bucket, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, second := filepath.Join(dir, "first", "seal.key"), filepath.Join(dir, "second", "seal.key")
+	key, err := sealed.KeepKeyFor(t.Context(), bucket, first)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := open(t, nc, key); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := sealed.KeepKeyFor(t.Context(), bucket, second); err == nil || !strings.Contains(err.Error(), "same seal key") {
+		t.Errorf("%v", err)
+	}
+	if _, err := os.Stat(second); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a key was made: %v", err)
+	}
+	if again, err := sealed.KeepKeyFor(t.Context(), bucket, first); err != nil || !bytes.Equal(again, key) {
+		t.Errorf("the first broker again: %v", err)
+	}
+}
+
 func TestKeyFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "new", "seal.key")
 	keys := make([]sealed.Key, 8)
