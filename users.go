@@ -39,7 +39,10 @@ func (c *cli) users() *cobra.Command {
 			if _, err := b.Apply(cmd.Context(), "users add", doc, false); err != nil {
 				return err
 			}
-			return c.invite(cmd.Context(), b, args[0], ttl)
+			if err := c.invite(cmd.Context(), b, args[0], ttl); err != nil {
+				return fmt.Errorf("user %s is made, its link is not; for that, later: postern users reset %[1]s: %w", args[0], err)
+			}
+			return nil
 		}),
 	}
 	add.Flags().StringSliceVar(&roles, "roles", nil, "roles of the user")
