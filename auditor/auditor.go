@@ -274,11 +274,22 @@ func (a *Auditor) sink(ctx context.Context, stream string, held func() bool) err
 		if ctx.Err() != nil {
 			return nil
 		}
+		if errors.Is(err, journal.ErrWentBack) {
+			return a.wentBack(stream, err)
+		}
 		a.c.Log.Warn().Err(err).Str("stream", stream).Msg("sink stopped; starting again from what is stored")
 		if !sleep(ctx, pause) {
 			return nil
 		}
 	}
+}
+
+// wentBack says that a stream is not the one that was read any more. Whoever starts
+// anew compares it with what is stored, see store.CheckOrigin, and has the judge and the
+// logs begin with what it finds.
+func (a *Auditor) wentBack(stream string, err error) error {
+	a.c.Log.Error().Err(err).Str("stream", stream).Msg("nothing more of it is stored; see postern audit verify")
+	return fmt.Errorf("it ends, to compare what is stored with the stream when it is started again: %w", err)
 }
 
 // Batch sizes bound the memory that a batch takes: CloudTrail's records are

@@ -161,6 +161,9 @@ func (n *notary) keep(ctx context.Context, stream string) error {
 		if ctx.Err() != nil {
 			return nil
 		}
+		if errors.Is(err, journal.ErrWentBack) {
+			return n.a.wentBack(stream, err)
+		}
 		log := n.a.c.Log.With().Str("stream", stream).Logger()
 		if errors.Is(err, errDisputed) || errors.Is(err, tlog.ErrOrder) {
 			l.mu.Lock()

@@ -75,17 +75,17 @@ func (b *Broker) Metrics() []prometheus.Collector {
 	}
 	return []prometheus.Collector{l.meters.commands, l.meters.conflicts,
 		gauge("access_sequence", "Sequence in ACCESS up to which events are folded into the state.", look(func() float64 { return float64(l.seq) })),
-		gauge("access_lag_events", "Events of ACCESS that are not folded in yet.", ask(func(ctx context.Context) (float64, error) {
+		gauge("access_lag_events", "Events of ACCESS that are not folded in yet; below 0 where the stream has lost some that are.", ask(func(ctx context.Context) (float64, error) {
 			last, err := b.cfg.Journal.Last(ctx, events.Access)
 			l.mu.RLock()
 			defer l.mu.RUnlock()
-			return math.Max(0, float64(last)-float64(l.seq)), err
+			return float64(last) - float64(l.seq), err
 		})),
 		gauge("access_followers", "Readers of ACCESS that the server knows: brokers, proxies, auditors and consumers.", ask(func(ctx context.Context) (float64, error) {
 			n, err := b.cfg.Journal.Readers(ctx, events.Access)
 			return float64(n), err
 		})),
-		gauge("granting", "Whether access is granted: 0 once an event was read that this version does not understand, or before which others are missing.", look(func() float64 {
+		gauge("granting", "Whether access is granted: 0 once an event was read that this version does not understand, or before which others are missing, or once ACCESS is not the stream that was read.", look(func() float64 {
 			if l.unread != nil {
 				return 0
 			}

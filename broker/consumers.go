@@ -198,6 +198,7 @@ func (b *Broker) deleteConsumer(c *call) (any, error) {
 // noStream is the status of a receiver's stream that there is not.
 const noStream = "none"
 
+// unreachable is for what consumers need and brokers have no certain right to.
 func unreachable(err error) error {
 	return &api.Error{Status: http.StatusServiceUnavailable, Code: api.CodeUnavailable,
 		Message: err.Error(), Next: "postern consumers ls, once NATS is there and lets the broker manage consumers (docs/nats.md)"}

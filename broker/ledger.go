@@ -54,9 +54,12 @@ type ledger struct {
 	waiting []waiter
 	touched access.Touched // since the janitor looked
 	// unread is the first event that this version does not understand, or before
-	// which others are missing: what it meant may be a refusal, so nothing is
-	// granted any more.
-	unread   error
+	// which others are missing, or that the stream went back: what it meant may be a
+	// refusal, so nothing is granted any more.
+	unread error
+	// lost is closed once the stream went back: the state is of a history that is no
+	// more, and nothing is decided by it.
+	lost     chan struct{}
 	believed atomic.Pointer[signed.Keys] // nil before follow
 	// refused are the sequences of events that no broker decided.
 	refused map[uint64]bool
@@ -100,6 +103,7 @@ func newLedger(j *journal.Journal, roots *x509.CertPool, snapshots string, now f
 		state:     access.NewState(),
 		touched:   access.Touched{All: true},
 		changed:   make(chan struct{}, 1),
+		lost:      make(chan struct{}),
 
 		attestable: make(chan struct{}, 1),
 
@@ -109,7 +113,8 @@ func newLedger(j *journal.Journal, roots *x509.CertPool, snapshots string, now f
 }
 
 // follow applies the stream until ctx ends. It takes up again where it was when
-// the connection is lost.
+// the connection is lost. The error wraps [journal.ErrWentBack] once the stream is no
+// longer the one that was read: it is for another ledger to read it, from the beginning.
 func (l *ledger) follow(ctx context.Context) error {
 	last, err := l.journal.Last(ctx, events.Access)
 	if err != nil {
@@ -127,6 +132,9 @@ func (l *ledger) follow(ctx context.Context) error {
 	}
 	for {
 		for e := range l.journal.FollowVerified(ctx, events.Access, l.unattestedSince(), keys) {
+			if errors.Is(e.Unread, journal.ErrWentBack) && e.Seq == 0 {
+				return fmt.Errorf("broker: %w; it ends, to read ACCESS anew when it is started again", l.lose(e.Unread))
+			}
 			if e.Seq == 0 {
 				l.log.Warn().Err(e.Unread).Uint64("seq", l.seq).Msg("lost the access stream; following again")
 				break
@@ -153,6 +161,32 @@ func (l *ledger) follow(ctx context.Context) error {
 			return nil
 		case <-time.After(followPause):
 		}
+	}
+}
+
+// lose has nothing decided any more: the stream went back.
+func (l *ledger) lose(err error) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	select {
+	case <-l.lost:
+	default:
+		l.unread = err
+		close(l.lost)
+		l.log.Error().Err(err).Uint64("seq", l.seq).Msg("nothing is decided any more by what was read of it")
+	}
+	return err
+}
+
+// goneBack is why nothing is decided any more, nil while the stream stands.
+func (l *ledger) goneBack() error {
+	select {
+	case <-l.lost:
+		l.mu.RLock()
+		defer l.mu.RUnlock()
+		return l.unread
+	default:
+		return nil
 	}
 }
 
@@ -232,6 +266,8 @@ func (l *ledger) reach(ctx context.Context, seq uint64) error {
 	select {
 	case <-w.done:
 		return nil
+	case <-l.lost:
+		return l.goneBack()
 	case <-ctx.Done():
 		return ctx.Err()
 	}
@@ -281,7 +317,10 @@ func (l *ledger) do(ctx context.Context, by string, decide decision) (done []eve
 	defer cancel()
 	var former access.Head
 	for range maxTries {
-		es, head, err := l.decide(by, decide)
+		if err := l.goneBack(); err != nil {
+			return nil, err
+		}
+		es, head, read, err := l.decide(by, decide)
 		if err != nil || len(es) == 0 {
 			return nil, err
 		}
@@ -291,7 +330,10 @@ func (l *ledger) do(ctx context.Context, by string, decide decision) (done []eve
 		seq, err := l.journal.AppendIf(ctx, head.Seq, es...)
 		if errors.Is(err, journal.ErrConflict) {
 			l.meters.conflicts.Inc()
-			if seq, err = l.journal.Last(ctx, events.Access); err == nil {
+			if seq, err = l.journal.Last(ctx, events.Access); err == nil && seq < read {
+				err = l.behind(ctx, seq, read)
+			}
+			if err == nil {
 				err = l.reach(ctx, seq)
 			}
 			if err != nil {
@@ -306,11 +348,17 @@ func (l *ledger) do(ctx context.Context, by string, decide decision) (done []eve
 			former = head
 			continue
 		}
+		if err == nil && seq <= read {
+			err = fmt.Errorf("%w: it has this as %d, and %d was read before", journal.ErrWentBack, seq, read)
+		}
+		if errors.Is(err, journal.ErrWentBack) {
+			return nil, fmt.Errorf("whether this counts is not certain: look in a while, and do it again if need be: %w", l.lose(err))
+		}
 		if err != nil {
 			if errors.Is(err, journal.ErrUnsent) {
 				return nil, err
 			}
-			return nil, fmt.Errorf("whether it was recorded is not certain: %w", err)
+			return nil, fmt.Errorf("whether it was recorded is not certain, look before you do it again (postern users ls, lock ls, request ls, …): %w", err)
 		}
 		if err := l.reach(ctx, seq); err != nil {
 			return nil, fmt.Errorf("recorded as %d, but not read back in time: %w", seq, err)
@@ -320,14 +368,28 @@ func (l *ledger) do(ctx context.Context, by string, decide decision) (done []eve
 	return nil, fmt.Errorf("others were faster %d times: try again", maxTries)
 }
 
-func (l *ledger) decide(by string, decide decision) ([]events.Event, access.Head, error) {
+// behind is why the stream ends at last where more of it was read.
+func (l *ledger) behind(ctx context.Context, last, read uint64) error {
+	err := l.journal.Intact(ctx, events.Access)
+	switch {
+	case errors.Is(err, journal.ErrWentBack):
+		return l.lose(err)
+	case err == nil: // the node that answered was behind
+		err = fmt.Errorf("the stream ended at %d, and %d was read", last, read)
+	}
+	return err
+}
+
+// decide returns with what was decided the place of its aggregate, and of the last
+// event, that it was decided by.
+func (l *ledger) decide(by string, decide decision) (es []events.Event, head access.Head, read uint64, err error) {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
-	es, err := decide(l.state, access.Env{Now: l.now(), NewID: journal.NewID, By: by})
+	es, err = decide(l.state, access.Env{Now: l.now(), NewID: journal.NewID, By: by})
 	if err != nil || len(es) == 0 {
-		return nil, access.Head{}, err
+		return nil, access.Head{}, 0, err
 	}
-	return es, l.state.Head(es[0].Data.Channel()), nil
+	return es, l.state.Head(es[0].Data.Channel()), l.seq, nil
 }
 
 // grant is do for what gives access: not while events are not understood.

@@ -35,12 +35,9 @@ func (b *Broker) webRoutes() map[string]func(*visit) error {
 func (b *Broker) servePage(serve func(*visit) error, w http.ResponseWriter, req *http.Request) {
 	req.Body = http.MaxBytesReader(w, req.Body, maxBody)
 	v := &visit{req, w, b}
-	var err error
-	select {
-	case <-b.ledger.ready:
+	err := b.answers()
+	if err == nil {
 		err = serve(v)
-	default:
-		err = &api.Error{Status: http.StatusServiceUnavailable, Message: "the broker is still reading its history: try again in a moment"}
 	}
 	if err == nil {
 		return

@@ -3,6 +3,8 @@ package broker
 import (
 	"context"
 	"errors"
+	"fmt"
+	"net/http"
 	"slices"
 	"time"
 
@@ -64,7 +66,7 @@ func (b *Broker) postPerson(c *call) (any, error) {
 	}
 	pseudonym, err := b.people.Pseudonym(c.Context(), "", in.Name, b.now())
 	if err != nil {
-		return nil, unreachable(err)
+		return nil, b.noRegister(err)
 	}
 	return created{api.Person{Pseudonym: pseudonym, Name: in.Name}}, nil
 }
@@ -76,7 +78,7 @@ func (b *Broker) getPeople(c *call) (any, error) {
 	}
 	all, err := b.people.All(c.Context())
 	if err != nil {
-		return nil, unreachable(err)
+		return nil, b.noRegister(err)
 	}
 	out := api.People{People: []api.Person{}}
 	for _, p := range all {
@@ -92,7 +94,7 @@ func (b *Broker) postForget(c *call) (any, error) {
 	name := c.PathValue("name")
 	_, err := b.people.Who(c.Context(), name)
 	if err != nil && !errors.Is(err, people.ErrUnknown) {
-		return nil, unreachable(err)
+		return nil, b.noRegister(err)
 	}
 	known, pseudonym := err == nil, people.IsPseudonym(name)
 	decide := func(s *access.State, env access.Env) ([]events.Event, error) {
@@ -112,7 +114,7 @@ func (b *Broker) postForget(c *call) (any, error) {
 		err = b.passwords.Forget(c.Context(), name)
 	}
 	if err != nil {
-		return nil, unreachable(err)
+		return nil, b.noRegister(err)
 	}
 	if err := b.do(c.Context(), c.who, decide); err != nil {
 		return nil, err
@@ -131,4 +133,11 @@ func (b *Broker) postForget(c *call) (any, error) {
 			"whoever was sent those events, snapshots on brokers' disks, bundles, and backups",
 		},
 	}, nil
+}
+
+// noRegister says that what tells people from pseudonyms is out of reach.
+func (b *Broker) noRegister(err error) error {
+	return &api.Error{Status: http.StatusServiceUnavailable, Code: api.CodeUnavailable,
+		Message: fmt.Sprintf("the register of who is behind which pseudonym is out of reach, in NATS at %s: %v", b.cfg.Journal.Server(), err),
+		Next:    "the same again, once NATS answers"}
 }

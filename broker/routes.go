@@ -150,12 +150,24 @@ func (b *Broker) admit(c *call) (err error) {
 	return err
 }
 
-func (b *Broker) serve(r route, admit func(*call) error, w http.ResponseWriter, req *http.Request) {
+// answers is why the API does not answer now, nil if it does.
+func (b *Broker) answers() error {
+	why := ""
 	select {
 	case <-b.ledger.ready:
+		if b.ledger.goneBack() == nil {
+			return nil
+		}
+		why = "the broker ends, to read its history anew: that is not what it has read any more (" + b.ledger.goneBack().Error() + ")"
 	default:
-		b.fail(w, req, &api.Error{Status: http.StatusServiceUnavailable, Code: api.CodeUnavailable,
-			Message: "the broker is still reading its history: try again in a moment"})
+		why = "the broker is still reading its history: try again in a moment"
+	}
+	return &api.Error{Status: http.StatusServiceUnavailable, Code: api.CodeUnavailable, Message: why}
+}
+
+func (b *Broker) serve(r route, admit func(*call) error, w http.ResponseWriter, req *http.Request) {
+	if err := b.answers(); err != nil {
+		b.fail(w, req, err)
 		return
 	}
 	c := &call{Request: req, header: w.Header()}

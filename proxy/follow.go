@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -25,12 +26,16 @@ const (
 )
 
 // follow keeps grants up to date until ctx ends, and tells it when it is for
-// certain: what it was not told for too long, it refuses to decide.
-func (p *Proxy) follow(ctx context.Context) {
+// certain: what it was not told for too long, it refuses to decide. The error wraps
+// [journal.ErrWentBack] once the stream is no longer the one that was read.
+func (p *Proxy) follow(ctx context.Context) error {
 	for ctx.Err() == nil {
 		err := p.followOnce(ctx)
 		if ctx.Err() != nil {
-			return
+			break
+		}
+		if errors.Is(err, journal.ErrWentBack) {
+			return err
 		}
 		p.log.Error().Err(err).Dur("strict_after", p.cfg.MaxSilence).Msg("following the ACCESS stream; trying again")
 		select {
@@ -38,6 +43,7 @@ func (p *Proxy) follow(ctx context.Context) {
 		case <-ctx.Done():
 		}
 	}
+	return nil
 }
 
 // followOnce applies events until the stream fails or falls silent.
@@ -200,10 +206,17 @@ func (p *Proxy) watch(ctx context.Context, cancel context.CancelCauseFunc) {
 }
 
 // end returns where the stream ends, and since when it has not held more for certain.
+// It is an error if that is before what was read.
 func (p *Proxy) end(ctx context.Context) (seq uint64, asOf time.Time, err error) {
 	ctx, cancel := context.WithTimeout(ctx, probe)
 	defer cancel()
 	asked := p.now()
+	have := p.grants.Seq()
 	seq, age, err := p.journal.End(ctx, events.Access)
+	if err == nil && seq < have {
+		if err = p.journal.Intact(ctx, events.Access); err == nil {
+			err = fmt.Errorf("the stream ended at sequence %d, and %d was read", seq, have)
+		}
+	}
 	return seq, asked.Add(-age), err
 }

@@ -270,6 +270,8 @@ func (p *Proxy) Addr() string {
 
 // Run serves until ctx ends. Then it lets running requests finish for up to 10 s,
 // cuts the others and all tunnels, and waits up to 15 s until their events are recorded.
+// So it does, with an error that wraps [journal.ErrWentBack], once ACCESS is not the
+// stream that it decides by any more: another has to read it from the beginning.
 func (p *Proxy) Run(ctx context.Context) error {
 	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", p.cfg.Listen)
 	if err != nil {
@@ -302,7 +304,12 @@ func (p *Proxy) Run(ctx context.Context) error {
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	var wg sync.WaitGroup
-	wg.Go(func() { p.follow(background) })
+	lost := make(chan error, 1)
+	wg.Go(func() {
+		if err := p.follow(background); err != nil {
+			lost <- err
+		}
+	})
 	wg.Go(func() { p.tidy(background) })
 	if p.cfg.AWS.LockPolicy != nil {
 		wg.Go(func() { p.keepLocks(background) })
@@ -313,6 +320,8 @@ func (p *Proxy) Run(ctx context.Context) error {
 
 	select {
 	case err = <-served:
+	case err = <-lost:
+		p.log.Error().Err(err).Msg("nothing is decided any more by what was read of it")
 	case <-ctx.Done():
 		err = nil
 	}
@@ -336,7 +345,10 @@ func (p *Proxy) Run(ctx context.Context) error {
 	wg.Wait()
 	p.upstream.CloseIdleConnections()
 	p.duplex.CloseIdleConnections()
-	if err != nil && !errors.Is(err, http.ErrServerClosed) {
+	switch {
+	case errors.Is(err, journal.ErrWentBack):
+		return fmt.Errorf("proxy: %w; it ends, to read ACCESS anew when it is started again", err)
+	case err != nil && !errors.Is(err, http.ErrServerClosed):
 		return fmt.Errorf("proxy: serve: %w", err)
 	}
 	return nil

@@ -14,8 +14,8 @@ var ErrOrigin = errors.New("the tables are of other streams")
 // CheckOrigin wraps ErrOrigin if what the ledger has of a stream cannot have come from
 // it: the first and the last event that both could have are others, or none is in both
 // and the ledger is ahead. One alone that is another was changed, which is for evidence to
-// find; so is a stream that was put back to an earlier state, which it warns of. What a
-// stream has lost at its beginning, and what the ledger no longer keeps, says nothing.
+// find; so is a stream that was put back to an earlier state, which it warns of, also where
+// that has grown past what is stored by now. What a stream has lost at its beginning, and what the ledger no longer keeps, says nothing.
 func (s *Store) CheckOrigin(ctx context.Context, from *journal.Journal, stream string) error {
 	var floor, highest, lowest uint64
 	if err := s.tables.QueryRow(ctx, `SELECT max(floor) FROM ledger_floors WHERE stream = ?`, stream).Scan(&floor); err != nil {
@@ -67,6 +67,9 @@ func (s *Store) CheckOrigin(ctx context.Context, from *journal.Journal, stream s
 		return fmt.Errorf("%w: they have other events of %s than the stream", ErrOrigin, stream)
 	case same == 0 && has > last:
 		return fmt.Errorf("%w: they have %s up to %d, and the stream ends at %d", ErrOrigin, stream, has, last)
+	case others > 0:
+		s.log.Error().Str("stream", stream).Uint64("stored", has).Uint64("last", last).
+			Msg("the stream has another event than the last, or the first, that is stored of it: it was put back to an earlier state and went on, or the tables were changed; what it has in place of what is stored is not stored; see postern audit verify")
 	case has > last:
 		s.log.Error().Str("stream", stream).Uint64("stored", has).Uint64("last", last).
 			Msg("the stream was put back to an earlier state: what is written to it now is not stored until it is past what is stored; see postern audit verify")
