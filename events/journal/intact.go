@@ -152,6 +152,9 @@ func (c *conn) intact(ctx context.Context, stream string) error {
 		if last := info.State.LastSeq; last < t.seq {
 			return fmt.Errorf("stream %s: %w", stream, k.doubt(several, fmt.Sprintf("it ends at %d, and was at %d", last, t.seq)))
 		}
+		if t.seq < info.State.FirstSeq {
+			continue // its operator has it keep less
+		}
 		m, err := s.GetMsg(ctx, t.seq)
 		switch {
 		case errors.Is(err, jetstream.ErrMsgNotFound): // any node may answer, one that is behind, too
