@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync/atomic"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/rs/zerolog"
@@ -17,6 +18,7 @@ import (
 	"github.com/posternhq/postern/auditor"
 	"github.com/posternhq/postern/broker"
 	"github.com/posternhq/postern/deploy/embedded"
+	"github.com/posternhq/postern/events/journal"
 	"github.com/posternhq/postern/proxy"
 )
 
@@ -58,6 +60,16 @@ func (s *services) serve(ctx context.Context, admin string) error {
 			defer lock.Close()
 		}
 	}
+	marked := filepath.Join(s.cfg.DataDir, "proxy")
+	hasProxy := s.cfg.Proxy != nil
+	if hasProxy {
+		if err := proxy.CheckWentBack(marked); err != nil && (s.cfg.Broker == nil || !errors.Is(err, proxy.ErrLocksLost)) {
+			return fmt.Errorf("proxy: %w", err)
+		} else if err != nil { // the broker is there to place them
+			s.log.Error().Err(err).Str("service", "proxy").Msg("the proxy is not started: remove the file and start postern again")
+			s.cfg.Proxy = nil
+		}
+	}
 	err := s.start(ctx)
 	if err == nil {
 		err = s.bootstrap(ctx, admin)
@@ -74,7 +86,15 @@ func (s *services) serve(ctx context.Context, admin string) error {
 		s.log.Info().Err(err).Msg("stopping before all was started")
 		err = nil
 	}
-	if err = errors.Join(err, s.stop()); err == nil {
+	mark := func() {
+		if hasProxy && errors.Is(err, journal.ErrWentBack) { // another service may have found it
+			err = errors.Join(err, proxy.MarkWentBack(marked, 0, err, time.Now()))
+		}
+	}
+	mark() // what stops may take a while
+	err = errors.Join(err, s.stop())
+	mark()
+	if err == nil {
 		s.log.Info().Msg("stopped")
 	}
 	return err

@@ -83,7 +83,7 @@ func (s *services) startProxy(ctx context.Context) error {
 	s.proxy, err = proxy.New(proxy.Config{
 		Serves: serves,
 		Listen: p.Listen, Name: p.Name, TLS: at.tls,
-		Journal: at.journal, TicketKeys: at.ticketKeys,
+		Journal: at.journal, TicketKeys: at.ticketKeys, DataDir: filepath.Join(s.cfg.DataDir, "proxy"),
 		AWS: proxy.AWS{Link: link, Region: p.AWS.Region, LockPolicy: lockPolicy},
 
 		MaxSilence:       p.MaxSilence,

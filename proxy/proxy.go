@@ -66,6 +66,9 @@ type Config struct {
 	// them. Its ClientCAs vouch for the keys that brokers sign decisions with, too.
 	TLS     *tls.Config
 	Journal *journal.Journal
+	// DataDir takes the mark that has no proxy start once ACCESS went back, see
+	// [MarkWentBack]; with "" the next one starts and knows no lock that was lost.
+	DataDir string
 	AWS     AWS
 	// Serves says by an app's labels whether this proxy serves it; nil means all.
 	Serves func(appLabels map[string]string) bool
@@ -271,8 +274,13 @@ func (p *Proxy) Addr() string {
 // Run serves until ctx ends. Then it lets running requests finish for up to 10 s,
 // cuts the others and all tunnels, and waits up to 15 s until their events are recorded.
 // So it does, with an error that wraps [journal.ErrWentBack], once ACCESS is not the
-// stream that it decides by any more: another has to read it from the beginning.
+// stream that it decides by any more: another has to read it from the beginning, once
+// the locks that it lost are placed again. Until then, while the mark of [MarkWentBack]
+// is there, Run ends at once.
 func (p *Proxy) Run(ctx context.Context) error {
+	if err := CheckWentBack(p.cfg.DataDir); err != nil {
+		return fmt.Errorf("proxy: %w", err)
+	}
 	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", p.cfg.Listen)
 	if err != nil {
 		return fmt.Errorf("proxy: %w", err)
@@ -322,6 +330,9 @@ func (p *Proxy) Run(ctx context.Context) error {
 	case err = <-served:
 	case err = <-lost:
 		p.log.Error().Err(err).Msg("nothing is decided any more by what was read of it")
+		if p.cfg.DataDir != "" {
+			err = errors.Join(err, MarkWentBack(p.cfg.DataDir, p.grants.Seq(), err, p.now()))
+		}
 	case <-ctx.Done():
 		err = nil
 	}
@@ -347,7 +358,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 	p.duplex.CloseIdleConnections()
 	switch {
 	case errors.Is(err, journal.ErrWentBack):
-		return fmt.Errorf("proxy: %w; it ends, to read ACCESS anew when it is started again", err)
+		return fmt.Errorf("proxy: %w; it ends: locks may be lost, see docs/operations.md, \"Streams that went back\"", err)
 	case err != nil && !errors.Is(err, http.ErrServerClosed):
 		return fmt.Errorf("proxy: serve: %w", err)
 	}

@@ -3,6 +3,10 @@ package proxy_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/rs/zerolog"
@@ -38,12 +42,13 @@ func TestStreamPutBack(t *testing.T) {
 
 			r := &rig{t: t, ca: ca, aws: ststest.Start(t)}
 			nc := embeddedtest.Connect(t, server.NATS, "proxy", embedded.Proxy())
+			dir := t.TempDir()
 			start := func() (*proxy.Proxy, chan error) {
 				j, err := journal.New(nc, "/postern/proxy/test")
 				if err != nil {
 					t.Fatal(err)
 				}
-				p, err := proxy.New(r.config(func(c *proxy.Config) { c.Journal, c.Log = j, zerolog.Nop() }))
+				p, err := proxy.New(r.config(func(c *proxy.Config) { c.Journal, c.DataDir, c.Log = j, dir, zerolog.Nop() }))
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -54,7 +59,7 @@ func TestStreamPutBack(t *testing.T) {
 				select {
 				case <-p.Ready():
 				case err := <-ended:
-					t.Fatal(err)
+					ended <- err
 				}
 				return p, ended
 			}
@@ -73,6 +78,24 @@ func TestStreamPutBack(t *testing.T) {
 			}
 			if p.Seq() != last {
 				t.Errorf("it went on to %d", p.Seq())
+			}
+			// Nothing is served by a stream that may have lost locks until somebody says so.
+			p, ended = start()
+			if p.Addr() != "" {
+				t.Errorf("the next one listens on %s", p.Addr())
+			} else if err := <-ended; !errors.Is(err, proxy.ErrLocksLost) {
+				t.Errorf("the next one ended with %v", err)
+			}
+			mark := filepath.Join(dir, "went-back")
+			said, err := os.ReadFile(mark)
+			if err != nil || !strings.Contains(string(said), fmt.Sprintf("last sequence read: %d\n", last)) {
+				t.Errorf("%q, %v", said, err)
+			}
+			if info, err := os.Stat(mark); err != nil || info.Mode().Perm() != 0o600 {
+				t.Errorf("%v, %v", info, err)
+			}
+			if err := os.Remove(mark); err != nil {
+				t.Fatal(err)
 			}
 			p, _ = start()
 			end, err := own.Last(t.Context(), events.Access)
