@@ -15,7 +15,7 @@ func DataEvent(service, operation string) bool {
 
 // data is what CloudTrail logs of a service as data events.
 type data struct {
-	// types are those that selectors may name it by.
+	// types are those that selectors may name it by; see dataTypes.
 	types []string
 	// all of its operations, or these.
 	all        bool
@@ -38,7 +38,8 @@ func every(types string) data { return data{types: strings.Fields(types), all: t
 // don't name operations are here where all that the service does is what the type
 // is about.
 var dataEvents = map[string]data{
-	"s3": these("AWS::S3::Object", `AbortMultipartUpload CompleteMultipartUpload CopyObject CreateMultipartUpload DeleteObject
+	"s3": these(`AWS::S3::Object AWS::S3::AccessPoint AWS::S3Express::Object AWS::S3Express::AccessPoint
+		AWS::S3Outposts::Object AWS::S3ObjectLambda::AccessPoint`, `AbortMultipartUpload CompleteMultipartUpload CopyObject CreateMultipartUpload DeleteObject
 		DeleteObjectTagging DeleteObjects GetObject GetObjectAcl GetObjectAttributes GetObjectLegalHold
 		GetObjectRetention GetObjectTagging GetObjectTorrent HeadBucket HeadObject ListMultipartUploads ListObjects
 		ListObjectVersions ListParts PutObject PutObjectAcl PutObjectLegalHold PutObjectRetention PutObjectTagging

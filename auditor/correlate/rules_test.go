@@ -253,6 +253,13 @@ func TestSelectors(t *testing.T) {
 	advanced := func(fields string) string {
 		return `[{"FieldSelectors":[{"Field":"eventCategory","Equals":["Data"]},{"Field":"resources.type","Equals":["AWS::S3::Object"]}` + fields + `]}]`
 	}
+	of := func(kind string) string { return strings.ReplaceAll(advanced(``), "S3::Object", kind) }
+	const here = ":eu-central-1:111111111111:"
+	express, point := get("arn:aws:s3express"+here+"bucket/b--euc1-az1--x-s3"), get("arn:aws:s3"+here+"accesspoint/ap/object/x")
+	outpost, lambda := get("arn:aws:s3-outposts"+here+"outpost/op-1/accesspoint/ap/object/x"), get("arn:aws:s3-object-lambda"+here+"accesspoint/ap")
+	multi, alias := get("arn:aws:s3::111111111111:accesspoint/x.mrap/object/x"), get("arn:aws:s3:::ap-abcdef-s3alias/x")
+	nothing, both := get("*"), get("arn:aws:s3:::loud/x")
+	both.Resources = append(both.Resources, point.Resources...)
 	for name, x := range map[string]struct {
 		basic, advanced string
 		trail           correlate.Trail
@@ -286,6 +293,22 @@ func TestSelectors(t *testing.T) {
 		"of one of its types":            {advanced: strings.ReplaceAll(advanced(``), "S3::Object", "DynamoDB::Table"), request: call("dynamodbstreams", "GetRecords"), want: "missing"},
 		"a type that basic ones lack":    {basic: `[{"DataResources":[{"Type":"AWS::S3::Object","Values":["arn:aws:s3"]}]}]`, request: call("cognito-identity", "GetId"), want: "not_logged"},
 		"a resource that is not known":   {advanced: strings.ReplaceAll(advanced(`,{"Field":"resources.ARN","StartsWith":["arn:aws:x"]}`), "S3::Object", "CloudWatch::Metric"), request: call("cloudwatch", "PutMetricData"), want: "missing"},
+		"a directory bucket":             {advanced: of("S3Express::Object"), request: express, want: "missing"},
+		"an access point":                {advanced: of("S3::AccessPoint"), request: point, want: "missing"},
+		"an access point's bucket":       {advanced: advanced(`,{"Field":"resources.ARN","StartsWith":["arn:aws:s3:::loud/"]}`), request: point, want: "missing"},
+		"an access point's, basic":       {basic: `[{"DataResources":[{"Type":"AWS::S3::Object","Values":["arn:aws:s3:::loud/"]}]}]`, request: point, want: "missing"},
+		"one for many regions":           {advanced: of("S3::AccessPoint"), request: multi, want: "missing"},
+		"an access point's alias":        {advanced: of("S3::AccessPoint"), request: alias, want: "missing"},
+		"an alias's bucket":              {advanced: advanced(`,{"Field":"resources.ARN","StartsWith":["arn:aws:s3:::loud/"]}`), request: alias, want: "missing"},
+		"an object on an Outpost":        {advanced: of("S3Outposts::Object"), request: outpost, want: "missing"},
+		"an Object Lambda":               {advanced: of("S3ObjectLambda::AccessPoint"), request: lambda, want: "missing"},
+		"S3, of what is not known":       {advanced: of("S3Express::Object"), request: nothing, want: "missing"},
+		"a copy from an access point":    {advanced: of("S3::AccessPoint"), request: both, want: "missing"},
+		"objects, not directory buckets": {advanced: advanced(``), request: express, want: "not_logged"},
+		"directory buckets, not objects": {advanced: of("S3Express::Object"), request: loud, want: "not_logged"},
+		"access points, not objects":     {advanced: of("S3::AccessPoint"), request: loud, want: "not_logged"},
+		"Outposts, not access points":    {advanced: of("S3Outposts::Object"), request: point, want: "not_logged"},
+		"access points, not Lambdas":     {advanced: of("S3::AccessPoint"), request: lambda, want: "not_logged"},
 		"advanced, by a field not known": {advanced: advanced(`,{"Field":"userIdentity.arn","StartsWith":["arn:aws:sts::1"]}`), request: loud, want: "missing"},
 	} {
 		s := correlate.New(correlate.Config{})

@@ -91,7 +91,7 @@ func (x *Selector) selects(r *Request) bool {
 			!slices.ContainsFunc(x.ExcludeManagementEventSources, func(source string) bool { return SameService(r.Service, r.SigningName, source) })
 	}
 	for _, d := range x.DataResources {
-		if !slices.Contains(dataEvents[r.Service].types, d.Type) {
+		if !slices.Contains(dataTypes(r), d.Type) {
 			continue
 		}
 		arns := dataARNs(r)
@@ -119,7 +119,7 @@ func (f *FieldSelector) holds(r *Request, data bool) bool {
 	case "readOnly":
 		values = []string{strconv.FormatBool(r.ReadOnly)}
 	case "resources.type":
-		values = dataEvents[r.Service].types
+		values = dataTypes(r)
 	case "resources.ARN":
 		values = dataARNs(r)
 	case "eventSource":
@@ -142,16 +142,69 @@ func (f *FieldSelector) holds(r *Request, data bool) bool {
 	})
 }
 
+// dataTypes are the resource types that selectors may name a request by. Those of S3
+// have one each, by what the call was sent to; where that can't be told, all.
+func dataTypes(r *Request) []string {
+	types := dataEvents[r.Service].types
+	if r.Service != "s3" {
+		return types
+	}
+	var out []string
+	for _, arn := range r.Resources {
+		switch {
+		case !strings.HasPrefix(arn, "arn:") || aliased(arn):
+			return types
+		case strings.Contains(arn, ":s3express:"):
+			out = append(out, "AWS::S3Express::Object", "AWS::S3Express::AccessPoint")
+		case strings.Contains(arn, ":s3-outposts:"):
+			out = append(out, "AWS::S3Outposts::Object")
+		case strings.Contains(arn, ":s3-object-lambda:"):
+			out = append(out, "AWS::S3ObjectLambda::AccessPoint")
+		case !plainS3(arn): // the bucket behind an access point may be selected, too
+			out = append(out, "AWS::S3::AccessPoint", "AWS::S3::Object")
+		default:
+			out = append(out, "AWS::S3::Object")
+		}
+	}
+	if len(out) == 0 {
+		return types
+	}
+	return out
+}
+
+// plainS3 tells objects and buckets, whose ARNs name no account, from all else of S3.
+func plainS3(arn string) bool {
+	p := strings.SplitN(arn, ":", 6)
+	return len(p) == 6 && p[2] == "s3" && p[3] == "" && p[4] == "" && !aliased(arn)
+}
+
+// aliased says that what stands in place of a bucket has a name that buckets can't
+// have: it is the alias of an access point, or something else that S3 named
+// (https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html).
+func aliased(arn string) bool {
+	_, name, _ := strings.Cut(arn, ":::")
+	name, _, _ = strings.Cut(name, "/")
+	return slices.ContainsFunc([]string{"-s3alias", "--ol-s3", "--op-s3", "--x-s3", "--xa-s3", "--table-s3", ".mrap"},
+		func(end string) bool { return strings.HasSuffix(name, end) })
+}
+
 // dataARNs are a request's resources as selectors write them: a bucket ends in
-// a slash. What is no ARN, "*", says of none which it is.
+// a slash. What is no ARN, "*", says of none which it is. Of S3 it is none either where
+// one is no bucket's or object's: a selector may mean the bucket behind an access point,
+// or write the ARN with the key or without.
 func dataARNs(r *Request) []string {
 	var out []string
 	for _, arn := range r.Resources {
 		if !strings.HasPrefix(arn, "arn:") {
 			continue
 		}
-		if r.Service == "s3" && !strings.Contains(arn, "/") {
-			arn += "/"
+		if r.Service == "s3" {
+			if !plainS3(arn) {
+				return nil
+			}
+			if !strings.Contains(arn, "/") {
+				arn += "/"
+			}
 		}
 		out = append(out, arn)
 	}
