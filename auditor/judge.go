@@ -429,8 +429,9 @@ func identity(roleARN, session string) correlate.Identity {
 	return correlate.IdentityOf(roleARN, session)
 }
 
-// record reads what is compared of a CloudTrail record; took is when the stream took it.
-func record(d *events.CloudTrailRecordReceived, seq uint64, took time.Time) (correlate.Record, bool) {
+// record reads what is compared of a CloudTrail record. When the stream took it makes no
+// difference: it would not be the same at another delivery.
+func record(d *events.CloudTrailRecordReceived, seq uint64, _ time.Time) (correlate.Record, bool) {
 	r, err := cloudtrail.Parse(d.Record)
 	if err != nil {
 		return correlate.Record{}, false
@@ -438,7 +439,7 @@ func record(d *events.CloudTrailRecordReceived, seq uint64, took time.Time) (cor
 	user, _ := r.Identity.User()
 	out := correlate.Record{
 		Account: d.RecipientAccountID, EventID: d.EventID, SharedEventID: string(r.SharedEventID), RequestID: string(r.RequestID),
-		EventTime: r.TimeIn(d.File, took), EventSource: string(r.EventSource), EventName: string(r.EventName), SourceIdentity: string(r.Identity.Session.SourceIdentity),
+		EventTime: r.EventTime, EventSource: string(r.EventSource), EventName: string(r.EventName), SourceIdentity: string(r.Identity.Session.SourceIdentity),
 		AccessKeyID: string(r.Identity.AccessKeyID), User: user, InvokedBy: byService(r.Identity.InvokedBy, r.SourceIPAddress, r.EventVersion, r.FromConsole), FromConsole: bool(r.FromConsole),
 		Refused: refused(r.ErrorCode), Resources: r.Resources,
 		IssuedAccessKeyID: r.Response.IssuedAccessKeyID, Seq: seq,

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/posternhq/postern/auditor/correlate"
+	"github.com/posternhq/postern/auditor/store"
 	"github.com/posternhq/postern/events"
 )
 
@@ -70,11 +71,13 @@ func TestCallerOfRecords(t *testing.T) {
 	}
 }
 
-// A record whose time can't be read is judged as of its delivery: as of 1970 it would
-// be older than anything that could explain it.
+// A record whose time can't be read is of no age: it is judged, however short rows are kept.
 func TestUntimedIsJudged(t *testing.T) {
-	r := recordOf(t, `"eventTime":"redacted"`)
-	if time.Since(r.EventTime).Abs() > time.Hour {
-		t.Errorf("it is of %s", r.EventTime)
+	a := &Auditor{}
+	a.kept.Store(&[]store.RetentionSet{{Since: time.Now().AddDate(-1, 0, 0), Retention: store.Retention{CloudTrail: 30 * 24 * time.Hour}}})
+	for said, want := range map[string]bool{`"redacted"`: false, `null`: false, `"2001-01-01T00:00:00Z"`: true} {
+		if r := recordOf(t, `"eventTime":`+said); a.tooOld(r.EventTime) != want {
+			t.Errorf("%s, so of %s: too old to be judged: %t, want %t", said, r.EventTime, !want, want)
+		}
 	}
 }

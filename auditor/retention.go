@@ -71,14 +71,14 @@ func (a *Auditor) horizons(ctx context.Context) (store.Horizons, error) {
 }
 
 // tooOld tells of a record's time that what would explain the record may be gone:
-// it is kept and not judged.
+// it is kept and not judged. One without a time, of 1970, is of no age.
 func (a *Auditor) tooOld(at time.Time) bool {
 	set := a.kept.Load()
 	if set == nil || len(*set) == 0 {
 		return false
 	}
 	before := store.HorizonsOf(*set, time.Now()).Unexplained()
-	return !before.IsZero() && !at.IsZero() && at.Before(before.Add(recallSpan))
+	return !before.IsZero() && at.Unix() > 0 && at.Before(before.Add(recallSpan))
 }
 
 // expired adds to an error that says that nothing was found what may be gone.

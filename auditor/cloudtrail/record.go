@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"path"
 	"strconv"
 	"strings"
 	"time"
@@ -38,7 +37,8 @@ type Record struct {
 	// gives no ARN.
 	Resources []string
 	Response  Response
-	// EventTime is in UTC; 1970 where it can't be read: see TimeIn.
+	// EventTime is in UTC; 1970 where it can't be read: what would stand in its
+	// place would not be the same at every delivery, and it is part of the key.
 	EventTime time.Time
 
 	compact bool // no white space between tokens
@@ -169,21 +169,6 @@ func parseTime(s string) time.Time {
 
 // held says that the store can hold a time.
 func held(t time.Time) bool { return t.Year() >= 1970 && t.Year() < 2200 }
-
-// TimeIn is the record's time. Where that can't be read it is the time of delivery,
-// so that nobody who asks for a time misses the record, and it is judged: of the file
-// that it came in, by the file's name, else took, when the stream took it.
-func (r *Record) TimeIn(file string, took time.Time) time.Time {
-	if r.EventTime.Unix() != 0 {
-		return r.EventTime
-	}
-	if m := fileTime.FindStringSubmatch(path.Base(file)); m != nil {
-		if t, err := time.Parse("20060102T1504", m[1]); err == nil && held(t) {
-			return t
-		}
-	}
-	return took.UTC().Truncate(time.Microsecond)
-}
 
 // Service is the first label of the event source: "s3" of "s3.amazonaws.com".
 func (r *Record) Service() string {

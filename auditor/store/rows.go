@@ -155,7 +155,6 @@ func (s *Store) rowsOf(e *journal.Entry, requests map[requestKey]*requestRow, ad
 			s.log.Warn().Err(err).Uint64("seq", e.Seq).Msg("cloudtrail record can't be read")
 			return nil
 		}
-		r.EventTime = r.TimeIn(d.File, e.Time)
 		return add(insertRecord, recordValues(d, r, whole)...)
 	case *events.VerdictReached:
 		return addVerdict(d, add)
