@@ -330,16 +330,17 @@ func (l *ledger) do(ctx context.Context, by string, decide decision) (done []eve
 		seq, err := l.journal.AppendIf(ctx, head.Seq, es...)
 		if errors.Is(err, journal.ErrConflict) {
 			l.meters.conflicts.Inc()
-			if seq, err = l.journal.Last(ctx, events.Access); err == nil && seq < read {
-				err = l.behind(ctx, seq, read)
-			}
-			if err == nil {
+			seq, err = l.journal.Last(ctx, events.Access)
+			behind := err == nil && seq < read
+			if behind {
+				err = l.behind(ctx, read)
+			} else if err == nil {
 				err = l.reach(ctx, seq)
 			}
 			if err != nil {
 				return nil, fmt.Errorf("catch up: %w", err)
 			}
-			if head == former { // what was first is not committed yet
+			if head == former || behind { // what was first is not committed yet
 				select {
 				case <-time.After(conflictPause):
 				case <-ctx.Done():
@@ -348,8 +349,8 @@ func (l *ledger) do(ctx context.Context, by string, decide decision) (done []eve
 			former = head
 			continue
 		}
-		if err == nil && seq <= read {
-			err = fmt.Errorf("%w: it has this as %d, and %d was read before", journal.ErrWentBack, seq, read)
+		if n := uint64(len(es)); err == nil && seq < read+n {
+			err = fmt.Errorf("%w: it has this as %d, and %d was read before", journal.ErrWentBack, seq+1-n, read)
 		}
 		if errors.Is(err, journal.ErrWentBack) {
 			return nil, fmt.Errorf("whether this counts is not certain: look in a while, and do it again if need be: %w", l.lose(err))
@@ -368,16 +369,13 @@ func (l *ledger) do(ctx context.Context, by string, decide decision) (done []eve
 	return nil, fmt.Errorf("others were faster %d times: try again", maxTries)
 }
 
-// behind is why the stream ends at last where more of it was read.
-func (l *ledger) behind(ctx context.Context, last, read uint64) error {
-	err := l.journal.Intact(ctx, events.Access)
-	switch {
-	case errors.Is(err, journal.ErrWentBack):
+// behind judges that the stream ends before what was read of it. It is no error where
+// that may be so of the node alone that answered: the command is tried again.
+func (l *ledger) behind(ctx context.Context, read uint64) error {
+	if err := l.journal.IntactTo(ctx, events.Access, read); errors.Is(err, journal.ErrWentBack) {
 		return l.lose(err)
-	case err == nil: // the node that answered was behind
-		err = fmt.Errorf("the stream ended at %d, and %d was read", last, read)
 	}
-	return err
+	return nil
 }
 
 // decide returns with what was decided the place of its aggregate, and of the last

@@ -194,6 +194,9 @@ func (p *Proxy) watch(ctx context.Context, cancel context.CancelCauseFunc) {
 			p.grants.Heard(since)
 		}
 		end, asOf, err := p.end(ctx)
+		if errors.Is(err, journal.ErrBehind) {
+			continue // it says nothing; for too long, and grants refuses
+		}
 		if err != nil {
 			cancel(err)
 			return
@@ -206,7 +209,8 @@ func (p *Proxy) watch(ctx context.Context, cancel context.CancelCauseFunc) {
 }
 
 // end returns where the stream ends, and since when it has not held more for certain.
-// It is an error if that is before what was read.
+// If that is before what was read, the error wraps [journal.ErrWentBack], or, where it may
+// be so of the node alone that answered, [journal.ErrBehind].
 func (p *Proxy) end(ctx context.Context) (seq uint64, asOf time.Time, err error) {
 	ctx, cancel := context.WithTimeout(ctx, probe)
 	defer cancel()
@@ -214,8 +218,8 @@ func (p *Proxy) end(ctx context.Context) (seq uint64, asOf time.Time, err error)
 	have := p.grants.Seq()
 	seq, age, err := p.journal.End(ctx, events.Access)
 	if err == nil && seq < have {
-		if err = p.journal.Intact(ctx, events.Access); err == nil {
-			err = fmt.Errorf("the stream ended at sequence %d, and %d was read", seq, have)
+		if err = p.journal.IntactTo(ctx, events.Access, have); err == nil {
+			err = fmt.Errorf("%w: it ended at sequence %d, and %d was read", journal.ErrBehind, seq, have)
 		}
 	}
 	return seq, asked.Add(-age), err

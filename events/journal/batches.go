@@ -60,7 +60,8 @@ func (j *Journal) Batches(ctx context.Context, c BatchConfig, handle func(contex
 
 // batches reads over one connection. c.After goes on with what handle has taken.
 func (j *Journal) batches(ctx context.Context, conn *conn, c *BatchConfig, handle func(context.Context, []Entry) error) error {
-	if err := conn.settled(ctx, c.Stream); err != nil {
+	connected := conn.nc.Stats().Reconnects // before it is looked at
+	if err := conn.settled(ctx, c.Stream, c.After); err != nil {
 		return err
 	}
 	// A consumer can't be moved, so it is made anew at the caller's position: what
@@ -89,7 +90,7 @@ func (j *Journal) batches(ctx context.Context, conn *conn, c *BatchConfig, handl
 	read := make(chan arrival, c.MaxEntries/4)
 	go func() {
 		defer close(read)
-		arrivals(reading, conn, consumer, *c, read)
+		arrivals(reading, conn, consumer, *c, connected, read)
 	}()
 	entries := make([]Entry, 0, c.MaxEntries)
 	for {
@@ -116,8 +117,9 @@ type arrival struct {
 	err   error
 }
 
-// arrivals reads and decodes ahead of the sink.
-func arrivals(ctx context.Context, conn *conn, consumer jetstream.Consumer, c BatchConfig, to chan<- arrival) {
+// arrivals reads and decodes ahead of the sink. connected is how often the connection was
+// made again when the stream was last looked at.
+func arrivals(ctx context.Context, conn *conn, consumer jetstream.Consumer, c BatchConfig, connected uint64, to chan<- arrival) {
 	it, err := consumer.Messages(jetstream.PullMaxMessages(max(100, c.MaxEntries/2)))
 	if err != nil {
 		to <- arrival{err: err}
@@ -125,16 +127,19 @@ func arrivals(ctx context.Context, conn *conn, consumer jetstream.Consumer, c Ba
 	}
 	defer it.Stop()
 	last := c.After
-	known, connected := conn.known.of(c.Stream), conn.nc.Stats().Reconnects
+	known, doubtful := conn.known.of(c.Stream), false
 	for {
 		m, err := it.Next(jetstream.NextContext(ctx))
 		if errors.Is(err, jetstream.ErrNoHeartbeat) {
+			doubtful = true
 			continue
 		}
-		if n := conn.nc.Stats().Reconnects; err == nil && n != connected {
-			// The consumer outlives its server, and goes on in whatever stream that has now.
-			if err = conn.settled(ctx, c.Stream); err == nil {
-				connected = n
+		// The consumer outlives its server, and goes on in whatever stream that has now.
+		// Where that is another than the one that we are connected to, it shows by what
+		// comes again, or does not come, alone.
+		if n := conn.nc.Stats().Reconnects; err == nil && (n != connected || doubtful && !comesAgain(m, last)) {
+			if err = conn.settled(ctx, c.Stream, 0); err == nil {
+				connected, doubtful = n, false
 			}
 		}
 		a := arrival{at: time.Now(), msg: m, err: err}
@@ -149,6 +154,7 @@ func arrivals(ctx context.Context, conn *conn, consumer jetstream.Consumer, c Ba
 			case seq == 0:
 				a.err = undecodable
 			case seq <= last:
+				doubtful = true
 				continue // delivered again; handled before
 			case seq != last+1 && last != 0:
 				a.err = fmt.Errorf("sequence %d came after %d", seq, last)
@@ -166,6 +172,12 @@ func arrivals(ctx context.Context, conn *conn, consumer jetstream.Consumer, c Ba
 			return
 		}
 	}
+}
+
+// comesAgain says that a message is up to last in its stream.
+func comesAgain(m jetstream.Msg, last uint64) bool {
+	meta, err := m.Metadata()
+	return err == nil && meta.Sequence.Stream <= last
 }
 
 // gather fills a batch: until it is full, or its first entry's time is up. That runs

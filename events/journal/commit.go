@@ -256,7 +256,7 @@ func (c *committer) each(ctx context.Context, batch []*pending) {
 		case ack := <-futures[i].Ok():
 			var err error
 			if !ack.Duplicate {
-				err = known.stored(before, ack.Sequence, p.msg.Subject, p.msg.Data)
+				err = known.stored(before, ack.Sequence, 1, p.msg.Subject, p.msg.Data)
 			}
 			p.end(ack.Sequence, err)
 		case err := <-futures[i].Err():
@@ -278,7 +278,7 @@ func publish(ctx context.Context, c *conn, stream string, msgs []*nats.Msg) (uin
 	}
 	if !again {
 		final := msgs[len(msgs)-1]
-		err = known.stored(before, seq, final.Subject, final.Data)
+		err = known.stored(before, seq, len(msgs), final.Subject, final.Data)
 	}
 	return seq, err
 }

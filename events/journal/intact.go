@@ -3,12 +3,16 @@ package journal
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"sync"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/posternhq/postern/events"
 )
 
 // ErrWentBack is wrapped by the error that ends a reader, or an append, once the stream
@@ -17,9 +21,9 @@ import (
 // read anew, from its beginning, by another Journal.
 var ErrWentBack = errors.New("the stream was put back to an earlier state, or has lost what it acknowledged")
 
-// errDoubt says the same of a stream of several nodes, of which the one that answered
+// ErrBehind says the same of a stream of several nodes, of which the one that answered
 // may be behind for a moment.
-var errDoubt = errors.New("it is behind what was read")
+var ErrBehind = errors.New("it is behind what was read")
 
 const (
 	// doubtFor is how long a stream of several nodes may be behind.
@@ -41,9 +45,12 @@ type knownStream struct {
 	mu sync.Mutex
 	// read is the last event that anybody here has read, acked the last of ours that
 	// was acknowledged since there are readers. Each is compared by itself: what is
-	// acknowledged by a stream that went back must not hide what was read before.
-	read, acked tip
-	doubted     time.Time // since when the stream is behind; zero: it isn't
+	// acknowledged by a stream that went back must not hide what was read before. Nor
+	// must what is read then: checked is the last that the stream was found to have.
+	read, acked, checked tip
+	// doubted is since when the stream is behind, with no look that found otherwise, and
+	// none left out; lastDoubt is the last look.
+	doubted, lastDoubt time.Time
 }
 
 // tip is an event at its place.
@@ -81,14 +88,14 @@ func (k *knownStream) end() uint64 {
 	return k.read.seq
 }
 
-// stored notes that an event was acknowledged at seq, which must be behind all that
-// was read before it was sent.
-func (k *knownStream) stored(before, seq uint64, subject string, raw []byte) error {
+// stored notes that n events were acknowledged, of which the last one, at seq, is the one
+// given. All must be behind what was read before they were sent.
+func (k *knownStream) stored(before, seq uint64, n int, subject string, raw []byte) error {
 	if before == 0 {
 		return nil
 	}
-	if seq <= before {
-		return fmt.Errorf("%w: it has this as %d, and %d was read before", ErrWentBack, seq, before)
+	if seq < before+uint64(n) {
+		return fmt.Errorf("%w: it has this as %d, and %d was read before", ErrWentBack, seq+1-uint64(n), before)
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -108,6 +115,9 @@ func (k *knownStream) tips() (tips []tip) {
 	if k.acked.seq > k.read.seq {
 		tips = append(tips, k.acked)
 	}
+	if k.checked.seq > 0 && k.checked.seq != k.read.seq && k.checked.seq != k.acked.seq {
+		tips = append(tips, k.checked)
+	}
 	return tips
 }
 
@@ -115,31 +125,43 @@ func (k *knownStream) tips() (tips []tip) {
 func (k *knownStream) doubt(several bool, lacks string) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.doubted.IsZero() {
-		k.doubted = time.Now()
+	now := time.Now()
+	if now.Sub(k.lastDoubt) > 2*heartbeat { // nobody has looked meanwhile
+		k.doubted = now
 	}
+	k.lastDoubt = now
 	if several && time.Since(k.doubted) < doubtFor {
-		return fmt.Errorf("%w: %s", errDoubt, lacks)
+		return fmt.Errorf("%w: %s", ErrBehind, lacks)
 	}
 	return fmt.Errorf("%w: %s", ErrWentBack, lacks)
 }
 
-func (k *knownStream) sure() {
+// sure notes that the stream has what it must, up to t.
+func (k *knownStream) sure(t tip) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.doubted = time.Time{}
+	k.lastDoubt = time.Time{}
+	if t.seq > k.checked.seq {
+		k.checked = t
+	}
 }
 
 // Intact looks whether a stream still has the last event that was read of it here. The
 // error wraps [ErrWentBack] if it has another one in its place, or none.
 func (j *Journal) Intact(ctx context.Context, stream string) error {
-	return j.conn.Load().intact(ctx, stream)
+	return j.conn.Load().intact(ctx, stream, 0)
 }
 
-func (c *conn) intact(ctx context.Context, stream string) error {
+// IntactTo is Intact of a stream that must not end before a sequence, either, of which
+// the caller knows. The error wraps [ErrBehind] as long as that may be so of a node.
+func (j *Journal) IntactTo(ctx context.Context, stream string, seq uint64) error {
+	return j.conn.Load().intact(ctx, stream, seq)
+}
+
+func (c *conn) intact(ctx context.Context, stream string, to uint64) error {
 	k := c.known.of(stream)
 	tips := k.tips()
-	if len(tips) == 0 {
+	if len(tips) == 0 && to == 0 {
 		return nil
 	}
 	s, err := c.js.Stream(ctx, stream)
@@ -148,32 +170,111 @@ func (c *conn) intact(ctx context.Context, stream string) error {
 	}
 	info := s.CachedInfo()
 	several := info.Cluster != nil && len(info.Cluster.Replicas) > 0
+	lacks := func(what string, of ...any) error {
+		return fmt.Errorf("stream %s: %w", stream, k.doubt(several, fmt.Sprintf(what, of...)))
+	}
+	last := info.State.LastSeq
+	if last < to {
+		return lacks("it ends at %d, and was at %d", last, to)
+	}
+	var found tip
 	for _, t := range tips {
-		if last := info.State.LastSeq; last < t.seq {
-			return fmt.Errorf("stream %s: %w", stream, k.doubt(several, fmt.Sprintf("it ends at %d, and was at %d", last, t.seq)))
+		if last < t.seq {
+			return lacks("it ends at %d, and was at %d", last, t.seq)
 		}
 		if t.seq < info.State.FirstSeq {
+			if stream == events.Access {
+				return lacks("it begins at %d, and has nothing of what was read, up to %d", info.State.FirstSeq, t.seq)
+			}
 			continue // its operator has it keep less
 		}
 		m, err := s.GetMsg(ctx, t.seq)
+		if errors.Is(err, jetstream.ErrMsgNotFound) { // any node may answer, one that is behind, too
+			m, err = c.fromLeader(ctx, stream, t.seq)
+		}
 		switch {
-		case errors.Is(err, jetstream.ErrMsgNotFound): // any node may answer, one that is behind, too
-			return fmt.Errorf("stream %s: %w", stream, k.doubt(several, fmt.Sprintf("it lacks event %d", t.seq)))
+		case errors.Is(err, jetstream.ErrMsgNotFound):
+			return lacks("it lacks event %d", t.seq)
 		case err != nil:
 			return fmt.Errorf("stream %s at %d: %w", stream, t.seq, err)
 		case m.Subject != t.subject || !bytes.Equal(m.Data, t.raw) || !t.at.IsZero() && !t.at.Equal(m.Time):
 			return fmt.Errorf("stream %s: %w: event %d is another than before", stream, ErrWentBack, t.seq)
 		}
+		if t.seq > found.seq {
+			found = t
+		}
 	}
-	k.sure()
+	if found.seq > 0 {
+		k.sure(found)
+	}
 	return nil
 }
 
-// settled is intact once there is no doubt.
-func (c *conn) settled(ctx context.Context, stream string) error {
+// fromLeader is GetMsg of the node that leads the stream.
+func (c *conn) fromLeader(ctx context.Context, stream string, seq uint64) (*jetstream.RawStreamMsg, error) {
+	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
+	defer cancel()
+	reply, err := c.nc.RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET."+stream, fmt.Appendf(nil, `{"seq":%d}`, seq))
+	if err != nil {
+		return nil, err
+	}
+	var got struct {
+		Message *struct {
+			Subject string    `json:"subject"`
+			Data    []byte    `json:"data"`
+			Time    time.Time `json:"time"`
+		} `json:"message"`
+		Error *jetstream.APIError `json:"error"`
+	}
+	switch err := json.Unmarshal(reply.Data, &got); {
+	case err != nil:
+		return nil, fmt.Errorf("message %d: %w", seq, err)
+	case got.Error != nil && got.Error.ErrorCode == jetstream.JSErrCodeMessageNotFound:
+		return nil, jetstream.ErrMsgNotFound
+	case got.Error != nil:
+		return nil, got.Error
+	case got.Message == nil:
+		return nil, fmt.Errorf("message %d: an answer without one", seq)
+	}
+	return &jetstream.RawStreamMsg{Sequence: seq, Subject: got.Message.Subject, Data: got.Message.Data, Time: got.Message.Time}, nil
+}
+
+// begin notes what a reader has that goes on after a sequence, where nobody has read the
+// stream here: of one who reads nothing for long, too, it is found that it went back. A
+// stream that has no such event, or has it no more, says nothing: what the caller has may
+// be of another one.
+func (c *conn) begin(ctx context.Context, stream string, after uint64) error {
+	k := c.known.of(stream)
+	if after == 0 || k.end() > 0 {
+		return nil
+	}
+	s, err := c.js.Stream(ctx, stream)
+	if err != nil {
+		return fmt.Errorf("stream %s: %w", stream, err)
+	}
+	m, err := s.GetMsg(ctx, after)
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		m, err = c.fromLeader(ctx, stream, after)
+	}
+	switch {
+	case errors.Is(err, jetstream.ErrMsgNotFound):
+		return nil
+	case err != nil:
+		return fmt.Errorf("stream %s at %d: %w", stream, after, err)
+	}
+	k.took(&Entry{Channel: m.Subject, Seq: after, StoredAt: m.Time, Raw: m.Data})
+	return nil
+}
+
+// settled is intact once there is no doubt, and a server to ask; for who begins after a
+// sequence, 0 for others, see begin.
+func (c *conn) settled(ctx context.Context, stream string, after uint64) error {
 	for {
-		err := c.intact(ctx, stream)
-		if !errors.Is(err, errDoubt) {
+		err := c.begin(ctx, stream, after)
+		if err == nil {
+			err = c.intact(ctx, stream, 0)
+		}
+		if !errors.Is(err, ErrBehind) && !errors.Is(err, nats.ErrDisconnected) {
 			return err
 		}
 		select {
@@ -197,7 +298,7 @@ func (c *conn) watch(ctx context.Context, stream string) (context.Context, conte
 			pause = heartbeat
 			if !c.nc.IsConnected() {
 				pause = doubtPause // to ask as soon as the server is back
-			} else if err := c.intact(ctx, stream); errors.Is(err, ErrWentBack) {
+			} else if err := c.intact(ctx, stream, 0); errors.Is(err, ErrWentBack) {
 				cancel(err)
 				return
 			}

@@ -3,7 +3,11 @@ package journal_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/posternhq/postern/deploy/embedded"
 	"github.com/posternhq/postern/deploy/embedded/embeddedtest"
@@ -169,4 +173,123 @@ func TestServerStartedAgain(t *testing.T) {
 	}
 	stop()
 	<-done
+}
+
+// Who reads nothing since it began to follow, and who has only replayed, find it, too.
+func TestStreamPutBackBehindQuietReaders(t *testing.T) {
+	t.Parallel()
+	server := embeddedtest.StartWithBackup(t)
+	nc := embeddedtest.Connect(t, server.NATS, "test", embedded.Admin())
+	if err := journal.Setup(t.Context(), nc, journal.StreamsConfig{}); err != nil {
+		t.Fatal(err)
+	}
+	writer := eventstest.Open(t, nc)
+	say := func(j *journal.Journal, n int) {
+		t.Helper()
+		for range n {
+			if _, err := j.Append(t.Context(), drop(0)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	say(writer, 5)
+	server.Save()
+	say(writer, 3)
+
+	replayed := eventstest.Open(t, nc)
+	for _, err := range replayed.Replay(t.Context(), events.Access) {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	follows, batches := eventstest.Open(t, nc), eventstest.Open(t, nc)
+	ended := make(chan error, 2)
+	go func() {
+		for {
+			for e, err := range follows.Follow(t.Context(), events.Access, 8) {
+				if err == nil {
+					err = fmt.Errorf("it followed on to %d", e.Seq)
+				} else if !errors.Is(err, journal.ErrWentBack) {
+					break // the server is away
+				}
+				ended <- err
+				return
+			}
+			if t.Context().Err() != nil {
+				return
+			}
+		}
+	}()
+	go func() {
+		for t.Context().Err() == nil {
+			err := batches.Batches(t.Context(), journal.BatchConfig{Stream: events.Access, Durable: "sink", After: 8}, func(_ context.Context, es []journal.Entry) error {
+				ended <- fmt.Errorf("it took a batch from %d on", es[0].Seq)
+				return nil
+			})
+			if errors.Is(err, journal.ErrWentBack) {
+				ended <- err
+				return
+			}
+		}
+	}()
+	for _, j := range []*journal.Journal{follows, batches} { // until both have begun
+		for j.Known(events.Access) != 8 {
+			time.Sleep(time.Millisecond)
+		}
+	}
+	server.PutBack(func(n *embedded.NATS) {
+		say(eventstest.Open(t, embeddedtest.Connect(t, n, "test", embedded.Admin())), 9)
+	})
+	for range 2 {
+		if err := <-ended; !errors.Is(err, journal.ErrWentBack) {
+			t.Error(err)
+		}
+	}
+	if err := replayed.Intact(t.Context(), events.Access); !errors.Is(err, journal.ErrWentBack) {
+		t.Errorf("who replayed: %v", err)
+	}
+}
+
+// Nothing of ACCESS is ever dropped; its operator may have the others keep less.
+func TestStreamKeepsLess(t *testing.T) {
+	t.Parallel()
+	nc := eventstest.Connect(t)
+	j := eventstest.Open(t, nc)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, x := range []struct {
+		stream, subject string
+		want            error
+	}{{events.Access, "access.request.1", journal.ErrWentBack}, {events.Audit, "audit.a.b", nil}} {
+		publish := func() {
+			if _, err := js.Publish(t.Context(), x.subject, []byte("{}")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		publish()
+		for range j.Replay(t.Context(), x.stream) {
+		}
+		publish()
+		s, err := js.Stream(t.Context(), x.stream)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cfg := s.CachedInfo().Config
+		cfg.MaxMsgs, cfg.Discard = 1, jetstream.DiscardOld
+		if _, err := js.UpdateStream(t.Context(), cfg); err != nil {
+			t.Fatal(err)
+		}
+		if err := j.Intact(t.Context(), x.stream); !errors.Is(err, x.want) {
+			t.Errorf("%s: %v, want %v", x.stream, err, x.want)
+		}
+		end, err := j.Last(t.Context(), x.stream)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := j.IntactTo(t.Context(), x.stream, end+1); !errors.Is(err, journal.ErrWentBack) {
+			t.Errorf("%s ends before what is known: %v", x.stream, err)
+		}
+	}
 }

@@ -106,6 +106,7 @@ func (j *Journal) replayOnce(ctx context.Context, stream string, after uint64, f
 		return err
 	}
 	defer it.Stop()
+	known := j.conn.Load().known.of(stream)
 	for delivered := uint64(1); left > 0; delivered++ {
 		m, err := it.Next(jetstream.NextContext(ctx))
 		if err != nil {
@@ -119,6 +120,7 @@ func (j *Journal) replayOnce(ctx context.Context, stream string, after uint64, f
 			return fmt.Errorf("message %d came in place of %d", position, delivered)
 		}
 		left--
+		known.took(&e)
 		if !yield(e, left) {
 			return nil
 		}
@@ -159,7 +161,7 @@ func (j *Journal) follow(ctx context.Context, stream string, after uint64, filte
 func followOnce(ctx context.Context, c *conn, stream string, after *uint64, filters []string, yield func(Entry, uint64) bool) error {
 	ctx, stop := untilGone(ctx, c)
 	defer stop()
-	if err := c.settled(ctx, stream); err != nil {
+	if err := c.settled(ctx, stream, *after); err != nil {
 		return err
 	}
 	ctx, unwatch := c.watch(ctx, stream)
@@ -194,7 +196,7 @@ func followOnce(ctx context.Context, c *conn, stream string, after *uint64, filt
 			return err
 		}
 		if meta.Consumer != by { // the former one ended with its server, or its stream
-			if err := c.settled(ctx, stream); err != nil {
+			if err := c.settled(ctx, stream, 0); err != nil {
 				return orWentBack(ctx, err)
 			}
 			by = meta.Consumer
