@@ -37,7 +37,7 @@ const credentialFields = `access_key_id, session_id, use, handed_out, user, acco
 // doubt comes in the order of time, so each statement looks at a short while.
 func recall(ctx context.Context, conn driver.Conn, d correlate.Doubt) (correlate.Found, error) {
 	ctx = clickhouse.Context(ctx, clickhouse.WithSettings(clickhouse.Settings{"max_query_size": recallSize}))
-	f := correlate.Found{Judged: map[correlate.RecordID]string{}}
+	f := correlate.Found{Judged: map[correlate.RecordID]correlate.JudgedAs{}}
 	for chunk := range slices.Chunk(d.Records, recallAtOnce) {
 		if err := recallRequests(ctx, conn, chunk, &f); err != nil {
 			return f, fmt.Errorf("recall requests: %w", err)
@@ -100,7 +100,7 @@ func recallRequests(ctx context.Context, conn driver.Conn, records []correlate.R
 	ids := func() (out []string) { // of what is left
 		left = slices.DeleteFunc(left, func(rec correlate.Record) bool {
 			return rec.RequestID != "" && slices.ContainsFunc(have[rec.RequestID], func(r correlate.Request) bool { return r.MayBe(&rec) }) ||
-				f.Judged[rec.ID()] != "" && f.Judged[rec.ID()] != events.Bypass
+				f.Judged[rec.ID()].Verdict != "" && f.Judged[rec.ID()].Verdict != events.Bypass
 		})
 		for _, rec := range left {
 			if rec.RequestID != "" {
@@ -404,20 +404,20 @@ func credentials(ctx context.Context, conn driver.Conn, condition string, args .
 }
 
 // judged reads which of the records that a condition on event ids selects have a
-// verdict.
-func judged(ctx context.Context, conn driver.Conn, into map[correlate.RecordID]string, condition string, ids []string) error {
-	rows, err := conn.Query(ctx, `SELECT recipient_account_id, event_id, verdict FROM cloudtrail WHERE verdict != '' AND `+condition, ids)
+// verdict, and by which rule.
+func judged(ctx context.Context, conn driver.Conn, into map[correlate.RecordID]correlate.JudgedAs, condition string, ids []string) error {
+	rows, err := conn.Query(ctx, `SELECT recipient_account_id, event_id, verdict, verdict_rule FROM cloudtrail WHERE verdict != '' AND `+condition, ids)
 	if err != nil {
 		return err
 	}
 	defer rows.Close()
 	for rows.Next() {
 		var id correlate.RecordID
-		var verdict string
-		if err := rows.Scan(&id.Account, &id.EventID, &verdict); err != nil {
+		var x correlate.JudgedAs
+		if err := rows.Scan(&id.Account, &id.EventID, &x.Verdict, &x.Rule); err != nil {
 			return err
 		}
-		into[id] = verdict
+		into[id] = x
 	}
 	return rows.Err()
 }

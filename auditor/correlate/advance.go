@@ -39,7 +39,7 @@ type Found struct {
 	// Records of the same AWS request id, or access key and time, as one of the requests.
 	Records []Record
 	// Judged are verdicts of the doubted records themselves.
-	Judged map[RecordID]string
+	Judged map[RecordID]JudgedAs
 	// Shared are the verdicts, but those that a request explains, of records with the same
 	// SharedEventID as a doubted one.
 	Shared map[string]string
@@ -55,6 +55,9 @@ type Found struct {
 	Sessions    []Session
 	Tokens      []Token
 }
+
+// JudgedAs is a verdict on a record, and the rule that it follows from.
+type JudgedAs struct{ Verdict, Rule string }
 
 // rememberSessions is how long a session that ended is remembered.
 const rememberSessions = 24 * time.Hour
@@ -347,9 +350,9 @@ func (s *State) learn(f Found) {
 	for _, t := range f.Tokens {
 		s.AddToken(t)
 	}
-	for id, verdict := range f.Judged {
-		if rec := s.records[id]; rec != nil && rec.verdict == "" && verdict != "" {
-			rec.verdict = verdict
+	for id, x := range f.Judged {
+		if rec := s.records[id]; rec != nil && rec.verdict == "" && x.Verdict != "" {
+			rec.verdict, rec.Rule, rec.late = x.Verdict, x.Rule, late{true, true} // as of one that addRecord recalls
 			s.remember(rec)
 		}
 	}

@@ -30,7 +30,7 @@ func (s *State) join(req *request, rec *record, rule string) {
 		j.Resolved = append(j.Resolved, s.resolved(rec.bypassKind(), req, rec, "the request that made it came late"))
 	}
 	s.takeBack(rec)
-	j.Verdict, req.refused = v, rec.Refused
+	j.Verdict, req.refused = v, rec.Refused && len(wrong) == 0 // of another call it says nothing of this one
 	j.Opened = append(j.Opened, s.lateRequest(req, rec)...)
 	s.out = append(s.out, j)
 	s.unindex(req)
@@ -65,8 +65,10 @@ func (s *State) pairAgain(req *request, rec *record) {
 	v := s.verdict(req, nil, events.Proxied, "same_request")
 	v.Previous, v.Detail = events.Mismatched, "one more record of the request"
 	v.RecipientAccountID, v.EventID, v.EventTime = req.pair.Account, req.pair.EventID, req.wrong.at
-	s.join(req, rec, "request_id")
+	// Said first: once the request is matched nobody asks about that record any more, and the
+	// two may be parted.
 	s.out = append(s.out, Judgement{Verdict: v})
+	s.join(req, rec, "request_id")
 }
 
 // ofAnother says of a mismatch's detail that the record is of another call, by the same

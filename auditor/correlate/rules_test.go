@@ -233,6 +233,56 @@ func TestLateNews(t *testing.T) {
 	}
 }
 
+// That AWS refused a part of a call, which takes the place of its record, does not say that
+// it refused the call.
+func TestLateWithARefusedPart(t *testing.T) {
+	s := correlate.New(correlate.Config{})
+	s.AddCredential(ourKey)
+	s.AddLock(correlate.Lock{ID: "L", Kind: "user", Name: "alice", PlacedAt: start.Add(-time.Minute)})
+	part := theirs("PART", "A")
+	part.EventName, part.Refused = "DescribeInstance", true
+	got := told(t, s, []correlate.Request{ours("R", "A")}, []correlate.Record{part})
+	if d := cmp.Diff(map[string]string{"mismatch:R": "open", "after_lock:R": "open"}, got.findings); d != "" {
+		t.Errorf("findings (-want +got)\n%s", d)
+	}
+}
+
+// What the store has judged of a record that comes once more is taken as it is, with its
+// rule: nothing is said of it again, and a request that comes late resolves what there is.
+func TestJudgedBefore(t *testing.T) {
+	for rule, resolved := range map[string]string{
+		"no_request": "bypass:111111111111/E", "unknown_identity": "unknown_identity:111111111111/E", "shared_event": "",
+	} {
+		s := correlate.New(correlate.Config{})
+		s.AddCredential(ourKey)
+		rec, now := theirs("E", "A"), start.Add(10*time.Minute)
+		var said []correlate.Judgement
+		take := func(js []correlate.Judgement) { said = append(said, js...) }
+		take(s.AddRecord(rec, now))
+		js, err := s.Advance(correlate.Clock{Now: now, Requests: now, Records: now}, func(correlate.Doubt) (correlate.Found, error) {
+			return correlate.Found{Judged: map[correlate.RecordID]correlate.JudgedAs{rec.ID(): {Verdict: events.Bypass, Rule: rule}}}, nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		take(js)
+		take(s.AddLock(correlate.Lock{ID: "L", Kind: "user", Name: "alice", PlacedAt: start.Add(-time.Minute)}))
+		if len(said) > 0 {
+			t.Errorf("%s: said again: %+v", rule, said)
+		}
+		s.LiftLock("L", start.Add(-time.Second))
+		got := ""
+		for _, j := range s.AddRequest(ours("R", "A"), now) {
+			for _, f := range j.Resolved {
+				got += f.FindingID
+			}
+		}
+		if got != resolved {
+			t.Errorf("%s: resolved %q, want %q", rule, got, resolved)
+		}
+	}
+}
+
 // What a trail selects decides whether a record is due at all.
 func TestSelectors(t *testing.T) {
 	get := func(arn string) correlate.Request {

@@ -1,6 +1,7 @@
 package correlate_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -171,6 +172,13 @@ func TestPairedAgain(t *testing.T) {
 			for range 2 { // the second time is no news
 				take(s.AddRecord(theirs("OWN", "A"), now))
 				advance()
+			}
+			order := ""
+			for _, v := range said {
+				order += v.EventID + " " + v.Verdict + ", "
+			}
+			if x.again && !strings.HasSuffix(order, "PART proxied, OWN matched, ") { // or a kill leaves one out for ever
+				t.Errorf("remembered %v: said %s", remembered, order)
 			}
 			want, resolved := map[string]string{"OWN": events.Matched, x.first.EventID: events.Proxied}, 1
 			if !x.again {

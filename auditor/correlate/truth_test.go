@@ -295,6 +295,7 @@ type store struct {
 	w        *truth
 	verdicts map[string]string
 	record   map[correlate.RecordID]string
+	rules    map[correlate.RecordID]string
 	shared   map[string]string // by SharedEventID
 	pair     map[string]correlate.RecordID
 	bare     map[string]string // AWS request id -> request paired without it
@@ -321,7 +322,7 @@ func (b *store) take(t *testing.T, js []correlate.Judgement) {
 		}
 		if v.EventID != "" {
 			id := correlate.RecordID{Account: v.RecipientAccountID, EventID: v.EventID}
-			b.record[id] = v.Verdict
+			b.record[id], b.rules[id] = v.Verdict, v.Rule
 			b.shared[b.w.shared[id]] = v.Verdict
 			if v.Verdict == events.Matched || v.Verdict == events.Mismatched {
 				b.pair[v.RequestID] = id
@@ -391,9 +392,9 @@ func (b *store) near(rec *correlate.Record) (out []correlate.Request) {
 }
 
 func (b *store) recall(d correlate.Doubt) (correlate.Found, error) {
-	f := correlate.Found{Judged: map[correlate.RecordID]string{}, Shared: map[string]string{}}
+	f := correlate.Found{Judged: map[correlate.RecordID]correlate.JudgedAs{}, Shared: map[string]string{}}
 	for _, r := range d.Records {
-		f.Judged[r.ID()] = b.record[r.ID()]
+		f.Judged[r.ID()] = correlate.JudgedAs{Verdict: b.record[r.ID()], Rule: b.rules[r.ID()]}
 		if v := b.shared[r.SharedEventID]; r.SharedEventID != "" && v != "" {
 			f.Shared[r.SharedEventID] = v
 		}
@@ -417,7 +418,7 @@ func (b *store) recall(d correlate.Doubt) (correlate.Found, error) {
 		}
 		for _, rec := range b.arrived[r.AWSRequestID] {
 			if v := b.record[rec.ID()]; r.AWSRequestID != "" && (v == "" || v == events.Bypass) {
-				rec.Verdict = v
+				rec.Verdict, rec.Rule = v, b.rules[rec.ID()]
 				f.Records = append(f.Records, rec)
 			}
 		}
@@ -447,7 +448,7 @@ func (b *store) recall(d correlate.Doubt) (correlate.Found, error) {
 }
 
 func newStore(w *truth) *store {
-	return &store{w: w, verdicts: map[string]string{}, record: map[correlate.RecordID]string{}, shared: map[string]string{}, pair: map[string]correlate.RecordID{}, bare: map[string]string{},
+	return &store{w: w, verdicts: map[string]string{}, record: map[correlate.RecordID]string{}, rules: map[correlate.RecordID]string{}, shared: map[string]string{}, pair: map[string]correlate.RecordID{}, bare: map[string]string{},
 		findings: map[string]string{}, ids: map[string]int{}, current: map[string]correlate.Request{}, minutes: map[time.Time][]string{}, bareOf: map[string][]string{},
 		byAWS: map[string][]string{}, arrived: map[string][]correlate.Record{}, placed: map[uint64]correlate.Record{}}
 }
