@@ -58,8 +58,8 @@ func recall(ctx context.Context, conn driver.Conn, d correlate.Doubt) (correlate
 			return f, fmt.Errorf("recall sessions: %w", err)
 		}
 	}
-	for chunk := range slices.Chunk(d.PassedOn, recallAtOnce) {
-		if err := recallPassedOn(ctx, conn, chunk, &f); err != nil {
+	if len(d.PassedOn) > 0 {
+		if err := recallPassedOn(ctx, conn, &d, &f); err != nil {
 			return f, fmt.Errorf("recall records of keys: %w", err)
 		}
 	}
@@ -272,11 +272,12 @@ func recallRecords(ctx context.Context, conn driver.Conn, overdue []correlate.Re
 	return err
 }
 
-// recallPassedOn finds what was called with keys before it was known whose they are.
-func recallPassedOn(ctx context.Context, conn driver.Conn, of []correlate.Credential, f *correlate.Found) error {
+// recallPassedOn finds a page of what was called with keys before it was known whose they
+// are.
+func recallPassedOn(ctx context.Context, conn driver.Conn, d *correlate.Doubt, f *correlate.Found) error {
 	var keys, handed []string
-	from, to := of[0].IssuedAt, of[0].ExpiresAt
-	for _, c := range of {
+	from, to := d.PassedOn[0].IssuedAt, d.PassedOn[0].IssuedAt
+	for _, c := range d.PassedOn {
 		keys = append(keys, c.AccessKeyID)
 		if c.HandedOut {
 			handed = append(handed, c.AccessKeyID)
@@ -284,16 +285,38 @@ func recallPassedOn(ctx context.Context, conn driver.Conn, of []correlate.Creden
 		if c.IssuedAt.Before(from) {
 			from = c.IssuedAt
 		}
-		if c.ExpiresAt.After(to) {
-			to = c.ExpiresAt
+		if c.IssuedAt.After(to) {
+			to = c.IssuedAt
 		}
 	}
-	while := `event_time BETWEEN ` + stamp(from.Add(-recallAround)) + ` AND ` + stamp(to)
+	from, to = from.Add(-recallAround), to.Add(correlate.PassedOnAtMost)
+	which, args := `verdict = ''`, []any{keys}
+	if len(handed) > 0 {
+		which, args = `(verdict = '' OR verdict = 'bypass' AND access_key_id IN (?))`, append(args, handed)
+	}
+	if last := d.PassedOnAfter; !last.Time.IsZero() {
+		from = last.Time
+		which += ` AND (event_time, recipient_account_id, event_id) > (` + stamp(last.Time) + `, ?, ?)`
+		args = append(args, last.ID.Account, last.ID.EventID)
+	}
+	while := `event_time BETWEEN ` + stamp(from) + ` AND ` + stamp(to)
 	var err error
-	if f.PassedOn, err = records(ctx, conn, f.PassedOn, recordKeys(while, `access_key_id IN (?)`)+` AND verdict = '' ORDER BY event_time, event_id`, keys); err != nil || len(handed) == 0 {
+	f.PassedOn, err = records(ctx, conn, nil, recordKeys(while, `access_key_id IN (?)`)+` AND `+which+
+		` ORDER BY event_time, recipient_account_id, event_id LIMIT `+strconv.Itoa(d.PassedOnLimit), args...)
+	if err != nil {
 		return err
 	}
-	f.PassedOn, err = records(ctx, conn, f.PassedOn, recordKeys(while, `access_key_id IN (?)`)+` AND verdict = 'bypass' ORDER BY event_time, event_id`, handed)
+	var shared []string
+	for _, r := range f.PassedOn {
+		if r.Verdict != "" && r.SharedEventID != "" {
+			shared = append(shared, r.SharedEventID)
+		}
+	}
+	if len(shared) == 0 {
+		return nil
+	}
+	near := `event_time BETWEEN ` + stamp(f.PassedOn[0].EventTime.Add(-recallAround)) + ` AND ` + stamp(f.PassedOn[len(f.PassedOn)-1].EventTime.Add(recallAround))
+	f.SameEvents, err = records(ctx, conn, nil, recordKeys(near, `shared_event_id IN (?)`)+` AND verdict = 'bypass'`, distinct(shared))
 	return err
 }
 

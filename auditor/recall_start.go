@@ -112,16 +112,20 @@ func (j *judge) restoreScope(ctx context.Context, conn driver.Conn) error {
 	for _, c := range live {
 		j.state.AddCredential(c)
 	}
-	if err := j.restorePassedOn(ctx, conn); err != nil {
+	if err := j.restorePassedOn(ctx, conn, time.Now()); err != nil {
 		return fmt.Errorf("read keys that were passed on: %w", err)
 	}
 	return j.restoreSessions(ctx, conn)
 }
 
-// restorePassedOn reads which keys were got around postern, and may be in use.
-func (j *judge) restorePassedOn(ctx context.Context, conn driver.Conn) error {
-	const around = `verdict IN ('bypass', 'exported')`
-	got, err := records(ctx, conn, nil, recordKeys(`event_time > now() - INTERVAL 2 DAY`, around)+` AND `+around+` AND issued_access_key_id != '' ORDER BY event_time, event_id`)
+// restorePassedOn reads which keys were got around postern, and may be in use: by their
+// records' times, and those that were judged lately, of old trails.
+func (j *judge) restorePassedOn(ctx context.Context, conn driver.Conn, now time.Time) error {
+	const (
+		around = `verdict IN ('bypass', 'exported')`
+		lately = `(event_time > now() - INTERVAL 2 DAY OR verdict_at > now() - INTERVAL 2 DAY)`
+	)
+	got, err := records(ctx, conn, nil, recordKeys(lately, around)+` AND `+around+` AND issued_access_key_id != '' ORDER BY event_time, event_id`)
 	if err != nil || len(got) == 0 {
 		return err
 	}
@@ -139,7 +143,7 @@ func (j *judge) restorePassedOn(ctx context.Context, conn driver.Conn) error {
 		}
 	}
 	for _, r := range got {
-		j.state.AddPassedOn(r)
+		j.state.AddPassedOn(r, now)
 	}
 	return nil
 }

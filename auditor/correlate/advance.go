@@ -26,6 +26,10 @@ type Doubt struct {
 	Copies []uint64
 	// PassedOn are keys that are known now, and whose records may have been let go.
 	PassedOn []Credential
+	// PassedOnAfter is the last record that was found of these, zero for none: a page after
+	// it is asked for, in the order of time, account and event id, of PassedOnLimit records.
+	PassedOnAfter Cursor
+	PassedOnLimit int
 	// Keys that are not known: of the records, and given out by AssumeRole calls
 	// that may be postern's own.
 	Keys []string
@@ -48,12 +52,21 @@ type Found struct {
 	// Spilled are those of Doubt.Spilled, Copies those of Doubt.Copies.
 	Spilled []Request
 	Copies  []Record
-	// PassedOn are records of Doubt.PassedOn without a verdict, and of keys that were
+	// PassedOn is a page of records of Doubt.PassedOn without a verdict, and of keys that were
 	// handed out those that are a bypass.
-	PassedOn    []Record
+	PassedOn []Record
+	// SameEvents are other accounts' records of the same events as the latter that are a
+	// bypass, too.
+	SameEvents  []Record
 	Credentials []Credential
 	Sessions    []Session
 	Tokens      []Token
+}
+
+// Cursor is a place among records in the order of time, account and event id.
+type Cursor struct {
+	Time time.Time
+	ID   RecordID
 }
 
 // JudgedAs is a verdict on a record, and the rule that it follows from.
@@ -74,11 +87,12 @@ func (s *State) Advance(c Clock, recall func(Doubt) (Found, error)) ([]Judgement
 	if recall == nil {
 		recall = func(Doubt) (Found, error) { return Found{}, nil }
 	}
-	if len(overdue) > 0 || len(doubtful) > 0 || len(copies) > 0 || len(s.passed) > 0 || spilled {
+	passed := s.passedDue()
+	if len(overdue) > 0 || len(doubtful) > 0 || len(copies) > 0 || len(passed) > 0 || spilled {
 		asked, later := s.cut(doubtful)
 		s.pending = append(s.pending, later...)
 		doubt := s.doubt(overdue, asked)
-		doubt.Copies, doubt.PassedOn = copies, s.passed[:min(len(s.passed), atOnce)]
+		doubt.Copies, doubt.PassedOn, doubt.PassedOnAfter, doubt.PassedOnLimit = copies, passed, s.passedAfter, atOnce
 		if spilled {
 			doubt.Spilled = s.span(minute)
 		}
@@ -99,8 +113,7 @@ func (s *State) Advance(c Clock, recall func(Doubt) (Found, error)) ([]Judgement
 			s.behind = true
 		}
 		s.unspillCopies(len(copies), found.Copies)
-		s.passed = s.passed[len(doubt.PassedOn):]
-		s.learnPassedOn(found.PassedOn)
+		s.learnPassedOn(len(passed), found)
 		for _, r := range asked {
 			r.doubted = true
 		}

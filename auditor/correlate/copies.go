@@ -89,12 +89,15 @@ func (s *State) follow(rec *record) bool {
 	switch verdict {
 	case events.Bypass, events.Console, events.Exported, events.ByToken, events.Forwarded:
 		rec.Rule = ruleShared
-		s.judgeRecord(rec, verdict, ruleShared, "the same event as another account got it", nil)
+		s.judgeRecord(rec, verdict, ruleShared, sameEvent, nil)
 		return true
 	}
 	return false
 }
 
 // ruleShared is the rule of verdicts that follow from that on another account's record of
-// the event.
-const ruleShared = "shared_event"
+// the event, sameEvent their detail.
+const (
+	ruleShared = "shared_event"
+	sameEvent  = "the same event as another account got it"
+)

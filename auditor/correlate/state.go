@@ -60,9 +60,12 @@ type State struct {
 	byReq   map[string]map[*record]struct{} // unpaired, by AWS request id
 	pending []*record                       // not judged yet
 	passed  []Credential                    // keys whose records the store has yet to be asked for
+	asking  int                             // how many of these, from the first, a page was asked for
 	copies  []spilledCopy                   // nor these, the first due first
 	shared  map[string]*record              // that no request made, by SharedEventID: the first of each
 	told    map[string]string               // verdicts of such, as the store told in this Advance
+
+	passedAfter Cursor // the last record that was found of those
 
 	settledRequests []*request // oldest first, to be forgotten
 	settledRecords  []remembered
@@ -209,7 +212,13 @@ func (s *State) AddRecord(r Record, at time.Time) []Judgement {
 }
 
 func (s *State) addRecord(r Record, at time.Time) {
-	if _, again := s.records[r.ID()]; again || !s.concerns(&r) {
+	if known, again := s.records[r.ID()]; again {
+		if known.verdict == "" && known.Seq == 0 { // recalled before the stream came to it, which is to hold the mark
+			known.Seq = r.Seq
+		}
+		return
+	}
+	if !s.concerns(&r) {
 		return
 	}
 	rec := &record{Record: r, verdict: r.Verdict, arrived: at}
