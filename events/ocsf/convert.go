@@ -146,7 +146,9 @@ func (e *event) awsRequest(what string, f *facts) {
 // cloudTrail tells of a call as AWS recorded it.
 func (e *event) cloudTrail(f *facts, r *record) {
 	e.ClassUID, e.ActivityID = apiActivity, doing(r.EventName)
-	e.Time = max(millis(r.EventTime), 0)
+	if !r.EventTime.IsZero() { // else the event's own
+		e.Time = millis(r.EventTime.Time)
+	}
 	e.API = &api{Operation: orUnknown(r.EventName), Service: &named{Name: orUnknown(r.EventSource)}}
 	if r.RequestID != "" {
 		e.API.Request = &named{UID: r.RequestID}

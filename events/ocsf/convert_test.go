@@ -232,6 +232,40 @@ func TestCloudTrailRecords(t *testing.T) {
 	}
 }
 
+// A record's time is read in each form that the auditor takes; where it can't be read, the
+// event's own stands for it.
+func TestRecordTimes(t *testing.T) {
+	at := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	for text, want := range map[string]time.Time{
+		`"2026-03-01T12:00:00Z"`: at, `"2026-03-01T13:00:00+01:00"`: at, `"2026-03-01 12:00:00"`: at, `"2026-03-01 12:00:00Z"`: at, `"2026-03-01T12:00:00"`: at,
+		`"1772366400"`: at, `1772366400`: at, `1772366400000`: at, `1.7723664e9`: at,
+		`"yesterday"`: eventTime, `""`: eventTime, `null`: eventTime, `{"$date":1}`: eventTime, `"0001-01-01T00:00:00Z"`: eventTime, `"2026-13-01T12:00:00Z"`: eventTime,
+	} {
+		e, err := events.Encode(events.Event{
+			Meta: events.Meta{ID: "1", Source: "/postern/auditor/a", Time: eventTime},
+			Data: &events.CloudTrailRecordReceived{RecipientAccountID: "111122223333", EventID: "e", Region: "us-east-1", Record: json.RawMessage(`{"eventTime":` + text + `,"eventName":"GetObject"}`)},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := ocsf.Convert(e)
+		if err != nil {
+			t.Errorf("%s: %v", text, err)
+			continue
+		}
+		var got struct {
+			Time int64
+			API  struct{ Operation string }
+		}
+		if err := json.Unmarshal(b, &got); err != nil {
+			t.Fatal(err)
+		}
+		if got.Time != want.UnixMilli() || got.API.Operation != "GetObject" {
+			t.Errorf("%s: %+v, want %v", text, got, want)
+		}
+	}
+}
+
 var eventTime = time.Date(2026, 11, 23, 0, 0, 0, 0, time.UTC)
 
 func TestDenied(t *testing.T) {

@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"strings"
 	"time"
+
+	"github.com/posternhq/postern/events"
 )
 
 // facts are the fields that payloads share, by the names that all of them use.
@@ -98,15 +100,15 @@ func (s *strs) UnmarshalJSON(b []byte) error {
 // record is the part of a CloudTrail record that OCSF has words for
 // (https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-event-reference-record-contents.html).
 type record struct {
-	EventTime       time.Time `json:"eventTime"`
-	EventSource     string    `json:"eventSource"`
-	EventName       string    `json:"eventName"`
-	AWSRegion       string    `json:"awsRegion"`
-	SourceIPAddress string    `json:"sourceIPAddress"`
-	UserAgent       string    `json:"userAgent"`
-	ErrorCode       string    `json:"errorCode"`
-	ErrorMessage    string    `json:"errorMessage"`
-	RequestID       string    `json:"requestID"`
+	EventTime       recordTime `json:"eventTime"`
+	EventSource     string     `json:"eventSource"`
+	EventName       string     `json:"eventName"`
+	AWSRegion       string     `json:"awsRegion"`
+	SourceIPAddress string     `json:"sourceIPAddress"`
+	UserAgent       string     `json:"userAgent"`
+	ErrorCode       string     `json:"errorCode"`
+	ErrorMessage    string     `json:"errorMessage"`
+	RequestID       string     `json:"requestID"`
 	UserIdentity    struct {
 		Type        string `json:"type"`
 		PrincipalID string `json:"principalId"`
@@ -120,6 +122,20 @@ type record struct {
 		ARN  string `json:"ARN"`
 		Type string `json:"type"`
 	} `json:"resources"`
+}
+
+// recordTime is a record's time in any form that the auditor takes; zero where it can't be
+// read.
+type recordTime struct{ time.Time }
+
+// UnmarshalJSON takes strings and numbers, and never fails.
+func (t *recordTime) UnmarshalJSON(b []byte) error {
+	text := string(b)
+	if json.Unmarshal(b, &text) != nil {
+		text = string(b)
+	}
+	t.Time, _ = events.RecordTime(text)
+	return nil
 }
 
 // endpointOf reads "IP", "IP:port" or a name.
