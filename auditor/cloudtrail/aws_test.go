@@ -267,13 +267,17 @@ func (h *streamHistory) Files(ctx context.Context, names []string) (map[string]F
 }
 
 func (h *streamHistory) LastDigest(ctx context.Context, c Chain, before time.Time) (last *events.CloudTrailDigestChecked, err error) {
+	newest := map[string]*events.CloudTrailDigestChecked{} // what was said last of each
 	err = h.all(ctx, events.CloudTrail, func(p events.Payload) {
-		d, ok := p.(*events.CloudTrailDigestChecked)
-		if ok && d.Verdict != events.DigestMissing && d.EndTime.Before(before) && (last == nil || last.EndTime.Before(d.EndTime)) &&
-			(Chain{d.Bucket, d.Account, d.Region, d.Trail, d.HomeRegion, d.Backfill}) == c {
-			last = d
+		if d, ok := p.(*events.CloudTrailDigestChecked); ok && (Chain{d.Bucket, d.Account, d.Region, d.Trail, d.HomeRegion, d.Backfill}) == c {
+			newest[d.Key] = d
 		}
 	})
+	for _, d := range newest {
+		if d.Verdict != events.DigestMissing && d.EndTime.Before(before) && (last == nil || last.EndTime.Before(d.EndTime)) {
+			last = d
+		}
+	}
 	return last, err
 }
 

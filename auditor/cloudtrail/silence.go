@@ -31,8 +31,8 @@ const (
 	LiveAtLeast = 3
 )
 
-// LiveChain is a chain whose digest files arrive, the key of its last one that was
-// read, and the last time that one ends.
+// LiveChain is a chain whose digest files arrive, and the key and the end of its last one
+// that is known, be it missing.
 type LiveChain struct {
 	Chain
 	Key string
@@ -64,33 +64,58 @@ func (v *Validator) Silent(ctx context.Context) error {
 	}
 	var failed []error
 	for _, c := range chains {
-		if now.Sub(c.End) < silentAfter {
-			continue
-		}
-		i := strings.Index(c.Key, "/CloudTrail-Digest/")
-		if i < 0 {
-			continue
-		}
-		newer, err := v.list(ctx, c.Chain, c.Key, c.Key[:i]+"/CloudTrail-Digest/"+c.Region+"/~")
-		if err != nil { // it is no silence that can't be heard
-			failed = append(failed, err)
-			continue
-		}
-		last, end := c.Key, c.End
-		for _, key := range newer {
-			if _, at, _ := chainOf(c.Bucket, key); !at.Before(end) {
-				last, end = key, at
-			}
-		}
-		if now.Sub(end) < silentAfter {
-			continue
-		}
-		if err := v.findings(ctx, c.Chain, "", nil, []problem{{kindGap, afterIt(c.Bucket, last),
-			fmt.Sprintf("no digest file since %s, and CloudTrail delivers one an hour: the trail was stopped or deleted, or log file validation switched off", clock(end))}}); err != nil {
+		if err := v.silent(ctx, c, now); err != nil { // it is no silence that can't be heard
 			failed = append(failed, err)
 		}
 	}
 	return errors.Join(failed...)
+}
+
+// silent is Silent's part for a chain. What arrives meanwhile waits, and is then seen to
+// end the silence.
+func (v *Validator) silent(ctx context.Context, c LiveChain, now time.Time) error {
+	i := strings.Index(c.Key, "/CloudTrail-Digest/")
+	if i < 0 || now.Sub(c.End) < silentAfter {
+		return nil
+	}
+	defer v.lock(c.Chain).mu.Unlock()
+	newer, err := v.list(ctx, c.Chain, c.Key, c.Key[:i]+"/CloudTrail-Digest/"+c.Region+"/~")
+	if err != nil {
+		return err
+	}
+	last, end := c.Key, c.End
+	for _, key := range newer {
+		if _, at, _ := chainOf(c.Bucket, key); !at.Before(end) {
+			last, end = key, at
+		}
+	}
+	if now.Sub(end) < silentAfter {
+		return nil
+	}
+	return v.findings(ctx, c.Chain, "", nil, []problem{{kindGap, afterIt(c.Bucket, last),
+		fmt.Sprintf("no digest file since %s, and CloudTrail delivers one an hour: the trail was stopped or deleted, or log file validation switched off", clock(end))}})
+}
+
+// silences are those that a digest file ends: after the one before it that is there,
+// after the one that it names, and after those between, which were known and are gone.
+func silences(chain Chain, before, l *link, known map[string]DigestState) []problem {
+	var out []problem
+	after := func(key string) { out = append(out, problem{kind: kindGap, name: afterIt(chain.Bucket, key)}) }
+	if l.previous != "" {
+		after(l.previous)
+	}
+	if before == nil {
+		return out
+	}
+	if before.key != l.previous {
+		after(before.key)
+	}
+	for key := range known {
+		if _, end, _ := chainOf(chain.Bucket, key); end.After(before.end) && end.Before(l.end) && key != l.previous {
+			after(key)
+		}
+	}
+	return out
 }
 
 func afterIt(bucket, key string) string { return "after " + s3Name(bucket, key) }

@@ -83,14 +83,7 @@ func (v *Validator) Arrived(ctx context.Context, bucket, key string) error {
 	if !ok {
 		return poison{fmt.Errorf("%s is not named as CloudTrail names digest files", s3Name(bucket, key))}
 	}
-	v.mu.Lock()
-	state := v.chains[chain]
-	if state == nil {
-		state = &chainState{}
-		v.chains[chain] = state
-	}
-	v.mu.Unlock()
-	state.mu.Lock()
+	state := v.lock(chain)
 	defer state.mu.Unlock()
 	before := state.last
 	if before == nil || !before.end.Before(end) {
@@ -126,6 +119,19 @@ func (v *Validator) Arrived(ctx context.Context, bucket, key string) error {
 		state.last = &last
 	}
 	return nil
+}
+
+// lock returns what is known of a chain, locked.
+func (v *Validator) lock(chain Chain) *chainState {
+	v.mu.Lock()
+	state := v.chains[chain]
+	if state == nil {
+		state = &chainState{}
+		v.chains[chain] = state
+	}
+	v.mu.Unlock()
+	state.mu.Lock()
+	return state
 }
 
 func linkOf(d *events.CloudTrailDigestChecked) *link {
@@ -367,9 +373,7 @@ func (v *Validator) check(ctx context.Context, chain Chain, r run) ([]link, erro
 			about = append(about, problem{f.kind, name, f.reason})
 		}
 		looked := []problem{{kind: kindTampered, name: s3Name(chain.Bucket, key)}}
-		if before != nil {
-			looked = append(looked, problem{kind: kindGap, name: afterIt(chain.Bucket, before.key)})
-		}
+		looked = append(looked, silences(chain, before, l, r.known)...)
 		if before != nil || l.previous == "" {
 			looked = append(looked, problem{kind: kindTampered, name: beforeIt(chain.Bucket, key)})
 		} else if was := r.known[key]; report.Verdict == was.Verdict && report.Reason == "" {
