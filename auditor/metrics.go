@@ -86,8 +86,8 @@ func (a *Auditor) Metrics() []prometheus.Collector {
 		l := a.notary.logs[stream]
 		out = append(out,
 			gauge("log_size", "Leaves of the stream's transparency log.", of, func() float64 { return float64(l.size.Load()) }),
-			gauge("log_unpublished", "Leaves that no published checkpoint covers yet.", of, func() float64 {
-				return math.Max(0, float64(l.size.Load())-float64(a.notary.published(stream).Size))
+			gauge("log_unpublished", "Leaves that no published checkpoint covers yet, up to the last that is worth one: events of checkpoints are not.", of, func() float64 {
+				return math.Max(0, float64(l.worth.Load())-float64(a.notary.published(stream).Size))
 			}),
 			gauge("checkpoint_age_seconds", "Since the last checkpoint was published, or else since this auditor started; of a stream in which nothing happens it grows.", of, func() float64 {
 				return time.Since(time.Unix(0, l.publishedAt.Load())).Seconds()

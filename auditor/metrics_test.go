@@ -86,6 +86,11 @@ func TestMetrics(t *testing.T) {
 				return false
 			}
 		}
+		// The checkpoint's own event is never covered by it, and no reason for the next.
+		end, err := w.j.Last(t.Context(), events.Findings)
+		if err != nil || last["postern_auditor_log_size FINDINGS"] != float64(end) || last["postern_auditor_log_unpublished FINDINGS"] != 0 {
+			return false
+		}
 		return last["postern_auditor_findings_total opened bypass"] == 1 && last["postern_auditor_doing judge"] == 1 && last["postern_auditor_doing FINDINGS"] == 1 && last["postern_auditor_open_requests"] >= 1
 	})
 }

@@ -108,7 +108,10 @@ func (n *notary) store(ctx context.Context, cs []tlog.Checkpoint) error {
 
 // streamLog is what is known of the log of a stream.
 type streamLog struct {
-	size      atomic.Uint64
+	size atomic.Uint64
+	// worth is the last leaf that is worth publishing: those after it are events of
+	// checkpoints alone.
+	worth     atomic.Uint64
 	published atomic.Pointer[tlog.Checkpoint]
 	// publishedAt is when, in Unix nanoseconds, or at first when this notary was made.
 	publishedAt atomic.Int64
@@ -200,6 +203,7 @@ func (n *notary) keepOnce(ctx context.Context, stream string) error {
 	}
 	l := n.logs[stream]
 	l.size.Store(log.Size())
+	l.worth.Store(log.Size()) // what is there is published once more
 	n.fresh.Store(true)
 	ours := new(events.LogCheckpointed).Channel()
 	var fatal error
@@ -209,10 +213,12 @@ func (n *notary) keepOnce(ctx context.Context, stream string) error {
 		Stream: stream, Durable: n.consumer(stream), After: log.Size(), MaxEntries: tlog.MaxBatch, MaxWait: batchWait, Undecoded: true,
 	}, func(ctx context.Context, entries []journal.Entry) error {
 		leaves := make([]tlog.Leaf, len(entries))
-		worth := false
+		worth := uint64(0)
 		for i := range entries {
 			leaves[i] = leafOf(&entries[i])
-			worth = worth || entries[i].Channel != ours
+			if entries[i].Channel != ours {
+				worth = entries[i].Seq
+			}
 		}
 		if leaves[0].Seq != log.Size()+1 {
 			fatal = fmt.Errorf("%w: it goes on with sequence %d after %d", errDisputed, leaves[0].Seq, log.Size())
@@ -224,7 +230,8 @@ func (n *notary) keepOnce(ctx context.Context, stream string) error {
 			return fatal
 		}
 		l.size.Store(log.Size())
-		if worth {
+		if worth > 0 {
+			l.worth.Store(worth)
 			n.fresh.Store(true)
 		}
 		return nil
