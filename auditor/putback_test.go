@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -49,6 +50,10 @@ func TestStreamPutBackMeanwhile(t *testing.T) {
 	w.j = eventstest.Open(t, w.nc)
 	publish(t, w.j, 20)
 	w.say("opened", "", &events.LogOpened{Log: "example.com/postern", Key: "x"}) // what is stored of each stream is in the copy, too
+	saved, err := w.j.Last(t.Context(), events.Audit)
+	if err != nil {
+		t.Fatal(err)
+	}
 	server.Save()
 	publish(t, w.j, 5)
 	before, err := w.j.Last(t.Context(), events.Audit)
@@ -90,6 +95,9 @@ func TestStreamPutBackMeanwhile(t *testing.T) {
 	log, ended = start(ctx)
 	if !strings.Contains(log.String(), "it was put back to an earlier state") {
 		t.Errorf("the log of the next one: %s", log)
+	}
+	if !strings.Contains(log.String(), fmt.Sprintf(`"first":%d,`, saved+1)) {
+		t.Errorf("they part at %d, and its log is: %s", saved+1, log)
 	}
 	stop()
 	if err := <-ended; err != nil {
