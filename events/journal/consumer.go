@@ -100,7 +100,7 @@ func (j *Journal) Read(ctx context.Context, stream, durable string, follow bool,
 	if err != nil {
 		return fail(err)
 	}
-	r := &read{consumer: consumer, follow: follow, came: time.Now()}
+	r := &read{consumer: consumer, follow: follow, now: j.now, came: j.now()}
 	for ctx.Err() == nil {
 		batch, err := r.fetch(ctx)
 		if batch == nil || err != nil {
@@ -124,7 +124,7 @@ func (j *Journal) Read(ctx context.Context, stream, durable string, follow bool,
 			if err := m.Ack(); err != nil {
 				return fail(err)
 			}
-			r.came, r.idle, r.last = time.Now(), 0, false // after it was handled, which may take long
+			r.came, r.idle, r.last = r.now(), 0, false // after it was handled, which may take long
 		}
 		if err := batch.Error(); err != nil && ctx.Err() == nil {
 			return fail(err)
@@ -146,6 +146,7 @@ func giveBack(m jetstream.Msg, rest jetstream.MessageBatch) {
 type read struct {
 	consumer jetstream.Consumer
 	follow   bool
+	now      func() time.Time
 	came     time.Time // when the last message was handled, or the start
 	idle     int       // questions since
 	last     bool      // asked whether there is really nothing more
@@ -169,7 +170,7 @@ func (r *read) fetch(ctx context.Context) (jetstream.MessageBatch, error) {
 		// one who asks for a message has it look.
 		r.last = true
 		return r.consumer.Fetch(1, jetstream.FetchMaxWait(lastWait))
-	case !r.follow && time.Since(r.came) > info.Config.AckWait+2*fetchWait:
+	case !r.follow && r.now().Sub(r.came) > info.Config.AckWait+2*fetchWait:
 		return nil, &OutstandingError{info.NumPending, uint64(info.NumAckPending)}
 	case info.NumPending > 0 && r.idle == 0:
 		r.idle++
