@@ -6,9 +6,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strconv"
 	"strings"
 	"time"
+
+	"github.com/posternhq/postern/events"
 )
 
 // Record holds the fields of a record that postern reads. The record itself is
@@ -149,26 +150,13 @@ func (at span) text(b []byte, shared *strings.Builder) string {
 	return shared.String()[from:]
 }
 
-// parseTime reads RFC 3339, as AWS writes it, and what exports of other tools have
-// in its place: the same with a space or no zone, and seconds or milliseconds since
-// 1970. Times outside of what the store can hold are as good as none.
+// parseTime is events.RecordTime, or 1970.
 func parseTime(s string) time.Time {
-	for _, layout := range []string{time.RFC3339Nano, "2006-01-02 15:04:05.999999999Z07:00", "2006-01-02 15:04:05.999999999", "2006-01-02T15:04:05.999999999"} {
-		if t, err := time.Parse(layout, s); err == nil && held(t) {
-			return t.UTC().Truncate(time.Microsecond)
-		}
-	}
-	if n, err := strconv.ParseFloat(s, 64); err == nil && n >= 1e9 && n < 7e12 { // 2001 to 2191
-		if n < 7e9 {
-			n *= 1000
-		}
-		return time.UnixMilli(int64(n)).UTC()
+	if t, ok := events.RecordTime(s); ok {
+		return t
 	}
 	return time.Unix(0, 0).UTC()
 }
-
-// held says that the store can hold a time.
-func held(t time.Time) bool { return t.Year() >= 1970 && t.Year() < 2200 }
 
 // Service is the first label of the event source: "s3" of "s3.amazonaws.com".
 func (r *Record) Service() string {
