@@ -296,13 +296,13 @@ func recallPassedOn(ctx context.Context, conn driver.Conn, d *correlate.Doubt, f
 	}
 	if last := d.PassedOnAfter; !last.Time.IsZero() {
 		from = last.Time
-		which += ` AND (event_time, recipient_account_id, event_id) > (` + stamp(last.Time) + `, ?, ?)`
+		which += ` AND (` + recordKey + `) > (` + stamp(last.Time) + `, ?, ?)`
 		args = append(args, last.ID.Account, last.ID.EventID)
 	}
 	while := `event_time BETWEEN ` + stamp(from) + ` AND ` + stamp(to)
 	var err error
 	f.PassedOn, err = records(ctx, conn, nil, recordKeys(while, `access_key_id IN (?)`)+` AND `+which+
-		` ORDER BY event_time, recipient_account_id, event_id LIMIT `+strconv.Itoa(d.PassedOnLimit), args...)
+		` ORDER BY `+recordKey+` LIMIT `+strconv.Itoa(d.PassedOnLimit), args...)
 	if err != nil {
 		return err
 	}
@@ -320,9 +320,12 @@ func recallPassedOn(ctx context.Context, conn driver.Conn, d *correlate.Doubt, f
 	return err
 }
 
+// recordKey names a record in its table.
+const recordKey = `event_time, recipient_account_id, event_id`
+
 // recordKeys is keysFirst of CloudTrail's records.
 func recordKeys(when, condition string) string {
-	return keysFirst("cloudtrail_rows", "event_time, recipient_account_id, event_id", when, condition)
+	return keysFirst("cloudtrail_rows", recordKey, when, condition)
 }
 
 // records reads the records that a condition selects.

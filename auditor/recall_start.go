@@ -125,7 +125,11 @@ func (j *judge) restorePassedOn(ctx context.Context, conn driver.Conn, now time.
 		around = `verdict IN ('bypass', 'exported')`
 		lately = `(event_time > now() - INTERVAL 2 DAY OR verdict_at > now() - INTERVAL 2 DAY)`
 	)
-	got, err := records(ctx, conn, nil, recordKeys(lately, around)+` AND `+around+` AND issued_access_key_id != '' ORDER BY event_time, event_id`)
+	// Their keys are found by two narrow columns, as they may be of any time, and few of them
+	// gave a key.
+	const gave = `SELECT ` + recordKey + ` FROM cloudtrail_rows WHERE issued_access_key_id != '' AND (` + recordKey + `) IN
+		(SELECT ` + recordKey + ` FROM cloudtrail_rows WHERE ` + lately + ` AND ` + around + `)`
+	got, err := records(ctx, conn, nil, lately+` AND (`+recordKey+`) IN (`+gave+`) AND `+around+` AND issued_access_key_id != '' ORDER BY event_time, event_id`)
 	if err != nil || len(got) == 0 {
 		return err
 	}
