@@ -3,12 +3,14 @@
 package clustertest
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"flag"
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"os"
 	"slices"
 	"sync"
 	"testing"
@@ -21,6 +23,7 @@ import (
 	"github.com/posternhq/postern/broker/client"
 	"github.com/posternhq/postern/broker/view"
 	"github.com/posternhq/postern/events"
+	"github.com/posternhq/postern/events/journal"
 )
 
 var (
@@ -90,6 +93,14 @@ func TestCluster(t *testing.T) {
 	// Everything is well again. All brokers come to serve what the history says.
 	for _, b := range w.brokers {
 		w.ready(b)
+		if log, err := os.ReadFile(b.log); err != nil || bytes.Contains(log, []byte(journal.ErrWentBack.Error())) {
+			t.Errorf("%s took what happened to one node for a stream that went back (%v)", b.name, err)
+		}
+	}
+	for _, g := range gates {
+		if err := g.journal.Intact(t.Context(), events.Access); errors.Is(err, journal.ErrWentBack) {
+			t.Errorf("%s: %v", g.name, err)
+		}
 	}
 	var history []events.Event
 	for i, c := range as["admin"] {

@@ -171,6 +171,10 @@ func (c *conn) intact(ctx context.Context, stream string, to uint64) error {
 	info := s.CachedInfo()
 	several := info.Cluster != nil && len(info.Cluster.Replicas) > 0
 	lacks := func(what string, of ...any) error {
+		// A leader that is cut off from the others, and does not know it yet, says nothing.
+		if age, err := certainty(info.Cluster); several && (err != nil || age > heartbeat) {
+			return fmt.Errorf("stream %s: %w: %s", stream, ErrBehind, fmt.Sprintf(what, of...))
+		}
 		return fmt.Errorf("stream %s: %w", stream, k.doubt(several, fmt.Sprintf(what, of...)))
 	}
 	last := info.State.LastSeq
