@@ -2,6 +2,7 @@ package auditor
 
 import (
 	"context"
+	"iter"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -27,8 +28,8 @@ type saying struct {
 }
 
 // sayAtOnce is how many events are appended at once: what the journal commits at once,
-// as whether they may be said is asked before each commit.
-const sayAtOnce = 500
+// others' few events beside, as whether they may be said is asked before each commit.
+const sayAtOnce = 480
 
 func newSayer(a *Auditor, held func() bool) *sayer {
 	return &sayer{a: a, held: held, in: make(chan saying, 4)}
@@ -87,7 +88,7 @@ func (s *sayer) run(ctx context.Context) {
 				more = false
 			}
 		}
-		for some := range slices.Chunk(eventsOf(judged), sayAtOnce) {
+		for some := range eventsOf(judged) {
 			if !s.append(ctx, some) {
 				return
 			}
@@ -126,29 +127,46 @@ func (s *sayer) append(ctx context.Context, es []events.Event) bool {
 	}
 }
 
-// eventsOf are the events of judgements, in their order.
-func eventsOf(judged []correlate.Judgement) []events.Event {
-	all := make([]events.Event, 0, len(judged))
-	for i := range judged {
-		var meta events.Meta
-		if v := judged[i].Verdict; v != nil {
-			meta = events.Meta{ID: correlate.VerdictID(v), CorrelationID: v.RequestID, Time: v.At}
-			if v.EventID != "" {
-				meta.CausationID = v.RecipientAccountID + "/" + v.EventID
+// eventsOf are the events of judgements, in their order, as many at once as go into one
+// commit. A verdict and its findings stay together: whoever is killed in between would
+// find the record judged, and never say what was found.
+func eventsOf(judged []correlate.Judgement) iter.Seq[[]events.Event] {
+	return func(yield func([]events.Event) bool) {
+		all := make([]events.Event, 0, min(len(judged), sayAtOnce))
+		for i := range judged {
+			n := len(all)
+			if all = appendEvents(all, &judged[i]); len(all) > sayAtOnce && n > 0 {
+				if !yield(all[:n]) {
+					return
+				}
+				all = slices.Clone(all[n:])
 			}
-			all = append(all, events.Event{Meta: meta, Data: v})
-			meta.CausationID = meta.ID
 		}
-		for k := range judged[i].Opened {
-			f := &judged[i].Opened[k]
-			meta.ID = "finding/" + f.FindingID + "/opened"
-			all = append(all, events.Event{Meta: meta, Data: f})
+		if len(all) > 0 {
+			yield(all)
 		}
-		for k := range judged[i].Resolved {
-			f := &judged[i].Resolved[k]
-			meta.ID = "finding/" + f.FindingID + "/resolved"
-			all = append(all, events.Event{Meta: meta, Data: f})
+	}
+}
+
+func appendEvents(all []events.Event, j *correlate.Judgement) []events.Event {
+	var meta events.Meta
+	if v := j.Verdict; v != nil {
+		meta = events.Meta{ID: correlate.VerdictID(v), CorrelationID: v.RequestID, Time: v.At}
+		if v.EventID != "" {
+			meta.CausationID = v.RecipientAccountID + "/" + v.EventID
 		}
+		all = append(all, events.Event{Meta: meta, Data: v})
+		meta.CausationID = meta.ID
+	}
+	for k := range j.Opened {
+		f := &j.Opened[k]
+		meta.ID = "finding/" + f.FindingID + "/opened"
+		all = append(all, events.Event{Meta: meta, Data: f})
+	}
+	for k := range j.Resolved {
+		f := &j.Resolved[k]
+		meta.ID = "finding/" + f.FindingID + "/resolved"
+		all = append(all, events.Event{Meta: meta, Data: f})
 	}
 	return all
 }
