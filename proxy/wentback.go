@@ -20,7 +20,7 @@ var ErrLocksLost = errors.New("locks may be lost")
 // locks that it lost. known is the last sequence of ACCESS that was read, 0 where it is
 // not known. A mark that is there stays.
 func MarkWentBack(dataDir string, known uint64, why error, now time.Time) error {
-	if CheckWentBack(dataDir) != nil {
+	if errors.Is(CheckWentBack(dataDir), ErrLocksLost) {
 		return nil
 	}
 	if err := writeMark(dataDir, fmt.Sprintf("stream: ACCESS\nlast sequence read: %d\nfound: %s\nwhy: %v\n", known, now.UTC().Format(time.RFC3339), why)); err != nil {

@@ -60,7 +60,7 @@ func (j *Journal) Batches(ctx context.Context, c BatchConfig, handle func(contex
 
 // batches reads over one connection. c.After goes on with what handle has taken.
 func (j *Journal) batches(ctx context.Context, conn *conn, c *BatchConfig, handle func(context.Context, []Entry) error) error {
-	connected := conn.nc.Stats().Reconnects // before it is looked at
+	reconnects := conn.nc.Stats().Reconnects // before it is looked at
 	if err := conn.settled(ctx, c.Stream, c.After); err != nil {
 		return err
 	}
@@ -90,7 +90,7 @@ func (j *Journal) batches(ctx context.Context, conn *conn, c *BatchConfig, handl
 	read := make(chan arrival, c.MaxEntries/4)
 	go func() {
 		defer close(read)
-		arrivals(reading, conn, consumer, *c, connected, read)
+		arrivals(reading, conn, consumer, *c, reconnects, read)
 	}()
 	entries := make([]Entry, 0, c.MaxEntries)
 	for {
@@ -117,9 +117,9 @@ type arrival struct {
 	err   error
 }
 
-// arrivals reads and decodes ahead of the sink. connected is how often the connection was
+// arrivals reads and decodes ahead of the sink. reconnects is how often the connection was
 // made again when the stream was last looked at.
-func arrivals(ctx context.Context, conn *conn, consumer jetstream.Consumer, c BatchConfig, connected uint64, to chan<- arrival) {
+func arrivals(ctx context.Context, conn *conn, consumer jetstream.Consumer, c BatchConfig, reconnects uint64, to chan<- arrival) {
 	it, err := consumer.Messages(jetstream.PullMaxMessages(max(100, c.MaxEntries/2)))
 	if err != nil {
 		to <- arrival{err: err}
@@ -137,9 +137,9 @@ func arrivals(ctx context.Context, conn *conn, consumer jetstream.Consumer, c Ba
 		// The consumer outlives its server, and goes on in whatever stream that has now.
 		// Where that is another than the one that we are connected to, it shows by what
 		// comes again, or does not come, alone.
-		if n := conn.nc.Stats().Reconnects; err == nil && (n != connected || doubtful && !comesAgain(m, last)) {
+		if n := conn.nc.Stats().Reconnects; err == nil && (n != reconnects || doubtful && !comesAgain(m, last)) {
 			if err = conn.settled(ctx, c.Stream, 0); err == nil {
-				connected, doubtful = n, false
+				reconnects, doubtful = n, false
 			}
 		}
 		a := arrival{at: time.Now(), msg: m, err: err}

@@ -2,7 +2,6 @@ package journal
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -48,31 +47,12 @@ func (j *Journal) Deposit(ctx context.Context, key string, value []byte, ttl tim
 // Deposited returns the value that was left under a key. Without one the error
 // wraps ErrNoKey. The stream's leader answers: what was left before is seen.
 func (j *Journal) Deposited(ctx context.Context, key string) ([]byte, error) {
-	ask, err := json.Marshal(map[string]string{"last_by_subj": "$KV." + issuedBucket + "." + key})
-	if err != nil {
-		return nil, err
-	}
-	answer, err := j.conn.Load().nc.RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET.KV_"+issuedBucket, ask)
-	if err != nil {
-		return nil, bucketError("read", key, err)
-	}
-	var got struct {
-		Message *struct {
-			Data []byte `json:"data"`
-		} `json:"message"`
-		Error *jetstream.APIError `json:"error"`
-	}
-	if err := json.Unmarshal(answer.Data, &got); err != nil {
-		return nil, bucketError("read", key, err)
-	}
+	m, err := j.conn.Load().fromLeader(ctx, "KV_"+issuedBucket, map[string]string{"last_by_subj": "$KV." + issuedBucket + "." + key})
 	switch {
-	case got.Error != nil && got.Error.ErrorCode == jetstream.JSErrCodeMessageNotFound,
-		got.Error == nil && got.Message != nil && len(got.Message.Data) == 0: // it ended
-		return nil, bucketError("read", key, ErrNoKey)
-	case got.Error != nil:
-		return nil, bucketError("read", key, got.Error)
-	case got.Message == nil:
-		return nil, bucketError("read", key, errors.New("the server gave no message"))
+	case errors.Is(err, jetstream.ErrMsgNotFound), err == nil && len(m.Data) == 0: // it ended
+		err = ErrNoKey
+	case err == nil:
+		return m.Data, nil
 	}
-	return got.Message.Data, nil
+	return nil, bucketError("read", key, err)
 }

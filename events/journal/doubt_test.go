@@ -55,4 +55,15 @@ func TestKnownStream(t *testing.T) {
 	if len(seqs) != 2 || seqs[0] != 11 || seqs[1] != 8 {
 		t.Errorf("it is compared at %v", seqs)
 	}
+
+	k = &knownStream{}
+	k.took(&Entry{Seq: 8})
+	if err := k.stored(8, 9, 1, "", nil); err != nil {
+		t.Error(err)
+	}
+	k.sure(tip{seq: 9})
+	k.took(&Entry{Seq: 10})
+	if tips := k.tips(); len(tips) != 2 || tips[1].seq != 9 {
+		t.Errorf("what was found is forgotten: %v", tips)
+	}
 }

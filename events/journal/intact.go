@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -115,7 +116,7 @@ func (k *knownStream) tips() (tips []tip) {
 	if k.acked.seq > k.read.seq {
 		tips = append(tips, k.acked)
 	}
-	if k.checked.seq > 0 && k.checked.seq != k.read.seq && k.checked.seq != k.acked.seq {
+	if k.checked.seq > 0 && !slices.ContainsFunc(tips, func(t tip) bool { return t.seq == k.checked.seq }) {
 		tips = append(tips, k.checked)
 	}
 	return tips
@@ -130,7 +131,7 @@ func (k *knownStream) doubt(several bool, lacks string) error {
 		k.doubted = now
 	}
 	k.lastDoubt = now
-	if several && time.Since(k.doubted) < doubtFor {
+	if several && now.Sub(k.doubted) < doubtFor {
 		return fmt.Errorf("%w: %s", ErrBehind, lacks)
 	}
 	return fmt.Errorf("%w: %s", ErrWentBack, lacks)
@@ -192,10 +193,7 @@ func (c *conn) intact(ctx context.Context, stream string, to uint64) error {
 			}
 			continue // its operator has it keep less
 		}
-		m, err := s.GetMsg(ctx, t.seq)
-		if errors.Is(err, jetstream.ErrMsgNotFound) { // any node may answer, one that is behind, too
-			m, err = c.fromLeader(ctx, stream, t.seq)
-		}
+		m, err := c.message(ctx, s, stream, t.seq)
 		switch {
 		case errors.Is(err, jetstream.ErrMsgNotFound):
 			return lacks("it lacks event %d", t.seq)
@@ -214,16 +212,32 @@ func (c *conn) intact(ctx context.Context, stream string, to uint64) error {
 	return nil
 }
 
-// fromLeader is GetMsg of the node that leads the stream.
-func (c *conn) fromLeader(ctx context.Context, stream string, seq uint64) (*jetstream.RawStreamMsg, error) {
+// message is one of a stream. Any node may answer, and say that there is none because it
+// is behind: then it is what the leader says.
+func (c *conn) message(ctx context.Context, s jetstream.Stream, stream string, seq uint64) (*jetstream.RawStreamMsg, error) {
+	m, err := s.GetMsg(ctx, seq)
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		m, err = c.fromLeader(ctx, stream, map[string]uint64{"seq": seq})
+	}
+	return m, err
+}
+
+// fromLeader asks the node that leads a stream for one message, as the API's
+// STREAM.MSG.GET takes the question.
+func (c *conn) fromLeader(ctx context.Context, stream string, ask any) (*jetstream.RawStreamMsg, error) {
 	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
 	defer cancel()
-	reply, err := c.nc.RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET."+stream, fmt.Appendf(nil, `{"seq":%d}`, seq))
+	question, err := json.Marshal(ask)
+	if err != nil {
+		return nil, err
+	}
+	reply, err := c.nc.RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET."+stream, question)
 	if err != nil {
 		return nil, err
 	}
 	var got struct {
 		Message *struct {
+			Seq     uint64    `json:"seq"`
 			Subject string    `json:"subject"`
 			Data    []byte    `json:"data"`
 			Time    time.Time `json:"time"`
@@ -232,15 +246,15 @@ func (c *conn) fromLeader(ctx context.Context, stream string, seq uint64) (*jets
 	}
 	switch err := json.Unmarshal(reply.Data, &got); {
 	case err != nil:
-		return nil, fmt.Errorf("message %d: %w", seq, err)
+		return nil, fmt.Errorf("message of %s: %w", stream, err)
 	case got.Error != nil && got.Error.ErrorCode == jetstream.JSErrCodeMessageNotFound:
 		return nil, jetstream.ErrMsgNotFound
 	case got.Error != nil:
 		return nil, got.Error
 	case got.Message == nil:
-		return nil, fmt.Errorf("message %d: an answer without one", seq)
+		return nil, fmt.Errorf("message of %s: an answer without one", stream)
 	}
-	return &jetstream.RawStreamMsg{Sequence: seq, Subject: got.Message.Subject, Data: got.Message.Data, Time: got.Message.Time}, nil
+	return &jetstream.RawStreamMsg{Sequence: got.Message.Seq, Subject: got.Message.Subject, Data: got.Message.Data, Time: got.Message.Time}, nil
 }
 
 // begin notes what a reader has that goes on after a sequence, where nobody has read the
@@ -256,10 +270,7 @@ func (c *conn) begin(ctx context.Context, stream string, after uint64) error {
 	if err != nil {
 		return fmt.Errorf("stream %s: %w", stream, err)
 	}
-	m, err := s.GetMsg(ctx, after)
-	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		m, err = c.fromLeader(ctx, stream, after)
-	}
+	m, err := c.message(ctx, s, stream, after)
 	switch {
 	case errors.Is(err, jetstream.ErrMsgNotFound):
 		return nil
