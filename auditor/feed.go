@@ -99,7 +99,7 @@ func (j *judge) portion(stream string, entries []journal.Entry, floor uint64) po
 		seq := entries[i].Seq
 		switch d := entries[i].Data.(type) {
 		case *events.CloudTrailRecordReceived:
-			if r, ok := record(d, seq, entries[i].Time); ok && !j.a.tooOld(r.EventTime) {
+			if r, ok := record(d, seq); ok && !j.a.tooOld(r.EventTime) {
 				p.records = append(p.records, r)
 			}
 		case *events.AWSRequestAdmitted:

@@ -160,23 +160,28 @@ func (j *judge) run(ctx context.Context) error {
 	}
 }
 
-// timely says whether records may be given to the state: not while many wait for the
-// requests of their time, nor while ClickHouse does not have what was said of others.
-// And while there is much of AUDIT to come, not before the requests of their time came:
-// then each finds its own in memory.
+// timely says whether records may be given to the state: not while they wait for AUDIT,
+// nor while ClickHouse does not have what was said of others.
 func (j *judge) timely(p *portion) bool {
-	if j.state.Early() > earlyAtMost || j.say.ahead() > sayAhead {
-		return false
+	return j.say.ahead() <= sayAhead && !j.waitsForAudit(p)
+}
+
+// waitsForAudit says whether records wait for requests: while many do already, and, while
+// there is much of AUDIT to come, until the requests of their time came: then each finds
+// its own in memory.
+func (j *judge) waitsForAudit(p *portion) bool {
+	if j.state.Early() > earlyAtMost {
+		return true
 	}
 	if j.ends[events.Audit] <= j.done[events.Audit]+muchToCome {
-		return true
+		return false
 	}
 	for i := range p.records {
 		if p.records[i].EventTime.Add(recordsAfter).After(j.newest) {
-			return false
+			return true
 		}
 	}
-	return true
+	return false
 }
 
 // accept gives a portion to the state and has said what follows; false when ctx ended.
@@ -191,7 +196,7 @@ func (j *judge) accept(ctx context.Context, p portion) bool {
 
 // crowd says whether AUDIT is to wait for CLOUDTRAIL: not for records that wait for it.
 func (j *judge) crowd() {
-	j.crowded.Store((j.next == nil || j.timely(j.next)) && j.state.Open() > openAtMost &&
+	j.crowded.Store((j.next == nil || !j.waitsForAudit(j.next)) && j.state.Open() > openAtMost &&
 		j.ends[events.CloudTrail] > j.done[events.CloudTrail]+3*batchRecords)
 }
 
@@ -348,7 +353,8 @@ func request(r *events.AWSRequest, o correlate.Outcome, seq uint64) correlate.Re
 
 func credential(d *events.AWSCredentialsIssued) correlate.Credential {
 	return correlate.Credential{
-		AccessKeyID: d.AccessKeyID, RoleID: roleID(d.AssumedRoleID), Console: d.Use == "console", HandedOut: d.HandedOut || d.Use == "export", SessionID: d.SessionID, User: d.User, Account: d.Account, RoleARN: d.AWSRoleARN,
+		AccessKeyID: d.AccessKeyID, RoleID: roleID(d.AssumedRoleID),
+		Console: d.Use == "console", HandedOut: d.HandedOut || d.Use == "export", SessionID: d.SessionID, User: d.User, Account: d.Account, RoleARN: d.AWSRoleARN,
 		SessionName: d.RoleSessionName, SourceIdentity: d.SourceIdentity, IssuedAt: d.IssuedAt, ExpiresAt: d.ExpiresAt,
 	}
 }
@@ -360,7 +366,8 @@ func roleID(assumed string) string {
 }
 
 func session(d *events.SessionStarted) correlate.Session {
-	s := correlate.Session{ID: d.SessionID, User: d.User, App: d.App, RoleARN: d.AWSRoleARN, Account: d.Account, AccessRequests: d.RequestIDs, Device: d.Device, EndsAt: d.ExpiresAt, Roles: slices.Clone(d.OtherRoles)}
+	s := correlate.Session{ID: d.SessionID, User: d.User, App: d.App, RoleARN: d.AWSRoleARN, Account: d.Account,
+		AccessRequests: d.RequestIDs, Device: d.Device, EndsAt: d.ExpiresAt, Roles: slices.Clone(d.OtherRoles)}
 	for _, r := range d.Roles {
 		s.Roles = append(s.Roles, r.Name)
 	}
@@ -429,9 +436,9 @@ func identity(roleARN, session string) correlate.Identity {
 	return correlate.IdentityOf(roleARN, session)
 }
 
-// record reads what is compared of a CloudTrail record. When the stream took it makes no
-// difference: it would not be the same at another delivery.
-func record(d *events.CloudTrailRecordReceived, seq uint64, _ time.Time) (correlate.Record, bool) {
+// record reads what is compared of a CloudTrail record. When the stream took it is not:
+// that would not be the same at another delivery.
+func record(d *events.CloudTrailRecordReceived, seq uint64) (correlate.Record, bool) {
 	r, err := cloudtrail.Parse(d.Record)
 	if err != nil {
 		return correlate.Record{}, false

@@ -13,7 +13,7 @@ import (
 // recordOf reads a record as CloudTrail writes it.
 func recordOf(t *testing.T, fields string) correlate.Record {
 	t.Helper()
-	r, ok := record(&events.CloudTrailRecordReceived{RecipientAccountID: "111111111111", EventID: "E", Record: json.RawMessage(`{"eventSource":"ec2.amazonaws.com","eventName":"RunInstances",` + fields + `}`)}, 1, time.Now())
+	r, ok := record(&events.CloudTrailRecordReceived{RecipientAccountID: "111111111111", EventID: "E", Record: json.RawMessage(`{"eventSource":"ec2.amazonaws.com","eventName":"RunInstances",` + fields + `}`)}, 1)
 	if !ok {
 		t.Fatalf("%s is no record", fields)
 	}

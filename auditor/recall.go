@@ -37,7 +37,7 @@ const credentialFields = `access_key_id, session_id, use, handed_out, user, acco
 // doubt comes in the order of time, so each statement looks at a short while.
 func recall(ctx context.Context, conn driver.Conn, d correlate.Doubt) (correlate.Found, error) {
 	ctx = clickhouse.Context(ctx, clickhouse.WithSettings(clickhouse.Settings{"max_query_size": recallSize}))
-	f := correlate.Found{Judged: map[correlate.RecordID]correlate.JudgedAs{}}
+	f := correlate.Found{Judged: map[correlate.RecordID]correlate.JudgedAs{}, Shared: map[string]string{}}
 	for chunk := range slices.Chunk(d.Records, recallAtOnce) {
 		if err := recallRequests(ctx, conn, chunk, &f); err != nil {
 			return f, fmt.Errorf("recall requests: %w", err)
@@ -86,7 +86,7 @@ func recallRequests(ctx context.Context, conn driver.Conn, records []correlate.R
 	for _, r := range records {
 		eventIDs = append(eventIDs, r.EventID)
 	}
-	if err := judged(ctx, conn, f.Judged, `event_time BETWEEN `+stamp(from)+` AND `+stamp(to)+` AND event_id IN (?)`, eventIDs); err != nil {
+	if err := judged(ctx, conn, f.Judged, happened(from, to)+` AND event_id IN (?)`, eventIDs); err != nil {
 		return err
 	}
 	have := map[string][]correlate.Request{}
@@ -148,16 +148,13 @@ func recallShared(ctx context.Context, conn driver.Conn, records []correlate.Rec
 	if len(ids) == 0 {
 		return nil
 	}
-	near := `event_time BETWEEN ` + stamp(from.Add(-recallAround)) + ` AND ` + stamp(to.Add(recallAround))
-	rows, err := conn.Query(ctx, `SELECT shared_event_id, verdict FROM cloudtrail WHERE `+keysFirst("cloudtrail_rows", "event_time, recipient_account_id, event_id", near, `shared_event_id IN (?)`)+
+	near := happened(from.Add(-recallAround), to.Add(recallAround))
+	rows, err := conn.Query(ctx, `SELECT shared_event_id, verdict FROM cloudtrail WHERE `+recordKeys(near, `shared_event_id IN (?)`)+
 		` AND verdict IN ('bypass', 'console', 'forwarded', 'exported', 'token')`, distinct(ids))
 	if err != nil {
 		return err
 	}
 	defer rows.Close()
-	if f.Shared == nil {
-		f.Shared = map[string]string{}
-	}
 	for rows.Next() {
 		var id, verdict string
 		if err := rows.Scan(&id, &verdict); err != nil {
@@ -210,7 +207,7 @@ func recallByKey(ctx context.Context, conn driver.Conn, records []correlate.Reco
 // their own, by the id that their record has.
 func recallCopies(ctx context.Context, conn driver.Conn, ids []string, from, to time.Time) ([]correlate.Request, error) {
 	rows, err := conn.Query(ctx, `SELECT postern_request_id, postern_received_at, request_id FROM cloudtrail
-		WHERE event_time BETWEEN `+stamp(from.Add(-recallAround))+` AND `+stamp(to.Add(recallAround))+` AND request_id IN (?) AND verdict_rule = 'key_name_time'`, ids)
+		WHERE `+happened(from.Add(-recallAround), to.Add(recallAround))+` AND request_id IN (?) AND verdict_rule = 'key_name_time'`, ids)
 	if err != nil {
 		return nil, err
 	}
@@ -267,7 +264,7 @@ func recallRecords(ctx context.Context, conn driver.Conn, overdue []correlate.Re
 	if len(ids) == 0 {
 		return nil
 	}
-	near := `event_time BETWEEN ` + stamp(from.Add(-recallAround)) + ` AND ` + stamp(end.Add(recallAround))
+	near := happened(from.Add(-recallAround), end.Add(recallAround))
 	f.Records, err = records(ctx, conn, f.Records, recordKeys(near, `request_id IN (?)`)+` AND verdict IN ('', 'bypass')`, ids)
 	return err
 }
@@ -299,7 +296,7 @@ func recallPassedOn(ctx context.Context, conn driver.Conn, d *correlate.Doubt, f
 		which += ` AND (` + recordKey + `) > (` + stamp(last.Time) + `, ?, ?)`
 		args = append(args, last.ID.Account, last.ID.EventID)
 	}
-	while := `event_time BETWEEN ` + stamp(from) + ` AND ` + stamp(to)
+	while := happened(from, to)
 	var err error
 	f.PassedOn, err = records(ctx, conn, nil, recordKeys(while, `access_key_id IN (?)`)+` AND `+which+
 		` ORDER BY `+recordKey+` LIMIT `+strconv.Itoa(d.PassedOnLimit), args...)
@@ -315,7 +312,7 @@ func recallPassedOn(ctx context.Context, conn driver.Conn, d *correlate.Doubt, f
 	if len(shared) == 0 {
 		return nil
 	}
-	near := `event_time BETWEEN ` + stamp(f.PassedOn[0].EventTime.Add(-recallAround)) + ` AND ` + stamp(f.PassedOn[len(f.PassedOn)-1].EventTime.Add(recallAround))
+	near := happened(f.PassedOn[0].EventTime.Add(-recallAround), f.PassedOn[len(f.PassedOn)-1].EventTime.Add(recallAround))
 	f.SameEvents, err = records(ctx, conn, nil, recordKeys(near, `shared_event_id IN (?)`)+` AND verdict = 'bypass'`, distinct(shared))
 	return err
 }
@@ -371,6 +368,11 @@ func keysFirst(rows, key, when, condition string) string {
 
 func received(from, to time.Time) string {
 	return `received_at BETWEEN ` + stamp(from) + ` AND ` + stamp(to)
+}
+
+// happened is received of records.
+func happened(from, to time.Time) string {
+	return `event_time BETWEEN ` + stamp(from) + ` AND ` + stamp(to)
 }
 
 func distinct(list []string) []string {

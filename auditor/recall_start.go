@@ -271,7 +271,7 @@ func ledgerRecords(ctx context.Context, conn driver.Conn, condition string, arg 
 			continue
 		}
 		if d, ok := e.Data.(*events.CloudTrailRecordReceived); ok {
-			if r, ok := record(d, seq, e.Time); ok {
+			if r, ok := record(d, seq); ok {
 				out = append(out, r)
 			}
 		}

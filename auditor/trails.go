@@ -89,10 +89,17 @@ func (h trailHistory) Files(ctx context.Context, names []string) (map[string]clo
 	return out, nil
 }
 
+// ofChain is true of a chain's digest files; its arguments are chainArgs.
+const ofChain = `bucket = ? AND account = ? AND region = ? AND trail = ? AND home_region = ? AND backfill = ?`
+
+func chainArgs(c cloudtrail.Chain, more ...any) []any {
+	return append([]any{c.Bucket, c.Account, c.Region, c.Trail, c.HomeRegion, c.Backfill}, more...)
+}
+
 func (h trailHistory) LastDigest(ctx context.Context, c cloudtrail.Chain, before time.Time) (*events.CloudTrailDigestChecked, error) {
 	rows, err := h.a.store.Conn().Query(ctx, `SELECT key, verdict, start_time, end_time, signature, previous_key FROM trail_digests
-		WHERE bucket = ? AND account = ? AND region = ? AND trail = ? AND home_region = ? AND backfill = ? AND verdict != 'missing' AND end_time < ?
-		ORDER BY end_time DESC LIMIT 1`, c.Bucket, c.Account, c.Region, c.Trail, c.HomeRegion, c.Backfill, before)
+		WHERE `+ofChain+` AND verdict != 'missing' AND end_time < ?
+		ORDER BY end_time DESC LIMIT 1`, chainArgs(c, before)...)
 	if err != nil {
 		return nil, fmt.Errorf("last digest: %w", err)
 	}
@@ -139,8 +146,7 @@ func (h trailHistory) Digests(ctx context.Context, c cloudtrail.Chain, since, un
 		return nil, nil
 	}
 	rows, err := h.a.store.Conn().Query(ctx, `SELECT key, verdict, reason, signature, sha256, logs_invalid.file, logs_invalid.reason, checked_at FROM trail_digests
-		WHERE bucket = ? AND account = ? AND region = ? AND trail = ? AND home_region = ? AND backfill = ? AND end_time BETWEEN ? AND ?`,
-		c.Bucket, c.Account, c.Region, c.Trail, c.HomeRegion, c.Backfill, since, until)
+		WHERE `+ofChain+` AND end_time BETWEEN ? AND ?`, chainArgs(c, since, until)...)
 	if err != nil {
 		return nil, fmt.Errorf("known digest files: %w", err)
 	}

@@ -250,7 +250,7 @@ func (v *Validator) vanished(ctx context.Context, chain Chain, r run) error {
 		}
 		state := r.known[key]
 		_, end, _ := chainOf(chain.Bucket, key)
-		report := missingReport(chain, key, end, state.Reason)
+		report := reportOn(chain, key, end, events.DigestMissing, state.Reason)
 		if state.Verdict != events.DigestMissing {
 			report.Reason = "not found: it was in the bucket on " + clock(state.CheckedAt)
 		}
@@ -278,10 +278,11 @@ func (v *Validator) vanished(ctx context.Context, chain Chain, r run) error {
 	return nil
 }
 
-func missingReport(chain Chain, key string, end time.Time, reason string) *events.CloudTrailDigestChecked {
+// reportOn is a report on a digest file, without what its content says.
+func reportOn(chain Chain, key string, end time.Time, verdict, reason string) *events.CloudTrailDigestChecked {
 	return &events.CloudTrailDigestChecked{
 		Account: chain.Account, Region: chain.Region, Trail: chain.Trail, HomeRegion: chain.HomeRegion, Bucket: chain.Bucket, Key: key,
-		Backfill: chain.Backfill, EndTime: end, Verdict: events.DigestMissing, Reason: reason,
+		Backfill: chain.Backfill, EndTime: end, Verdict: verdict, Reason: reason,
 	}
 }
 
@@ -321,10 +322,8 @@ func (v *Validator) check(ctx context.Context, chain Chain, r run) ([]link, erro
 		if l == nil {
 			continue // gone between listing and reading: its successor will miss it
 		}
-		report := &events.CloudTrailDigestChecked{
-			Account: chain.Account, Region: chain.Region, Trail: chain.Trail, HomeRegion: chain.HomeRegion, Bucket: chain.Bucket, Key: key,
-			Backfill: chain.Backfill, StartTime: l.start, EndTime: l.end, Verdict: l.verdict, Reason: l.reason, PreviousKey: l.previous, Signature: l.signature,
-		}
+		report := reportOn(chain, key, l.end, l.verdict, l.reason)
+		report.StartTime, report.PreviousKey, report.Signature = l.start, l.previous, l.signature
 		var one Validation
 		var about []problem
 		if d != nil {
@@ -361,7 +360,7 @@ func (v *Validator) check(ctx context.Context, chain Chain, r run) ([]link, erro
 				if r.missing != nil {
 					r.missing[f.key] = true
 				}
-				if _, err := v.say(ctx, missingReport(chain, f.key, f.to, f.reason), r.known, &one); err != nil {
+				if _, err := v.say(ctx, reportOn(chain, f.key, f.to, events.DigestMissing, f.reason), r.known, &one); err != nil {
 					return nil, err
 				}
 			} else if f.key == key && report.Reason == "" {

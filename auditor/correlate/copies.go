@@ -100,4 +100,7 @@ func (s *State) follow(rec *record) bool {
 const (
 	ruleShared = "shared_event"
 	sameEvent  = "the same event as another account got it"
+	// ruleSame is of further records with a request's AWS id.
+	ruleSame = "same_request"
+	oneMore  = "one more record of the request"
 )

@@ -62,8 +62,8 @@ func (s *State) join(req *request, rec *record, rule string) {
 
 // pairAgain gives a request its own record in place of one of another call.
 func (s *State) pairAgain(req *request, rec *record) {
-	v := s.verdict(req, nil, events.Proxied, "same_request")
-	v.Previous, v.Detail = events.Mismatched, "one more record of the request"
+	v := s.verdict(req, nil, events.Proxied, ruleSame)
+	v.Previous, v.Detail = events.Mismatched, oneMore
 	v.RecipientAccountID, v.EventID, v.EventTime = req.pair.Account, req.pair.EventID, req.wrong.at
 	// Said first: once the request is matched nobody asks about that record any more, and the
 	// two may be parted.

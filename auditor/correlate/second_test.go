@@ -32,18 +32,7 @@ func told(t *testing.T, s *correlate.State, requests []correlate.Request, record
 					out.records[v.EventID] = v.Verdict + " " + v.Rule
 				}
 			}
-			for _, f := range j.Opened {
-				if out.findings[f.FindingID] != "" {
-					t.Errorf("%s is opened twice", f.FindingID)
-				}
-				out.findings[f.FindingID] = "open"
-			}
-			for _, f := range j.Resolved {
-				if out.findings[f.FindingID] != "open" {
-					t.Errorf("%s is resolved while %q", f.FindingID, out.findings[f.FindingID])
-				}
-				out.findings[f.FindingID] = "resolved"
-			}
+			takeFindings(t, out.findings, j)
 		}
 	}
 	now := start

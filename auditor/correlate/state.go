@@ -59,13 +59,13 @@ type State struct {
 	records map[RecordID]*record
 	byReq   map[string]map[*record]struct{} // unpaired, by AWS request id
 	pending []*record                       // not judged yet
-	passed  []Credential                    // keys whose records the store has yet to be asked for
-	asking  int                             // how many of these, from the first, a page was asked for
 	copies  []spilledCopy                   // nor these, the first due first
 	shared  map[string]*record              // that no request made, by SharedEventID: the first of each
 	told    map[string]string               // verdicts of such, as the store told in this Advance
 
-	passedAfter Cursor // the last record that was found of those
+	passed      []Credential // keys whose records the store has yet to be asked for
+	asking      int          // how many of these, from the first, a page was asked for
+	passedAfter Cursor       // the last record that was found of these
 
 	settledRequests []*request // oldest first, to be forgotten
 	settledRecords  []remembered
@@ -250,7 +250,7 @@ func (s *State) addRecord(r Record, at time.Time) {
 func (s *State) byRequestID(req *request, rec *record) {
 	switch {
 	case fit(req, rec) == fitsNot:
-		s.judgeRecord(rec, events.Proxied, "same_request", "what AWS did for the request", req)
+		s.judgeRecord(rec, events.Proxied, ruleSame, "what AWS did for the request", req)
 	case !req.paired():
 		s.join(req, rec, "request_id")
 	case req.wrong != nil && req.wrong.another && req.pair != rec.ID() && fit(req, rec) == fitsOwn && len(disagreements(req, rec)) == 0:
@@ -260,9 +260,9 @@ func (s *State) byRequestID(req *request, rec *record) {
 		remove(s.byReq, rec.RequestID, rec)
 		s.remember(rec)
 	case rec.SharedEventID != "" && rec.SharedEventID == req.shared:
-		s.judgeRecord(rec, events.Proxied, "shared_event", "the same event as another account got it", req)
+		s.judgeRecord(rec, events.Proxied, ruleShared, sameEvent, req)
 	default:
-		s.judgeRecord(rec, events.Proxied, "same_request", "one more record of the request", req)
+		s.judgeRecord(rec, events.Proxied, ruleSame, oneMore, req)
 	}
 }
 

@@ -311,7 +311,7 @@ type store struct {
 
 func (b *store) take(t *testing.T, js []correlate.Judgement) {
 	for _, j := range js {
-		b.takeFindings(t, j)
+		takeFindings(t, b.findings, j)
 		v := j.Verdict
 		if v == nil {
 			continue
@@ -334,18 +334,20 @@ func (b *store) take(t *testing.T, js []correlate.Judgement) {
 	}
 }
 
-func (b *store) takeFindings(t *testing.T, j correlate.Judgement) {
+// takeFindings keeps which findings are open: none is opened twice, or resolved while it isn't.
+func takeFindings(t *testing.T, findings map[string]string, j correlate.Judgement) {
+	t.Helper()
 	for _, f := range j.Opened {
-		if b.findings[f.FindingID] != "" {
+		if findings[f.FindingID] != "" {
 			t.Errorf("finding %s opened twice", f.FindingID)
 		}
-		b.findings[f.FindingID] = "open"
+		findings[f.FindingID] = "open"
 	}
 	for _, r := range j.Resolved {
-		if b.findings[r.FindingID] != "open" {
-			t.Errorf("finding %s resolved while %q", r.FindingID, b.findings[r.FindingID])
+		if findings[r.FindingID] != "open" {
+			t.Errorf("finding %s resolved while %q", r.FindingID, findings[r.FindingID])
 		}
-		b.findings[r.FindingID] = "resolved"
+		findings[r.FindingID] = "resolved"
 	}
 }
 
