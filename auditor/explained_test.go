@@ -6,47 +6,39 @@ import (
 	"testing"
 	"time"
 
-	"github.com/posternhq/postern/auditor"
 	"github.com/posternhq/postern/events"
 )
 
 // What explains records outlives the auditor's memory: keys and links that users
 // were given, sessions, locks and the selectors of trails come from the store.
 func TestExplained(t *testing.T) {
-	quick := func(c *auditor.Config) { c.TrailDelay, c.Skew = time.Second, time.Second }
 	w := newWorld(t, quick)
 	now := time.Now().UTC()
 	ago := func(d time.Duration) time.Time { return now.Add(-d).Truncate(time.Second) }
-	tell := func(at time.Time, p events.Payload) {
-		t.Helper()
-		if _, err := w.j.Append(t.Context(), events.Event{Meta: events.Meta{Time: at}, Data: p}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	tell(ago(6*time.Hour), &events.SessionStarted{SessionID: "S1", User: "alice", Roles: []events.RoleRef{{Name: "engineer", Revision: 2}}, OtherRoles: []string{"oncall"}, App: "awsconsole",
+	w.sayAt(ago(6*time.Hour), &events.SessionStarted{SessionID: "S1", User: "alice", Roles: []events.RoleRef{{Name: "engineer", Revision: 2}}, OtherRoles: []string{"oncall"}, App: "awsconsole",
 		AWSRoleARN: roleARN, Account: account, RoleSessionName: "alice", StartedAt: ago(6 * time.Hour), ExpiresAt: ago(3 * time.Hour)})
 	held := events.AWSCredentialsIssued{AccessKeyID: "ASIAHELD", SessionID: "S1", User: "alice", AWSRoleARN: roleARN, Account: account,
 		RoleSessionName: "alice", IssuedAt: ago(6 * time.Hour), ExpiresAt: ago(3 * time.Hour), Use: "assume_role", HandedOut: true, Proxy: "p1"}
 	kept := held
 	kept.AccessKeyID, kept.Use, kept.HandedOut = "ASIAOURS", "proxy", false
-	tell(held.IssuedAt, &held)
-	tell(kept.IssuedAt, &kept)
+	w.sayAt(held.IssuedAt, &held)
+	w.sayAt(kept.IssuedAt, &kept)
 	link := awsRequest("T1", "alice", ago(6*time.Hour))
 	link.Operation, link.Resources = "GetObject", []string{"arn:aws:s3:::bucket/x"}
-	tell(link.ReceivedAt, &events.AWSTokenIssued{AWSRequest: link, Kind: events.CredentialURL, ExpiresAt: ago(4 * time.Hour)})
-	tell(ago(5*time.Hour), &events.LockPlaced{LockID: "L1", Target: events.LockTarget{Kind: "role", Name: "oncall"}, By: "admin"})
-	tell(now, &events.CloudTrailTrailObserved{TrailARN: "arn:aws:cloudtrail:eu-central-1:" + account + ":trail/t", Account: account, Name: "t", HomeRegion: "eu-central-1",
+	w.sayAt(link.ReceivedAt, &events.AWSTokenIssued{AWSRequest: link, Kind: events.CredentialURL, ExpiresAt: ago(4 * time.Hour)})
+	w.sayAt(ago(5*time.Hour), &events.LockPlaced{LockID: "L1", Target: events.LockTarget{Kind: "role", Name: "oncall"}, By: "admin"})
+	w.sayAt(now, &events.CloudTrailTrailObserved{TrailARN: "arn:aws:cloudtrail:eu-central-1:" + account + ":trail/t", Account: account, Name: "t", HomeRegion: "eu-central-1",
 		EventSelectors: `[{"IncludeManagementEvents":true,"ReadWriteType":"All"}]`, ObservedAt: now})
 	w.settle(events.Access, events.Audit, events.CloudTrail)
 	w.stop()
 	w.start(quick)
 
 	made := awsRequest("R1", "alice", now)
-	tell(now, &events.AWSRequestAdmitted{AWSRequest: made})
+	w.sayAt(now, &events.AWSRequestAdmitted{AWSRequest: made})
 	record := func(id, key string, at time.Time, object string) {
 		r := trail(id, "AWS"+id, "alice", key, "GetObject", at)
 		r.Record = json.RawMessage(strings.Replace(string(r.Record), `"readOnly"`, `"resources":[{"ARN":"arn:aws:s3:::bucket/`+object+`"}],"readOnly"`, 1))
-		tell(now, r)
+		w.sayAt(now, r)
 	}
 	record("E1", "ASIAHELD", ago(330*time.Minute), "y")
 	record("E2", "ASIAHELD", ago(4*time.Hour), "y")

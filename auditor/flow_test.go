@@ -148,6 +148,17 @@ func storyHolds(t *testing.T, w *world, reader string, edit func(*auditor.Config
 	}
 }
 
+// quick has the auditor wait for a second only.
+func quick(c *auditor.Config) { c.TrailDelay, c.Skew = time.Second, time.Second }
+
+// sayAt says something of a time.
+func (w *world) sayAt(at time.Time, p events.Payload) {
+	w.t.Helper()
+	if _, err := w.j.Append(w.t.Context(), events.Event{Meta: events.Meta{Time: at}, Data: p}); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
 func (w *world) tell(now time.Time) {
 	role := events.Role{Name: "engineer"}
 	for i, e := range []events.Payload{&events.RoleCreated{Role: role, By: "admin"}, &events.RoleUpdated{Role: role, By: "admin"}} {

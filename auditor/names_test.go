@@ -9,7 +9,6 @@ import (
 
 	"github.com/rs/zerolog"
 
-	"github.com/posternhq/postern/auditor"
 	"github.com/posternhq/postern/auditor/evidence"
 	"github.com/posternhq/postern/auditor/query"
 	"github.com/posternhq/postern/auditor/store"
@@ -22,36 +21,29 @@ import (
 func TestUsersThatRecordsDoNotName(t *testing.T) {
 	t.Parallel()
 	const user, session = "zoë+x=y@exämple.com", "zo-+x=y@ex-mple.com-bcca44826e54e726fff1"
-	quick := func(c *auditor.Config) { c.TrailDelay, c.Skew = time.Second, time.Second }
 	w := newWorld(t, quick)
 	now := time.Now().UTC()
 	ago := func(d time.Duration) time.Time { return now.Add(-d).Truncate(time.Second) }
-	tell := func(at time.Time, p events.Payload) {
-		t.Helper()
-		if _, err := w.j.Append(t.Context(), events.Event{Meta: events.Meta{Time: at}, Data: p}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	tell(ago(time.Hour), &events.SessionStarted{SessionID: "S1", User: user, App: "awsconsole", AWSRoleARN: roleARN, Account: account,
+	w.sayAt(ago(time.Hour), &events.SessionStarted{SessionID: "S1", User: user, App: "awsconsole", AWSRoleARN: roleARN, Account: account,
 		RoleSessionName: session, StartedAt: ago(time.Hour), ExpiresAt: now.Add(time.Hour)})
 	kept := events.AWSCredentialsIssued{AccessKeyID: "ASIAOURS", SessionID: "S1", User: user, AWSRoleARN: roleARN, Account: account,
 		RoleSessionName: session, IssuedAt: ago(time.Hour), ExpiresAt: now.Add(time.Hour), Use: "proxy", Proxy: "p1"}
 	held := kept
 	held.AccessKeyID, held.Use, held.HandedOut = "ASIAHELD", "export", true
-	tell(kept.IssuedAt, &kept)
-	tell(held.IssuedAt, &held)
+	w.sayAt(kept.IssuedAt, &kept)
+	w.sayAt(held.IssuedAt, &held)
 	made := awsRequest("R1", user, ago(50*time.Minute))
 	made.RoleSessionName = session
-	tell(made.ReceivedAt, &events.AWSRequestAdmitted{AWSRequest: made})
-	tell(made.ReceivedAt, &events.AWSRequestCompleted{AWSRequest: made, Status: 200, AWSRequestID: "AWSR1"})
-	tell(ago(30*time.Minute), &events.LockPlaced{LockID: "L1", Target: events.LockTarget{Kind: "user", Name: user}, By: "admin"})
+	w.sayAt(made.ReceivedAt, &events.AWSRequestAdmitted{AWSRequest: made})
+	w.sayAt(made.ReceivedAt, &events.AWSRequestCompleted{AWSRequest: made, Status: 200, AWSRequestID: "AWSR1"})
+	w.sayAt(ago(30*time.Minute), &events.LockPlaced{LockID: "L1", Target: events.LockTarget{Kind: "user", Name: user}, By: "admin"})
 	w.settle(events.Access, events.Audit)
 	record := func(id, request, key string, before time.Duration) {
 		r := trail(id, request, session, key, "ListObjects", ago(before))
 		if id == "FORWARDED" {
 			r.Record = json.RawMessage(strings.Replace(string(r.Record), `"sessionContext"`, `"invokedBy":"athena.amazonaws.com","sessionContext"`, 1))
 		}
-		tell(now, r)
+		w.sayAt(now, r)
 	}
 	record("MATCHED", "AWSR1", "ASIAOURS", 50*time.Minute)
 	record("BYKEY", "AWS1", "ASIAOURS", 40*time.Minute)

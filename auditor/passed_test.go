@@ -8,7 +8,6 @@ import (
 
 	"github.com/rs/zerolog"
 
-	"github.com/posternhq/postern/auditor"
 	"github.com/posternhq/postern/auditor/query"
 	"github.com/posternhq/postern/auditor/store"
 	"github.com/posternhq/postern/deploy/embedded/embeddedtest"
@@ -19,15 +18,12 @@ import (
 // those that come after a restart, found under the user whom the first key was lent to.
 func TestKeysPassedOn(t *testing.T) {
 	t.Parallel()
-	quick := func(c *auditor.Config) { c.TrailDelay, c.Skew = time.Second, time.Second }
 	w := newWorld(t, quick)
 	now := time.Now().UTC()
 	ago := func(d time.Duration) time.Time { return now.Add(-d).Truncate(time.Second) }
 	tell := func(p events.Payload) {
 		t.Helper()
-		if _, err := w.j.Append(t.Context(), events.Event{Meta: events.Meta{Time: now}, Data: p}); err != nil {
-			t.Fatal(err)
-		}
+		w.sayAt(now, p)
 	}
 	tell(&events.SessionStarted{SessionID: "S1", User: "alice", App: "awsconsole", AWSRoleARN: roleARN, Account: account,
 		RoleSessionName: "alice", StartedAt: ago(6 * time.Hour), ExpiresAt: ago(4 * time.Hour)})

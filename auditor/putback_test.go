@@ -41,12 +41,9 @@ func (n *noted) String() string {
 // was before, as if that led there: it ends with an error, and the next one says what
 // it finds at its start.
 func TestStreamPutBackMeanwhile(t *testing.T) {
-	server := embeddedtest.StartWithBackup(t)
-	w := &world{t: t, dsn: embeddedtest.ClickHouse(t), nc: embeddedtest.Connect(t, server.NATS, "test", embedded.Admin())}
+	server, nc := eventstest.Backed(t)
+	w := &world{t: t, dsn: embeddedtest.ClickHouse(t), nc: nc}
 	w.conn = embeddedtest.Open(t, w.dsn)
-	if err := journal.Setup(t.Context(), w.nc, journal.StreamsConfig{}); err != nil {
-		t.Fatal(err)
-	}
 	w.j = eventstest.Open(t, w.nc)
 	publish(t, w.j, 20)
 	w.say("opened", "", &events.LogOpened{Log: "example.com/postern", Key: "x"}) // what is stored of each stream is in the copy, too

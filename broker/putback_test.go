@@ -25,11 +25,7 @@ func TestStreamPutBack(t *testing.T) {
 	for name, since := range map[string]int{"shorter": 0, "longer": 9} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			server := embeddedtest.StartWithBackup(t)
-			nc := embeddedtest.Connect(t, server.NATS, "test", embedded.Admin())
-			if err := journal.Setup(t.Context(), nc, journal.StreamsConfig{}); err != nil {
-				t.Fatal(err)
-			}
+			server, nc := eventstest.Backed(t)
 			clock, dir := newClock(), t.TempDir()
 			j := eventstest.Open(t, nc)
 			said := &quietly{}

@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/posternhq/postern/events"
+	"github.com/posternhq/postern/proxy/awsreq"
+	"github.com/posternhq/postern/proxy/grants"
 )
 
 // A role that denies some resources refuses what may be about these, and nothing of other
@@ -37,6 +39,13 @@ func TestDeniedResources(t *testing.T) {
 		if w.denied != "" && (strings.Contains(body, "request create") || !strings.Contains(body, "whoever may change role narrow")) {
 			t.Errorf("%s: %s", w.url, body)
 		}
+	}
+}
+
+// The table and the decisions tell a call about nothing alike.
+func TestNoService(t *testing.T) {
+	if awsreq.NoService != grants.NoService {
+		t.Errorf("%q and %q", awsreq.NoService, grants.NoService)
 	}
 }
 

@@ -112,7 +112,7 @@ func TestDeafProxyRefuses(t *testing.T) {
 	if s, body := status(); s != 200 {
 		t.Fatalf("%d %s", s, body)
 	}
-	port := portOf(t, server.URL())
+	port := embeddedtest.PortOf(t, server.URL())
 	stop()
 	r.eventually("the proxy notices", func() bool {
 		_, body := status()

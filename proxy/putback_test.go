@@ -25,11 +25,7 @@ import (
 func TestStreamPutBack(t *testing.T) {
 	for name, since := range map[string]int{"shorter": 0, "longer": 9} {
 		t.Run(name, func(t *testing.T) {
-			server := embeddedtest.StartWithBackup(t)
-			admin := embeddedtest.Connect(t, server.NATS, "test", embedded.Admin())
-			if err := journal.Setup(t.Context(), admin, journal.StreamsConfig{}); err != nil {
-				t.Fatal(err)
-			}
+			server, admin := eventstest.Backed(t)
 			own, ca := eventstest.Open(t, admin), newAuthority(t)
 			b := newBroker(t, own, ca)
 			lock := func(b *broker, id string) uint64 {

@@ -15,9 +15,7 @@ import (
 	"math/big"
 	"net"
 	"net/http"
-	"net/url"
 	"os"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -370,17 +368,4 @@ func resident(t testing.TB) int64 {
 	}
 	t.Skip("/proc/self/status has no VmHWM")
 	return 0
-}
-
-func portOf(t testing.TB, rawURL string) int {
-	t.Helper()
-	u, err := url.Parse(rawURL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	port, err := strconv.Atoi(u.Port())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return port
 }

@@ -131,7 +131,7 @@ func TestJournalGoesAwayUnderLoad(t *testing.T) {
 		})
 	}
 	r.eventually("requests pass", func() bool { return ok.Load() > 50 })
-	port := portOf(t, server.URL())
+	port := embeddedtest.PortOf(t, server.URL())
 	stop()
 	r.eventually("requests are refused", func() bool { return refused.Load() > 8 })
 	before := ok.Load()

@@ -23,7 +23,19 @@ func Journal(t testing.TB) *journal.Journal {
 // with all permissions.
 func Connect(t testing.TB, opts ...nats.Option) *nats.Conn {
 	t.Helper()
-	nc := embeddedtest.Connect(t, embeddedtest.StartNATS(t), "test", embedded.Admin(), opts...)
+	return connect(t, embeddedtest.StartNATS(t), opts...)
+}
+
+// Backed is Connect to a server whose streams can be put back.
+func Backed(t testing.TB) (*embeddedtest.Backup, *nats.Conn) {
+	t.Helper()
+	b := embeddedtest.StartWithBackup(t)
+	return b, connect(t, b.NATS)
+}
+
+func connect(t testing.TB, server *embedded.NATS, opts ...nats.Option) *nats.Conn {
+	t.Helper()
+	nc := embeddedtest.Connect(t, server, "test", embedded.Admin(), opts...)
 	if err := journal.Setup(t.Context(), nc, journal.StreamsConfig{}); err != nil {
 		t.Fatal(err)
 	}

@@ -16,6 +16,15 @@ import (
 	"github.com/posternhq/postern/events/journal"
 )
 
+func say(t *testing.T, j *journal.Journal, n int) {
+	t.Helper()
+	for range n {
+		if _, err := j.Append(t.Context(), drop(0)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // Who has read more than a stream that was put back has, or something else in its
 // place, is told: whether the stream is shorter, as long, or longer by then.
 func TestStreamPutBack(t *testing.T) {
@@ -23,23 +32,11 @@ func TestStreamPutBack(t *testing.T) {
 	for name, since := range map[string]int{"shorter": 0, "as long": 3, "longer": 9} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			server := embeddedtest.StartWithBackup(t)
-			nc := embeddedtest.Connect(t, server.NATS, "test", embedded.Admin())
-			if err := journal.Setup(t.Context(), nc, journal.StreamsConfig{}); err != nil {
-				t.Fatal(err)
-			}
+			server, nc := eventstest.Backed(t)
 			j := eventstest.Open(t, nc)
-			say := func(j *journal.Journal, n int) {
-				t.Helper()
-				for range n {
-					if _, err := j.Append(t.Context(), drop(0)); err != nil {
-						t.Fatal(err)
-					}
-				}
-			}
-			say(j, 5)
+			say(t, j, 5)
 			server.Save()
-			say(j, 3)
+			say(t, j, 3)
 
 			read, ended := make(chan uint64, 100), make(chan error, 2)
 			// A reader may fail while the server is away; it takes up again as all do.
@@ -83,7 +80,7 @@ func TestStreamPutBack(t *testing.T) {
 				seq = <-batched
 			}
 			server.PutBack(func(n *embedded.NATS) {
-				say(eventstest.Open(t, embeddedtest.Connect(t, n, "test", embedded.Admin())), since)
+				say(t, eventstest.Open(t, embeddedtest.Connect(t, n, "test", embedded.Admin())), since)
 			})
 			for range 2 {
 				if err := <-ended; !errors.Is(err, journal.ErrWentBack) {
@@ -127,11 +124,7 @@ func TestStreamPutBack(t *testing.T) {
 // A server that is merely started again changes nothing.
 func TestServerStartedAgain(t *testing.T) {
 	t.Parallel()
-	server := embeddedtest.StartWithBackup(t)
-	nc := embeddedtest.Connect(t, server.NATS, "test", embedded.Admin())
-	if err := journal.Setup(t.Context(), nc, journal.StreamsConfig{}); err != nil {
-		t.Fatal(err)
-	}
+	server, nc := eventstest.Backed(t)
 	j := eventstest.Open(t, nc)
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
@@ -178,23 +171,11 @@ func TestServerStartedAgain(t *testing.T) {
 // Who reads nothing since it began to follow, and who has only replayed, find it, too.
 func TestStreamPutBackBehindQuietReaders(t *testing.T) {
 	t.Parallel()
-	server := embeddedtest.StartWithBackup(t)
-	nc := embeddedtest.Connect(t, server.NATS, "test", embedded.Admin())
-	if err := journal.Setup(t.Context(), nc, journal.StreamsConfig{}); err != nil {
-		t.Fatal(err)
-	}
+	server, nc := eventstest.Backed(t)
 	writer := eventstest.Open(t, nc)
-	say := func(j *journal.Journal, n int) {
-		t.Helper()
-		for range n {
-			if _, err := j.Append(t.Context(), drop(0)); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	say(writer, 5)
+	say(t, writer, 5)
 	server.Save()
-	say(writer, 3)
+	say(t, writer, 3)
 
 	replayed := eventstest.Open(t, nc)
 	for _, err := range replayed.Replay(t.Context(), events.Access) {
@@ -238,7 +219,7 @@ func TestStreamPutBackBehindQuietReaders(t *testing.T) {
 		}
 	}
 	server.PutBack(func(n *embedded.NATS) {
-		say(eventstest.Open(t, embeddedtest.Connect(t, n, "test", embedded.Admin())), 9)
+		say(t, eventstest.Open(t, embeddedtest.Connect(t, n, "test", embedded.Admin())), 9)
 	})
 	for range 2 {
 		if err := <-ended; !errors.Is(err, journal.ErrWentBack) {

@@ -41,7 +41,7 @@ func (b *Backup) start() {
 	b.stop = Run(b.t, n)
 	b.NATS = n
 	if b.port == 0 {
-		b.port = portOf(b.t, n.URL())
+		b.port = PortOf(b.t, n.URL())
 	}
 }
 
@@ -84,7 +84,8 @@ func (b *Backup) PutBack(meanwhile func(*embedded.NATS)) {
 	b.start()
 }
 
-func portOf(t testing.TB, address string) int {
+// PortOf is the port of a URL.
+func PortOf(t testing.TB, address string) int {
 	t.Helper()
 	u, err := url.Parse(address)
 	if err != nil {
