@@ -208,7 +208,11 @@ func (c *cli) withHelper(ctx context.Context, apps []string, port int, use func(
 	case <-helperCtx.Done():
 		return g.Wait()
 	}
-	env := environment(h, len(sessions) > 1)
+	region := "" // with several, it is the profiles' to say: one in the environment would go before theirs
+	if len(sessions) == 1 {
+		region = sessions[0].Region
+	}
+	env := environment(h, region)
 	if len(sessions) > 1 {
 		file, err := writeProfiles(dir, h, sessions)
 		if err != nil {
@@ -248,23 +252,10 @@ func writeProfiles(dir string, h *local.Helper, sessions []*appSession) (string,
 	return file, writePrivateBytes(file, []byte(b.String()))
 }
 
-// environment is what makes a command's AWS SDK use the helper: what to set. A
-// region of the user's own choice stays. With profiles the region is left to
-// them: one in the environment would go before theirs.
-func environment(h *local.Helper, profiles bool) []local.Var {
-	var env []local.Var
-	region := ""
-	for _, v := range h.Env() {
-		switch {
-		case !v.Default:
-			env = append(env, v)
-		case v.Name == "AWS_REGION":
-			region = v.Value
-		}
-	}
-	if !profiles {
-		env = withRegion(region, env)
-	}
+// environment is what makes a command's AWS SDK use the helper: what to set. A region of
+// the user's own choice stays; with "" none is set.
+func environment(h *local.Helper, region string) []local.Var {
+	env := withRegion(region, slices.DeleteFunc(h.Env(), func(v local.Var) bool { return v.Default }))
 	// Of endpoint_url in the user's configuration, too.
 	// https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html
 	return append(env, local.Var{Name: "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", Value: "true"})

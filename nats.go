@@ -62,8 +62,8 @@ type links struct {
 	lost map[*nats.Conn]bool
 }
 
-// watchNATS logs what becomes of a connection, and what it complains about. A lost one is made again, for as long as the
-// process lives.
+// watchNATS logs what becomes of a connection, and what it complains about. A lost one is
+// made again, for as long as the process lives.
 func (s *services) watchNATS() nats.Option {
 	return func(o *nats.Options) error {
 		o.DisconnectedErrCB = func(nc *nats.Conn, err error) {

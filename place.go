@@ -273,13 +273,12 @@ func (s *services) publicNATS() string {
 func withoutUser(urls string) string {
 	all := strings.Split(urls, ",")
 	for i, one := range all {
-		scheme, rest, found := strings.Cut(strings.TrimSpace(one), "://")
-		if !found {
-			scheme, rest = "", scheme
-		} else {
-			scheme += "://"
+		one = strings.TrimSpace(one)
+		scheme, host := 0, strings.LastIndex(one, "@")+1
+		if at := strings.Index(one, "://"); at >= 0 {
+			scheme = at + len("://")
 		}
-		all[i] = scheme + rest[strings.LastIndex(rest, "@")+1:]
+		all[i] = one[:scheme] + one[max(scheme, host):]
 	}
 	return strings.Join(all, ",")
 }

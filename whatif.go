@@ -68,8 +68,8 @@ func (c *cli) whatIf() *cobra.Command {
 			"role that may read the audit trail. --format=json gives one object a line, the\n" +
 			"last of them {\"summary\": …}.",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if c.format != "text" && c.format != "json" {
-				return usageError{fmt.Errorf("--format=%s: this command knows text and json", c.format)}
+			if err := c.checkFormat([]string{"text", "json"}); err != nil {
+				return err
 			}
 			from, err := query.Time("since", since, time.Now())
 			if err != nil {

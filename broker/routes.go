@@ -152,13 +152,14 @@ func (b *Broker) admit(c *call) (err error) {
 
 // answers is why the API does not answer now, nil if it does.
 func (b *Broker) answers() error {
-	why := ""
+	var why string
 	select {
 	case <-b.ledger.ready:
-		if b.ledger.goneBack() == nil {
+		err := b.ledger.goneBack()
+		if err == nil {
 			return nil
 		}
-		why = "the broker ends, to read its history anew: that is not what it has read any more (" + b.ledger.goneBack().Error() + ")"
+		why = "the broker ends, to read its history anew: that is not what it has read any more (" + err.Error() + ")"
 	default:
 		why = "the broker is still reading its history: try again in a moment"
 	}
