@@ -38,6 +38,7 @@ func TestClients(t *testing.T) {
 		{"javascript", (*clients).javaScript},
 		{"boto3", (*clients).boto3},
 		{"cli", (*clients).awsCLI},
+		{"protocols", (*clients).protocols},
 		{"streams", (*clients).streams},
 		{"directory bucket", (*clients).directoryBucket},
 		{"errors", (*clients).errors},
@@ -58,7 +59,8 @@ type clients struct {
 
 	mu        sync.Mutex
 	completed map[string]*events.AWSRequestCompleted // by AWS's request id
-	denied    map[string]*events.AWSRequestDenied    // by postern's
+	admitted  map[string]*events.AWSRequestAdmitted  // by postern's
+	denied    map[string]*events.AWSRequestDenied
 }
 
 const clientResources = `kind: role
@@ -80,7 +82,7 @@ func startClients(t *testing.T) *clients {
 	embeddedtest.Lib(t)
 	c := &clients{
 		home: t.TempDir(), dev: startDevWith(t, plainBinary(t), nil, nil),
-		completed: map[string]*events.AWSRequestCompleted{}, denied: map[string]*events.AWSRequestDenied{},
+		completed: map[string]*events.AWSRequestCompleted{}, admitted: map[string]*events.AWSRequestAdmitted{}, denied: map[string]*events.AWSRequestDenied{},
 	}
 	c.follow(t)
 	c.grant(t, clientResources, "clients-engineer")
@@ -96,6 +98,12 @@ func (c *clients) grant(t *testing.T, resources, role string) {
 		t.Fatal(err)
 	}
 	c.must(t, "admin", "create", "-f", file)
+	c.allow(t, role)
+}
+
+// allow has bob approve alice's request for a role.
+func (c *clients) allow(t *testing.T, role string) {
+	t.Helper()
 	var request struct{ ID string }
 	out := c.must(t, "alice", "request", "create", "--roles", role, "--reason", "to prove it", "--ttl", "1h", "--format=json")
 	if err := json.Unmarshal([]byte(out), &request); err != nil {
@@ -212,6 +220,8 @@ func (c *clients) follow(t *testing.T) {
 			switch d := e.Data.(type) {
 			case *events.AWSRequestCompleted:
 				c.completed[d.AWSRequestID] = d
+			case *events.AWSRequestAdmitted:
+				c.admitted[d.RequestID] = d
 			case *events.AWSRequestDenied:
 				c.denied[d.RequestID] = d
 			}
@@ -255,12 +265,17 @@ func (c *clients) recorded(t *testing.T, calls []clientCall) {
 }
 
 // completion waits for the record of the call to which AWS gave an id.
-func (c *clients) completion(id string) *events.AWSRequestCompleted {
+func (c *clients) completion(id string) *events.AWSRequestCompleted { return told(c, c.completed, id) }
+
+// denial waits for the record of the refusal to which postern gave an id.
+func (c *clients) denial(id string) *events.AWSRequestDenied { return told(c, c.denied, id) }
+
+func told[T any](c *clients, by map[string]*T, id string) *T {
 	for deadline := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
 		c.mu.Lock()
-		e := c.completed[id]
+		e := by[id]
 		c.mu.Unlock()
-		if e != nil || time.Now().After(deadline) {
+		if e != nil || id == "" || time.Now().After(deadline) {
 			return e
 		}
 	}

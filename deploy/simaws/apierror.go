@@ -185,6 +185,7 @@ func (c *call) writeError(e *apiError) {
 var queryNamespace = map[string]string{
 	"sts": "https://sts.amazonaws.com/doc/2011-06-15/",
 	"iam": "https://iam.amazonaws.com/doc/2010-05-08/",
+	"sns": "http://sns.amazonaws.com/doc/2010-03-31/",
 }
 
 // element writes <name>escaped text</name>.

@@ -244,6 +244,12 @@ func (s *Sim) dispatch(c *call) error {
 		return s.serveEKS(c)
 	case "organizations":
 		return s.serveOrganizations(c)
+	case "lambda", "apigateway", "route53", "cloudfront":
+		return s.serveRESTRead(c)
+	case "sns":
+		return s.serveSNS(c)
+	case "monitoring":
+		return s.serveCloudWatch(c)
 	}
 	return s.serveUnknown(c)
 }

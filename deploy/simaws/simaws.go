@@ -6,7 +6,8 @@
 // A client connects to [Sim.Addr] while TLS SNI and Host carry the AWS host
 // (`--aws-dial`, `--aws-ca`). Every signature is verified from first principles
 // in this package and shares no code with the proxy, so that a mistake in the
-// one cannot hide in the other. What is not simulated is still authenticated,
+// one cannot hide in the other. Some services have one thing each to look at, for
+// clients of every protocol (reads.go). What is not simulated is still authenticated,
 // refused in the shape of its protocol, and recorded.
 //
 // It is no place for data that matters: nothing here is fsynced.
