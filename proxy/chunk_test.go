@@ -62,24 +62,49 @@ func TestSignedChunks(t *testing.T) {
 	r.clean()
 }
 
-// unchunk checks and decodes the aws-chunked body of r (Amazon S3 API Reference,
+// chunkChain signs the chunks of a body one after the other (Amazon S3 API Reference,
 // "Signature calculations for the Authorization header: transferring payload in
-// multiple chunks").
-func unchunk(r *http.Request, secret string) (string, error) {
+// multiple chunks", and "… including trailing headers").
+type chunkChain struct {
+	key                   []byte
+	date, scope, previous string
+}
+
+// chunksOf begins with the signature of a request's head.
+func chunksOf(r *http.Request, secret string) *chunkChain {
 	_, rest, _ := strings.Cut(r.Header.Get("Authorization"), "Credential=")
-	credential, _, _ := strings.Cut(rest, ",")
-	_, scope, _ := strings.Cut(credential, "/")
-	_, previous, _ := strings.Cut(rest, "Signature=")
-	mac := func(key []byte, s string) []byte {
-		h := hmac.New(sha256.New, key)
-		io.WriteString(h, s)
-		return h.Sum(nil)
+	credential, rest, _ := strings.Cut(rest, ",")
+	c := &chunkChain{key: []byte("AWS4" + secret), date: r.Header.Get("X-Amz-Date")}
+	_, c.scope, _ = strings.Cut(credential, "/")
+	_, c.previous, _ = strings.Cut(rest, "Signature=")
+	for part := range strings.SplitSeq(c.scope, "/") {
+		c.key = c.mac(part)
 	}
-	key := []byte("AWS4" + secret)
-	for part := range strings.SplitSeq(scope, "/") {
-		key = mac(key, part)
-	}
-	hash := func(b []byte) string { s := sha256.Sum256(b); return hex.EncodeToString(s[:]) }
+	return c
+}
+
+func (c *chunkChain) mac(s string) []byte {
+	h := hmac.New(sha256.New, c.key)
+	io.WriteString(h, s)
+	return h.Sum(nil)
+}
+
+func hexHash(b []byte) string { s := sha256.Sum256(b); return hex.EncodeToString(s[:]) }
+
+// next is the signature of a chunk.
+func (c *chunkChain) next(data []byte) string {
+	c.previous = hex.EncodeToString(c.mac(strings.Join([]string{"AWS4-HMAC-SHA256-PAYLOAD", c.date, c.scope, c.previous, hexHash(nil), hexHash(data)}, "\n")))
+	return c.previous
+}
+
+// trailer is the signature of trailing headers, each "name:value" and a line feed.
+func (c *chunkChain) trailer(lines string) string {
+	return hex.EncodeToString(c.mac(strings.Join([]string{"AWS4-HMAC-SHA256-TRAILER", c.date, c.scope, c.previous, hexHash([]byte(lines))}, "\n")))
+}
+
+// unchunk checks and decodes the aws-chunked body of r.
+func unchunk(r *http.Request, secret string) (string, error) {
+	chain := chunksOf(r, secret)
 	in := bufio.NewReader(r.Body)
 	var out strings.Builder
 	for {
@@ -97,11 +122,9 @@ func unchunk(r *http.Request, secret string) (string, error) {
 			return "", err
 		}
 		data = data[:n]
-		want := hex.EncodeToString(mac(key, strings.Join([]string{"AWS4-HMAC-SHA256-PAYLOAD", r.Header.Get("X-Amz-Date"), scope, previous, hash(nil), hash(data)}, "\n")))
-		if signature != want {
+		if want := chain.next(data); signature != want {
 			return "", fmt.Errorf("chunk of %d bytes: signature %s, want %s", n, signature, want)
 		}
-		previous = signature
 		out.Write(data)
 		if n == 0 {
 			return out.String(), nil

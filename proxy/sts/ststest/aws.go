@@ -57,6 +57,9 @@ type AWS struct {
 	Serve func(w http.ResponseWriter, r *http.Request, k Key)
 	// Assume decides AssumeRole; nil allows all.
 	Assume func(form url.Values) *Refusal
+	// Gives, if it has a secret, is the key that every AssumeRole gives, rather than one
+	// of its own: for servers that know no other.
+	Gives Key
 	// Lifetime overrides what AssumeRole is asked for, if not zero.
 	Lifetime time.Duration
 	Clock    func() time.Time
@@ -211,8 +214,11 @@ func (a *AWS) sts(w http.ResponseWriter, r *http.Request, k Key) {
 		}
 		c := Key{
 			ID: fmt.Sprintf("ASIASTANDIN%09d", n), Secret: fmt.Sprintf("secret-%d", n), Token: fmt.Sprintf("token-%d", n),
-			ARN: f.Get("RoleArn"), Session: f.Get("RoleSessionName"), Expires: a.Clock().Add(seconds),
 		}
+		if a.Gives.Secret != "" {
+			c = a.Gives
+		}
+		c.ARN, c.Session, c.Expires = f.Get("RoleArn"), f.Get("RoleSessionName"), a.Clock().Add(seconds)
 		a.mu.Lock()
 		a.keys[c.ID] = c
 		a.mu.Unlock()
