@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -47,4 +48,51 @@ func TestPresignedV2OnGlobalHost(t *testing.T) {
 	if len(done) != 1 || done[0].AWSErrorCode != "NoSuchKey" || done[0].Status != http.StatusNotFound {
 		t.Errorf("%+v", done)
 	}
+}
+
+// A request that a dying connection may have brought to AWS is not sent again: only the
+// client knows whether it wants that, and then there is a record of it.
+func TestNothingIsSentAgain(t *testing.T) {
+	var served atomic.Int64
+	r := newRig(t, func(_ *proxy.Config, a *ststest.AWS) {
+		a.Serve = func(w http.ResponseWriter, r *http.Request, _ ststest.Key) {
+			served.Add(1)
+			if !strings.HasPrefix(r.URL.Path, "/lost") {
+				return
+			}
+			conn, _, err := http.NewResponseController(w).Hijack()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			conn.Close()
+		}
+	})
+	c := r.client(r.session())
+	for _, method := range []string{http.MethodGet, http.MethodHead, http.MethodPut, http.MethodDelete} {
+		for _, path := range []string{"first", "lost"} { // on one connection
+			req := c.request(t, method, "https://b.s3.us-east-1.amazonaws.com/"+path, nil)
+			want := http.StatusOK
+			if path == "lost" {
+				want = http.StatusServiceUnavailable
+			}
+			if resp, body := c.do(t, req); resp.StatusCode != want {
+				t.Errorf("%s /%s: %d %s", method, path, resp.StatusCode, body)
+			}
+		}
+	}
+	es := r.audit()
+	if n := len(payloads[*events.AWSRequestAdmitted](es)); n != 8 || served.Load() != 8 {
+		t.Errorf("%d admitted, %d came to AWS", n, served.Load())
+	}
+	failed := payloads[*events.AWSRequestFailed](es)
+	if len(failed) != 4 {
+		t.Fatalf("%d failed", len(failed))
+	}
+	for _, f := range failed {
+		if f.Stage != "forward" || f.Path != "/lost" {
+			t.Errorf("%+v", f)
+		}
+	}
+	r.clean()
 }

@@ -175,46 +175,120 @@ func benchmarkProxy(b *testing.B, method string, body []byte) {
 	}
 }
 
-// BenchmarkLock is the time from a lock's publication until the download that it
-// stops has ended at the client, on loopback.
+// BenchmarkLock is the time from a lock's publication, on loopback, until the download
+// that it stops has ended at the client, and until a client that asks without a pause is
+// first refused.
 func BenchmarkLock(b *testing.B) {
-	r, _ := durable(b)
-	r.aws.Serve = func(w http.ResponseWriter, r *http.Request, _ ststest.Key) {
-		w.Header().Set("Content-Length", "1000000")
-		w.Write([]byte("beginning"))
-		if err := http.NewResponseController(w).Flush(); err != nil {
-			b.Error(err)
+	b.Run("cut", func(b *testing.B) {
+		r, _ := durable(b)
+		r.aws.Serve = func(w http.ResponseWriter, r *http.Request, _ ststest.Key) {
+			w.Header().Set("Content-Length", "1000000")
+			w.Write([]byte("beginning"))
+			if err := http.NewResponseController(w).Flush(); err != nil {
+				b.Error(err)
+			}
+			<-r.Context().Done()
 		}
-		<-r.Context().Done()
-	}
-	s := r.session()
-	c := r.client(s)
+		s := r.session()
+		c := r.client(s)
+		benchmarkLock(b, r, s, func() (done func()) {
+			resp, err := c.Do(c.request(b, "GET", object, nil))
+			if err != nil {
+				b.Fatal(err)
+			}
+			if _, err := io.ReadFull(resp.Body, make([]byte, 9)); err != nil {
+				b.Fatal(err)
+			}
+			return func() {
+				if _, err := io.Copy(io.Discard, resp.Body); err == nil {
+					b.Fatal("the download was not cut")
+				}
+				resp.Body.Close()
+			}
+		})
+	})
+	b.Run("refused", func(b *testing.B) {
+		r, _ := durable(b)
+		s := r.session()
+		c := r.client(s)
+		ask := func() int {
+			resp, err := c.Do(c.request(b, "GET", object, nil))
+			if err != nil {
+				b.Error(err)
+				return 0
+			}
+			defer resp.Body.Close()
+			if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+				b.Error(err)
+			}
+			return resp.StatusCode
+		}
+		benchmarkLock(b, r, s, func() (done func()) {
+			refused := make(chan struct{})
+			go func() {
+				defer close(refused)
+				for ask() == http.StatusOK {
+				}
+			}()
+			return func() { <-refused }
+		})
+	})
+}
+
+// benchmarkLock places locks on a session. prepare returns what ends when one has bitten.
+func benchmarkLock(b *testing.B, r *rig, s *events.SessionStarted, prepare func() (done func())) {
 	var took []time.Duration
 	for b.Loop() {
 		b.StopTimer()
-		resp, err := c.Do(c.request(b, "GET", object, nil))
-		if err != nil {
-			b.Fatal(err)
-		}
-		if _, err := io.ReadFull(resp.Body, make([]byte, 9)); err != nil {
-			b.Fatal(err)
-		}
+		done := prepare()
 		lock := &events.LockPlaced{LockID: journal.NewID(), Target: events.LockTarget{Kind: "session", Name: s.SessionID}, By: "admin"}
 		b.StartTimer()
 		start := time.Now()
 		r.broker.append(lock)
-		if _, err := io.Copy(io.Discard, resp.Body); err == nil {
-			b.Fatal("the download was not cut")
-		}
+		done()
 		took = append(took, time.Since(start))
 		b.StopTimer()
-		resp.Body.Close()
 		r.emit(&events.LockLifted{LockID: lock.LockID, By: "admin"})
 		b.StartTimer()
 	}
 	slices.Sort(took)
 	b.ReportMetric(float64(median(took).Microseconds())/1000, "p50-ms")
 	b.ReportMetric(float64(took[len(took)*99/100].Microseconds())/1000, "p99-ms")
+}
+
+// BenchmarkAssumeRole counts how often AWS is asked for credentials by 10,000 requests
+// of 100 sessions, 64 at a time.
+func BenchmarkAssumeRole(b *testing.B) {
+	r, _ := durable(b)
+	for b.Loop() {
+		b.StopTimer()
+		clients := make([]*client, 100)
+		for i := range clients {
+			clients[i] = r.client(r.session())
+		}
+		before := len(r.aws.Calls("AssumeRole"))
+		b.StartTimer()
+		var next atomic.Int64
+		var wg sync.WaitGroup
+		for range 64 {
+			wg.Go(func() {
+				for i := next.Add(1); i <= 10_000; i = next.Add(1) {
+					c := clients[i%100]
+					resp, err := c.Do(c.request(b, "GET", object, nil))
+					if err != nil {
+						b.Error(err)
+						return
+					}
+					if _, err := io.Copy(io.Discard, resp.Body); err != nil || resp.StatusCode != http.StatusOK {
+						b.Errorf("%s, %v", resp.Status, err)
+					}
+					resp.Body.Close()
+				}
+			})
+		}
+		wg.Wait()
+		b.ReportMetric(float64(len(r.aws.Calls("AssumeRole"))-before), "AssumeRole-calls")
+	}
 }
 
 // rawPublish is one raw synchronous publish of an event's size.

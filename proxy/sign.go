@@ -14,6 +14,15 @@ import (
 	"github.com/posternhq/postern/proxy/sts"
 )
 
+// safe says that a method changes nothing (RFC 9110, 9.2.1).
+func safe(method string) bool {
+	switch method {
+	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace:
+		return true
+	}
+	return false
+}
+
 // sign makes the request that goes to AWS.
 func (c *call) sign(creds sigv4.Credentials) (*http.Request, error) {
 	r := c.r
@@ -23,9 +32,15 @@ func (c *call) sign(creds sigv4.Credentials) (*http.Request, error) {
 		URL:    &url.URL{Scheme: "https", Host: c.host.Addr()},
 		Header: endToEnd(r.Header), ContentLength: r.ContentLength, Trailer: r.Trailer,
 	}).WithContext(c.ctx)
-	if r.ContentLength != 0 {
+	switch _, declared := r.Header["Content-Length"]; {
+	case r.ContentLength != 0:
 		out.Body = c.body
-	} else if _, ok := r.Header["Content-Length"]; ok && r.Method != http.MethodGet && r.Method != http.MethodHead {
+	case safe(r.Method):
+		// net/http would send what has no body once more by itself if the connection
+		// ended: AWS could carry out, and record, twice what was admitted once. Nor is the
+		// empty body probed for a first byte.
+		out.Body, out.TransferEncoding = c.body, []string{"identity"}
+	case declared:
 		out.Body, out.TransferEncoding = http.NoBody, []string{"identity"} // net/http's way to send "Content-Length: 0" with any method
 	}
 	if c.upgrades() {
