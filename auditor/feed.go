@@ -71,11 +71,11 @@ func (j *judge) take(ctx context.Context, stream string, entries []journal.Entry
 	if f == nil {
 		return nil
 	}
+	f.mu.Lock() // from here on nobody reads it from the ledger
+	defer f.mu.Unlock()
 	if stream == events.Audit {
 		j.together(ctx, entries)
 	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
 	if !f.started || floor <= f.at {
 		return nil
 	}
@@ -92,9 +92,19 @@ func (j *judge) take(ctx context.Context, stream string, entries []journal.Entry
 }
 
 // portion is what the judge reads of entries: a small part of their bytes, and the
-// rest is not kept while they wait.
+// rest is not kept while they wait. Of a request that ended among them it reads the end,
+// which says all that its beginning does.
 func (j *judge) portion(stream string, entries []journal.Entry, floor uint64) portion {
 	p := portion{stream: stream, floor: floor}
+	ended := make(map[string]bool, len(entries)/2)
+	for i := range entries {
+		switch d := entries[i].Data.(type) {
+		case *events.AWSRequestCompleted:
+			ended[d.RequestID] = true
+		case *events.AWSRequestFailed:
+			ended[d.RequestID] = true
+		}
+	}
 	for i := range entries {
 		seq := entries[i].Seq
 		switch d := entries[i].Data.(type) {
@@ -103,7 +113,9 @@ func (j *judge) portion(stream string, entries []journal.Entry, floor uint64) po
 				p.records = append(p.records, r)
 			}
 		case *events.AWSRequestAdmitted:
-			p.told = append(p.told, request(&d.AWSRequest, correlate.InFlight, seq))
+			if !ended[d.RequestID] {
+				p.told = append(p.told, request(&d.AWSRequest, correlate.InFlight, seq))
+			}
 		case *events.AWSRequestCompleted:
 			r := request(&d.AWSRequest, correlate.Completed, seq)
 			r.AWSRequestID, r.Took = d.AWSRequestID, time.Duration(d.DurationMicros)*time.Microsecond

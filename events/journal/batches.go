@@ -94,6 +94,7 @@ func (j *Journal) batches(ctx context.Context, conn *conn, c *BatchConfig, handl
 	}()
 	entries := make([]Entry, 0, c.MaxEntries)
 	for {
+		clear(entries) // the next are gathered while these would be held
 		entries = entries[:0]
 		final, err := gather(reading, *c, read, &entries)
 		if err != nil {
@@ -120,7 +121,7 @@ type arrival struct {
 // arrivals reads and decodes ahead of the sink. reconnects is how often the connection was
 // made again when the stream was last looked at.
 func arrivals(ctx context.Context, conn *conn, consumer jetstream.Consumer, c BatchConfig, reconnects uint64, to chan<- arrival) {
-	it, err := consumer.Messages(jetstream.PullMaxMessages(max(100, c.MaxEntries/2)))
+	it, err := consumer.Messages(jetstream.PullMaxMessages(max(100, c.MaxEntries/8)))
 	if err != nil {
 		to <- arrival{err: err}
 		return
