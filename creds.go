@@ -31,9 +31,12 @@ func (c *cli) creds() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			got, err := p.exported(cmd.Context(), s)
+			got, notice, err := p.exported(cmd.Context(), s)
 			if err != nil {
 				return err
+			}
+			if notice != "" {
+				c.say("%s", notice)
 			}
 			return c.printCredentials(s, got)
 		},
@@ -65,16 +68,18 @@ func (c *cli) sessionOn(ctx context.Context, app string) (*profile, *appSession,
 	return p, s, err
 }
 
-// exported asks the proxy for credentials that work without it.
-func (p *profile) exported(ctx context.Context, s *appSession) (local.Exported, error) {
+// exported asks the proxy for credentials that work without it, and for what there is to
+// say of them.
+func (p *profile) exported(ctx context.Context, s *appSession) (_ local.Exported, notice string, _ error) {
 	var got struct {
 		AccessKeyID     string    `json:"access_key_id"`
 		SecretAccessKey string    `json:"secret_access_key"`
 		SessionToken    string    `json:"session_token"`
 		ExpiresAt       time.Time `json:"expires_at"`
+		Notice          string    `json:"notice"`
 	}
 	err := p.askProxy(ctx, s.SessionID, "/v1/credentials", map[string]string{"session_id": s.SessionID}, &got)
-	return local.Exported{AccessKeyID: got.AccessKeyID, SecretAccessKey: got.SecretAccessKey, SessionToken: got.SessionToken, Expires: got.ExpiresAt}, err
+	return local.Exported{AccessKeyID: got.AccessKeyID, SecretAccessKey: got.SecretAccessKey, SessionToken: got.SessionToken, Expires: got.ExpiresAt}, got.Notice, err
 }
 
 func (c *cli) printCredentials(s *appSession, got local.Exported) error {
@@ -107,7 +112,7 @@ func (c *cli) serveCreds(ctx context.Context, app string, port int, imds bool) e
 	if err != nil {
 		return err
 	}
-	first, err := p.exported(ctx, s) // what is wrong is said now, rather than to an SDK
+	first, _, err := p.exported(ctx, s) // what is wrong is said now, rather than to an SDK
 	if err != nil {
 		return err
 	}
@@ -129,7 +134,8 @@ func (c *cli) serveCreds(ctx context.Context, app string, port int, imds bool) e
 			if now, err := who.running(s.App); err == nil && now != nil && now.AWSRoleARN == s.AWSRoleARN {
 				by = now
 			}
-			return who.exported(ctx, by)
+			got, _, err := who.exported(ctx, by)
+			return got, err
 		},
 		Log: c.warnings(),
 	})

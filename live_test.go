@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -10,10 +11,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	awssts "github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/rs/zerolog"
 
 	"github.com/posternhq/postern/deploy/embedded/embeddedtest"
 	"github.com/posternhq/postern/deploy/simaws"
+	"github.com/posternhq/postern/proxy/sts"
 )
 
 // TestDevLive runs `postern dev --aws=live` as a script does that knows the
@@ -33,16 +38,34 @@ func TestDevLive(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	const trust = `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::444455556666:root"},"Action":"sts:AssumeRole"}]}`
 	err = sim.PutRole(simaws.Role{
 		ARN:         "arn:aws:iam::444455556666:role/Deploy",
-		TrustPolicy: `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::444455556666:root"},"Action":"sts:AssumeRole"}]}`,
+		TrustPolicy: trust,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
+	// As of a role that somebody assumed: postern's sessions are chained to it.
+	if err := sim.PutRole(simaws.Role{ARN: "arn:aws:iam::444455556666:role/Runner", TrustPolicy: trust}); err != nil {
+		t.Fatal(err)
+	}
+	link := sts.Link{Dial: sim.Addr()}
+	if link.RootCAs, err = sts.RootsWith(sim.CAFile()); err != nil {
+		t.Fatal(err)
+	}
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	link.Apply(transport)
+	defer transport.CloseIdleConnections()
+	ambient, err := awssts.New(awssts.Options{Region: "us-east-1", HTTPClient: &http.Client{Transport: transport}, Credentials: credentials.NewStaticCredentialsProvider(key.ID, key.Secret, "")}).
+		AssumeRole(t.Context(), &awssts.AssumeRoleInput{RoleArn: aws.String("arn:aws:iam::444455556666:role/Runner"), RoleSessionName: aws.String("ci")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	own := ambient.Credentials
 	dev := startDevWith(t, plainBinary(t),
 		[]string{"--aws=live", "--aws-dial", sim.Addr(), "--aws-ca", sim.CAFile(), "--cloudtrail", sim.TrailDir()},
-		[]string{"AWS_ACCESS_KEY_ID=" + key.ID, "AWS_SECRET_ACCESS_KEY=" + key.Secret})
+		[]string{"AWS_ACCESS_KEY_ID=" + *own.AccessKeyId, "AWS_SECRET_ACCESS_KEY=" + *own.SecretAccessKey, "AWS_SESSION_TOKEN=" + *own.SessionToken})
 	if dev.AWSSimURL != "" {
 		t.Errorf("aws_sim_url %q where AWS is live", dev.AWSSimURL)
 	}
@@ -66,6 +89,7 @@ func TestDevLive(t *testing.T) {
 version: v7
 metadata: {name: deploy}
 spec:
+  options: {real_credentials: [export]}
   allow:
     app_labels: {'*': '*'}
     aws_role_arns: ["arn:aws:iam::444455556666:role/Deploy"]
@@ -84,6 +108,13 @@ spec:
 	if out := must("alice", "console", "--print"); !strings.HasPrefix(strings.TrimSpace(out), "https://signin.aws.amazon.com/federation?Action=login&") &&
 		!strings.Contains(out, "signin.aws.amazon.com/federation") {
 		t.Errorf("console link: %s", out)
+	}
+	// What role chaining shortens is said where it matters.
+	if out := must("alice", "console", "--print"); !strings.Contains(out, "this console session ends after 1 hour at most, because postern runs with temporary AWS credentials (role chaining)") {
+		t.Errorf("console: %s", out)
+	}
+	if out := must("alice", "creds"); !strings.Contains(out, "these credentials end after 1 hour at most") {
+		t.Errorf("credentials: %s", out)
 	}
 	if err := sim.Flush(); err != nil {
 		t.Fatal(err)

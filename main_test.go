@@ -22,10 +22,11 @@ import (
 	"github.com/posternhq/postern/deploy/embedded"
 )
 
-// TestMain makes the test binary the real program when it is run as "postern", and
-// a proxy to compare with when it is run as "bare-hop".
+// TestMain makes the test binary the real program when it is run as "postern", a proxy
+// to compare with when it is run as "bare-hop", and a stand-in for the AWS CLI's plugin
+// when it is run as "session-manager-plugin".
 func TestMain(m *testing.M) {
-	testscript.Main(cleaned{m}, map[string]func(){"postern": main, bareHopCommand: bareHop})
+	testscript.Main(cleaned{m}, map[string]func(){"postern": main, bareHopCommand: bareHop, "session-manager-plugin": plugin})
 }
 
 // cleaned removes what was built for all tests once they ran.
@@ -69,6 +70,8 @@ func TestStories(t *testing.T) {
 			env.Setenv("CA", dev.CAFile)
 			env.Setenv("NATS_URL", dev.NATSURL)
 			env.Setenv("NATS_CREDS", dev.NATSCreds)
+			env.Setenv("AWS_SIM", strings.TrimPrefix(dev.AWSSimURL, "https://"))
+			env.Setenv("AWS_SIM_CA", dev.AWSSimCA)
 			for user, file := range dev.Identities {
 				env.Setenv(strings.ToUpper(user), file)
 				if err := os.WriteFile(filepath.Join(env.WorkDir, user+".password"), []byte(passwords[user]+"\n"), 0o600); err != nil {

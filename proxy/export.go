@@ -21,6 +21,7 @@ type exportAnswer struct {
 	SecretAccessKey string    `json:"secret_access_key"`
 	SessionToken    string    `json:"session_token"`
 	ExpiresAt       time.Time `json:"expires_at"`
+	Notice          string    `json:"notice,omitempty"`
 }
 
 // export hands out credentials of the session's role that work without postern:
@@ -70,6 +71,10 @@ func (p *Proxy) export(w http.ResponseWriter, r *http.Request, user string) {
 		return
 	}
 	p.issued.add(x)
+	notice := ""
+	if creds.Chained && creds.Expires.Before(s.ExpiresAt) {
+		notice = "these credentials end after 1 hour at most, because postern runs with temporary AWS credentials (role chaining); ask for new ones then"
+	}
 	answer(w, http.StatusOK, exportAnswer{AccessKeyID: creds.AccessKeyID, SecretAccessKey: creds.SecretAccessKey,
-		SessionToken: creds.SessionToken, ExpiresAt: earlier(creds.Expires, s.ExpiresAt).UTC()})
+		SessionToken: creds.SessionToken, ExpiresAt: earlier(creds.Expires, s.ExpiresAt).UTC(), Notice: notice})
 }

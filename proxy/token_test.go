@@ -12,7 +12,9 @@ import (
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 
 	"github.com/posternhq/postern/events"
+	"github.com/posternhq/postern/proxy"
 	"github.com/posternhq/postern/proxy/sigv4"
+	"github.com/posternhq/postern/proxy/sts/ststest"
 )
 
 // own calls an endpoint of the proxy's own.
@@ -240,6 +242,7 @@ func TestExport(t *testing.T) {
 		Secret  string    `json:"secret_access_key"`
 		Token   string    `json:"session_token"`
 		Expires time.Time `json:"expires_at"`
+		Notice  string    `json:"notice"`
 	}
 	s := r.session(may)
 	seen := map[string]bool{}
@@ -248,7 +251,7 @@ func TestExport(t *testing.T) {
 		if status, reason := r.own("alice", "/v1/credentials", map[string]string{"session_id": s.SessionID}, &out); status != http.StatusOK {
 			t.Fatalf("%d %s", status, reason)
 		}
-		if seen[out.ID] || out.Secret == "" || out.Token == "" || out.Expires.After(s.ExpiresAt) || time.Until(out.Expires) < 58*time.Minute {
+		if seen[out.ID] || out.Secret == "" || out.Token == "" || out.Expires.After(s.ExpiresAt) || time.Until(out.Expires) < 58*time.Minute || out.Notice != "" {
 			t.Errorf("issued %s until %v", out.ID, out.Expires)
 		}
 		seen[out.ID] = true
@@ -280,6 +283,25 @@ func TestExport(t *testing.T) {
 	}
 	if n := len(payloads[*events.AWSRequestDenied](es)); n != 3 {
 		t.Errorf("%d denied", n)
+	}
+}
+
+// Where postern's own credentials are temporary, whoever gets some is told why they last
+// an hour.
+func TestExportByTemporaryCredentials(t *testing.T) {
+	r := newRig(t, serveNothing, func(c *proxy.Config, a *ststest.AWS) { c.AWS.Base = a.Temporary() })
+	s := r.session(func(s *events.SessionStarted) {
+		s.RealCredentials, s.ExpiresAt = []string{events.CredentialExport}, time.Now().Add(4*time.Hour)
+	})
+	var out struct {
+		Expires time.Time `json:"expires_at"`
+		Notice  string    `json:"notice"`
+	}
+	if status, reason := r.own("alice", "/v1/credentials", map[string]string{"session_id": s.SessionID}, &out); status != http.StatusOK {
+		t.Fatalf("%d %s", status, reason)
+	}
+	if out.Expires.After(time.Now().Add(time.Hour)) || !strings.Contains(out.Notice, "end after 1 hour at most, because postern runs with temporary AWS credentials") {
+		t.Errorf("%+v", out)
 	}
 }
 

@@ -90,6 +90,10 @@ func (s *Sim) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 		s.serveConsole(c)
 		return
 	}
+	if c.ep.service == "ssmmessages" {
+		s.serveDataChannel(rw, r)
+		return
+	}
 	s.serveAPI(c)
 }
 
@@ -246,6 +250,8 @@ func (s *Sim) dispatch(c *call) error {
 		return s.serveOrganizations(c)
 	case "lambda", "apigateway", "route53", "cloudfront":
 		return s.serveRESTRead(c)
+	case "ssm":
+		return s.serveSSM(c)
 	case "sns":
 		return s.serveSNS(c)
 	case "monitoring":

@@ -76,6 +76,7 @@ type Sim struct {
 	kinesis  *shards
 	trail    *trail
 	clusters sync.Map // by name
+	channels sync.Map // tokens of Session Manager's data channels, by session
 	ready    chan struct{}
 	addr     string // written before ready is closed
 }

@@ -159,6 +159,7 @@ func (h *Holder) assume(ctx context.Context, s *events.SessionStarted, want time
 			},
 			Expires:       aws.ToTime(out.Credentials.Expiration),
 			AssumedRoleID: aws.ToString(out.AssumedRoleUser.AssumedRoleId),
+			Chained:       h.isChained(own),
 		}, nil
 	}
 }

@@ -76,12 +76,8 @@ func (h *Holder) Console(ctx context.Context, s *events.SessionStarted, cause, d
 		return Console{}, err
 	}
 	c := Console{Destination: dest, AccessKeyID: creds.AccessKeyID, ExpiresAt: creds.Expires}
-	_, own, err := h.client(ctx, s)
-	if err != nil {
-		return Console{}, err
-	}
 	q := url.Values{"Action": {"getSigninToken"}}
-	if h.isChained(own) {
+	if creds.Chained {
 		// AWS takes no SessionDuration then: the console lasts as long as the
 		// credentials.
 		c.Notice = "this console session ends after 1 hour at most, because postern runs with temporary AWS credentials (role chaining)"

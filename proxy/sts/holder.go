@@ -58,6 +58,8 @@ type Credentials struct {
 	Expires time.Time
 	// AssumedRoleID is AROA…:session-name.
 	AssumedRoleID string
+	// Chained: postern's own are temporary, so that these last an hour at most.
+	Chained bool
 }
 
 // Holder obtains credentials and keeps them in memory. It is safe for
