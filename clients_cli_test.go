@@ -200,15 +200,11 @@ func (c *clients) refused(t *testing.T, env []string, state, reason, rule string
 					t.Errorf("exit code %d, want %q and %q, got\n%s", code, want, reason, lastLines(log))
 				}
 				once(t, log)
-				operation := r.operation
-				if r.shape == "EC2 XML" && rule == "" { // it stands in the body, which is not read where nothing is allowed
-					operation = ""
-				}
 				denied := c.denial(requestIDIn(log))
 				switch {
 				case denied == nil:
 					t.Errorf("no denial of id %q is on record", requestIDIn(log))
-				case denied.Operation != operation || denied.Code != r.code || denied.Rule != rule || denied.User != "alice":
+				case denied.Operation != r.operation || denied.Code != r.code || denied.Rule != rule || denied.User != "alice":
 					t.Errorf("recorded as %q of %s, %s by %q", denied.Operation, denied.User, denied.Code, denied.Rule)
 				}
 			})

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"sync/atomic"
+	"time"
 
 	"github.com/posternhq/postern/proxy/awsreq"
 	"github.com/posternhq/postern/proxy/sigv4"
@@ -60,38 +61,71 @@ func (b *body) release() {
 	}
 }
 
-// peek reads the beginning of the body if recognition may need it. S3's objects
-// are left alone: their names are in the head. So are streams of events, whose
-// client may wait for an answer before it goes on.
-func (c *call) peek() bool {
-	b := c.body
-	if b.whole || c.auth.Payload.Signed() || c.host.S3 != awsreq.NotS3 && !c.saysMore() {
-		return true
-	}
+// begin reads the beginning of a body of some length, -1 for one that is not told.
+func (b *body) begin(length int64) error {
 	size := int64(headSize)
-	if n := c.r.ContentLength; n > 0 && n < size {
-		size = n
+	if length > 0 && length < size {
+		size = length
 	}
 	head := make([]byte, size)
 	n, err := io.ReadFull(b.src, head)
 	b.head = head[:n]
 	switch {
 	case err == nil:
-		b.whole = c.r.ContentLength == int64(n)
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF) && c.r.ContentLength < 0:
+		b.whole = length == int64(n)
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF) && length < 0:
 		b.whole = true
-	case c.ctx.Err() != nil:
-		c.cut()
-		return false
 	default:
-		c.fail("body", "RequestTimeout", http.StatusBadRequest, "the request's body broke off: "+err.Error())
-		return false
+		return err
 	}
 	b.reader = bytes.NewReader(b.head)
 	if !b.whole {
 		b.reader = io.MultiReader(b.reader, b.src)
 	}
-	return true
+	return nil
+}
+
+// tells whether recognition may need the body. S3's objects are left alone: their names
+// are in the head. So are streams of events, whose client may wait for an answer before
+// it goes on.
+func (c *call) tells() bool {
+	return !c.body.whole && !c.auth.Payload.Signed() && (c.host.S3 == awsreq.NotS3 || c.saysMore())
+}
+
+// peek reads the beginning of the body if recognition may need it.
+func (c *call) peek() bool {
+	if !c.tells() {
+		return true
+	}
+	err := c.body.begin(c.r.ContentLength)
+	switch {
+	case err == nil:
+		return true
+	case c.ctx.Err() != nil:
+		c.cut()
+	default:
+		c.fail("body", "RequestTimeout", http.StatusBadRequest, "the request's body broke off: "+err.Error())
+	}
+	return false
+}
+
+// glanceTime is how long a call that is refused in any case is asked what it was.
+const glanceTime = time.Second
+
+// glance is peek for such a call, whose record is to say what somebody tried who may do
+// nothing any more. What does not come in time is not waited for.
+func (c *call) glance() {
+	c.body = newBody(c.r)
+	if !c.tells() {
+		return
+	}
+	rc := http.NewResponseController(c.w)
+	_ = rc.SetReadDeadline(time.Now().Add(glanceTime)) // fails only where the connection is gone
+	if c.body.begin(c.r.ContentLength) != nil {
+		c.w.Header().Set("Connection", "close")
+		return
+	}
+	_ = rc.SetReadDeadline(time.Time{})
 }
 
 // saysMore tells whether what a request asks of S3 may be in its body: lists of objects

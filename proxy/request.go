@@ -160,6 +160,7 @@ func (c *call) serve() {
 	watch, d := c.p.grants.Watch(c.id, c.user, c.p.now(), func(d grants.Decision) { cancel(&cutError{d}) }, c.besides()...)
 	c.know(&d)
 	if watch == nil {
+		c.glance()
 		c.recognize()
 		c.denyDecision(&d)
 		return
