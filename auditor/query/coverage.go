@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -22,7 +23,7 @@ type Coverage struct {
 	Since time.Time `json:"since,omitzero"`
 	Until time.Time `json:"until"`
 	// Calls that AWS got under identities of postern's: the requests that were
-	// forwarded and the bypasses.
+	// forwarded and the bypasses, each once, however many accounts have a record of it.
 	Calls      uint64 `json:"calls"`
 	Matched    Count  `json:"matched"`
 	Awaiting   Count  `json:"awaiting"`
@@ -67,27 +68,33 @@ type counted struct {
 	Account string `ch:"of"`
 	Outcome string `ch:"result"`
 	Verdict string `ch:"judged"`
-	N       uint64 `ch:"calls"`
+	// Call begins with 1 where another account's record of the call has the verdict that
+	// this one follows. After that comes what both have in common, where what is asked may
+	// lack one of the two.
+	Call string `ch:"same"`
+	N    uint64 `ch:"calls"`
 }
 
 // A side's columns as a projection has them, and how they are counted.
 var (
-	coverageOurs = coverage{hourly{ours, "account, user, outcome, verdict", where{}},
-		"verdict IN ('missing', 'mismatched')", "user", "account", "toString(outcome)"}
-	coverageTheirs = coverage{hourly{theirs, "recipient_account_id, identity_account_id, federated_user, lent_to, verdict", where{}},
-		"verdict = 'bypass'", "if(lent_to != '', lent_to, federated_user)", "if(identity_account_id != '', identity_account_id, recipient_account_id)", "''"}
+	coverageOurs = coverage{hourly{side: ours, columns: "account, user, outcome, verdict"},
+		"verdict IN ('missing', 'mismatched')", "user", "account", "toString(outcome)", "''"}
+	coverageTheirs = coverage{hourly{side: theirs, columns: "recipient_account_id, identity_account_id, federated_user, lent_to, verdict",
+		call:       `startsWith(judged, '1\tshared_event\t')`, // only bypasses are judged 1
+		callInView: "if(verdict = 'bypass', concat(toString(verdict_rule = 'shared_event'), shared_event_id), '0')"},
+		"verdict = 'bypass'", "if(lent_to != '', lent_to, federated_user)", "if(identity_account_id != '', identity_account_id, recipient_account_id)", "''", "toString(call)"}
 )
 
 type coverage struct {
 	hourly
-	named, user, account, outcome string
+	named, user, account, outcome, same string
 }
 
 func (a *Asker) counts(ctx context.Context, c coverage, since time.Time) ([]counted, error) {
 	var rows []counted
 	count, args := a.count(c.hourly, since)
-	err := a.conn.Select(ctx, &rows, "SELECT if("+c.named+", toString("+c.user+"), '') AS who, if("+c.named+", toString("+c.account+"), '') AS of, "+c.outcome+" AS result, toString(verdict) AS judged, sum(n) AS calls FROM ("+
-		count+") GROUP BY who, of, result, judged", args...)
+	err := a.conn.Select(ctx, &rows, "SELECT if("+c.named+", toString("+c.user+"), '') AS who, if("+c.named+", toString("+c.account+"), '') AS of, "+c.outcome+" AS result, toString(verdict) AS judged, "+c.same+" AS same, sum(n) AS calls FROM ("+
+		count+") GROUP BY who, of, result, judged, same", args...)
 	if err != nil {
 		return nil, fmt.Errorf("count %s: %w", c.view, err)
 	}
@@ -143,13 +150,22 @@ func (a *Asker) Coverage(ctx context.Context, sinceText string) (*Coverage, erro
 			offender(r).Mismatched += r.N
 		}
 	}
+	slices.SortFunc(theirs, func(x, y counted) int { return strings.Compare(x.Call, y.Call) })
+	told := map[string]bool{}
 	for i := range theirs {
 		r := &theirs[i]
 		c.Records += r.N
 		switch r.Verdict {
 		case "bypass":
-			c.Bypass.Count += r.N
-			offender(r).Bypass += r.N
+			n := r.N
+			switch of := r.Call[1:]; {
+			case of == "" && r.Call == "1", told[of]:
+				continue
+			case of != "":
+				n, told[of] = 1, true
+			}
+			c.Bypass.Count += n
+			offender(r).Bypass += n
 		case "matched", "mismatched", "proxied":
 			c.Proxied += r.N
 		case "console":

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/posternhq/postern/auditor/query"
@@ -117,4 +118,43 @@ func TestCoverageIsExact(t *testing.T) {
 	check("doubled within a part")
 	optimize()
 	check("all merged again")
+}
+
+// A call around postern that two accounts have a record of is one call, merged or not; to
+// who sees one of the accounts alone, too.
+func TestCoverageCountsACallOnce(t *testing.T) {
+	both, dsn := tables(t)
+	owner, ownersDSN := tables(t)
+	write := func(c clickhouse.Conn, account, event, user, judged string) {
+		key := fmt.Sprintf(`'2026-03-01 12:00:00', '%s', '%s'`, account, event)
+		exec(t, c, fmt.Sprintf(`INSERT INTO cloudtrail_rows (event_time, recipient_account_id, event_id, federated_user, identity_account_id, shared_event_id, present) VALUES (%s, '%s', '111111111111', 'shared-%.1s', 1)`, key, user, event))
+		exec(t, c, fmt.Sprintf(`INSERT INTO cloudtrail_rows (event_time, recipient_account_id, event_id, verdict, judged) VALUES (%s, 'bypass', '%s')`, key, judged))
+	}
+	const own, copied = "1\tno_request\taround postern", "1\tshared_event\tthe same event as another account got it"
+	write(both, "111111111111", "E", "alice", own)
+	write(both, "222222222222", "E-copy", "alice", copied)
+	write(both, "222222222222", "F", "bob", own)
+	write(owner, "222222222222", "E-copy", "alice", copied)
+	whole := query.New(embeddedtest.Open(t, embeddedtest.ReaderDSN(t, dsn)), nil)
+	part := query.New(embeddedtest.Open(t, embeddedtest.ReaderDSN(t, ownersDSN)), nil)
+	check := func(name string, a *query.Asker, records, bypass uint64, want ...query.Offender) {
+		t.Helper()
+		c, err := a.Coverage(t.Context(), "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c.Records != records || c.Bypass.Count != bypass || c.Calls != bypass {
+			t.Errorf("%s: %d records, %d bypasses, %d calls", name, c.Records, c.Bypass.Count, c.Calls)
+		}
+		if d := cmp.Diff(want, c.Offenders); d != "" {
+			t.Errorf("%s (-want +got):\n%s", name, d)
+		}
+	}
+	alice, bob := query.Offender{User: "alice", Account: "111111111111", Bypass: 1}, query.Offender{User: "bob", Account: "111111111111", Bypass: 1}
+	for _, when := range []string{"as they came", "merged"} {
+		check(when, whole, 3, 2, alice, bob)
+		check(when+", asked by the view", whole.Within(embeddedtest.Open(t, embeddedtest.ReaderDSN(t, dsn))), 3, 2, alice, bob)
+		check(when+", the owner's account", part.Within(embeddedtest.Open(t, embeddedtest.ReaderDSN(t, ownersDSN))), 1, 1, alice)
+		exec(t, both, `OPTIMIZE TABLE cloudtrail_rows FINAL`)
+	}
 }

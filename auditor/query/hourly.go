@@ -18,6 +18,9 @@ type hourly struct {
 	side
 	columns   string
 	condition where
+	// call is one more column of that name, as the projection has it and as it is made of
+	// the view's; "" for none.
+	call, callInView string
 }
 
 // count is the statement, over columns and n, with what is bound in it, from a time
@@ -28,7 +31,8 @@ func (a *Asker) count(h hourly, t time.Time) (string, []any) {
 		if !t.IsZero() {
 			from = h.at + " >= " + timestamp(t)
 		}
-		return "SELECT " + h.columns + ", count() AS n FROM " + h.view + " WHERE " + from + " AND " + h.condition.String() + " GROUP BY " + h.columns, h.condition.args
+		columns, made := h.named(h.callInView)
+		return "SELECT " + made + ", count() AS n FROM " + h.view + " WHERE " + from + " AND " + h.condition.String() + " GROUP BY " + columns, h.condition.args
 	}
 	start := t.UTC().Truncate(time.Hour)
 	edge := "0"
@@ -40,13 +44,22 @@ func (a *Asker) count(h hourly, t time.Time) (string, []any) {
 	if !t.IsZero() {
 		hours = "hour >= " + timestamp(start)
 	}
-	return strings.NewReplacer("TABLE", h.rows, "COLUMNS", h.columns, "CONDITION", h.there+" AND "+h.condition.String(), "HOURS", strings.ReplaceAll(hours, "hour", "toStartOfHour("+h.at+")"),
+	columns, made := h.named(h.call)
+	return strings.NewReplacer("TABLE", h.rows, "COLUMNS", columns, "MADE", made, "CONDITION", h.there+" AND "+h.condition.String(), "HOURS", strings.ReplaceAll(hours, "hour", "toStartOfHour("+h.at+")"),
 		"EDGE", strings.ReplaceAll(edge, "at ", h.at+" "), "HOUR", "toStartOfHour("+h.at+")").Replace(`
 		WITH shared AS (SELECT hour FROM (SELECT HOUR AS hour, _part AS part FROM TABLE WHERE HOURS GROUP BY hour, part) GROUP BY hour HAVING count() > 1 OR max(match(part, '_0(_[0-9]+)?$')))
-		SELECT COLUMNS, n FROM (SELECT HOUR AS hour, _part AS part, COLUMNS, count() AS n FROM TABLE WHERE HOURS AND CONDITION GROUP BY hour, part, COLUMNS)
+		SELECT COLUMNS, n FROM (SELECT HOUR AS hour, _part AS part, MADE, count() AS n FROM TABLE WHERE HOURS AND CONDITION GROUP BY hour, part, COLUMNS)
 		WHERE hour NOT IN (SELECT hour FROM shared)
 		UNION ALL
-		SELECT COLUMNS, count() AS n FROM TABLE FINAL WHERE HOURS AND HOUR IN (SELECT hour FROM shared) AND CONDITION GROUP BY COLUMNS
+		SELECT MADE, count() AS n FROM TABLE FINAL WHERE HOURS AND HOUR IN (SELECT hour FROM shared) AND CONDITION GROUP BY COLUMNS
 		UNION ALL
-		SELECT COLUMNS, count() AS n FROM TABLE FINAL WHERE EDGE AND CONDITION GROUP BY COLUMNS`), slices.Concat(h.condition.args, h.condition.args, h.condition.args)
+		SELECT MADE, count() AS n FROM TABLE FINAL WHERE EDGE AND CONDITION GROUP BY COLUMNS`), slices.Concat(h.condition.args, h.condition.args, h.condition.args)
+}
+
+// named are the columns by their names, and with what makes the one that is made.
+func (h *hourly) named(call string) (columns, made string) {
+	if call == "" {
+		return h.columns, h.columns
+	}
+	return h.columns + ", call", h.columns + ", " + call + " AS call"
 }

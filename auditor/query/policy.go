@@ -108,7 +108,9 @@ func (a *Asker) Policy(ctx context.Context, f PolicyFilter, actions Actions) (*L
 	}
 	p := &LeastPolicy{Since: since, Until: now.UTC(), AWSRoles: []string{}, Used: []Use{}}
 	done, around := &where{}, &where{}
-	matchRole(done, "aws_role_arn", f.AWSRole)
+	if err := a.ofRoles(ctx, done, f.AWSRole); err != nil {
+		return nil, err
+	}
 	matchRole(around, "issuer_arn", f.AWSRole)
 	if !since.IsZero() {
 		done.add("received_at >= " + timestamp(since))
@@ -119,7 +121,7 @@ func (a *Asker) Policy(ctx context.Context, f PolicyFilter, actions Actions) (*L
 	if err := a.conn.Select(ctx, &rows, fmt.Sprintf(usages, a.table(ours), done), done.args...); err != nil {
 		return nil, fmt.Errorf("ask for the use of %s: %w", f.AWSRole, err)
 	}
-	count, args := a.count(hourly{theirs, "issuer_arn, event_source, event_name, error_code, verdict", *around}, since)
+	count, args := a.count(hourly{side: theirs, columns: "issuer_arn, event_source, event_name, error_code, verdict", condition: *around}, since)
 	err = a.conn.Select(ctx, &p.Elsewhere, `SELECT toString(event_source) AS service, toString(event_name) AS operation, toString(verdict) AS verdict, sum(n) AS calls
 		FROM (`+count+`) GROUP BY ALL ORDER BY calls DESC, service, operation, verdict LIMIT 100`, args...)
 	if err != nil {
@@ -127,6 +129,27 @@ func (a *Asker) Policy(ctx context.Context, f PolicyFilter, actions Actions) (*L
 	}
 	p.fill(rows, actions)
 	return p, nil
+}
+
+// ofRoles adds that a request was made under a role. By whole ARNs the rows of a role are
+// found in the table's projection; which of them have a role's name is looked up first, in
+// one column.
+func (a *Asker) ofRoles(ctx context.Context, w *where, role string) error {
+	named := &where{}
+	matchRole(named, "aws_role_arn", role)
+	if !a.narrow {
+		var arns []string
+		row := a.conn.QueryRow(ctx, "SELECT groupArray(arn) FROM (SELECT DISTINCT toString(aws_role_arn) AS arn FROM "+ours.rows+" WHERE "+named.String()+")", named.args...)
+		if err := row.Scan(&arns); err != nil {
+			return fmt.Errorf("look for roles %s: %w", role, err)
+		}
+		if len(arns) > 0 && len(arns) <= mostNames {
+			w.add("aws_role_arn IN (?)", arns)
+			return nil
+		}
+	}
+	w.add(named.String(), named.args...)
+	return nil
 }
 
 func (p *LeastPolicy) fill(rows []usage, actions Actions) {
