@@ -19,8 +19,9 @@ type world struct {
 
 const worldDays = 90
 
-// chunk is how many calls go into one insert, and so into one part of a table.
-const chunk = 500_000
+// chunk is how many calls go into one insert: those of three hours, so that calls and
+// their verdicts are merged as they are where both come day by day.
+func (w world) chunk() int { return max(1, w.rows/(worldDays*8)) }
 
 // at is the time of a call, evenly spread up to the last midnight.
 func (w world) at(shift string) string {
@@ -99,8 +100,8 @@ func (w world) fill(b *testing.B, conn clickhouse.Conn) {
 	ctx := clickhouse.Context(b.Context(), clickhouse.WithSettings(clickhouse.Settings{
 		"max_partitions_per_insert_block": 0, "min_insert_block_size_rows": 250_000, "max_insert_threads": 1, "max_threads": 1, "max_block_size": 50_000,
 	}))
-	for from := int(done); from < w.rows; from += chunk {
-		n := min(chunk, w.rows-from)
+	for from := int(done); from < w.rows; from += w.chunk() {
+		n := min(w.chunk(), w.rows-from)
 		for _, q := range w.statements(from, n) {
 			if err := conn.Exec(ctx, q); err != nil {
 				b.Fatalf("%.60s: %v", q, err)
