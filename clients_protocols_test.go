@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -48,6 +49,21 @@ var spoken = []struct {
 		"ListObjectsV2", "s3:ListBucket", []string{"arn:aws:s3:::spoken"}},
 }
 
+// failing are calls that AWS itself refuses, in each protocol.
+var failing = []struct {
+	protocol        string
+	args            []string
+	operation, code string
+}{
+	{"JSON", []string{"dynamodb", "describe-table", "--table-name", "none"}, "DescribeTable", "ResourceNotFoundException"},
+	{"RPC v2 CBOR", []string{"cloudwatch", "delete-alarms", "--alarm-names", "none"}, "DeleteAlarms", "UnknownOperationException"},
+	{"REST-JSON", []string{"lambda", "get-function", "--function-name", "none"}, "GetFunction", "ResourceNotFoundException"},
+	{"REST-XML", []string{"route53", "get-hosted-zone", "--id", "none"}, "GetHostedZone", "NoSuchHostedZone"},
+	{"query", []string{"iam", "get-role", "--role-name", "none"}, "GetRole", "NoSuchEntity"},
+	{"EC2 query", []string{"ec2", "describe-instances", "--instance-ids", "i-00000000000000000"}, "DescribeInstances", "InvalidInstanceID.NotFound"},
+	{"S3", []string{"s3api", "get-bucket-policy", "--bucket", "spoken"}, "GetBucketPolicy", "NoSuchBucketPolicy"},
+}
+
 // onTheWire is by what the AWS CLI's log shows that it speaks a protocol.
 var onTheWire = map[string]string{
 	"JSON 1.0":    "application/x-amz-json-1.0",
@@ -70,10 +86,7 @@ func (c *clients) protocols(t *testing.T) {
 		for _, s := range spoken {
 			t.Run(s.protocol+" "+s.args[0]+" "+s.args[1], func(t *testing.T) {
 				t.Parallel()
-				cmd := c.aws(t, append(slices.Clone(s.args), "--query", s.query, "--output", "text", "--debug")...)
-				if s.protocol == "RPC v2 CBOR" {
-					cmd.Env = append(cmd.Env, "AWS_DATA_PATH="+cborModels(t, s.args[0]))
-				}
+				cmd := c.speaks(t, s.protocol, append(slices.Clone(s.args), "--query", s.query, "--output", "text")...)
 				var out, log strings.Builder
 				cmd.Stdout, cmd.Stderr = &out, &log
 				if err := cmd.Run(); err != nil {
@@ -104,6 +117,31 @@ func (c *clients) protocols(t *testing.T) {
 			})
 		}
 	})
+	t.Run("errors", func(t *testing.T) {
+		for _, f := range failing {
+			t.Run(f.protocol, func(t *testing.T) {
+				t.Parallel()
+				log, code := exitOf(c.speaks(t, f.protocol, f.args...))
+				if want := fmt.Sprintf("An error occurred (%s) when calling the %s operation: ", f.code, f.operation); (code != 254 && code != 255) || !strings.Contains(log, want) {
+					t.Errorf("exit code %d, want %q, got\n%s", code, want, lastLines(log))
+				}
+				once(t, log)
+				if done := c.completion(requestIDIn(log)); done == nil || done.Operation != f.operation || done.AWSErrorCode != f.code || done.Status < 400 {
+					t.Errorf("recorded as %+v", done)
+				}
+			})
+		}
+	})
+}
+
+// speaks is `postern aws` with --debug, in a protocol.
+func (c *clients) speaks(t *testing.T, protocol string, args ...string) *exec.Cmd {
+	t.Helper()
+	cmd := c.aws(t, append(slices.Clone(args), "--debug")...)
+	if protocol == "RPC v2 CBOR" {
+		cmd.Env = append(cmd.Env, "AWS_DATA_PATH="+cborModels(t, args[0]))
+	}
+	return cmd
 }
 
 // cborModels is a directory for AWS_DATA_PATH with the AWS CLI's own model of a service,

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/json"
 	"net/http"
 	"strings"
@@ -71,7 +72,7 @@ func codeIn(contentType string, body []byte) string {
 		}
 		return e.Type
 	case strings.Contains(contentType, "cbor"):
-		return textAfter(body, "\x66__type")
+		return textAfter(body, "__type")
 	default:
 		if _, within, ok := bytes.Cut(body, []byte("<Error>")); ok {
 			return between(within, "<Code>", "</Code>")
@@ -92,8 +93,8 @@ func between(b []byte, start, end string) string {
 	return string(b)
 }
 
-// textAfter reads the CBOR text string of less than 256 bytes that follows key
-// (RFC 8949, section 3.1).
+// textAfter reads the CBOR text string of less than 64 KiB that follows key, however
+// long the head of either is (RFC 8949, section 3.1).
 func textAfter(b []byte, key string) string {
 	_, b, ok := bytes.Cut(b, []byte(key))
 	if !ok || len(b) == 0 {
@@ -105,6 +106,8 @@ func textAfter(b []byte, key string) string {
 		n, b = int(head-0x60), b[1:]
 	case head == 0x78 && len(b) > 1:
 		n, b = int(b[1]), b[2:]
+	case head == 0x79 && len(b) > 2:
+		n, b = int(binary.BigEndian.Uint16(b[1:])), b[3:]
 	}
 	if n > len(b) {
 		return ""

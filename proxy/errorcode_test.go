@@ -14,7 +14,9 @@ func TestCodeIn(t *testing.T) {
 		{"application/json", `{"code":"BadRequest:http://internal/","message":"x"}`, "BadRequest"},
 		{"application/json", `[1]`, ""},
 		{"application/cbor", "\xbf\x66__type\x78\x21aws.protocoltests#InvalidGreeting\x67message\x62hi\xff", "InvalidGreeting"},
+		{"application/cbor", "\xa1\x79\x00\x06__type\x79\x00\x02hi", "hi"},
 		{"application/cbor", "\xbf\x66__type\x78\x20cut", ""},
+		{"application/cbor", "\xbf\x66__type\x79\x00", ""},
 		{"text/html", "", ""},
 	} {
 		if got := shape(codeIn(c.contentType, []byte(c.body))); got != c.want {

@@ -2,11 +2,12 @@ package simaws
 
 import (
 	"bytes"
-	"encoding/binary"
 	"encoding/json"
 	"encoding/xml"
 	"net/http"
 	"strings"
+
+	"github.com/fxamacker/cbor/v2"
 )
 
 // protocol is how a service puts its errors on the wire.
@@ -153,12 +154,14 @@ func (c *call) writeError(e *apiError) {
 	case protoCBOR:
 		h.Set("Content-Type", "application/cbor")
 		h.Set("Smithy-Protocol", "rpc-v2-cbor")
-		b.WriteByte(0xa2) // a map of two pairs
-		for _, s := range []string{"__type", e.code, "message", e.message} {
-			b.WriteByte(0x79) // text, 16-bit length
-			binary.Write(&b, binary.BigEndian, uint16(min(len(s), 1<<16-1)))
-			b.WriteString(s[:min(len(s), 1<<16-1)])
+		raw, err := cbor.Marshal(struct {
+			Type    string `cbor:"__type"`
+			Message string `cbor:"message"`
+		}{e.code, e.message})
+		if err != nil {
+			panic(err) // two texts
 		}
+		b.Write(raw)
 	case protoRESTJSON:
 		h.Set("Content-Type", "application/json")
 		h.Set("X-Amzn-Errortype", e.code)
