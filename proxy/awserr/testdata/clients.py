@@ -6,14 +6,26 @@ import sys
 import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
+from botocore.serialize import SERIALIZERS
+
+CBOR = "smithy-rpc-v2-cbor"
 
 
-def client(service, **kw):
-    return boto3.client(
+def client(service, session=boto3, **kw):
+    return session.client(
         service, region_name="eu-central-1", use_ssl=False,
         aws_access_key_id="AKIAEXAMPLEPOSTERN01",
         aws_secret_access_key="example-secret-key-not-real-000000000000",
         config=Config(proxies={"http": sys.argv[1]}), **kw)
+
+
+def speaking_cbor(service):
+    """A session that speaks Smithy RPC v2 CBOR to a service: botocore 1.43 knows it,
+    and takes JSON wherever a service has both."""
+    session = boto3.session.Session()
+    loader = session._session.get_component("data_loader")
+    loader.load_service_model(service, "service-2")["metadata"].update(protocols=[CBOR])  # it keeps them
+    return session
 
 
 CALLS = {
@@ -35,6 +47,9 @@ CALLS = {
         "cloudsearchdomain", endpoint_url="http://search-x.eu-central-1.cloudsearch.amazonaws.com",
     ).search(query="q" * 10),
 }
+
+if CBOR in SERIALIZERS:
+    CALLS["cloudwatch, CBOR"] = lambda: client("cloudwatch", speaking_cbor("cloudwatch")).list_metrics()
 
 for name, call in CALLS.items():
     got = {"name": name}
