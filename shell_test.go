@@ -14,7 +14,7 @@ import (
 // plugin makes the test binary a stand-in for session-manager-plugin, as the AWS CLI calls
 // it: it trusts the system's certificate authorities, honours HTTPS_PROXY, and brings the
 // token in its first frame. It says hello on the data channel, tells what comes back and,
-// with SHELL_STAYS, waits until somebody cuts it.
+// where SHELL_STAYS names a file, makes it and waits until somebody cuts the channel.
 func plugin() {
 	if len(os.Args) < 3 { // is it there, and of which version?
 		fmt.Println("1.2.707.0")
@@ -34,7 +34,7 @@ func shell(answer string) error {
 	if err := json.Unmarshal([]byte(answer), &start); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	defer cancel()
 	conn, _, err := websocket.Dial(ctx, start.StreamUrl, nil)
 	if err != nil {
@@ -53,8 +53,12 @@ func shell(answer string) error {
 		return err
 	}
 	fmt.Printf("the channel of %s says %s\n", start.SessionId, got)
-	if os.Getenv("SHELL_STAYS") == "" {
+	stays := os.Getenv("SHELL_STAYS")
+	if stays == "" {
 		return conn.Close(websocket.StatusNormalClosure, "")
+	}
+	if err := os.WriteFile(stays, got, 0o600); err != nil {
+		return err
 	}
 	_, _, err = conn.Read(ctx)
 	return fmt.Errorf("cut: %w", err)
