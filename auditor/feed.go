@@ -96,6 +96,11 @@ func (j *judge) take(ctx context.Context, stream string, entries []journal.Entry
 // which says all that its beginning does.
 func (j *judge) portion(stream string, entries []journal.Entry, floor uint64) portion {
 	p := portion{stream: stream, floor: floor}
+	if stream == events.CloudTrail {
+		p.records = make([]correlate.Record, 0, len(entries))
+	} else {
+		p.told = make([]any, 0, len(entries))
+	}
 	ended := make(map[string]bool, len(entries)/2)
 	for i := range entries {
 		switch d := entries[i].Data.(type) {

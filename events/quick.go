@@ -42,7 +42,7 @@ func quickDecode(b []byte) (e Event, typ Type, data []byte, ok bool) {
 		case "id":
 			field, e.ID = 2, string(value)
 		case "source":
-			field, e.Source = 3, string(value)
+			field, e.Source = 3, common(value)
 		case "type":
 			field, kind = 4, value
 		case "subject":

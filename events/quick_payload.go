@@ -2,14 +2,18 @@ package events
 
 import (
 	"bytes"
+	"encoding/json"
+	"hash/maphash"
 	"strconv"
+	"sync/atomic"
 	"time"
 )
 
-// quickFields are payloads of which there are many: those of a proxy's traffic, and
-// those of who may do what. field reads the value of a member into its field; it says
-// no to what it does not know, or what is written in any other way than Encode's, and
-// encoding/json then reads the whole payload. A fuzz test holds the two together.
+// quickFields are payloads of which there are many: those of a proxy's traffic, of what
+// CloudTrail says of it, and of who may do what. field reads the value of a member into
+// its field; it says no to what it does not know, or what is written in any other way than
+// Encode's, and encoding/json then reads the whole payload. A fuzz test holds the two
+// together.
 type quickFields interface {
 	field(name []byte, s *scanner) bool
 }
@@ -46,53 +50,53 @@ func (r *AWSRequest) member(name []byte, s *scanner) bool {
 	case "received_at":
 		return s.time(&r.ReceivedAt)
 	case "user":
-		return s.text(&r.User)
+		return s.common(&r.User)
 	case "session_id":
-		return s.text(&r.SessionID)
+		return s.common(&r.SessionID)
 	case "access_request_ids":
 		return s.texts(&r.AccessRequestIDs)
 	case "app":
-		return s.text(&r.App)
+		return s.common(&r.App)
 	case "aws_role_arn":
-		return s.text(&r.AWSRoleARN)
+		return s.common(&r.AWSRoleARN)
 	case "role_session_name":
-		return s.text(&r.RoleSessionName)
+		return s.common(&r.RoleSessionName)
 	case "source_identity":
-		return s.text(&r.SourceIdentity)
+		return s.common(&r.SourceIdentity)
 	case "access_key_id":
-		return s.text(&r.AccessKeyID)
+		return s.common(&r.AccessKeyID)
 	case "account":
-		return s.text(&r.Account)
+		return s.common(&r.Account)
 	case "partition":
-		return s.text(&r.Partition)
+		return s.common(&r.Partition)
 	case "region":
-		return s.text(&r.Region)
+		return s.common(&r.Region)
 	case "service":
-		return s.text(&r.Service)
+		return s.common(&r.Service)
 	case "signing_name":
-		return s.text(&r.SigningName)
+		return s.common(&r.SigningName)
 	case "operation":
-		return s.text(&r.Operation)
+		return s.common(&r.Operation)
 	case "action":
-		return s.text(&r.Action)
+		return s.common(&r.Action)
 	case "also":
 		return s.texts(&r.Also)
 	case "access_level":
-		return s.text(&r.AccessLevel)
+		return s.common(&r.AccessLevel)
 	case "resources":
 		return s.texts(&r.Resources)
 	case "method":
-		return s.text(&r.Method)
+		return s.common(&r.Method)
 	case "host":
-		return s.text(&r.Host)
+		return s.common(&r.Host)
 	case "path":
 		return s.text(&r.Path)
 	case "client_addr":
 		return s.text(&r.ClientAddr)
 	case "user_agent":
-		return s.text(&r.UserAgent)
+		return s.common(&r.UserAgent)
 	case "proxy":
-		return s.text(&r.Proxy)
+		return s.common(&r.Proxy)
 	}
 	return false
 }
@@ -165,7 +169,7 @@ func (e *VerdictReached) field(name []byte, s *scanner) bool {
 	case "request_id":
 		return s.text(&e.RequestID)
 	case "recipient_account_id":
-		return s.text(&e.RecipientAccountID)
+		return s.common(&e.RecipientAccountID)
 	case "event_id":
 		return s.text(&e.EventID)
 	case "request_at":
@@ -173,21 +177,43 @@ func (e *VerdictReached) field(name []byte, s *scanner) bool {
 	case "event_time":
 		return s.time(&e.EventTime)
 	case "user":
-		return s.text(&e.User)
+		return s.common(&e.User)
 	case "user_rule":
-		return s.text(&e.UserRule)
+		return s.common(&e.UserRule)
 	case "account":
-		return s.text(&e.Account)
+		return s.common(&e.Account)
 	case "verdict":
-		return s.text(&e.Verdict)
+		return s.common(&e.Verdict)
 	case "previous":
-		return s.text(&e.Previous)
+		return s.common(&e.Previous)
 	case "rule":
-		return s.text(&e.Rule)
+		return s.common(&e.Rule)
 	case "detail":
 		return s.text(&e.Detail)
 	case "at":
 		return s.time(&e.At)
+	}
+	return false
+}
+
+func (e *CloudTrailRecordReceived) field(name []byte, s *scanner) bool {
+	switch string(name) {
+	case "recipient_account_id":
+		return s.common(&e.RecipientAccountID)
+	case "event_id":
+		return s.text(&e.EventID)
+	case "region":
+		return s.common(&e.Region)
+	case "event_source":
+		return s.common(&e.EventSource)
+	case "file":
+		return s.common(&e.File)
+	case "position":
+		return number(s, &e.Position)
+	case "record":
+		b, ok := s.object()
+		e.Record = b
+		return ok && json.Valid(b)
 	}
 	return false
 }
@@ -207,6 +233,39 @@ func (s *scanner) string(b []byte) string {
 		return s.shared[end-len(b) : end]
 	}
 	return string(b)
+}
+
+// common takes a plain string that many payloads have in common, and holds it once.
+func (s *scanner) common(into *string) bool {
+	b, ok := s.str()
+	switch {
+	case !ok:
+	case s.shared != "":
+		*into = s.string(b)
+	default:
+		*into = common(b)
+	}
+	return ok
+}
+
+// recent are texts that were read last, by their hash.
+var (
+	recent [2048]atomic.Pointer[string]
+	seed   = maphash.MakeSeed()
+)
+
+// common is b as a string: the one made before, if that was of late.
+func common(b []byte) string {
+	if len(b) > 256 {
+		return string(b)
+	}
+	p := &recent[maphash.Bytes(seed, b)%uint64(len(recent))]
+	if had := p.Load(); had != nil && *had == string(b) {
+		return *had
+	}
+	s := string(b)
+	p.Store(&s)
+	return s
 }
 
 // texts takes an array of plain strings.

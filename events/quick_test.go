@@ -71,7 +71,7 @@ func FuzzQuickDecode(f *testing.F) {
 	})
 }
 
-// The payloads that a proxy's traffic consists of are read the quick way.
+// The payloads of which there are many are read the quick way.
 func TestQuickPayloadReadsWhatEncodeWrites(t *testing.T) {
 	quick := 0
 	for _, b := range encoded(t) {
@@ -84,11 +84,14 @@ func TestQuickPayloadReadsWhatEncodeWrites(t *testing.T) {
 		if !ok || bytes.Contains(data, []byte(`"dry_run"`)) || bytes.Contains(data, []byte(`"parameters"`)) {
 			continue
 		}
+		if before, _, ok := bytes.Cut(data, []byte(`,"raw":`)); ok { // of files that are not compact, as AWS's are
+			data = append(before, '}')
+		}
 		if quick++; !quickPayload(data, "", q) {
 			t.Errorf("left to encoding/json: %s", data)
 		}
 	}
-	if quick < 15 {
+	if quick < 16 {
 		t.Errorf("%d of the golden events were read the quick way", quick)
 	}
 }
@@ -102,9 +105,11 @@ func FuzzQuickPayload(f *testing.F) {
 	for typ, list := range map[Type][]string{
 		TypeSessionStarted: {`{"roles":[{"name":"a","revision":1}],"roles":[{"name":"b"}]}`, `{"app_labels":{"a":"b","a":"c"},"app_labels":{"d":"e"}}`, `{"app_labels":{}}`,
 			`{"roles":[{"revision":1000000000000000000}]}`, `{"roles":[]}`, `{"roles":[null]}`, `{"permissions":[{"dry_run":true,"actions":["*",]}]}`, `{"rate_limits":[{"rate":1,"Rate":2}]}`},
-		TypeUserUpdated:     {`{"traits":{"a":["b"],"a":[]},"expires_at":"2026-01-02T03:04:05Z","expires_at":"2027-01-02T03:04:05Z"}`, `{"disabled":truefalse}`, `{"disabled":True}`},
-		TypeLockPlaced:      {`{"target":{"kind":"user"},"target":{"name":"a"}}`, `{"target":{},"lock_id":"\u0041"}`},
-		TypeRequestReviewed: {`{"thresholds":[0,1],"thresholds":[2]}`, `{"thresholds":[-1]}`},
+		TypeUserUpdated:              {`{"traits":{"a":["b"],"a":[]},"expires_at":"2026-01-02T03:04:05Z","expires_at":"2027-01-02T03:04:05Z"}`, `{"disabled":truefalse}`, `{"disabled":True}`},
+		TypeLockPlaced:               {`{"target":{"kind":"user"},"target":{"name":"a"}}`, `{"target":{},"lock_id":"\u0041"}`},
+		TypeCloudTrailRecordReceived: {`{"record":{"a":[1,]}}`, `{"record":{"a":"\\u00zz"}}`, `{"record":[]}`, `{"record":{"a":1},"record":{"b":{}}}`, `{"record":{}x}`, `{"position":-1}`},
+		TypeVerdictReached:           {`{"at":"2026-01-02T03:04:05.000000001Z","verdict":"matched","verdict":"missing"}`},
+		TypeRequestReviewed:          {`{"thresholds":[0,1],"thresholds":[2]}`, `{"thresholds":[-1]}`},
 	} {
 		for _, data := range list {
 			f.Add(string(typ), []byte(data))
