@@ -18,6 +18,10 @@ type message struct {
 	encoding                  []string
 }
 
+// authority is what the host is called in HTTP/2, and what the AWS SDK for JavaScript
+// signs there in the place of "host".
+const authority = ":authority"
+
 // messageOf reads a request that came from net/http's server (RequestURI set:
 // the very bytes of the request line) or that is about to be sent.
 func messageOf(r *http.Request) message {
@@ -100,7 +104,7 @@ func SetTarget(u *url.URL, target string) error {
 // that net/http keeps outside of the header map.
 func (m *message) values(name string) []string {
 	switch name {
-	case "host":
+	case "host", authority:
 		return []string{m.host}
 	case "content-length":
 		if v := m.header["Content-Length"]; len(v) > 0 {

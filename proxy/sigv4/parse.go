@@ -220,6 +220,9 @@ func (a *Authorization) parseSigned(v string) string {
 			return "SignedHeaders has an empty name"
 		}
 		for i := range len(n) {
+			if n == authority {
+				break
+			}
 			if c := n[i]; !unreserved(c) && strings.IndexByte("!#$%&'*+^`|", c) < 0 || 'A' <= c && c <= 'Z' {
 				return "SignedHeaders must hold lower-case header names"
 			}

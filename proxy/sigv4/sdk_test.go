@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"encoding/hex"
+	"errors"
 	"io"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -336,4 +338,37 @@ func FuzzEvents(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestAuthority: in HTTP/2 the AWS SDK for JavaScript signs ":authority", not "host"
+// (this is what its SignatureV4 made). What is signed anew has "host".
+func TestAuthority(t *testing.T) {
+	const host, secret = "transcribestreaming.us-east-1.amazonaws.com", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
+	signed := func(host string) *http.Request {
+		return &http.Request{Method: "POST", Host: host, URL: &url.URL{}, RequestURI: "/stream-transcription", Proto: "HTTP/2.0", ProtoMajor: 2, Header: http.Header{
+			"X-Amz-Date": {"20260301T120000Z"}, "X-Amz-Content-Sha256": {"STREAMING-AWS4-HMAC-SHA256-EVENTS"},
+			"Authorization": {"AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20260301/us-east-1/transcribe/aws4_request, " +
+				"SignedHeaders=:authority;x-amz-content-sha256;x-amz-date, Signature=fd0363d22e41264f52a0bb6e5e8796f2dd7d94033c71872c38f78797315b44d2"},
+		}}
+	}
+	r := signed(host)
+	a, err := Parse(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var v Verifier
+	if err := v.Verify(r, a, secret, "", a.Time); err != nil {
+		t.Error(err)
+	}
+	if err := v.Verify(signed("transcribestreaming.us-east-2.amazonaws.com"), a, secret, "", a.Time); !errors.Is(err, ErrMismatch) {
+		t.Errorf("for another host: %v", err)
+	}
+	var s Signer
+	out, err := s.Sign(r, Credentials{AccessKeyID: "ASIA2", SecretAccessKey: "other"}, a, "", testNow)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.Join(out.SignedHeaders, ";"); got != "host;x-amz-content-sha256;x-amz-date" {
+		t.Errorf("signed anew: %s", got)
+	}
 }

@@ -207,7 +207,7 @@ func headersToSign(m *message, before []string) []string {
 		}
 	}
 	for _, n := range before {
-		if !perHop(n) && n != "host" && !slices.Contains(out, n) && len(m.values(n)) > 0 {
+		if !perHop(n) && n != "host" && n != authority && !slices.Contains(out, n) && len(m.values(n)) > 0 {
 			out = append(out, n)
 		}
 	}

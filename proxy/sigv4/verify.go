@@ -40,7 +40,7 @@ func (v *Verifier) Verify(r *http.Request, a *Authorization, secret, payloadHash
 	if a.V2 {
 		return verifyV2(&m, a, secret, now)
 	}
-	if !slices.Contains(a.SignedHeaders, "host") {
+	if !slices.Contains(a.SignedHeaders, "host") && !slices.Contains(a.SignedHeaders, authority) {
 		return fail(ErrUnsigned, "host")
 	}
 	for name := range m.header {
