@@ -28,10 +28,13 @@ type body struct {
 	passed  atomic.Int64
 	// broken is why the client's side failed.
 	broken atomic.Pointer[error]
+	// wakes: to close src wakes who reads from it, as by HTTP/2. closed: it was.
+	wakes  bool
+	closed atomic.Bool
 }
 
 func newBody(r *http.Request) *body {
-	b := &body{src: r.Body}
+	b := &body{src: r.Body, wakes: r.ProtoMajor == 2}
 	if r.ContentLength == 0 || r.Body == nil || r.Body == http.NoBody {
 		b.src, b.whole = http.NoBody, true
 	}
@@ -43,14 +46,22 @@ func newBody(r *http.Request) *body {
 func (b *body) Read(p []byte) (int, error) {
 	n, err := b.reader.Read(p)
 	b.passed.Add(int64(n))
-	if err != nil && err != io.EOF {
+	if err != nil && err != io.EOF && !b.closed.Load() {
 		b.broken.Store(&err)
 	}
 	return n, err
 }
 
-// Close is for the transport. The client's side is the server's to close.
-func (b *body) Close() error { return nil }
+// Close is for the transport. The client's side is the server's to close, but for
+// conversations: the transport is done with an answer only once it has read or closed
+// the body, and the client may have nothing more to say.
+func (b *body) Close() error {
+	if !b.wakes {
+		return nil
+	}
+	b.closed.Store(true)
+	return b.src.Close()
+}
 
 func (b *body) count() int64 { return b.passed.Load() }
 

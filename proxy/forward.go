@@ -225,18 +225,27 @@ func (f *flight) complete(err error) {
 	h := f.answer.Header
 	e := &events.AWSRequestCompleted{
 		Status:        f.answer.StatusCode,
-		AWSRequestID:  h.Get("X-Amzn-Requestid"),
+		AWSRequestID:  requestID(h),
 		AWSErrorCode:  f.errorCode(),
 		ResponseBytes: f.written,
 		LatencyMicros: f.headed.Sub(f.about.ReceivedAt).Microseconds(),
-	}
-	if e.AWSRequestID == "" {
-		e.AWSRequestID = h.Get("X-Amz-Request-Id")
 	}
 	if err != nil {
 		e.Interrupted, e.InterruptedDetail = f.interruption(err)
 	}
 	f.record(e)
+}
+
+// requestID is the id that AWS gave to the request: S3's has a name of its own, and so
+// has that of some services, Amazon Transcribe's streams among them
+// (https://docs.aws.amazon.com/transcribe/latest/APIReference/API_streaming_StartStreamTranscription.html).
+func requestID(h http.Header) string {
+	for _, name := range [...]string{"X-Amzn-Requestid", "X-Amz-Request-Id", "X-Amzn-Request-Id"} {
+		if id := h.Get(name); id != "" {
+			return id
+		}
+	}
+	return ""
 }
 
 func (f *flight) record(e *events.AWSRequestCompleted) {

@@ -2,6 +2,7 @@ package proxy_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/hex"
 	"fmt"
 	"io"
@@ -24,7 +25,7 @@ const eventsPayload = "STREAMING-AWS4-HMAC-SHA256-EVENTS"
 
 // seed is the signature in an Authorization header, which the first event's is
 // chained to.
-func seed(t *testing.T, h http.Header) []byte {
+func seed(t testing.TB, h http.Header) []byte {
 	_, signature, _ := strings.Cut(h.Get("Authorization"), "Signature=")
 	b, err := hex.DecodeString(signature)
 	if err != nil {
@@ -34,7 +35,7 @@ func seed(t *testing.T, h http.Header) []byte {
 }
 
 // inSignedEvent wraps a message as the AWS SDK does.
-func inSignedEvent(t *testing.T, signer *v4.StreamSigner, message []byte) []byte {
+func inSignedEvent(t testing.TB, signer *v4.StreamSigner, message []byte) []byte {
 	t.Helper()
 	var headers, out bytes.Buffer
 	now := time.Now().UTC()
@@ -92,45 +93,60 @@ func hears(t *testing.T) func(*proxy.Config, *ststest.AWS) {
 	}
 }
 
-// A conversation in signed events over HTTP/2: each is signed anew as it passes,
-// and answered before the next is sent.
-func TestEventStream(t *testing.T) {
-	r := newRig(t, hears(t))
-	client, creds := r.helped(r.session())
+// speaks opens a conversation through a helper: its answer, what says a message, and what
+// ends it.
+func (r *rig) speaks(ctx context.Context) (resp *http.Response, say func([]byte), end func()) {
+	r.t.Helper()
+	return r.speaksIn(ctx, r.session())
+}
+
+func (r *rig) speaksIn(ctx context.Context, s *events.SessionStarted) (resp *http.Response, say func([]byte), end func()) {
+	t := r.t
+	t.Helper()
+	client, creds := r.helped(s)
 	in, out := io.Pipe()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "https://transcribestreaming.us-east-1.amazonaws.com/stream-transcription", in)
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "https://transcribestreaming.us-east-1.amazonaws.com/stream-transcription", in)
 	if err != nil {
 		t.Fatal(err)
 	}
 	req.Header.Set("Content-Type", "application/vnd.amazon.eventstream")
 	req.Header.Set("X-Amz-Content-Sha256", eventsPayload)
-	if err := v4.NewSigner().SignHTTP(t.Context(), creds, req, eventsPayload, "transcribe", "us-east-1", time.Now()); err != nil {
+	if err := v4.NewSigner().SignHTTP(ctx, creds, req, eventsPayload, "transcribe", "us-east-1", time.Now()); err != nil {
 		t.Fatal(err)
 	}
 	signer := v4.NewStreamSigner(creds, "transcribe", "us-east-1", seed(t, req.Header))
-	resp, err := client.Do(req)
+	resp, err = client.Do(req)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer resp.Body.Close()
+	t.Cleanup(func() { out.Close(); resp.Body.Close() })
 	if resp.ProtoMajor != 2 || resp.StatusCode != 200 {
 		text, _ := io.ReadAll(resp.Body)
 		t.Fatalf("%s %s\n%s", resp.Proto, resp.Status, text)
 	}
-	for i := range 50 {
-		said := bytes.Repeat([]byte{'a'}, 500*i+1)
-		if _, err := out.Write(inSignedEvent(t, signer, said)); err != nil {
+	return resp, func(message []byte) {
+		t.Helper()
+		if _, err := out.Write(inSignedEvent(t, signer, message)); err != nil {
 			t.Fatal(err)
 		}
+	}, func() { out.Close() }
+}
+
+// A conversation in signed events over HTTP/2: each is signed anew as it passes,
+// and answered before the next is sent.
+func TestEventStream(t *testing.T) {
+	r := newRig(t, hears(t))
+	resp, say, end := r.speaks(t.Context())
+	for i := range 50 {
+		said := bytes.Repeat([]byte{'a'}, 500*i+1)
+		say(said)
 		var heard int
 		if _, err := fmt.Fscanf(resp.Body, "heard %d\n", &heard); err != nil || heard != len(said) {
 			t.Fatalf("event %d: heard %d of %d bytes, %v", i, heard, len(said), err)
 		}
 	}
-	if _, err := out.Write(inSignedEvent(t, signer, nil)); err != nil {
-		t.Fatal(err)
-	}
-	out.Close()
+	say(nil)
+	end()
 	if rest, err := io.ReadAll(resp.Body); err != nil || string(rest) != "heard 0\n" {
 		t.Errorf("the end: %q, %v", rest, err)
 	}
@@ -139,6 +155,65 @@ func TestEventStream(t *testing.T) {
 		if c.Operation != "StartStreamTranscription" || c.Interrupted != "" || c.ResponseBytes < 500 {
 			t.Errorf("%+v", c)
 		}
+	}
+}
+
+// A client that says nothing hears of it when its conversation is cut, and when AWS has
+// ended it: it need not speak first.
+func TestEventStreamSilent(t *testing.T) {
+	for _, c := range cuts {
+		t.Run(c.name, func(t *testing.T) {
+			gone := make(chan struct{})
+			r := newRig(t, func(_ *proxy.Config, a *ststest.AWS) {
+				a.Serve = func(w http.ResponseWriter, r *http.Request, _ ststest.Key) {
+					fmt.Fprintln(w, "begun")
+					http.NewResponseController(w).Flush()
+					<-r.Context().Done()
+					close(gone)
+				}
+			})
+			s := r.session(func(s *events.SessionStarted) {
+				if c.session != nil {
+					c.session(s)
+				}
+			})
+			resp, _, _ := r.speaksIn(t.Context(), s)
+			if _, err := fmt.Fscanln(resp.Body, new(string)); err != nil {
+				t.Fatal(err)
+			}
+			c.end(r, s)
+			if text, err := io.ReadAll(resp.Body); err == nil {
+				t.Errorf("the conversation ends well, with %q", text)
+			}
+			<-gone
+			r.clean()
+			for _, done := range payloads[*events.AWSRequestCompleted](r.audit()) {
+				if done.Interrupted != c.interrupted || !strings.Contains(done.InterruptedDetail, c.detail) {
+					t.Errorf("%+v", done)
+				}
+			}
+		})
+	}
+	for name, end := range map[string]func(){"ended by AWS": func() {}, "broken off by AWS": func() { panic(http.ErrAbortHandler) }} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, func(_ *proxy.Config, a *ststest.AWS) {
+				a.Serve = func(w http.ResponseWriter, r *http.Request, _ ststest.Key) {
+					fmt.Fprintln(w, "begun")
+					http.NewResponseController(w).Flush()
+					end()
+				}
+			})
+			resp, _, _ := r.speaks(t.Context())
+			text, err := io.ReadAll(resp.Body)
+			if ended := name == "ended by AWS"; string(text) != "begun\n" || (err == nil) != ended {
+				t.Errorf("%q, %v", text, err)
+			}
+			r.clean()
+			done := payloads[*events.AWSRequestCompleted](r.audit())
+			if len(done) != 1 || (done[0].Interrupted == "") != (err == nil) || done[0].Interrupted != "" && done[0].Interrupted != "upstream" {
+				t.Errorf("%+v", done)
+			}
+		})
 	}
 }
 

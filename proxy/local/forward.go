@@ -98,6 +98,12 @@ func (l links) RoundTrip(r *http.Request) (*http.Response, error) {
 
 func (l links) send(r *http.Request) (*http.Response, error) {
 	if sha := r.Header["X-Amz-Content-Sha256"]; len(sha) == 1 && sha[0] == "STREAMING-AWS4-HMAC-SHA256-EVENTS" {
+		// ReverseProxy's own body doesn't close, and the transport, which is done only
+		// once it has read or closed it, would wait for the client to say something.
+		if v, _ := r.Context().Value(verifiedKey{}).(*verified); v != nil && v.said != nil {
+			r = r.WithContext(r.Context())
+			r.Body = v.said
+		}
 		return l.h.duplex.RoundTrip(r)
 	}
 	return l.h.upstream.RoundTrip(r)

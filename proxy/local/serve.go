@@ -140,6 +140,9 @@ func (h *Helper) serveAWS(w http.ResponseWriter, r *http.Request) {
 		h.refuse(w, r, err)
 		return
 	}
+	if r.ProtoMajor == 2 {
+		v.said = r.Body
+	}
 	// Without it, an answer that comes early would make the server swallow the
 	// rest of the upload first. HTTP/2 needs it not and says so by an error.
 	_ = http.NewResponseController(w).EnableFullDuplex()

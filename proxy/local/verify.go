@@ -38,6 +38,8 @@ type verified struct {
 	// stream checks, as it passes, a body that carries signatures of its own;
 	// nil: there are none.
 	stream *sigv4.StreamReader
+	// said is the body by HTTP/2, where to close it wakes who reads; else nil.
+	said io.ReadCloser
 }
 
 // again gives r anew for another session, nil where its body has gone already.
