@@ -33,6 +33,7 @@ func TestServices(t *testing.T) {
 		{"lakeformation", "GrantPermissions", "lakeformation:GrantPermissions", nil},
 		{"secretsmanager", "BatchGetSecretValue", "secretsmanager:BatchGetSecretValue", nil},
 		{"bedrock-runtime", "InvokeModel", "bedrock:InvokeModel", nil},
+		{"bedrock-runtime", "InvokeModelWithBidirectionalStream", "bedrock:InvokeModel", []string{"bedrock"}},
 		{"ds", "CreateDirectory", "ds:CreateDirectory", nil},
 		// What IAM does not list.
 		{"codecatalyst", "GetProject", "codecatalyst:GetProject", nil},
