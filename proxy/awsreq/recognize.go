@@ -64,6 +64,8 @@ type Input struct {
 
 // Request is what a request asks of AWS.
 type Request struct {
+	// Region may be a region set, "us-east-1,eu-*", where the signature is SigV4A's and
+	// the host is of no one region.
 	Partition, Region string
 	// Service is AWS's name for the API (that of botocore and the AWS CLI);
 	// SigningName that in the signature's scope.
@@ -133,8 +135,9 @@ func (t *Table) Lookup(in *Input) Request {
 	if r.SigningName == "" {
 		r.SigningName = in.Host.SigningName
 	}
-	if r.Region == "" || strings.ContainsAny(r.Region, "*,") {
-		r.Region = in.Host.SigningRegion
+	// Of a region set, the one that counts is the host's, if it has one.
+	if of := in.Host.SigningRegion; r.Region == "" || strings.ContainsAny(r.Region, "*,") && of != "" && of != "*" {
+		r.Region = of
 	}
 	switch {
 	case in.Host.S3 == S3ExpressPath && strings.HasPrefix(in.Path, "/v20180820/"):

@@ -34,6 +34,25 @@ func names(actions []Action) (out []string) {
 	return out
 }
 
+// The region of a request is its signature's; of a region set, the host's where it has
+// one, and else the set.
+func TestRegion(t *testing.T) {
+	tab := newTable(t)
+	const many, one, global = "https://mfzwi23gnjvgw.mrap.accesspoint.s3-global.amazonaws.com/k", "https://b.s3.eu-west-1.amazonaws.com/k", "https://abc.endpoint.events.amazonaws.com/"
+	for _, c := range []struct{ url, signed, want string }{
+		{many, "*", "*"}, {many, "us-east-1,eu-west-1", "us-east-1,eu-west-1"}, {many, "us-*", "us-*"}, {many, "us-east-1", "us-east-1"}, {many, "", "*"},
+		{one, "*", "eu-west-1"}, {one, "us-east-1,eu-west-1", "eu-west-1"}, {one, "eu-west-1", "eu-west-1"}, {one, "", "eu-west-1"},
+		{global, "us-east-1,eu-west-1", "us-east-1,eu-west-1"}, {global, "*", "*"},
+		{"https://b.s3-accelerate.amazonaws.com/k", "*", "*"}, {"https://iam.amazonaws.com/", "*", "us-east-1"},
+	} {
+		in := request(t, tab, "GET "+c.url, nil, "")
+		in.SigningRegion = c.signed
+		if r := tab.Recognize(in); r.Region != c.want {
+			t.Errorf("%s signed for %q: region %q, want %q", c.url, c.signed, r.Region, c.want)
+		}
+	}
+}
+
 func TestRecognizeS3(t *testing.T) {
 	tab := newTable(t)
 	const (

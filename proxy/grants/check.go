@@ -35,7 +35,8 @@ type Call struct {
 	// not known; {NoService} means that Action has no resource, empty that nothing is
 	// known. Only what denies heeds it.
 	Services []string
-	Region   string
+	// Region is one, or the region set of a SigV4A signature: "us-east-1,eu-*".
+	Region string
 	// Account is the account of the resources, where it shows.
 	Account string
 	// Approved lifts the permissions that want the call approved.

@@ -421,19 +421,38 @@ func meets(pattern, part string) bool {
 	return at[len(part)]
 }
 
-// matchRegion treats the region sets of SigV4A as unknown, unless the pattern
-// takes all.
+// matchRegion compares with one region, or with the region set of a SigV4A signature,
+// which is good in all of its regions: "us-east-1,eu-*". All of them must match; where
+// only some do, or may, it is unknown.
 func matchRegion(list []string, region string) (answer, string) {
-	known := region != "" && !strings.ContainsAny(region, "*,")
-	for _, pattern := range list {
-		if pattern == "*" || known && glob(pattern, region, true) {
-			return yes, pattern
+	best, entry := no, list[0]
+	all := yes
+	for rest, more := region, true; more; {
+		var one string
+		one, rest, more = strings.Cut(rest, ",")
+		one = strings.TrimSpace(one)
+		a, pattern := matchOneRegion(list, one)
+		if all = min(all, a); a > best {
+			best, entry = a, pattern
 		}
 	}
-	if !known {
-		return unknown, list[0]
+	return min(max(all, unknown), best), entry
+}
+
+// matchOneRegion compares with an entry of a region set, or with "", a region that is
+// not known. AWS names no wildcard but "*" in such an entry.
+func matchOneRegion(list []string, region string) (answer, string) {
+	best, entry := no, ""
+	known := region != "" && !strings.Contains(region, "?")
+	for _, pattern := range list {
+		switch {
+		case pattern == "*" || known && glob(pattern, region, true):
+			return yes, pattern
+		case best == no && (!known || strings.Contains(region, "*") && meets(strings.ToLower(pattern), strings.ToLower(region))):
+			best, entry = unknown, pattern
+		}
 	}
-	return no, ""
+	return best, entry
 }
 
 // unknownDetail says what is not known about the call that p asks about.
@@ -447,6 +466,8 @@ func unknownDetail(p *events.Permission, call *Call) string {
 		return "it narrows by resource, and the call says only in part which resources it is about"
 	case len(p.Actions) > 0 && (call.Action == "" || call.AccessLevel == ""):
 		return "it narrows by action, and postern cannot tell which IAM action this call needs"
+	case strings.ContainsAny(call.Region, "*,"):
+		return "it narrows by region, and the call is signed for the regions " + call.Region + ", all of which it would have to cover"
 	}
 	return "it narrows by region, and postern cannot tell the region of this call"
 }

@@ -16,7 +16,9 @@ func TestPermissions(t *testing.T) {
 	nameless := grants.Call{Region: "us-east-1"}
 	two := grants.Call{Action: "dynamodb:BatchGetItem", AccessLevel: "Read", Resources: []string{"arn:t/a", "arn:t/b"}, Region: "us-east-1"}
 	acl := grants.Call{Action: "s3:PutObjectAcl", AccessLevel: "Permissions management", Resources: []string{"arn:aws:s3:::b/k"}, Region: "us-east-1"}
-	regions := grants.Call{Action: "s3:GetObject", AccessLevel: "Read", Resources: []string{"arn:aws:s3:::b/k"}, Region: "*"}
+	regions := func(set string) grants.Call {
+		return grants.Call{Action: "s3:GetObject", AccessLevel: "Read", Resources: []string{"arn:aws:s3:::b/k"}, Region: set}
+	}
 	copied := grants.Call{Action: "s3:PutObject", Also: []grants.Action{{Name: "s3:PutObjectTagging", Level: "Tagging"}, {Name: "s3:GetObject", Level: "Read"}}, AccessLevel: "Write", Resources: []string{"arn:aws:s3:::b/k"}, Region: "us-east-1"}
 	query := grants.Call{Action: "neptune-db:ReadDataViaQuery", Also: []grants.Action{{Name: "neptune-db:WriteDataViaQuery", Level: "Write"}}, AccessLevel: "Read", Region: "us-east-1"}
 	part := grants.Call{Action: "s3:DeleteObject", AccessLevel: "Write", Resources: []string{"arn:aws:s3:::b/*"}, Region: "us-east-1"}
@@ -74,8 +76,23 @@ func TestPermissions(t *testing.T) {
 		{"one resource denied", perms{allow("", "", ""), deny("", "arn:t/b", "")}, two, "role guard denies arn:t/b", ""},
 		{"region", perms{allow("", "", "us-*,eu-west-1")}, get, "", ""},
 		{"other region", perms{allow("", "", "eu-*")}, get, "no role of the session allows it", ""},
-		{"region set", perms{allow("", "", "us-*")}, regions, "no role of the session allows it", "cannot tell the region"},
-		{"region set denied", perms{allow("", "", ""), deny("", "", "eu-*")}, regions, "role guard denies eu-*", "cannot tell the region"},
+		{"no region", perms{allow("", "", "us-*")}, regions(""), "no role of the session allows it", "cannot tell the region"},
+		{"no region denied", perms{allow("", "", ""), deny("", "", "eu-*")}, regions(""), "role guard denies eu-*", "cannot tell the region"},
+		{"all regions", perms{allow("", "", "us-*,eu-*")}, regions("*"), "no role of the session allows it", "signed for the regions *"},
+		{"all regions allowed", perms{allow("", "", "us-*,*")}, regions("*"), "", ""},
+		{"all regions, not narrowed", perms{allow("", "", "")}, regions("*"), "", ""},
+		{"all regions denied", perms{allow("", "", ""), deny("", "", "eu-*")}, regions("*"), "role guard denies eu-*", "signed for the regions *"},
+		{"some regions", perms{allow("", "", "us-*,eu-west-1")}, regions("us-east-1, EU-west-1"), "", ""},
+		{"some regions by wildcards", perms{allow("", "", "us-*")}, regions("us-east-*,us-west-2"), "", ""},
+		{"some regions, one not allowed", perms{allow("", "", "us-*")}, regions("us-east-1,eu-west-1"), "no role of the session allows it", "signed for the regions us-east-1,eu-west-1"},
+		{"some regions, one too wide", perms{allow("", "", "us-east-*")}, regions("us-east-1,us-*"), "no role of the session allows it", "signed for the regions"},
+		{"some regions, none allowed", perms{allow("", "", "ap-*")}, regions("us-east-1,eu-*"), "no role of the session allows it", ""},
+		{"some regions, each by another", perms{allow("", "", "us-*"), allow("", "", "eu-*")}, regions("us-east-1,eu-west-1"), "no role of the session allows it", "all of which it would have to cover"},
+		{"some regions, one denied", perms{allow("", "", ""), deny("", "", "ap-*,eu-west-1")}, regions("us-east-1,eu-west-1"), "role guard denies eu-west-1", "signed for the regions"},
+		{"some regions, one may be denied", perms{allow("", "", ""), deny("", "", "EU-west-1")}, regions("us-east-1,eu-*"), "role guard denies EU-west-1", "signed for the regions"},
+		{"some regions, others denied", perms{allow("", "", ""), deny("", "", "ap-*")}, regions("us-east-1,eu-*"), "", ""},
+		{"some regions, one empty", perms{allow("", "", "us-*")}, regions("us-east-1,"), "no role of the session allows it", "signed for the regions"},
+		{"some regions, one odd", perms{allow("", "", "us-*"), deny("", "", "us-west-2")}, regions("us-west-?"), "role guard denies us-west-2", ""},
 		{"unknown action", perms{allow("s3:*", "", "")}, nameless, "no role of the session allows it", "cannot tell which IAM action"},
 		{"unknown action denied", perms{allow("", "", ""), deny("s3:*", "", "")}, nameless, "role guard denies s3:*", "cannot tell which IAM action"},
 		{"unknown level", perms{allow("@Read", "", "")}, grants.Call{Action: "s3:GetObject"}, "no role of the session allows it", "cannot tell which IAM action"},
