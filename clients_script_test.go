@@ -13,19 +13,26 @@ import (
 
 // javaScript: the AWS SDK for JavaScript v3, installed by npm once a version.
 func (c *clients) javaScript(t *testing.T) {
+	c.script(t, "node", nodeScript(t, "client.mjs"))
+}
+
+// nodeScript is a script of testdata/clients beside the modules that it needs, which is
+// where node looks for them.
+func nodeScript(t *testing.T, name string) string {
+	t.Helper()
 	needs(t, "node", "--version")
 	dir := t.TempDir()
-	script, err := os.ReadFile("testdata/clients/client.mjs")
+	script, err := os.ReadFile("testdata/clients/" + name)
 	if err == nil {
-		err = os.WriteFile(filepath.Join(dir, "client.mjs"), script, 0o600)
+		err = os.WriteFile(filepath.Join(dir, name), script, 0o600)
 	}
-	if err == nil { // node looks for modules beside the script
+	if err == nil {
 		err = os.Symlink(filepath.Join(nodeModules(t), "node_modules"), filepath.Join(dir, "node_modules"))
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.script(t, "node", filepath.Join(dir, "client.mjs"))
+	return filepath.Join(dir, name)
 }
 
 // nodeModules is a directory with what package.json names, kept from run to run.

@@ -40,6 +40,7 @@ func TestClients(t *testing.T) {
 		{"cli", (*clients).awsCLI},
 		{"protocols", (*clients).protocols},
 		{"streams", (*clients).streams},
+		{"conversations", (*clients).conversations},
 		{"directory bucket", (*clients).directoryBucket},
 		{"errors", (*clients).errors},
 		{"big", (*clients).bigFiles},

@@ -163,6 +163,11 @@ func headerValues(r *http.Request, name string) []string {
 	switch name {
 	case "host":
 		return []string{r.Host}
+	case ":authority": // the AWS SDK for JavaScript's, by HTTP/2
+		if r.ProtoMajor == 2 {
+			return []string{r.Host}
+		}
+		return nil
 	case "content-length":
 		if r.ContentLength >= 0 {
 			return []string{strconv.FormatInt(r.ContentLength, 10)}

@@ -25,6 +25,10 @@ type endpoint struct {
 	bucket    string // S3, virtual-host style
 	global    bool   // a global endpoint, which CloudTrail files under us-east-1 (or the partition's first region)
 	control   bool   // s3-control, whose API is not S3's
+	// multiRegion: bucket is the alias of a Multi-Region Access Point. Once the signature
+	// is read, point is that, and bucket and region are those it leads to.
+	multiRegion bool
+	point       *regionPoint
 }
 
 // objects tells S3's own API, most of which S3 Express has too.
@@ -165,6 +169,10 @@ func parseAPIHost(labels []string, partition string) endpoint {
 			ep.region, ep.global = globalRegion[partition], true
 		}
 		ep.partition = partitionOf(ep.region, partition)
+		return ep
+	case "s3-global": // ALIAS.mrap.accesspoint.s3-global
+		ep.service, ep.region, ep.multiRegion = "s3", "", true
+		ep.bucket = strings.TrimSuffix(strings.Join(labels[:len(labels)-1], "."), ".accesspoint")
 		return ep
 	case "s3-control", "s3express-control":
 		if ep.service, ep.control = "s3", true; service == "s3express-control" {

@@ -72,6 +72,7 @@ var signingNames = map[string]string{
 	"streams.dynamodb":                "dynamodb",
 	"timestream-ingest":               "timestream",
 	"timestream-query":                "timestream",
+	"transcribestreaming":             "transcribe",
 	"voice-chime":                     "chime",
 	"analytics-omics":                 "omics",
 	"control-storage-omics":           "omics",

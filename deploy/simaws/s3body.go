@@ -49,8 +49,9 @@ func (c *call) openBody(algs ...string) (*s3Body, error) {
 	if len(b.want) > 1 {
 		return nil, failure(http.StatusBadRequest, "InvalidRequest", "Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed.")
 	}
-	switch p := c.sig.payload; p {
-	case streamingUnsigned, streamingSigned, streamingSignedTrl:
+	signedTrailer, signedChunks := c.sig.chunked()
+	switch p := c.sig.payload; {
+	case signedChunks, p == streamingUnsigned:
 		n, err := strconv.ParseInt(h.Get("X-Amz-Decoded-Content-Length"), 10, 64)
 		if err != nil || n < 0 {
 			return nil, failure(http.StatusLengthRequired, "MissingContentLength", "You must provide the Content-Length HTTP header.")
@@ -65,12 +66,12 @@ func (c *call) openBody(algs ...string) (*s3Body, error) {
 				}
 			}
 		}
-		if (len(trailers) > 0) != (p != streamingSigned) {
+		if (len(trailers) > 0) != (signedTrailer || p == streamingUnsigned) {
 			return nil, failure(http.StatusBadRequest, "MalformedTrailerError", "The request contained trailing data that was not well-formed or did not conform to our published schema.")
 		}
 		b.trailer = newChunkReader(raw, c.sig, trailers)
 		b.src = b.trailer
-	case unsignedPayload:
+	case p == unsignedPayload:
 	default:
 		b.sha = sha256.New()
 	}

@@ -228,13 +228,13 @@ func (c *s3Call) admit(op s3Op) error {
 	if c.bucketName == "" {
 		return c.authorize(op.action, "*")
 	}
-	if op.event == "CreateBucket" {
+	if op.event == "CreateBucket" && !c.ep.multiRegion {
 		if c.express() {
 			op.action = "s3express:CreateBucket"
 		}
 		return c.authorize(op.action, c.arn(""))
 	}
-	if c.bucket == nil {
+	if c.bucket == nil || c.ep.multiRegion && c.ep.point == nil {
 		return failure(http.StatusNotFound, "NoSuchBucket", "The specified bucket does not exist", field{"BucketName", c.bucketName})
 	}
 	region := c.bucket.meta.Region
@@ -250,6 +250,11 @@ func (c *s3Call) admit(op s3Op) error {
 	}
 	if c.express() {
 		return c.admitExpress(op)
+	}
+	if c.ep.multiRegion {
+		if err := c.admitPoint(op); err != nil {
+			return err
+		}
 	}
 	if op.action == "" {
 		return nil // asked for each key

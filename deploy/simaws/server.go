@@ -121,7 +121,7 @@ func (s *Sim) serveAPI(c *call) {
 			s.record(c)
 		}
 	}()
-	if !c.ep.objects() {
+	if !c.ep.objects() && !c.converses() {
 		if err := c.readSmallBody(); err != nil {
 			c.fail(err)
 			return
@@ -225,7 +225,7 @@ func (s *Sim) dispatch(c *call) error {
 	switch c.ep.service {
 	case "s3", "s3express":
 		if c.ep.control {
-			break
+			return s.serveS3Control(c)
 		}
 		return s.serveS3(c)
 	case "sts":
@@ -256,6 +256,10 @@ func (s *Sim) dispatch(c *call) error {
 		return s.serveSNS(c)
 	case "monitoring":
 		return s.serveCloudWatch(c)
+	case "transcribe":
+		return s.serveTranscribe(c)
+	case "bedrock":
+		return s.serveBedrock(c)
 	}
 	return s.serveUnknown(c)
 }

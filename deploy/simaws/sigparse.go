@@ -10,21 +10,28 @@ import (
 )
 
 const (
-	algorithm = "AWS4-HMAC-SHA256"
-	amzTime   = "20060102T150405Z"
-	maxSkew   = 15 * time.Minute
+	algorithm      = "AWS4-HMAC-SHA256"
+	algorithmECDSA = "AWS4-ECDSA-P256-SHA256" // Signature Version 4A
+	amzTime        = "20060102T150405Z"
+	maxSkew        = 15 * time.Minute
 
-	unsignedPayload    = "UNSIGNED-PAYLOAD"
-	streamingUnsigned  = "STREAMING-UNSIGNED-PAYLOAD-TRAILER"
-	streamingSigned    = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD"
-	streamingSignedTrl = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER"
+	unsignedPayload   = "UNSIGNED-PAYLOAD"
+	streamingUnsigned = "STREAMING-UNSIGNED-PAYLOAD-TRAILER"
+	// streamingPrefix, the algorithm and one of these ends declare chunks or events
+	// that are signed each for itself.
+	streamingPrefix = "STREAMING-"
+	payloadEnd      = "-PAYLOAD"
+	trailerEnd      = "-PAYLOAD-TRAILER"
+	streamingEvents = "STREAMING-AWS4-HMAC-SHA256-EVENTS"
 )
 
 // signature is what a request says about how it was signed.
 type signature struct {
+	alg                              string // algorithm or algorithmECDSA
 	accessKey, date, region, service string
+	regions                          []string // of SigV4A, in the place of region
 	signed                           []string // header names, lower case, sorted
-	provided                         string   // 64 hex digits
+	provided                         string   // 64 hex digits; of SigV4A a DER signature in hex
 	stamp                            string   // as sent
 	at                               time.Time
 	presigned                        bool
@@ -33,17 +40,58 @@ type signature struct {
 	bucketToken                      string // of S3 Express
 	payload                          string // declared payload hash; "" when not declared
 
-	key          []byte // derived signing key, for chunks
+	check        func(msg, signature string) bool // signature in hex; for chunks, too
 	stringToSign string
 	canonical    string
 }
 
 func (s *signature) scope() string {
+	if s.alg == algorithmECDSA {
+		return s.date + "/" + s.service + "/aws4_request"
+	}
 	return s.date + "/" + s.region + "/" + s.service + "/aws4_request"
+}
+
+// chunked tells whether the payload is in signed chunks, with a trailer or without.
+func (s *signature) chunked() (trailer, ok bool) {
+	switch s.payload {
+	case streamingPrefix + s.alg + payloadEnd:
+		return false, true
+	case streamingPrefix + s.alg + trailerEnd:
+		return true, true
+	}
+	return false, false
+}
+
+// wellFormed tells whether a signature is of its algorithm's form. In DER two numbers
+// of 256 bits take 72 bytes at most.
+func (s *signature) wellFormed() bool {
+	if s.alg == algorithmECDSA {
+		return derHex.MatchString(s.provided)
+	}
+	return hex64.MatchString(s.provided)
+}
+
+// setRegions reads X-Amz-Region-Set, which SigV4A has and SigV4 has not.
+func (s *signature) setRegions(v string) (why string) {
+	if (v != "") != (s.alg == algorithmECDSA) {
+		return "X-Amz-Region-Set goes with " + algorithmECDSA + " and with nothing else."
+	}
+	if v == "" {
+		return ""
+	}
+	for r := range strings.SplitSeq(v, ",") {
+		if r = strings.TrimSpace(r); r == "" {
+			return "X-Amz-Region-Set has an empty region."
+		}
+		s.regions = append(s.regions, r)
+	}
+	return ""
 }
 
 var (
 	hex64     = regexp.MustCompile(`^[0-9a-f]{64}$`)
+	derHex    = regexp.MustCompile(`^([0-9a-f]{2}){8,72}$`)
 	eightDate = regexp.MustCompile(`^[0-9]{8}$`)
 )
 
@@ -81,7 +129,8 @@ func parseAuthorization(p protocol, r *http.Request, value string) (*signature, 
 	bad := func(why string) (*signature, *apiError) {
 		return nil, authFailure(p, faultIncomplete, "The authorization header is malformed; "+why)
 	}
-	rest, ok := strings.CutPrefix(value, algorithm+" ")
+	alg, rest, ok := strings.Cut(value, " ")
+	ok = ok && (alg == algorithm || alg == algorithmECDSA)
 	if !ok && p == protoS3 {
 		return nil, oldSignature()
 	}
@@ -96,9 +145,9 @@ func parseAuthorization(p protocol, r *http.Request, value string) (*signature, 
 		}
 		parts[k] = v
 	}
-	sig := &signature{provided: parts["Signature"]}
-	if len(parts) != 3 || !hex64.MatchString(sig.provided) {
-		return bad("Credential, SignedHeaders and a Signature of 64 hex digits are required.")
+	sig := &signature{alg: alg, provided: parts["Signature"]}
+	if len(parts) != 3 || !sig.wellFormed() {
+		return bad("Credential, SignedHeaders and a Signature in hex are required.")
 	}
 	if why := sig.setCredential(parts["Credential"]); why != "" {
 		return bad(why)
@@ -106,14 +155,19 @@ func parseAuthorization(p protocol, r *http.Request, value string) (*signature, 
 	if why := sig.setSignedHeaders(parts["SignedHeaders"]); why != "" {
 		return bad(why)
 	}
+	var regions string
 	for name, to := range map[string]*string{
-		"X-Amz-Date": &sig.stamp, "X-Amz-Security-Token": &sig.token, "X-Amz-S3session-Token": &sig.bucketToken, "X-Amz-Content-Sha256": &sig.payload,
+		"X-Amz-Region-Set": &regions,
+		"X-Amz-Date":       &sig.stamp, "X-Amz-Security-Token": &sig.token, "X-Amz-S3session-Token": &sig.bucketToken, "X-Amz-Content-Sha256": &sig.payload,
 	} {
 		if v := r.Header.Values(name); len(v) > 1 {
 			return bad(name + " was sent more than once.")
 		} else if len(v) == 1 {
 			*to = v[0]
 		}
+	}
+	if why := sig.setRegions(regions); why != "" {
+		return bad(why)
 	}
 	if sig.stamp == "" {
 		// Date is the fallback that SigV4 allows, in HTTP's format.
@@ -148,13 +202,17 @@ func parsePresigned(p protocol, params []param) (*signature, *apiError) {
 			got[q.name] = q.value
 		}
 	}
-	if got["X-Amz-Algorithm"] != algorithm {
-		return bad("X-Amz-Algorithm only supports \"" + algorithm + "\"")
+	alg := got["X-Amz-Algorithm"]
+	if alg != algorithm && alg != algorithmECDSA {
+		return bad("X-Amz-Algorithm only supports \"" + algorithm + "\" and \"" + algorithmECDSA + "\"")
 	}
-	sig := &signature{presigned: true, provided: got["X-Amz-Signature"], stamp: got["X-Amz-Date"],
+	sig := &signature{alg: alg, presigned: true, provided: got["X-Amz-Signature"], stamp: got["X-Amz-Date"],
 		token: got["X-Amz-Security-Token"], bucketToken: got["X-Amz-S3session-Token"], payload: got["X-Amz-Content-Sha256"]}
-	if !hex64.MatchString(sig.provided) {
-		return bad("X-Amz-Signature must be 64 hex digits")
+	if !sig.wellFormed() {
+		return bad("X-Amz-Signature must be a signature in hex")
+	}
+	if why := sig.setRegions(got["X-Amz-Region-Set"]); why != "" {
+		return bad(why)
 	}
 	if why := sig.setCredential(got["X-Amz-Credential"]); why != "" {
 		return bad("Error parsing the X-Amz-Credential parameter; " + why)
@@ -181,6 +239,11 @@ func parsePresigned(p protocol, params []param) (*signature, *apiError) {
 
 func (s *signature) setCredential(v string) (why string) {
 	p := strings.Split(v, "/")
+	if s.alg == algorithmECDSA && len(p) == 4 {
+		p = slices.Insert(p, 2, "-") // the regions are elsewhere
+	} else if s.alg == algorithmECDSA {
+		return "the Credential is mal-formed; expecting \"<YOUR-AKID>/YYYYMMDD/SERVICE/aws4_request\"."
+	}
 	if len(p) != 5 || p[4] != "aws4_request" || p[0] == "" || p[2] == "" || p[3] == "" || !eightDate.MatchString(p[1]) {
 		return "the Credential is mal-formed; expecting \"<YOUR-AKID>/YYYYMMDD/REGION/SERVICE/aws4_request\"."
 	}
@@ -193,7 +256,7 @@ func (s *signature) setSignedHeaders(v string) (why string) {
 	if v == "" || v != strings.ToLower(v) || !slices.IsSorted(s.signed) || len(slices.Compact(slices.Clone(s.signed))) != len(s.signed) {
 		return "SignedHeaders must be lower case, sorted and without repetition."
 	}
-	if !slices.Contains(s.signed, "host") {
+	if !slices.Contains(s.signed, "host") && !slices.Contains(s.signed, ":authority") {
 		return "'Host' or ':authority' must be a 'SignedHeader' in the AWS Authorization."
 	}
 	return ""

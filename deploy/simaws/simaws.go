@@ -1,6 +1,6 @@
 // Package simaws is a simulated AWS for `postern dev` and for tests: STS, S3,
-// DynamoDB, EC2, IAM, SQS, CloudWatch Logs, Kinesis, sign-in federation and
-// CloudTrail behind one TLS listener on loopback, told apart by original host name
+// DynamoDB, EC2, IAM, SQS, CloudWatch Logs, Kinesis, the conversations of Transcribe and
+// Bedrock, sign-in federation and CloudTrail behind one TLS listener on loopback, told apart by original host name
 // as AWS's own endpoints are.
 //
 // A client connects to [Sim.Addr] while TLS SNI and Host carry the AWS host
@@ -73,6 +73,7 @@ type Sim struct {
 	ec2      *fleet
 	sqs      *queues
 	logs     *logGroups
+	points   *regionPoints
 	kinesis  *shards
 	trail    *trail
 	clusters sync.Map // by name
@@ -119,6 +120,9 @@ func New(cfg Config) (*Sim, error) {
 	}
 	if s.s3, err = openObjectStore(filepath.Join(cfg.Dir, "s3"), cfg.Clock); err != nil {
 		return nil, fmt.Errorf("simaws: object store: %w", err)
+	}
+	if s.points, err = openRegionPoints(filepath.Join(cfg.Dir, "mrap.json")); err != nil {
+		return nil, fmt.Errorf("simaws: Multi-Region Access Points: %w", err)
 	}
 	if s.ddb, err = openTableStore(filepath.Join(cfg.Dir, "dynamodb"), cfg.Clock); err != nil {
 		return nil, fmt.Errorf("simaws: tables: %w", err)

@@ -171,8 +171,12 @@ func (c *call) s3Additional() {
 	if c.event.additional == nil {
 		c.event.additional = map[string]any{}
 	}
+	version := "SigV4"
+	if c.sig.alg == algorithmECDSA {
+		version = "SigV4A"
+	}
 	for k, v := range map[string]any{
-		"SignatureVersion": "SigV4", "AuthenticationMethod": method,
+		"SignatureVersion": version, "AuthenticationMethod": method,
 		"bytesTransferredIn": c.received, "bytesTransferredOut": c.w.bytes, "x-amz-id-2": c.hostID,
 	} {
 		c.event.additional[k] = v

@@ -1,8 +1,6 @@
 package simaws
 
 import (
-	"crypto/hmac"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/http"
@@ -19,6 +17,9 @@ func (s *Sim) authenticate(c *call) *apiError {
 		return fail
 	}
 	c.sig = sig
+	if c.ep.multiRegion {
+		s.route(c)
+	}
 	if fail := checkScope(c.proto, &c.ep, sig); fail != nil {
 		return fail
 	}
@@ -46,6 +47,13 @@ func (s *Sim) authenticate(c *call) *apiError {
 
 // checkScope compares the credential scope with what the host name demands.
 func checkScope(p protocol, ep *endpoint, sig *signature) *apiError {
+	if sig.alg == algorithmECDSA {
+		if ep.kind == hostLocal || ep.region == "" || !coveredBy(sig.regions, ep.region) {
+			return authFailure(p, faultScope, fmt.Sprintf("The authorization header is malformed; the region set %q does not cover '%s'", strings.Join(sig.regions, ","), ep.region),
+				field{"Region", ep.region})
+		}
+		sig.region = ep.region
+	}
 	if ep.kind == hostLocal {
 		ep.service, ep.region, ep.partition = sig.service, sig.region, partitionOf(sig.region, "aws")
 		if strings.HasPrefix(sig.region, "cn-") {
@@ -174,13 +182,14 @@ func (c *call) checkSignature(who *identity) *apiError {
 	if err != nil {
 		return failure(http.StatusBadRequest, "InvalidURI", "Couldn't parse the specified URI.")
 	}
-	provided, _ := hex.DecodeString(sig.provided)
-	sig.key = signingKey(who.secret, sig.date, sig.region, sig.service)
+	if err := sig.checkWith(who); err != nil {
+		return failure(http.StatusInternalServerError, "InternalError", err.Error())
+	}
 	query := canonicalQuery(c.params)
 	for _, path := range paths {
 		sig.canonical = c.r.Method + "\n" + path + "\n" + query + "\n" + headers + "\n" + strings.Join(sig.signed, ";") + "\n" + hash
-		sig.stringToSign = algorithm + "\n" + sig.stamp + "\n" + sig.scope() + "\n" + sha256Hex([]byte(sig.canonical))
-		if hmac.Equal(hmacSHA256(sig.key, sig.stringToSign), provided) {
+		sig.stringToSign = sig.alg + "\n" + sig.stamp + "\n" + sig.scope() + "\n" + sha256Hex([]byte(sig.canonical))
+		if sig.check(sig.stringToSign, sig.provided) {
 			return nil
 		}
 	}
@@ -218,8 +227,11 @@ func (c *call) payloadHash() (string, *apiError) {
 			sig.payload = v // signed, or it would have been refused above
 		}
 	}
+	if _, ok := sig.chunked(); ok {
+		return sig.payload, nil
+	}
 	switch sig.payload {
-	case unsignedPayload, streamingUnsigned, streamingSigned, streamingSignedTrl:
+	case unsignedPayload, streamingUnsigned:
 		return sig.payload, nil
 	case "":
 		return "", failure(http.StatusBadRequest, "InvalidRequest", "Missing required header for this request: x-amz-content-sha256")
@@ -239,6 +251,9 @@ var unsignedBodyServices = map[string]bool{"ebs": true, "lex": true, "mediastore
 // smallPayloadHash: outside S3 the body itself is hashed, whatever a header
 // says about it; a header that disagrees is a signature over another body.
 func (c *call) smallPayloadHash() (string, *apiError) {
+	if c.converses() {
+		return streamingEvents, nil // its events are verified as they are read
+	}
 	if c.sig.payload == unsignedPayload && unsignedBodyServices[c.ep.service] {
 		return unsignedPayload, nil
 	}

@@ -24,6 +24,11 @@ const (
 	suiteSecret = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
 )
 
+const (
+	streamingSigned    = streamingPrefix + algorithm + payloadEnd
+	streamingSignedTrl = streamingPrefix + algorithm + trailerEnd
+)
+
 // offline is a Sim that serves nothing, with one key of a given id.
 func offline(t *testing.T, id, secret string, now time.Time) *Sim {
 	t.Helper()
@@ -211,8 +216,11 @@ func TestBotocore(t *testing.T) {
 // chunks, with and without trailer.
 func TestChunkVectors(t *testing.T) {
 	sig := func(seed, payload string) *signature {
-		return &signature{provided: seed, payload: payload, stamp: "20130524T000000Z", date: "20130524", region: "us-east-1", service: "s3",
-			key: signingKey("wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", "20130524", "us-east-1", "s3")}
+		sig := &signature{alg: algorithm, provided: seed, payload: payload, stamp: "20130524T000000Z", date: "20130524", region: "us-east-1", service: "s3"}
+		if err := sig.checkWith(&identity{secret: "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"}); err != nil {
+			t.Fatal(err)
+		}
+		return sig
 	}
 	a := strings.Repeat("a", 65536)
 	plain := "10000;chunk-signature=ad80c730a21e5b8d04586a2213dd63b9a0e99e0e2307b0ade35a65485a288648\r\n" + a + "\r\n" +
@@ -301,7 +309,10 @@ func FuzzChunks(f *testing.F) {
 	f.Add("2000\r\n"+strings.Repeat("a", 8192)+"\r\n0\r\nx-amz-checksum-crc32:AAAAAA==\r\n\r\n", false)
 	f.Add("0;chunk-signature="+strings.Repeat("0", 64)+"\r\n\r\n", true)
 	f.Fuzz(func(t *testing.T, body string, signed bool) {
-		sig := &signature{payload: streamingUnsigned, provided: strings.Repeat("0", 64), key: []byte("k")}
+		sig := &signature{alg: algorithm, payload: streamingUnsigned, provided: strings.Repeat("0", 64)}
+		if err := sig.checkWith(&identity{secret: "k"}); err != nil {
+			t.Fatal(err)
+		}
 		var trailers []string
 		if signed {
 			sig.payload = streamingSigned
