@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // PolicyFilter says whose use a policy is made from.
@@ -107,49 +109,62 @@ func (a *Asker) Policy(ctx context.Context, f PolicyFilter, actions Actions) (*L
 		return nil, err
 	}
 	p := &LeastPolicy{Since: since, Until: now.UTC(), AWSRoles: []string{}, Used: []Use{}}
-	done, around := &where{}, &where{}
-	if err := a.ofRoles(ctx, done, f.AWSRole); err != nil {
-		return nil, err
-	}
-	matchRole(around, "issuer_arn", f.AWSRole)
-	if !since.IsZero() {
-		done.add("received_at >= " + timestamp(since))
-	}
-	done.add(`outcome = 'completed' AND status != 403 AND NOT match(error_code, 'AccessDenied|Unauthorized|NotAuthorized')`)
-	around.add(`verdict IN ('console', 'bypass', '') AND NOT match(error_code, 'AccessDenied|Unauthorized|NotAuthorized')`)
 	var rows []usage
-	if err := a.conn.Select(ctx, &rows, fmt.Sprintf(usages, a.table(ours), done), done.args...); err != nil {
-		return nil, fmt.Errorf("ask for the use of %s: %w", f.AWSRole, err)
-	}
-	count, args := a.count(hourly{side: theirs, columns: "issuer_arn, event_source, event_name, error_code, verdict", condition: *around}, since)
-	err = a.conn.Select(ctx, &p.Elsewhere, `SELECT toString(event_source) AS service, toString(event_name) AS operation, toString(verdict) AS verdict, sum(n) AS calls
+	both, ctx := errgroup.WithContext(ctx)
+	both.Go(func() error {
+		done, err := a.ofRole(ctx, ours, "aws_role_arn", f.AWSRole)
+		if err != nil {
+			return err
+		}
+		if !since.IsZero() {
+			done.add("received_at >= " + timestamp(since))
+		}
+		done.add(`outcome = 'completed' AND status != 403 AND NOT match(error_code, 'AccessDenied|Unauthorized|NotAuthorized')`)
+		if err := a.conn.Select(ctx, &rows, fmt.Sprintf(usages, a.table(ours), done), done.args...); err != nil {
+			return fmt.Errorf("ask for the use of %s: %w", f.AWSRole, err)
+		}
+		return nil
+	})
+	both.Go(func() error {
+		around, err := a.ofRole(ctx, theirs, "issuer_arn", f.AWSRole)
+		if err != nil {
+			return err
+		}
+		around.add(`verdict IN ('console', 'bypass', '') AND NOT match(error_code, 'AccessDenied|Unauthorized|NotAuthorized')`)
+		count, args := a.count(hourly{side: theirs, columns: "issuer_arn, event_source, event_name, error_code, verdict", condition: *around}, since)
+		err = a.conn.Select(ctx, &p.Elsewhere, `SELECT toString(event_source) AS service, toString(event_name) AS operation, toString(verdict) AS verdict, sum(n) AS calls
 		FROM (`+count+`) GROUP BY ALL ORDER BY calls DESC, service, operation, verdict LIMIT 100`, args...)
-	if err != nil {
-		return nil, fmt.Errorf("ask for calls of %s around postern: %w", f.AWSRole, err)
+		if err != nil {
+			return fmt.Errorf("ask for calls of %s around postern: %w", f.AWSRole, err)
+		}
+		return nil
+	})
+	if err := both.Wait(); err != nil {
+		return nil, err
 	}
 	p.fill(rows, actions)
 	return p, nil
 }
 
-// ofRoles adds that a request was made under a role. By whole ARNs the rows of a role are
-// found in the table's projection; which of them have a role's name is looked up first, in
-// one column.
-func (a *Asker) ofRoles(ctx context.Context, w *where, role string) error {
+// ofRole is true of calls under a role. By whole ARNs the rows of a role are found in the
+// tables' projections; which of them have a role's name is looked up first, in one column.
+func (a *Asker) ofRole(ctx context.Context, s side, column, role string) (*where, error) {
 	named := &where{}
-	matchRole(named, "aws_role_arn", role)
-	if !a.narrow {
-		var arns []string
-		row := a.conn.QueryRow(ctx, "SELECT groupArray(arn) FROM (SELECT DISTINCT toString(aws_role_arn) AS arn FROM "+ours.rows+" WHERE "+named.String()+")", named.args...)
-		if err := row.Scan(&arns); err != nil {
-			return fmt.Errorf("look for roles %s: %w", role, err)
-		}
-		if len(arns) > 0 && len(arns) <= mostNames {
-			w.add("aws_role_arn IN (?)", arns)
-			return nil
-		}
+	matchRole(named, column, role)
+	if a.narrow {
+		return named, nil
 	}
-	w.add(named.String(), named.args...)
-	return nil
+	var arns []string
+	row := a.conn.QueryRow(ctx, "SELECT groupArray(arn) FROM (SELECT DISTINCT toString("+column+") AS arn FROM "+s.rows+" WHERE "+named.String()+")", named.args...)
+	if err := row.Scan(&arns); err != nil {
+		return nil, fmt.Errorf("look for roles %s: %w", role, err)
+	}
+	if len(arns) == 0 || len(arns) > mostNames {
+		return named, nil
+	}
+	whole := &where{}
+	whole.add(column+" IN (?)", arns)
+	return whole, nil
 }
 
 func (p *LeastPolicy) fill(rows []usage, actions Actions) {
