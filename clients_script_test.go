@@ -90,8 +90,14 @@ func (c *clients) script(t *testing.T, argv ...string) {
 	randomFile(t, big, 64<<20)
 	cmd := exec.CommandContext(t.Context(), argv[0], append(argv[1:], filepath.Join(dir, "keys.json"), big)...)
 	cmd.Env = environ(c.vars, "NODE_EXTRA_CA_CERTS="+c.vars["AWS_CA_BUNDLE"])
+	c.told(t, output(t, cmd))
+}
+
+// told checks what a client says of its calls, in lines of JSON.
+func (c *clients) told(t *testing.T, out string) {
+	t.Helper()
 	var calls []clientCall
-	for d := json.NewDecoder(strings.NewReader(output(t, cmd))); d.More(); {
+	for d := json.NewDecoder(strings.NewReader(out)); d.More(); {
 		var call clientCall
 		if err := d.Decode(&call); err != nil {
 			t.Fatal(err)

@@ -41,6 +41,7 @@ func TestClients(t *testing.T) {
 		{"protocols", (*clients).protocols},
 		{"streams", (*clients).streams},
 		{"conversations", (*clients).conversations},
+		{"multi-region access point", (*clients).multiRegion},
 		{"directory bucket", (*clients).directoryBucket},
 		{"errors", (*clients).errors},
 		{"big", (*clients).bigFiles},
