@@ -46,8 +46,9 @@ func (s *Sim) serveTranscribe(c *call) error {
 // serveBedrock has a model that says again what it hears:
 // https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_InvokeModelWithBidirectionalStream.html
 func (s *Sim) serveBedrock(c *call) error {
-	model, ok := strings.CutPrefix(c.path, "/model/")
-	if model, ok = strings.CutSuffix(model, "/invoke-with-bidirectional-stream"); !ok || c.r.Method != http.MethodPost {
+	rest, isModel := strings.CutPrefix(c.path, "/model/")
+	model, converses := strings.CutSuffix(rest, "/invoke-with-bidirectional-stream")
+	if !isModel || !converses || c.r.Method != http.MethodPost {
 		return s.serveUnknown(c)
 	}
 	model, err := url.PathUnescape(model)
