@@ -151,7 +151,7 @@ func (a *Asker) Policy(ctx context.Context, f PolicyFilter, actions Actions) (*L
 func (a *Asker) ofRole(ctx context.Context, s side, column, role string) (*where, error) {
 	named := &where{}
 	matchRole(named, column, role)
-	if a.narrow {
+	if a.narrow || strings.HasPrefix(role, "arn:") && !strings.Contains(role, "*") {
 		return named, nil
 	}
 	var arns []string

@@ -95,3 +95,28 @@ func TestPolicy(t *testing.T) {
 		t.Errorf("of no role: %v", err)
 	}
 }
+
+// A policy reads its own role's rows, of however many others there are.
+func TestPolicyReadsOneRole(t *testing.T) {
+	c, dsn := tables(t)
+	const rows, roles = 400_000, 40
+	role := fmt.Sprintf("concat('arn:aws:iam::1:role/R', toString(number %% %d))", roles)
+	exec(t, c, fmt.Sprintf(`INSERT INTO request_rows (received_at, request_id, outcome, aws_role_arn, region, service, operation, action, resources, status, latency_us)
+		SELECT now64(6) - 7200 + number / 1000, toString(number), 'completed', %s, 'eu-central-1', 's3', 'GetObject', 's3:GetObject', ['arn:aws:s3:::b/k'], 200, number FROM numbers(%d)`, role, rows))
+	exec(t, c, fmt.Sprintf(`INSERT INTO cloudtrail_rows (event_time, recipient_account_id, event_id, event_source, event_name, issuer_arn, present, verdict)
+		SELECT now64(6) - 7200 + number / 1000, '1', toString(number), 's3.amazonaws.com', 'GetObject', %s, 1, 'console' FROM numbers(%d)`, role, rows))
+	exec(t, c, `OPTIMIZE TABLE request_rows FINAL`)
+	exec(t, c, `OPTIMIZE TABLE cloudtrail_rows FINAL`)
+	read := &reading{Conn: embeddedtest.Open(t, embeddedtest.ReaderDSN(t, dsn))}
+	a := query.New(read, nil)
+	p, err := a.Policy(t.Context(), query.PolicyFilter{AWSRole: "arn:aws:iam::1:role/R7", Since: "1d"}, func(string, string) ([]string, int) { return nil, 0 })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(p.Used) != 1 || p.Used[0].Calls != rows/roles || len(p.Elsewhere) != 1 || p.Elsewhere[0].Calls != rows/roles {
+		t.Errorf("used %+v, elsewhere %+v", p.Used, p.Elsewhere)
+	}
+	if n := read.sum().rows; n == 0 || n > rows/4 {
+		t.Errorf("%d rows were read, of %d in each table", n, rows)
+	}
+}
