@@ -81,16 +81,17 @@ type usage struct {
 // usages counts only what AWS did: a call that it denied was not granted. Rows need
 // no merging for it: the one that says that a call was completed says all else too.
 // A call is told from others by its microsecond and how long AWS took, of which there
-// is far less to read than of ids. What lies in what is worked out once for each name.
+// is far less to read than of ids, and counts where its first resource does. What lies in
+// what is worked out once for each name.
 const usages = `SELECT service, operation, action, also, region, source, groupUniqArrayArray(100)(roles) AS roles,
-	uniqExactMerge(ids) AS calls, max(last) AS last, sumIf(rows, r = '') AS bare,
+	sum(first) AS calls, max(last) AS last, sumIf(rows, r = '') AS bare,
 	groupUniqArrayIf(501)(r, r != '') AS names,
 	groupUniqArrayIf(501)(replaceRegexpOne(r, '^(([^:]*:){5}.*[/:]).*$', '\\1'), r != '') AS parents,
 	groupUniqArrayIf(501)(replaceRegexpOne(r, '^(([^:]*:){5}[^/:]*[/:]).*$', '\\1'), r != '') AS tops
 FROM
 (
 	SELECT service, operation, action, also, region, operation IN ('CopyObject', 'UploadPartCopy') AND i > 1 AS source, r,
-		groupUniqArray(100)(aws_role_arn) AS roles, uniqExactState(received_at, latency_us) AS ids, max(received_at) AS last, count() AS rows
+		groupUniqArray(100)(aws_role_arn) AS roles, uniqExactIf(received_at, latency_us, i = 1 + source) AS first, max(received_at) AS last, count() AS rows
 	FROM %s
 	ARRAY JOIN if(empty(resources), [''], resources) AS r, arrayEnumerate(if(empty(resources), [''], resources)) AS i
 	WHERE %s

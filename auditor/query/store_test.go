@@ -120,3 +120,26 @@ func TestPolicyReadsOneRole(t *testing.T) {
 		t.Errorf("%d rows were read, of %d in each table", n, rows)
 	}
 }
+
+// A call counts once for each action, whatever it names and however often it was delivered.
+func TestPolicyCountsCalls(t *testing.T) {
+	c, dsn := tables(t)
+	for range 2 {
+		exec(t, c, `INSERT INTO request_rows (received_at, request_id, outcome, aws_role_arn, region, service, operation, action, also, resources, status, latency_us) VALUES
+			('2026-03-01 12:00:00', 'copy', 'completed', 'arn:aws:iam::1:role/R', 'eu-central-1', 's3', 'CopyObject', 's3:PutObject', ['s3:GetObject'], ['arn:aws:s3:::b/to', 'arn:aws:s3:::b/from'], 200, 7),
+			('2026-03-01 12:00:00', 'several', 'completed', 'arn:aws:iam::1:role/R', 'eu-central-1', 'dynamodb', 'BatchGetItem', 'dynamodb:BatchGetItem', [], ['arn:aws:dynamodb:eu-central-1:1:table/A', 'arn:aws:dynamodb:eu-central-1:1:table/B'], 200, 7),
+			('2026-03-01 12:00:00', 'none', 'completed', 'arn:aws:iam::1:role/R', 'eu-central-1', 'dynamodb', 'BatchGetItem', 'dynamodb:BatchGetItem', [], [], 200, 8)`)
+	}
+	a := query.New(embeddedtest.Open(t, embeddedtest.ReaderDSN(t, dsn)), nil)
+	p, err := a.Policy(t.Context(), query.PolicyFilter{AWSRole: "R"}, func(string, string) ([]string, int) { return nil, 0 })
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]uint64{}
+	for _, u := range p.Used {
+		got[u.Action] = u.Calls
+	}
+	if d := cmp.Diff(map[string]uint64{"s3:PutObject": 1, "s3:GetObject": 1, "dynamodb:BatchGetItem": 2}, got); d != "" {
+		t.Errorf("calls (-want +got):\n%s", d)
+	}
+}
