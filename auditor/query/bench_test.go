@@ -24,8 +24,9 @@ import (
 
 // BenchmarkQuestions asks every named question of a world of as many requests and
 // CloudTrail records as POSTERN_BENCH_ROWS says (100,000 without it), each seven
-// times, of which it reports the median. Twenty million take a quarter of an hour
-// to make and 10 GB: POSTERN_BENCH_DIR keeps them, one directory for each size.
+// times, of which it reports the median. Twenty million take half an hour to make and
+// 10 GB, 15 while parts are merged: POSTERN_BENCH_DIR keeps them, one directory for each
+// size.
 func BenchmarkQuestions(b *testing.B) {
 	w := world{rows: 100_000}
 	if s := os.Getenv("POSTERN_BENCH_ROWS"); s != "" {
