@@ -2,7 +2,6 @@ package proxy_test
 
 import (
 	"bytes"
-	"context"
 	"encoding/hex"
 	"fmt"
 	"io"
@@ -95,14 +94,10 @@ func hears(t *testing.T) func(*proxy.Config, *ststest.AWS) {
 
 // speaks opens a conversation through a helper: its answer, what says a message, and what
 // ends it.
-func (r *rig) speaks(ctx context.Context) (resp *http.Response, say func([]byte), end func()) {
-	r.t.Helper()
-	return r.speaksIn(ctx, r.session())
-}
-
-func (r *rig) speaksIn(ctx context.Context, s *events.SessionStarted) (resp *http.Response, say func([]byte), end func()) {
+func (r *rig) speaks(s *events.SessionStarted) (resp *http.Response, say func([]byte), end func()) {
 	t := r.t
 	t.Helper()
+	ctx := t.Context()
 	client, creds := r.helped(s)
 	in, out := io.Pipe()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "https://transcribestreaming.us-east-1.amazonaws.com/stream-transcription", in)
@@ -136,7 +131,7 @@ func (r *rig) speaksIn(ctx context.Context, s *events.SessionStarted) (resp *htt
 // and answered before the next is sent.
 func TestEventStream(t *testing.T) {
 	r := newRig(t, hears(t))
-	resp, say, end := r.speaks(t.Context())
+	resp, say, end := r.speaks(r.session())
 	for i := range 50 {
 		said := bytes.Repeat([]byte{'a'}, 500*i+1)
 		say(said)
@@ -177,7 +172,7 @@ func TestEventStreamSilent(t *testing.T) {
 					c.session(s)
 				}
 			})
-			resp, _, _ := r.speaksIn(t.Context(), s)
+			resp, _, _ := r.speaks(s)
 			if _, err := fmt.Fscanln(resp.Body, new(string)); err != nil {
 				t.Fatal(err)
 			}
@@ -187,13 +182,30 @@ func TestEventStreamSilent(t *testing.T) {
 			}
 			<-gone
 			r.clean()
-			for _, done := range payloads[*events.AWSRequestCompleted](r.audit()) {
-				if done.Interrupted != c.interrupted || !strings.Contains(done.InterruptedDetail, c.detail) {
-					t.Errorf("%+v", done)
-				}
+			done := payloads[*events.AWSRequestCompleted](r.audit())
+			if len(done) != 1 || done[0].Interrupted != c.interrupted || !strings.Contains(done[0].InterruptedDetail, c.detail) {
+				t.Errorf("%+v", done)
 			}
 		})
 	}
+	t.Run("the client goes", func(t *testing.T) {
+		gone := make(chan struct{})
+		r := newRig(t, func(_ *proxy.Config, a *ststest.AWS) {
+			a.Serve = func(w http.ResponseWriter, r *http.Request, _ ststest.Key) {
+				http.NewResponseController(w).Flush()
+				<-r.Context().Done()
+				close(gone)
+			}
+		})
+		resp, _, _ := r.speaks(r.session())
+		resp.Body.Close()
+		<-gone
+		r.clean()
+		done := payloads[*events.AWSRequestCompleted](r.audit())
+		if len(done) != 1 || done[0].Interrupted != "client_gone" {
+			t.Errorf("%+v", done)
+		}
+	})
 	for name, end := range map[string]func(){"ended by AWS": func() {}, "broken off by AWS": func() { panic(http.ErrAbortHandler) }} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t, func(_ *proxy.Config, a *ststest.AWS) {
@@ -203,7 +215,7 @@ func TestEventStreamSilent(t *testing.T) {
 					end()
 				}
 			})
-			resp, _, _ := r.speaks(t.Context())
+			resp, _, _ := r.speaks(r.session())
 			text, err := io.ReadAll(resp.Body)
 			if ended := name == "ended by AWS"; string(text) != "begun\n" || (err == nil) != ended {
 				t.Errorf("%q, %v", text, err)

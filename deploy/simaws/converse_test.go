@@ -42,8 +42,7 @@ func TestConversation(t *testing.T) {
 	}
 }
 
-// signedEvent wraps a message as the SDK's signer signs it. from is what was signed
-// before.
+// signedEvent wraps a message as the SDK's signer signs it.
 func signedEvent(t *testing.T, signer *v4.StreamSigner, message []byte, at time.Time) []byte {
 	t.Helper()
 	var headers, out bytes.Buffer
