@@ -95,10 +95,19 @@ func hears(t *testing.T) func(*proxy.Config, *ststest.AWS) {
 // speaks opens a conversation through a helper: its answer, what says a message, and what
 // ends it.
 func (r *rig) speaks(s *events.SessionStarted) (resp *http.Response, say func([]byte), end func()) {
+	r.t.Helper()
+	return r.speaksAs(s, nil)
+}
+
+// speaksAs is speaks with other credentials than the helper's, where they are given.
+func (r *rig) speaksAs(s *events.SessionStarted, as *aws.Credentials) (resp *http.Response, say func([]byte), end func()) {
 	t := r.t
 	t.Helper()
 	ctx := t.Context()
 	client, creds := r.helped(s)
+	if as != nil {
+		creds = *as
+	}
 	in, out := io.Pipe()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "https://transcribestreaming.us-east-1.amazonaws.com/stream-transcription", in)
 	if err != nil {
@@ -128,28 +137,49 @@ func (r *rig) speaks(s *events.SessionStarted) (resp *http.Response, say func([]
 }
 
 // A conversation in signed events over HTTP/2: each is signed anew as it passes,
-// and answered before the next is sent.
+// and answered before the next is sent. So it is with the credentials of a role that
+// the user assumed, which the proxy verifies, not the helper.
 func TestEventStream(t *testing.T) {
-	r := newRig(t, hears(t))
-	resp, say, end := r.speaks(r.session())
-	for i := range 50 {
-		said := bytes.Repeat([]byte{'a'}, 500*i+1)
-		say(said)
-		var heard int
-		if _, err := fmt.Fscanf(resp.Body, "heard %d\n", &heard); err != nil || heard != len(said) {
-			t.Fatalf("event %d: heard %d of %d bytes, %v", i, heard, len(said), err)
-		}
-	}
-	say(nil)
-	end()
-	if rest, err := io.ReadAll(resp.Body); err != nil || string(rest) != "heard 0\n" {
-		t.Errorf("the end: %q, %v", rest, err)
-	}
-	r.clean()
-	for _, c := range payloads[*events.AWSRequestCompleted](r.audit()) {
-		if c.Operation != "StartStreamTranscription" || c.Interrupted != "" || c.ResponseBytes < 500 {
-			t.Errorf("%+v", c)
-		}
+	for _, assumed := range []bool{false, true} {
+		t.Run(fmt.Sprintf("assumed %v", assumed), func(t *testing.T) {
+			r := newRig(t, hears(t))
+			s := r.session()
+			var as *aws.Credentials
+			if assumed {
+				creds, err := r.assume(s, helperKey)
+				if err != nil {
+					t.Fatal(err)
+				}
+				as = &creds
+			}
+			resp, say, end := r.speaksAs(s, as)
+			for i := range 50 {
+				said := bytes.Repeat([]byte{'a'}, 500*i+1)
+				say(said)
+				var heard int
+				if _, err := fmt.Fscanf(resp.Body, "heard %d\n", &heard); err != nil || heard != len(said) {
+					t.Fatalf("event %d: heard %d of %d bytes, %v", i, heard, len(said), err)
+				}
+			}
+			say(nil)
+			end()
+			if rest, err := io.ReadAll(resp.Body); err != nil || string(rest) != "heard 0\n" {
+				t.Errorf("the end: %q, %v", rest, err)
+			}
+			r.clean()
+			found := false
+			for _, c := range payloads[*events.AWSRequestCompleted](r.audit()) {
+				if c.Operation == "AssumeRole" {
+					continue
+				}
+				if found = true; c.Operation != "StartStreamTranscription" || c.Interrupted != "" || c.ResponseBytes < 500 || (c.AWSRoleARN == deployRole) != assumed {
+					t.Errorf("%+v", c)
+				}
+			}
+			if !found {
+				t.Error("the conversation is not on record")
+			}
+		})
 	}
 }
 
