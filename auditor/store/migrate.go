@@ -52,6 +52,9 @@ func (s *Store) Migrate(ctx context.Context) error {
 	if _, err := s.checkShards(ctx); err != nil {
 		return err
 	}
+	if err := s.countReplicas(ctx); err != nil {
+		return err
+	}
 	if err := s.shard(ctx); err != nil {
 		return err
 	}

@@ -24,7 +24,7 @@ import (
 // openShards is the store of an auditor whose tables are spread. edit may be nil.
 func openShards(t *testing.T, c *embeddedtest.Shards, edit func(*store.Config)) *store.Store {
 	t.Helper()
-	cfg := store.Config{DSN: c.DSN(0, embedded.Owner, "postern"), Cluster: embeddedtest.ShardsCluster, Sharded: true, OnCluster: c.OnCluster, Log: zerolog.Nop()}
+	cfg := store.Config{DSN: c.DSN(0, embedded.Owner, "postern"), Cluster: embeddedtest.ShardsCluster, Sharded: true, OnCluster: c.OnCluster, Keeper: c.Replicated(), Log: zerolog.Nop()}
 	if edit != nil {
 		edit(&cfg)
 	}
@@ -34,6 +34,12 @@ func openShards(t *testing.T, c *embeddedtest.Shards, edit func(*store.Config)) 
 	}
 	t.Cleanup(func() { _ = s.Close() })
 	return s
+}
+
+// onShards plays a test on two shards, and again on two whose tables are replicated.
+func onShards(t *testing.T, test func(t *testing.T, c *embeddedtest.Shards)) {
+	t.Run("shards", func(t *testing.T) { test(t, embeddedtest.StartShards(t, 2, "", nil)) })
+	t.Run("replicated", func(t *testing.T) { test(t, embeddedtest.StartReplicated(t, 2)) })
 }
 
 // here counts rows of a table of one shard's own.
@@ -97,8 +103,9 @@ func write(t *testing.T, s *store.Store, entries []journal.Entry) {
 
 // The same story, told to two shards, is answered as by a single server. An auditor that
 // starts again changes no table.
-func TestShardsStory(t *testing.T) {
-	c := embeddedtest.StartShards(t, 2, "", nil)
+func TestShardsStory(t *testing.T) { onShards(t, shardsStory) }
+
+func shardsStory(t *testing.T, c *embeddedtest.Shards) {
 	var said []string
 	s := openShards(t, c, func(cfg *store.Config) {
 		cfg.OnCluster = func(ctx context.Context, database, q string, args ...any) error {
@@ -154,8 +161,9 @@ func TestShardsStory(t *testing.T) {
 
 // While a shard is down a batch is stored in part, and is not in the ledger: what is
 // written again, by the same process or one that knows nothing of it, is stored once.
-func TestShardsDown(t *testing.T) {
-	c := embeddedtest.StartShards(t, 2, "", nil)
+func TestShardsDown(t *testing.T) { onShards(t, shardsDown) }
+
+func shardsDown(t *testing.T, c *embeddedtest.Shards) {
 	s := openShards(t, c, nil)
 	if err := s.Migrate(t.Context()); err != nil {
 		t.Fatal(err)
@@ -209,8 +217,9 @@ func TestShardsDown(t *testing.T) {
 }
 
 // Whatever is changed in a shard's own tables is found.
-func TestShardsRederive(t *testing.T) {
-	c := embeddedtest.StartShards(t, 2, "", nil)
+func TestShardsRederive(t *testing.T) { onShards(t, shardsRederive) }
+
+func shardsRederive(t *testing.T, c *embeddedtest.Shards) {
 	s := openShards(t, c, nil)
 	if err := s.Migrate(t.Context()); err != nil {
 		t.Fatal(err)
@@ -286,8 +295,9 @@ func TestShardsRederive(t *testing.T) {
 
 // A shard more gets what is younger than its layout; what is older stays where it is, and
 // its verdicts find it there.
-func TestShardsGrow(t *testing.T) {
-	c := embeddedtest.StartShards(t, 2, "", nil)
+func TestShardsGrow(t *testing.T) { onShards(t, shardsGrow) }
+
+func shardsGrow(t *testing.T, c *embeddedtest.Shards) {
 	old := openShards(t, c, nil)
 	if err := old.Migrate(t.Context()); err != nil {
 		t.Fatal(err)

@@ -81,6 +81,9 @@ const floorEvery = 100_000
 
 // Sink reads from the ledger where a stream's writing has to go on.
 func (s *Store) Sink(ctx context.Context, stream string) (*Sink, error) {
+	if err := s.countReplicas(ctx); err != nil {
+		return nil, err
+	}
 	st, err := s.readStored(ctx, stream)
 	if err != nil {
 		return nil, err

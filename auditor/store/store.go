@@ -24,9 +24,10 @@ type Config struct {
 	Cluster string
 	// Sharded spreads calls and records over all shards of Cluster; see shards.go.
 	Sharded bool
-	// OnCluster runs a statement ON CLUSTER, from a database, in the server's place, which
-	// then needs no Keeper: for tests. The tables are not replicated then.
+	// OnCluster runs a statement ON CLUSTER, from a database, in the server's place: for
+	// tests. The tables are replicated then if there is a Keeper.
 	OnCluster func(ctx context.Context, database, q string, args ...any) error
+	Keeper    bool
 	// Migrations are of the schema; nil for this version's. Tests play others.
 	Migrations fs.FS
 	// Recheck is how long after Rederive looks again at what differs; 0 means a second.
@@ -44,6 +45,7 @@ type Store struct {
 	migrations fs.FS
 	recheck    time.Duration
 	sharded    bool
+	keeper     bool
 	onCluster  func(ctx context.Context, database, q string, args ...any) error
 	// conn is to the database that everybody asks, tables to that of the tables. With
 	// shards these are two, and tables are the first shard's.
@@ -52,6 +54,7 @@ type Store struct {
 	// buffer of the largest block that it sent.
 	rowsTo, ledgerTo driver.Conn
 	layout           atomic.Uint32 // the number of the last one, once migrated
+	quorum           atomic.Uint64 // how many replicas acknowledge an insert
 }
 
 // ErrNoDSN says that there is no address to connect to.
@@ -69,7 +72,7 @@ func New(c Config) (*Store, error) {
 	if c.Recheck == 0 {
 		c.Recheck = time.Second
 	}
-	s := &Store{log: c.Log, options: options, cluster: c.Cluster, migrations: c.Migrations, recheck: c.Recheck, conn: conn, tables: conn, sharded: c.Sharded, onCluster: c.OnCluster}
+	s := &Store{log: c.Log, options: options, cluster: c.Cluster, migrations: c.Migrations, recheck: c.Recheck, conn: conn, tables: conn, sharded: c.Sharded, onCluster: c.OnCluster, keeper: c.Keeper}
 	if !s.sharded {
 		if s.rowsTo, err = forBlocks(*options); err != nil {
 			return nil, err
@@ -205,15 +208,15 @@ func (s *Store) inserting(ctx context.Context, token string) context.Context {
 		"optimize_on_insert": 0,
 		// The server makes one block of all that an insert is sent in
 		// (https://clickhouse.com/docs/operations/settings/settings#min_insert_block_size_rows).
-		"min_insert_block_size_rows":  uint64(1) << 40,
+		"min_insert_block_size_rows":  uint64(1) << 32,
 		"min_insert_block_size_bytes": 0,
 	}
 	if token != "" {
 		settings["insert_deduplicate"] = 1
 		settings["insert_deduplication_token"] = token
 	}
-	if s.cluster != "" {
-		settings["insert_quorum"] = "auto" // most replicas have it: the journal won't send it again
+	if n := s.quorum.Load(); n > 1 {
+		settings["insert_quorum"] = n
 	}
 	return clickhouse.Context(ctx, clickhouse.WithSettings(settings))
 }

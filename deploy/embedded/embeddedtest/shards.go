@@ -21,10 +21,11 @@ import (
 )
 
 // Shards is a cluster of ClickHouse servers, each of which is a shard without replicas.
-// Its servers find each other and answer for each other, but have no Keeper: so what is
-// ON CLUSTER goes through OnCluster, and nothing is replicated.
+// Its servers find each other and answer for each other, but do nothing ON CLUSTER: that
+// goes through OnCluster.
 type Shards struct {
 	t       testing.TB
+	keeper  string // the address of ZooKeeper; "" where tables are not replicated
 	dirs    []string
 	ports   []int
 	config  func(*embedded.ClickHouseConfig)
@@ -43,13 +44,30 @@ const ShardsCluster = "shards"
 // of those that there are, for all servers.
 func StartShards(t testing.TB, n int, users string, edit func(*embedded.ClickHouseConfig)) *Shards {
 	t.Helper()
-	s := &Shards{t: t, config: edit, users: users, conns: map[string]driver.Conn{}}
+	return startShards(t, n, "", users, edit)
+}
+
+// StartReplicated is StartShards with a ZooKeeper, by which the tables of each server are
+// replicas: of one replica each, as the engine can't send rows to another one. Where
+// there is no ZooKeeper the test is skipped.
+func StartReplicated(t testing.TB, n int) *Shards {
+	t.Helper()
+	lib := replicatingLib(t)
+	return startShards(t, n, startZooKeeper(t), "", func(c *embedded.ClickHouseConfig) { c.Lib = lib })
+}
+
+func startShards(t testing.TB, n int, keeper, users string, edit func(*embedded.ClickHouseConfig)) *Shards {
+	t.Helper()
+	s := &Shards{t: t, keeper: keeper, config: edit, users: users, conns: map[string]driver.Conn{}}
 	for range n {
 		s.add()
 	}
 	s.run()
 	return s
 }
+
+// Replicated says whether the tables are.
+func (s *Shards) Replicated() bool { return s.keeper != "" }
 
 func (s *Shards) add() {
 	s.t.Helper()
@@ -123,6 +141,9 @@ func (s *Shards) run() {
 	}
 	s.servers, s.stops = make([]*embedded.ClickHouse, len(s.ports)), make([]func(), len(s.ports))
 	for i, dir := range s.dirs {
+		if s.Replicated() {
+			files["server.d/keeper.xml"] = s.keeperXML(i)
+		}
 		for name, text := range files {
 			path := filepath.Join(dir, name)
 			if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
@@ -134,6 +155,21 @@ func (s *Shards) run() {
 		}
 		s.Start(i)
 	}
+}
+
+// keeperXML is what makes tables of a server replicas. Without ON CLUSTER, paths can't name
+// a table by an id that its replicas share. The engine has no id of its own, and a server
+// ends the sessions of all others that have its.
+func (s *Shards) keeperXML(i int) string {
+	host, port, err := net.SplitHostPort(s.keeper)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return fmt.Sprintf(`<clickhouse>
+		<zookeeper><node><host>%s</host><port>%s</port></node><sessions_path>/sessions/%d</sessions_path></zookeeper>
+		<macros><shard>%d</shard><replica>first</replica></macros>
+		<default_replica_path>/tables/{database}/{table}/{shard}</default_replica_path>
+	</clickhouse>`, host, port, i+1, i+1)
 }
 
 // DSN is the address of a shard's server, from 0, for one of the embedded server's users.
@@ -148,14 +184,16 @@ func (s *Shards) DSN(i int, user, database string) string {
 
 var replicated = regexp.MustCompile(`\bReplicated(\w*MergeTree)\b`)
 
-// OnCluster runs a statement on all servers, without what needs Keeper: for
-// store.Config.OnCluster.
+// OnCluster runs a statement on all servers, without what needs a Keeper where there is
+// none: for store.Config.OnCluster.
 func (s *Shards) OnCluster(ctx context.Context, database, q string, args ...any) error {
 	if err := s.parsed(ctx, q, len(args) > 0); err != nil {
 		return err
 	}
 	q = strings.ReplaceAll(q, " ON CLUSTER `"+ShardsCluster+"`", "")
-	q = strings.ReplaceAll(replicated.ReplaceAllString(q, "$1"), " replicated_deduplication_window", " non_replicated_deduplication_window")
+	if !s.Replicated() {
+		q = strings.ReplaceAll(replicated.ReplaceAllString(q, "$1"), " replicated_deduplication_window", " non_replicated_deduplication_window")
+	}
 	for i := range s.servers {
 		conn, err := s.conn(i, database)
 		if err == nil {

@@ -1,0 +1,180 @@
+package embeddedtest
+
+import (
+	"bytes"
+	"context"
+	"debug/elf"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+)
+
+// startZooKeeper runs Apache ZooKeeper, as Debian packages it, until the test ends, and
+// returns its address.
+func startZooKeeper(t testing.TB) string {
+	t.Helper()
+	const jars = "/usr/share/java"
+	if _, err := os.Stat(filepath.Join(jars, "zookeeper.jar")); err != nil {
+		t.Skip("needs ZooKeeper (apt-get install zookeeper): ", err)
+	}
+	java, err := exec.LookPath("java")
+	if err != nil {
+		t.Skip("needs ZooKeeper (apt-get install zookeeper): ", err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := l.Addr().String()
+	_ = l.Close()
+	dir := t.TempDir()
+	config := filepath.Join(dir, "zoo.cfg")
+	text := fmt.Sprintf("tickTime=2000\ndataDir=%s\nclientPortAddress=127.0.0.1\nclientPort=%d\nadmin.enableServer=false\n", filepath.Join(dir, "data"), l.Addr().(*net.TCPAddr).Port)
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	cmd := exec.CommandContext(ctx, java, "-Xmx256m", "-cp", filepath.Join(jars, "zookeeper.jar")+":"+jars+"/*", "org.apache.zookeeper.server.quorum.QuorumPeerMain", config)
+	cmd.Dir = dir
+	var log bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &log, &log
+	if err := cmd.Start(); err != nil {
+		stop()
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	t.Cleanup(func() {
+		stop()
+		<-ended
+	})
+	for {
+		if c, err := net.Dial("tcp", address); err == nil {
+			_ = c.Close()
+			return address
+		}
+		select {
+		case err := <-ended:
+			ended <- err
+			t.Fatalf("ZooKeeper: %v\n%s", err, log.String())
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+// noAddress is what the engine says for want of what a server gives it: an address at
+// which other replicas fetch rows. Without one its replicated tables can't be written to.
+const noAddress = "Parameter 'interserver_http(s)_port' required for replication"
+
+// replicatingLib is the path of a copy of the ClickHouse library that has an address, at
+// which nobody answers.
+func replicatingLib(t testing.TB) string {
+	t.Helper()
+	if runtime.GOOS != "linux" || runtime.GOARCH != "amd64" {
+		t.Skip("needs linux/amd64: on ", runtime.GOOS, "/", runtime.GOARCH, " nobody knows how to make the engine write to replicated tables")
+	}
+	lib := Lib(t)
+	path, err := copyOfLib(lib)
+	if err != nil {
+		t.Fatalf("make a library whose replicated tables can be written to: %v", err)
+	}
+	return path
+}
+
+var copies sync.Mutex
+
+// copyOfLib makes the copy, if it isn't there, under .cache.
+func copyOfLib(lib string) (string, error) {
+	copies.Lock()
+	defer copies.Unlock()
+	program, err := engineProgram()
+	if err != nil {
+		return "", err
+	}
+	info, err := os.Stat(lib)
+	if err != nil {
+		return "", err
+	}
+	dir := filepath.Dir(program)
+	unlock, err := lock(filepath.Join(dir, "lock"))
+	if err != nil {
+		return "", err
+	}
+	defer unlock()
+	path := filepath.Join(dir, fmt.Sprintf("replicating-%d-%d.so", info.Size(), info.ModTime().Unix()))
+	if _, err := os.Stat(path); err == nil {
+		return path, nil
+	}
+	old, err := filepath.Glob(filepath.Join(dir, "replicating-*.so"))
+	if err != nil {
+		return "", err
+	}
+	for _, p := range old {
+		_ = os.Remove(p)
+	}
+	b, err := os.ReadFile(lib)
+	if err != nil {
+		return "", err
+	}
+	at, err := addressFunction(b)
+	if err != nil {
+		return "", err
+	}
+	copy(b[at:], givesAddress())
+	if err := os.WriteFile(path+".new", b, 0o600); err != nil {
+		return "", err
+	}
+	return path, os.Rename(path+".new", path)
+}
+
+// addressFunction finds where in the library's file the function begins that says
+// noAddress, DB::Context::getInterserverIOAddress: the one that refers to the text.
+func addressFunction(b []byte) (int, error) {
+	f, err := elf.NewFile(bytes.NewReader(b))
+	if err != nil {
+		return 0, err
+	}
+	text, data := f.Section(".text"), f.Section(".rodata")
+	if text == nil || data == nil {
+		return 0, errors.New("it has no .text or no .rodata")
+	}
+	said := bytes.Index(b[data.Offset:data.Offset+data.Size], []byte(noAddress))
+	if said < 0 {
+		return 0, fmt.Errorf("it does not say %q", noAddress)
+	}
+	target, code := data.Addr+uint64(said), b[text.Offset:text.Offset+text.Size]
+	for i := 0; i+7 <= len(code); i++ {
+		if code[i]&0xfb != 0x48 || code[i+1] != 0x8d || code[i+2]&0xc7 != 0x05 || // lea r64, [rip+disp32]
+			text.Addr+uint64(i)+7+uint64(int64(int32(binary.LittleEndian.Uint32(code[i+3:])))) != target {
+			continue
+		}
+		start := bytes.LastIndex(code[:i], []byte{0xcc, 0xcc, 0xcc, 0xcc}) + 4 // what is between functions
+		if start%16 != 0 || i-start > 512 {
+			return 0, errors.New("the function does not begin where it should")
+		}
+		return int(text.Offset) + start, nil
+	}
+	return 0, errors.New("nothing refers to what it says")
+}
+
+// givesAddress is code that returns the std::pair<String, UInt16> of 127.0.0.1 and 9009:
+// in 24 bytes a libc++ string that is short, the last of them its length, then the port.
+func givesAddress() []byte {
+	return slices.Concat(
+		[]byte{0x48, 0xb8}, []byte("127.0.0."), // mov rax, …
+		[]byte{0x48, 0x89, 0x07},                   // mov [rdi], rax
+		[]byte{0x66, 0xc7, 0x47, 0x08, '1', 0},     // mov word [rdi+8], …
+		[]byte{0xc6, 0x47, 0x17, 9},                // mov byte [rdi+23], 9
+		[]byte{0x66, 0xc7, 0x47, 0x18, 0x31, 0x23}, // mov word [rdi+24], 9009
+		[]byte{0x48, 0x89, 0xf8, 0xc3},             // mov rax, rdi; ret
+	)
+}
