@@ -221,11 +221,14 @@ func (s *Store) apply(ctx context.Context, d dialect, name string, applied map[u
 	defer cancel()
 	for i, q := range statements {
 		exec := s.onAll
-		if s.sharded && insertion.MatchString(q) {
-			if err := s.distribute(ctx); err != nil {
-				return err
+		if insertion.MatchString(q) {
+			exec = s.tables.Exec
+			if s.sharded {
+				if err := s.distribute(ctx); err != nil {
+					return err
+				}
+				exec = s.conn.Exec // rows of all shards, to where each belongs
 			}
-			exec = s.conn.Exec // rows of all shards, to where each belongs
 		}
 		if err := exec(long, q); err != nil {
 			return fmt.Errorf("statement %d: %w", i+1, err)

@@ -101,6 +101,31 @@ func write(t *testing.T, s *store.Store, entries []journal.Entry) {
 	}
 }
 
+// The same story, told to a cluster of one shard, is answered as by a single server, and
+// every table is replicated.
+func TestReplicatedStory(t *testing.T) {
+	c := embeddedtest.StartReplicated(t, 1)
+	s := openShards(t, c, func(cfg *store.Config) { cfg.Sharded = false })
+	for range 2 {
+		if err := s.Migrate(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 2 {
+		tellStory(t, s)
+		askStory(t, s)
+	}
+	if n := count(t, s, `SELECT count() FROM system.tables WHERE database = 'postern' AND engine LIKE '%MergeTree' AND engine NOT LIKE 'Replicated%'`); n != 0 {
+		t.Errorf("%d tables are not replicated", n)
+	}
+	if n := count(t, s, `SELECT count() FROM system.replicas WHERE database = 'postern' AND NOT is_readonly AND log_max_index > 0`); n == 0 {
+		t.Error("ZooKeeper was told of no insert")
+	}
+	if err := s.Retain(t.Context(), store.Retention{Requests: 100 * 365 * 24 * time.Hour}, store.Tiers{}); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // The same story, told to two shards, is answered as by a single server. An auditor that
 // starts again changes no table.
 func TestShardsStory(t *testing.T) { onShards(t, shardsStory) }
@@ -161,9 +186,8 @@ func shardsStory(t *testing.T, c *embeddedtest.Shards) {
 
 // While a shard is down a batch is stored in part, and is not in the ledger: what is
 // written again, by the same process or one that knows nothing of it, is stored once.
-func TestShardsDown(t *testing.T) { onShards(t, shardsDown) }
-
-func shardsDown(t *testing.T, c *embeddedtest.Shards) {
+func TestShardsDown(t *testing.T) {
+	c := embeddedtest.StartShards(t, 2, "", nil)
 	s := openShards(t, c, nil)
 	if err := s.Migrate(t.Context()); err != nil {
 		t.Fatal(err)
@@ -295,9 +319,8 @@ func shardsRederive(t *testing.T, c *embeddedtest.Shards) {
 
 // A shard more gets what is younger than its layout; what is older stays where it is, and
 // its verdicts find it there.
-func TestShardsGrow(t *testing.T) { onShards(t, shardsGrow) }
-
-func shardsGrow(t *testing.T, c *embeddedtest.Shards) {
+func TestShardsGrow(t *testing.T) {
+	c := embeddedtest.StartShards(t, 2, "", nil)
 	old := openShards(t, c, nil)
 	if err := old.Migrate(t.Context()); err != nil {
 		t.Fatal(err)
