@@ -337,6 +337,7 @@ func (a *Auditor) sinkOnce(ctx context.Context, stream string, held func() bool)
 		a.meters.took(stream, fresh)
 		v.accept(heads)
 		if j := a.judge.Load(); j != nil && len(fresh) > 0 {
+			j.unhurried(ctx, stream, fresh)
 			return j.take(ctx, stream, signatures.Genuine(fresh), min(sink.Floor(), entries[len(entries)-1].Seq), before)
 		}
 		return nil

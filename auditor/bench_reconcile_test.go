@@ -94,6 +94,7 @@ func BenchmarkReconcileStreams(b *testing.B) {
 			}
 			engine := engineOf(b, "clickhouse-engine")
 			before, begun := cpu(engine), time.Now()
+			nats := cpu(os.Getpid()) // which is in this process
 			child := w.run()
 			for stored := uint64(0); stored < uint64(pairs); time.Sleep(250 * time.Millisecond) {
 				if time.Since(begun) > time.Hour {
@@ -107,6 +108,7 @@ func BenchmarkReconcileStreams(b *testing.B) {
 			b.ReportMetric(took[part], part+"-s")
 			b.ReportMetric(cpu(child.Process.Pid), part+"-auditor-cpu-s")
 			b.ReportMetric(cpu(engine)-before, part+"-engine-cpu-s")
+			b.ReportMetric(cpu(os.Getpid())-nats, part+"-nats-cpu-s")
 			b.ReportMetric(peak(child.Process.Pid), part+"-auditor-RSS-peak-MiB")
 			if n := w.count(`SELECT count() FROM requests WHERE verdict = 'matched'`); n != uint64(pairs) {
 				b.Fatalf("%d are matched", n)

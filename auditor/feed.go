@@ -61,7 +61,16 @@ func (j *judge) together(ctx context.Context, entries []journal.Entry) {
 	if len(entries) == 0 || time.Since(entries[len(entries)-1].StoredAt) < farBehind {
 		return
 	}
+	j.farBehind.Store(time.Now().UnixNano())
 	for begun := time.Now(); j.crowded.Load() && time.Since(begun) < waitAtMost && sleep(ctx, 10*time.Millisecond); {
+	}
+}
+
+// unhurried lets verdicts wait for others while the judge catches up: they come faster than
+// they are worth inserts of their own.
+func (j *judge) unhurried(ctx context.Context, stream string, entries []journal.Entry) {
+	if stream == events.Findings && time.Since(time.Unix(0, j.farBehind.Load())) < 2*waitAtMost && len(entries) < batchEntries/2 {
+		sleep(ctx, 2*batchWait)
 	}
 }
 

@@ -28,7 +28,9 @@ type judge struct {
 	// crowded: many requests wait for records of which many are to come, and these not
 	// for AUDIT.
 	crowded atomic.Bool
-	ended   chan struct{} // closed when nobody takes portions any more
+	// farBehind is when something was last handed over of AUDIT that is (Unix nanoseconds).
+	farBehind atomic.Int64
+	ended     chan struct{} // closed when nobody takes portions any more
 
 	done    map[string]uint64 // by stream: everything up to it was given to the state
 	ends    map[string]uint64 // by stream: where it ended when that was last looked at

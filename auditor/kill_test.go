@@ -226,6 +226,9 @@ func newApart(t testing.TB) *apart {
 	if err := journal.Setup(t.Context(), w.nc, journal.StreamsConfig{}); err != nil {
 		t.Fatal(err)
 	}
+	if err := n.StageInMemory(); err != nil { // as where postern runs it
+		t.Fatal(err)
+	}
 	w.j = eventstest.Open(t, w.nc)
 	w.conn = embeddedtest.Open(t, w.dsn)
 	return &apart{world: w, env: []string{"POSTERN_TEST_AUDITOR=1", "POSTERN_TEST_CREDS=" + path, "POSTERN_TEST_NATS=" + n.URL(), "POSTERN_TEST_DSN=" + w.dsn}}
