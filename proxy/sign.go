@@ -37,9 +37,8 @@ func (c *call) sign(creds sigv4.Credentials) (*http.Request, error) {
 		out.Body = c.body
 	case safe(r.Method):
 		// net/http would send what has no body once more by itself if the connection
-		// ended: AWS could carry out, and record, twice what was admitted once. Nor is the
-		// empty body probed for a first byte.
-		out.Body, out.TransferEncoding = c.body, []string{"identity"}
+		// ended: AWS could carry out, and record, twice what was admitted once.
+		out.Body = c.body
 	case declared:
 		out.Body, out.TransferEncoding = http.NoBody, []string{"identity"} // net/http's way to send "Content-Length: 0" with any method
 	}
