@@ -110,7 +110,7 @@ func (j *judge) portion(stream string, entries []journal.Entry, floor uint64) po
 	} else {
 		p.told = make([]any, 0, len(entries))
 	}
-	ended := make(map[string]bool, len(entries)/2)
+	ended := map[string]bool{}
 	for i := range entries {
 		switch d := entries[i].Data.(type) {
 		case *events.AWSRequestCompleted:

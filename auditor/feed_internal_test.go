@@ -1,6 +1,8 @@
 package auditor
 
 import (
+	"fmt"
+	"slices"
 	"strconv"
 	"sync/atomic"
 	"testing"
@@ -70,5 +72,59 @@ func TestCrowd(t *testing.T) {
 		if j.crowd(); j.crowded.Load() != c.want {
 			t.Errorf("%s: %d open; AUDIT waits: %t", name, j.state.Open(), !c.want)
 		}
+	}
+}
+
+// Verdicts wait for others only while the judge catches up, and where they are few.
+func TestUnhurried(t *testing.T) {
+	for _, c := range []struct {
+		name, stream string
+		since        time.Duration // what was far behind was handed over
+		entries      int
+		waits        bool
+	}{
+		{"few verdicts while it catches up", events.Findings, waitAtMost, 100, true},
+		{"many", events.Findings, waitAtMost, batchEntries, false},
+		{"when it has caught up", events.Findings, time.Minute, 100, false},
+		{"of another stream", events.Access, waitAtMost, 100, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				j := &judge{}
+				j.farBehind.Store(time.Now().Add(-c.since).UnixNano())
+				begun := time.Now()
+				j.unhurried(t.Context(), c.stream, make([]journal.Entry, c.entries))
+				if waited := time.Since(begun); waited > 0 != c.waits {
+					t.Errorf("waited %v", waited)
+				}
+			})
+		})
+	}
+}
+
+// Of a request that ended in the same portion the end alone is told.
+func TestPortion(t *testing.T) {
+	call := func(id string) events.AWSRequest { return events.AWSRequest{RequestID: id} }
+	var entries []journal.Entry
+	for i, d := range []events.Payload{
+		&events.AWSRequestAdmitted{AWSRequest: call("ends")}, &events.AWSRequestAdmitted{AWSRequest: call("goes on")},
+		&events.AWSRequestAdmitted{AWSRequest: call("fails")}, &events.AWSRequestAdmitted{AWSRequest: call("never left")},
+		&events.AWSRequestCompleted{AWSRequest: call("ends"), AWSRequestID: "AWS1"}, &events.AWSRequestFailed{AWSRequest: call("fails"), Stage: "forward"},
+		&events.AWSRequestFailed{AWSRequest: call("never left"), Stage: "sign"},
+	} {
+		entries = append(entries, journal.Entry{Seq: uint64(i + 1), Event: events.Event{Data: d}})
+	}
+	p := (&judge{}).portion(events.Audit, entries, 7)
+	var told []string
+	for _, x := range p.told {
+		switch x := x.(type) {
+		case correlate.Request:
+			told = append(told, fmt.Sprint(x.ID, " ", x.Outcome, " ", x.AWSRequestID, " ", x.Seq))
+		case withdrawn:
+			told = append(told, "withdrawn "+string(x))
+		}
+	}
+	if want := []string{"goes on 0  2", "ends 1 AWS1 5", "fails 2  6", "withdrawn never left"}; !slices.Equal(told, want) {
+		t.Errorf("told %q, want %q", told, want)
 	}
 }

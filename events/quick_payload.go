@@ -212,7 +212,7 @@ func (e *CloudTrailRecordReceived) field(name []byte, s *scanner) bool {
 		return number(s, &e.Position)
 	case "record":
 		b, ok := s.object()
-		e.Record = b
+		e.Record = b[:len(b):len(b)]
 		return ok && json.Valid(b)
 	}
 	return false

@@ -69,9 +69,12 @@ func TestNothingIsSentAgain(t *testing.T) {
 		}
 	})
 	c := r.client(r.session())
-	for _, method := range []string{http.MethodGet, http.MethodHead, http.MethodPut, http.MethodDelete} {
+	for _, method := range []string{http.MethodGet, http.MethodHead, http.MethodPut, http.MethodDelete, http.MethodPost} {
 		for _, path := range []string{"first", "lost"} { // on one connection
 			req := c.request(t, method, "https://b.s3.us-east-1.amazonaws.com/"+path, nil)
+			if method == http.MethodPost {
+				req.Header.Set("Idempotency-Key", "1")
+			}
 			want := http.StatusOK
 			if path == "lost" {
 				want = http.StatusServiceUnavailable
@@ -82,11 +85,11 @@ func TestNothingIsSentAgain(t *testing.T) {
 		}
 	}
 	es := r.audit()
-	if n := len(payloads[*events.AWSRequestAdmitted](es)); n != 8 || served.Load() != 8 {
+	if n := len(payloads[*events.AWSRequestAdmitted](es)); n != 10 || served.Load() != 10 {
 		t.Errorf("%d admitted, %d came to AWS", n, served.Load())
 	}
 	failed := payloads[*events.AWSRequestFailed](es)
-	if len(failed) != 4 {
+	if len(failed) != 5 {
 		t.Fatalf("%d failed", len(failed))
 	}
 	for _, f := range failed {

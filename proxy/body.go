@@ -124,19 +124,20 @@ func (c *call) peek() bool {
 const glanceTime = time.Second
 
 // glance is peek for such a call, whose record is to say what somebody tried who may do
-// nothing any more. What does not come in time is not waited for.
+// nothing any more. What does not come in time is not waited for, nor what waits for leave
+// to come.
 func (c *call) glance() {
 	c.body = newBody(c.r)
-	if !c.tells() {
-		return
+	if c.tells() && c.r.Header.Get("Expect") == "" {
+		rc := http.NewResponseController(c.w)
+		_ = rc.SetReadDeadline(time.Now().Add(glanceTime)) // fails only where the connection is gone
+		if c.body.begin(c.r.ContentLength) == nil {
+			_ = rc.SetReadDeadline(time.Time{})
+		}
 	}
-	rc := http.NewResponseController(c.w)
-	_ = rc.SetReadDeadline(time.Now().Add(glanceTime)) // fails only where the connection is gone
-	if c.body.begin(c.r.ContentLength) != nil {
+	if !c.body.whole { // or net/http would wait for the rest before it answers
 		c.w.Header().Set("Connection", "close")
-		return
 	}
-	_ = rc.SetReadDeadline(time.Time{})
 }
 
 // saysMore tells whether what a request asks of S3 may be in its body: lists of objects

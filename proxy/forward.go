@@ -48,6 +48,7 @@ func (c *call) forward(out *http.Request) {
 			_ = rc.SetWriteDeadline(past)
 		}
 	})
+	sendOnce(out)
 	answer, err := c.p.upstreamFor(c).RoundTrip(out)
 	if err != nil {
 		unhook()

@@ -193,10 +193,14 @@ func TestManyKindsAtOnce(t *testing.T) {
 	}
 
 	ctx, stop := context.WithCancel(t.Context())
-	defer stop()
 	var over atomic.Bool
 	var passed, refused, cut atomic.Int64
 	var wg sync.WaitGroup
+	defer func() { // where the test fails, too
+		over.Store(true)
+		stop()
+		wg.Wait()
+	}()
 	for w := range workers {
 		x := tenants[w%people]
 		if w < people { // one of each person's follows an object that has no end

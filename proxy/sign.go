@@ -17,10 +17,21 @@ import (
 // safe says that a method changes nothing (RFC 9110, 9.2.1).
 func safe(method string) bool {
 	switch method {
-	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace:
+	case http.MethodGet, http.MethodHead, http.MethodOptions:
 		return true
 	}
 	return false
+}
+
+// sendOnce hides from net/http what it takes for leave to send a request again by itself:
+// AWS could carry out, and record, twice what was admitted once.
+func sendOnce(out *http.Request) {
+	for _, name := range []string{"Idempotency-Key", "X-Idempotency-Key"} {
+		if v, ok := out.Header[name]; ok {
+			delete(out.Header, name)
+			out.Header[strings.ToLower(name)] = v
+		}
+	}
 }
 
 // sign makes the request that goes to AWS.
@@ -32,14 +43,9 @@ func (c *call) sign(creds sigv4.Credentials) (*http.Request, error) {
 		URL:    &url.URL{Scheme: "https", Host: c.host.Addr()},
 		Header: endToEnd(r.Header), ContentLength: r.ContentLength, Trailer: r.Trailer,
 	}).WithContext(c.ctx)
-	switch _, declared := r.Header["Content-Length"]; {
-	case r.ContentLength != 0:
-		out.Body = c.body
-	case safe(r.Method):
-		// net/http would send what has no body once more by itself if the connection
-		// ended: AWS could carry out, and record, twice what was admitted once.
-		out.Body = c.body
-	case declared:
+	if r.ContentLength != 0 || safe(r.Method) {
+		out.Body = c.body // even one that is empty: see sendOnce
+	} else if _, declared := r.Header["Content-Length"]; declared {
 		out.Body, out.TransferEncoding = http.NoBody, []string{"identity"} // net/http's way to send "Content-Length: 0" with any method
 	}
 	if c.upgrades() {

@@ -29,6 +29,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	smithymiddleware "github.com/aws/smithy-go/middleware"
 
+	"github.com/posternhq/postern/deploy/embedded/embeddedtest"
 	"github.com/posternhq/postern/events"
 	"github.com/posternhq/postern/proxy"
 	"github.com/posternhq/postern/proxy/sts/ststest"
@@ -49,12 +50,7 @@ func versity(t *testing.T, key, secret string) string {
 		}
 		bin = strings.TrimSpace(string(out))
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := l.Addr().String()
-	l.Close()
+	addr := fmt.Sprint("127.0.0.1:", embeddedtest.Port(t))
 	dir := t.TempDir()
 	cmd := exec.CommandContext(t.Context(), bin, "--port", addr, "--virtual-domain", "s3.us-east-1.amazonaws.com", "--region", "us-east-1",
 		"posix", "--sidecar", t.TempDir(), dir)

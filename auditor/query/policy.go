@@ -219,7 +219,12 @@ const manyTypes = 4
 
 // take adds a usage's resources, and returns those that can't be written exactly.
 func (g *grant) take(u *usage, types int) (inexact []string) {
-	g.regions[u.Region] = true
+	for region := range strings.SplitSeq(u.Region, ",") { // several of a region set
+		if region = strings.TrimSpace(region); strings.ContainsAny(region, "*?") {
+			region = "*"
+		}
+		g.regions[region] = true
+	}
 	if u.Bare > 0 || types >= manyTypes {
 		g.resources["*"] = true
 		return nil

@@ -181,6 +181,9 @@ func (s *Store) Behind(ctx context.Context) (bool, error) {
 	if err != nil || applied == 0 {
 		return false, err
 	}
+	if err := s.countReplicas(ctx); err != nil {
+		return false, err
+	}
 	var had uint64
 	if grows, err := s.planLayout(ctx); err != nil || grows {
 		return grows, err
@@ -220,9 +223,9 @@ func (s *Store) apply(ctx context.Context, d dialect, name string, applied map[u
 	long, cancel := context.WithTimeout(ctx, migrationAtMost)
 	defer cancel()
 	for i, q := range statements {
-		exec := s.onAll
+		exec, by := s.onAll, long
 		if insertion.MatchString(q) {
-			exec = s.tables.Exec
+			exec, by = s.tables.Exec, clickhouse.Context(long, clickhouse.WithSettings(acknowledged(s.rowsQuorum.Load())))
 			if s.sharded {
 				if err := s.distribute(ctx); err != nil {
 					return err
@@ -230,7 +233,7 @@ func (s *Store) apply(ctx context.Context, d dialect, name string, applied map[u
 				exec = s.conn.Exec // rows of all shards, to where each belongs
 			}
 		}
-		if err := exec(long, q); err != nil {
+		if err := exec(by, q); err != nil {
 			return fmt.Errorf("statement %d: %w", i+1, err)
 		}
 	}

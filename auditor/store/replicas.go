@@ -3,6 +3,8 @@ package store
 import (
 	"context"
 	"fmt"
+
+	"github.com/ClickHouse/clickhouse-go/v2"
 )
 
 // On a cluster the tables are replicated. Two things keep the ledger exact there besides
@@ -10,19 +12,29 @@ import (
 // most of them (Store.inserting), and whoever asks what is stored waits until the replica
 // that answers has what any other was given.
 
-// countReplicas finds out how many replicas make most of a shard's, of the one that has
-// the fewest. ClickHouse's own "auto" waits in vain where a shard has but one.
+// countReplicas finds out how many replicas make most of the first shard's, which has the
+// ledger, and of the one's that has the fewest. ClickHouse's own "auto" waits in vain where
+// a shard has but one.
 func (s *Store) countReplicas(ctx context.Context) error {
 	if s.cluster == "" {
 		return nil
 	}
-	var fewest uint64
-	err := s.tables.QueryRow(ctx, `SELECT min(n) FROM (SELECT count() AS n FROM system.clusters WHERE cluster = ? GROUP BY shard_num)`, s.cluster).Scan(&fewest)
+	var first, fewest uint64
+	err := s.tables.QueryRow(ctx, `SELECT argMin(n, shard_num), min(n) FROM (SELECT shard_num, count() AS n FROM system.clusters WHERE cluster = ? GROUP BY shard_num)`, s.cluster).Scan(&first, &fewest)
 	if err != nil {
 		return fmt.Errorf("count replicas: %w", err)
 	}
-	s.quorum.Store(fewest/2 + 1)
+	s.quorum.Store(first/2 + 1)
+	s.rowsQuorum.Store(fewest/2 + 1)
 	return nil
+}
+
+// acknowledged is what sets an insert to be acknowledged by so many replicas.
+func acknowledged(quorum uint64) clickhouse.Settings {
+	if quorum < 2 {
+		return clickhouse.Settings{}
+	}
+	return clickhouse.Settings{"insert_quorum": quorum}
 }
 
 // catchUp is the statement by which a replica waits for what others were given: all that

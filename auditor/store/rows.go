@@ -50,7 +50,7 @@ func (s *Store) insertTable(ctx context.Context, insert string, rows [][]any) er
 	if insert == insertRequest || insert == insertRecord {
 		insert, rows = withoutDefaults(insert, rows)
 	}
-	b, err := s.rowsTo.PrepareBatch(s.inserting(ctx, ""), insert)
+	b, err := s.rowsTo.PrepareBatch(s.insertingTo(ctx, s.rowsQuorum.Load(), ""), insert)
 	if err != nil {
 		return err
 	}

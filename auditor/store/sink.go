@@ -31,6 +31,9 @@ var ErrNotHeld = errors.New("the stream is another auditor's to write by now")
 // process that was stopped in the middle of a batch, and goes on when it holds
 // the stream no longer, writes nothing.
 func (s *Store) TakeOver(ctx context.Context, stream string, held func() bool) (*Sink, error) {
+	if err := s.countReplicas(ctx); err != nil {
+		return nil, err
+	}
 	if err := s.CancelInserts(ctx, stream); err != nil {
 		return nil, err
 	}
@@ -81,9 +84,6 @@ const floorEvery = 100_000
 
 // Sink reads from the ledger where a stream's writing has to go on.
 func (s *Store) Sink(ctx context.Context, stream string) (*Sink, error) {
-	if err := s.countReplicas(ctx); err != nil {
-		return nil, err
-	}
 	st, err := s.readStored(ctx, stream)
 	if err != nil {
 		return nil, err

@@ -54,7 +54,8 @@ type Store struct {
 	// buffer of the largest block that it sent.
 	rowsTo, ledgerTo driver.Conn
 	layout           atomic.Uint32 // the number of the last one, once migrated
-	quorum           atomic.Uint64 // how many replicas acknowledge an insert
+	// How many replicas acknowledge an insert, of the ledger and of rows.
+	quorum, rowsQuorum atomic.Uint64
 }
 
 // ErrNoDSN says that there is no address to connect to.
@@ -200,6 +201,10 @@ func Reader(dsn string) (driver.Conn, error) {
 // inserting sets what every insert needs: the block must be stored when the
 // server says so, as one, into however many partitions it belongs to.
 func (s *Store) inserting(ctx context.Context, token string) context.Context {
+	return s.insertingTo(ctx, s.quorum.Load(), token)
+}
+
+func (s *Store) insertingTo(ctx context.Context, quorum uint64, token string) context.Context {
 	settings := clickhouse.Settings{
 		"async_insert":                    0,
 		"max_partitions_per_insert_block": 0,
@@ -215,8 +220,6 @@ func (s *Store) inserting(ctx context.Context, token string) context.Context {
 		settings["insert_deduplicate"] = 1
 		settings["insert_deduplication_token"] = token
 	}
-	if n := s.quorum.Load(); n > 1 {
-		settings["insert_quorum"] = n
-	}
+	maps.Copy(settings, acknowledged(quorum))
 	return clickhouse.Context(ctx, clickhouse.WithSettings(settings))
 }

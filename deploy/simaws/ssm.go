@@ -55,7 +55,7 @@ func (s *Sim) serveDataChannel(w http.ResponseWriter, r *http.Request) {
 		return // it has answered
 	}
 	defer conn.CloseNow()
-	conn.SetReadLimit(-1)
+	conn.SetReadLimit(1 << 20)
 	var hello struct{ TokenValue string }
 	_, first, err := conn.Read(r.Context())
 	if err != nil {

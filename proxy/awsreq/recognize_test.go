@@ -53,6 +53,20 @@ func TestRegion(t *testing.T) {
 	}
 }
 
+// An ARN of a region set may be of any of its regions.
+func TestResourcesOfRegionSet(t *testing.T) {
+	tab := newTable(t)
+	for _, set := range []string{"us-east-1,us-west-2", "us-*", "*"} {
+		in := request(t, tab, "POST https://abc.endpoints.email.amazonaws.com/v2/email/outbound-emails", http.Header{"Content-Type": {"application/json"}},
+			`{"FromEmailAddress":"a@example.com","FromEmailAddressIdentityArn":"arn:aws:ses:us-east-1:123456789012:identity/example.com","ConfigurationSetName":"c"}`)
+		in.SigningRegion = set
+		r := tab.Recognize(in)
+		if want := []string{"arn:aws:ses:us-east-1:" + account + ":identity/example.com", "arn:aws:ses:*:" + account + ":configuration-set/c"}; r.Region != set || !cmp.Equal(r.Resources, want) {
+			t.Errorf("%s: region %q, %q, want %q", set, r.Region, r.Resources, want)
+		}
+	}
+}
+
 func TestRecognizeS3(t *testing.T) {
 	tab := newTable(t)
 	const (

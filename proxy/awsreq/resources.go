@@ -15,6 +15,11 @@ import (
 // those, or several. Spellings are those that AWS keeps (kept). Bodies count
 // only when they are complete, and a parameter given twice makes r ambiguous.
 func (t *Table) Resources(in *Input, r *Request) []string {
+	if strings.ContainsAny(r.Region, ",?*") { // a set: an ARN is of one of its regions, or of all
+		set := r.Region
+		r.Region = "*"
+		defer func() { r.Region = set }()
+	}
 	switch {
 	case r.Service == "s3" && in.Host.S3 != NotS3:
 		return s3Resources(in, r)

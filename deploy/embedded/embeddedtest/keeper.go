@@ -7,13 +7,13 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
 	"slices"
-	"sync"
 	"testing"
 	"time"
 )
@@ -30,20 +30,16 @@ func startZooKeeper(t testing.TB) string {
 	if err != nil {
 		t.Skip("needs ZooKeeper (apt-get install zookeeper): ", err)
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := l.Addr().String()
-	_ = l.Close()
+	port := Port(t)
+	address := fmt.Sprint("127.0.0.1:", port)
 	dir := t.TempDir()
 	config := filepath.Join(dir, "zoo.cfg")
-	text := fmt.Sprintf("tickTime=2000\ndataDir=%s\nclientPortAddress=127.0.0.1\nclientPort=%d\nadmin.enableServer=false\n", filepath.Join(dir, "data"), l.Addr().(*net.TCPAddr).Port)
+	text := fmt.Sprintf("tickTime=2000\nmaxSessionTimeout=120000\ndataDir=%s\nclientPortAddress=127.0.0.1\nclientPort=%d\nadmin.enableServer=false\n", filepath.Join(dir, "data"), port)
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	cmd := exec.CommandContext(ctx, java, "-Xmx256m", "-cp", filepath.Join(jars, "zookeeper.jar")+":"+jars+"/*", "org.apache.zookeeper.server.quorum.QuorumPeerMain", config)
+	cmd := exec.CommandContext(ctx, java, "-Xmx256m", "-Dzookeeper.forceSync=no", "-cp", filepath.Join(jars, "zookeeper.jar")+":"+jars+"/*", "org.apache.zookeeper.server.quorum.QuorumPeerMain", config)
 	cmd.Dir = dir
 	var log bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &log, &log
@@ -66,6 +62,8 @@ func startZooKeeper(t testing.TB) string {
 		case err := <-ended:
 			ended <- err
 			t.Fatalf("ZooKeeper: %v\n%s", err, log.String())
+		case <-t.Context().Done():
+			t.Fatal("ZooKeeper does not listen")
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
@@ -90,12 +88,8 @@ func replicatingLib(t testing.TB) string {
 	return path
 }
 
-var copies sync.Mutex
-
 // copyOfLib makes the copy, if it isn't there, under .cache.
 func copyOfLib(lib string) (string, error) {
-	copies.Lock()
-	defer copies.Unlock()
 	program, err := engineProgram()
 	if err != nil {
 		return "", err
@@ -121,16 +115,24 @@ func copyOfLib(lib string) (string, error) {
 	for _, p := range old {
 		_ = os.Remove(p)
 	}
-	b, err := os.ReadFile(lib)
+	at, err := addressFunction(lib)
 	if err != nil {
 		return "", err
 	}
-	at, err := addressFunction(b)
+	from, err := os.Open(lib)
 	if err != nil {
 		return "", err
 	}
-	copy(b[at:], givesAddress())
-	if err := os.WriteFile(path+".new", b, 0o600); err != nil {
+	defer from.Close()
+	to, err := os.Create(path + ".new")
+	if err != nil {
+		return "", err
+	}
+	defer to.Close()
+	if _, err := io.Copy(to, from); err != nil {
+		return "", err
+	}
+	if _, err := to.WriteAt(givesAddress(), at); err != nil {
 		return "", err
 	}
 	return path, os.Rename(path+".new", path)
@@ -138,20 +140,29 @@ func copyOfLib(lib string) (string, error) {
 
 // addressFunction finds where in the library's file the function begins that says
 // noAddress, DB::Context::getInterserverIOAddress: the one that refers to the text.
-func addressFunction(b []byte) (int, error) {
-	f, err := elf.NewFile(bytes.NewReader(b))
+func addressFunction(lib string) (int64, error) {
+	f, err := elf.Open(lib)
 	if err != nil {
 		return 0, err
 	}
+	defer f.Close()
 	text, data := f.Section(".text"), f.Section(".rodata")
 	if text == nil || data == nil {
 		return 0, errors.New("it has no .text or no .rodata")
 	}
-	said := bytes.Index(b[data.Offset:data.Offset+data.Size], []byte(noAddress))
+	says, err := data.Data()
+	if err != nil {
+		return 0, err
+	}
+	said := bytes.Index(says, []byte(noAddress))
 	if said < 0 {
 		return 0, fmt.Errorf("it does not say %q", noAddress)
 	}
-	target, code := data.Addr+uint64(said), b[text.Offset:text.Offset+text.Size]
+	code, err := text.Data()
+	if err != nil {
+		return 0, err
+	}
+	target := data.Addr + uint64(said)
 	for i := 0; i+7 <= len(code); i++ {
 		if code[i]&0xfb != 0x48 || code[i+1] != 0x8d || code[i+2]&0xc7 != 0x05 || // lea r64, [rip+disp32]
 			text.Addr+uint64(i)+7+uint64(int64(int32(binary.LittleEndian.Uint32(code[i+3:])))) != target {
@@ -161,7 +172,7 @@ func addressFunction(b []byte) (int, error) {
 		if start%16 != 0 || i-start > 512 {
 			return 0, errors.New("the function does not begin where it should")
 		}
-		return int(text.Offset) + start, nil
+		return int64(text.Offset) + int64(start), nil
 	}
 	return 0, errors.New("nothing refers to what it says")
 }

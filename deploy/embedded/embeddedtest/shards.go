@@ -69,20 +69,26 @@ func startShards(t testing.TB, n int, keeper, users string, edit func(*embedded.
 // Replicated says whether the tables are.
 func (s *Shards) Replicated() bool { return s.keeper != "" }
 
-func (s *Shards) add() {
-	s.t.Helper()
-	// Below those that systems give to connections, one of which could take it while the
-	// server is stopped.
+// Port is one that nobody listens on: below those that systems give to connections, one of
+// which could take it before who was given it listens.
+func Port(t testing.TB) int {
+	t.Helper()
 	for {
 		port := 20_000 + rand.IntN(12_000)
 		l, err := net.Listen("tcp", fmt.Sprint("127.0.0.1:", port))
 		if err != nil {
 			continue
 		}
-		_ = l.Close()
-		s.ports = append(s.ports, port)
-		break
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+		return port
 	}
+}
+
+func (s *Shards) add() {
+	s.t.Helper()
+	s.ports = append(s.ports, Port(s.t))
 	s.dirs = append(s.dirs, s.t.TempDir())
 }
 
@@ -166,7 +172,8 @@ func (s *Shards) keeperXML(i int) string {
 		s.t.Fatal(err)
 	}
 	return fmt.Sprintf(`<clickhouse>
-		<zookeeper><node><host>%s</host><port>%s</port></node><sessions_path>/sessions/%d</sessions_path></zookeeper>
+		<zookeeper><node><host>%s</host><port>%s</port></node><sessions_path>/sessions/%d</sessions_path>
+			<operation_timeout_ms>120000</operation_timeout_ms><session_timeout_ms>120000</session_timeout_ms></zookeeper>
 		<macros><shard>%d</shard><replica>first</replica></macros>
 		<default_replica_path>/tables/{database}/{table}/{shard}</default_replica_path>
 	</clickhouse>`, host, port, i+1, i+1)
