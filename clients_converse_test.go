@@ -39,29 +39,32 @@ func (c *clients) conversations(t *testing.T) {
 	vars, _ := c.proxyAWS(t, t.TempDir(), "clients-converse")
 	transport := (&clients{vars: vars}).transport(t)
 	var id string // of the last request; the SDK tells none of conversations
-	client := bedrockruntime.New(bedrockruntime.Options{
-		Region:           "us-east-1",
-		Credentials:      credentials.NewStaticCredentialsProvider(vars["AWS_ACCESS_KEY_ID"], vars["AWS_SECRET_ACCESS_KEY"], ""),
-		RetryMaxAttempts: 1,
-		HTTPClient: &http.Client{Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
-			answer, err := transport.RoundTrip(r)
-			if err == nil {
-				id = answer.Header.Get("X-Amzn-Requestid")
-				if answer.ProtoMajor != 2 {
-					t.Errorf("the helper answers in %s", answer.Proto)
+	// One for each conversation: what reads events is the client's, and notes how deep it is.
+	client := func() *bedrockruntime.Client {
+		return bedrockruntime.New(bedrockruntime.Options{
+			Region:           "us-east-1",
+			Credentials:      credentials.NewStaticCredentialsProvider(vars["AWS_ACCESS_KEY_ID"], vars["AWS_SECRET_ACCESS_KEY"], ""),
+			RetryMaxAttempts: 1,
+			HTTPClient: &http.Client{Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
+				answer, err := transport.RoundTrip(r)
+				if err == nil {
+					id = answer.Header.Get("X-Amzn-Requestid")
+					if answer.ProtoMajor != 2 {
+						t.Errorf("the helper answers in %s", answer.Proto)
+					}
 				}
-			}
-			return answer, err
-		})},
-	})
+				return answer, err
+			})},
+		})
+	}
 	operations := map[string]string{} // by request id, of those that the client ended
 	cut := map[string]string{}        // and of those that it did not
-	stream := converse(t, client)
+	stream := converse(t, client())
 	operations[id] = "InvokeModelWithBidirectionalStream"
 	if err := stream.Close(); err != nil {
 		t.Errorf("ended by the client: %v", err)
 	}
-	stream = converse(t, client)
+	stream = converse(t, client())
 	defer stream.Close()
 	cut[id] = "InvokeModelWithBidirectionalStream"
 
