@@ -7,6 +7,7 @@ import (
 
 	"github.com/posternhq/postern/events"
 	"github.com/posternhq/postern/proxy/grants"
+	"github.com/posternhq/postern/proxy/sts"
 )
 
 // unbound is why credentials are not for sessions that postern narrows.
@@ -73,7 +74,7 @@ func (p *Proxy) export(w http.ResponseWriter, r *http.Request, user string) {
 	p.issued.add(x)
 	notice := ""
 	if creds.Chained && creds.Expires.Before(s.ExpiresAt) {
-		notice = "these credentials end after 1 hour at most, because postern runs with temporary AWS credentials (role chaining); ask for new ones then"
+		notice = "these credentials end " + sts.ChainedEnd + "; ask for new ones then"
 	}
 	answer(w, http.StatusOK, exportAnswer{AccessKeyID: creds.AccessKeyID, SecretAccessKey: creds.SecretAccessKey,
 		SessionToken: creds.SessionToken, ExpiresAt: earlier(creds.Expires, s.ExpiresAt).UTC(), Notice: notice})

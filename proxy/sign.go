@@ -14,26 +14,6 @@ import (
 	"github.com/posternhq/postern/proxy/sts"
 )
 
-// safe says that a method changes nothing (RFC 9110, 9.2.1).
-func safe(method string) bool {
-	switch method {
-	case http.MethodGet, http.MethodHead, http.MethodOptions:
-		return true
-	}
-	return false
-}
-
-// sendOnce hides from net/http what it takes for leave to send a request again by itself:
-// AWS could carry out, and record, twice what was admitted once.
-func sendOnce(out *http.Request) {
-	for _, name := range []string{"Idempotency-Key", "X-Idempotency-Key"} {
-		if v, ok := out.Header[name]; ok {
-			delete(out.Header, name)
-			out.Header[strings.ToLower(name)] = v
-		}
-	}
-}
-
 // sign makes the request that goes to AWS.
 func (c *call) sign(creds sigv4.Credentials) (*http.Request, error) {
 	r := c.r
@@ -43,9 +23,9 @@ func (c *call) sign(creds sigv4.Credentials) (*http.Request, error) {
 		URL:    &url.URL{Scheme: "https", Host: c.host.Addr()},
 		Header: endToEnd(r.Header), ContentLength: r.ContentLength, Trailer: r.Trailer,
 	}).WithContext(c.ctx)
-	if r.ContentLength != 0 || safe(r.Method) {
-		out.Body = c.body // even one that is empty: see sendOnce
-	} else if _, declared := r.Header["Content-Length"]; declared {
+	if r.ContentLength != 0 {
+		out.Body = c.body
+	} else if _, ok := r.Header["Content-Length"]; ok && r.Method != http.MethodGet && r.Method != http.MethodHead {
 		out.Body, out.TransferEncoding = http.NoBody, []string{"identity"} // net/http's way to send "Content-Length: 0" with any method
 	}
 	if c.upgrades() {

@@ -1,7 +1,7 @@
 // Package simaws is a simulated AWS for `postern dev` and for tests: STS, S3,
 // DynamoDB, EC2, IAM, SQS, CloudWatch Logs, Kinesis, the conversations of Transcribe and
-// Bedrock, sign-in federation and CloudTrail behind one TLS listener on loopback, told apart by original host name
-// as AWS's own endpoints are.
+// Bedrock, sign-in federation and CloudTrail behind one TLS listener on loopback, told
+// apart by original host name as AWS's own endpoints are.
 //
 // A client connects to [Sim.Addr] while TLS SNI and Host carry the AWS host
 // (`--aws-dial`, `--aws-ca`). Every signature is verified from first principles

@@ -80,7 +80,7 @@ func (h *Holder) Console(ctx context.Context, s *events.SessionStarted, cause, d
 	if creds.Chained {
 		// AWS takes no SessionDuration then: the console lasts as long as the
 		// credentials.
-		c.Notice = "this console session ends after 1 hour at most, because postern runs with temporary AWS credentials (role chaining)"
+		c.Notice = "this console session ends " + ChainedEnd
 	} else {
 		// AWS counts in whole seconds.
 		d := max(shortest, (min(rest, longest, creds.Expires.Sub(now)) + time.Second - 1).Truncate(time.Second))

@@ -52,6 +52,9 @@ type Config struct {
 	Now func() time.Time
 }
 
+// ChainedEnd says to people when what is Chained ends, and why.
+const ChainedEnd = "after 1 hour at most, because postern runs with temporary AWS credentials (role chaining)"
+
 // Credentials of an assumed role.
 type Credentials struct {
 	sigv4.Credentials
