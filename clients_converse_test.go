@@ -7,11 +7,12 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/bedrockruntime"
-	"github.com/aws/aws-sdk-go-v2/service/bedrockruntime/types"
+
+	"github.com/posternhq/postern/deploy/simaws/sdktest"
 )
 
 const converseResources = `kind: role
@@ -39,7 +40,7 @@ func (c *clients) conversations(t *testing.T) {
 	vars, _ := c.proxyAWS(t, t.TempDir(), "clients-converse")
 	transport := (&clients{vars: vars}).transport(t)
 	var id string // of the last request; the SDK tells none of conversations
-	// One for each conversation: what reads events is the client's, and notes how deep it is.
+	// One for each conversation.
 	client := func() *bedrockruntime.Client {
 		return bedrockruntime.New(bedrockruntime.Options{
 			Region:           "us-east-1",
@@ -59,19 +60,21 @@ func (c *clients) conversations(t *testing.T) {
 	}
 	operations := map[string]string{} // by request id, of those that the client ended
 	cut := map[string]string{}        // and of those that it did not
-	stream := converse(t, client())
+	stream := sdktest.Converse(t, client())
 	operations[id] = "InvokeModelWithBidirectionalStream"
 	if err := stream.Close(); err != nil {
 		t.Errorf("ended by the client: %v", err)
 	}
-	stream = converse(t, client())
+	stream = sdktest.Converse(t, client())
 	defer stream.Close()
 	cut[id] = "InvokeModelWithBidirectionalStream"
 
+	ctx, stop := context.WithTimeout(t.Context(), 2*time.Minute) // it ends what would not end
+	defer stop()
 	var script func() error
 	var told <-chan string
 	t.Run("javascript", func(t *testing.T) {
-		cmd := exec.CommandContext(context.WithoutCancel(t.Context()), "node", nodeScript(t, "conversations.mjs"))
+		cmd := exec.CommandContext(ctx, "node", nodeScript(t, "conversations.mjs"))
 		cmd.Env = environ(vars, "NODE_EXTRA_CA_CERTS="+vars["AWS_CA_BUNDLE"])
 		script, told = lines(t, cmd)
 		for _, end := range []string{`"ended"`, `"ended"`, `"waiting"`, `"waiting"`} {
@@ -118,25 +121,4 @@ func (c *clients) conversations(t *testing.T) {
 		}
 	}
 	t.Logf("%d conversations ended by the client, %d by the lock", len(operations), len(cut))
-}
-
-// converse says some things, each once the one before is answered, and leaves the
-// conversation open.
-func converse(t *testing.T, client *bedrockruntime.Client) *bedrockruntime.InvokeModelWithBidirectionalStreamEventStream {
-	t.Helper()
-	out, err := client.InvokeModelWithBidirectionalStream(t.Context(), &bedrockruntime.InvokeModelWithBidirectionalStreamInput{ModelId: aws.String("amazon.nova-sonic-v1:0")})
-	if err != nil {
-		t.Fatal(err)
-	}
-	stream := out.GetStream()
-	for _, said := range []string{"one", strings.Repeat("two", 10_000), "ü"} {
-		if err := stream.Send(t.Context(), &types.InvokeModelWithBidirectionalStreamInputMemberChunk{Value: types.BidirectionalInputPayloadPart{Bytes: []byte(said)}}); err != nil {
-			t.Fatal(err)
-		}
-		heard, ok := (<-stream.Events()).(*types.InvokeModelWithBidirectionalStreamOutputMemberChunk)
-		if !ok || string(heard.Value.Bytes) != said {
-			t.Fatalf("%d bytes are answered by %+v, %v", len(said), heard, stream.Err())
-		}
-	}
-	return stream
 }

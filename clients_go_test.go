@@ -3,8 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -22,6 +20,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	smithy "github.com/aws/smithy-go"
 	smithymiddleware "github.com/aws/smithy-go/middleware"
+
+	"github.com/posternhq/postern/deploy/simaws/sdktest"
 )
 
 // goCalls notes every call of an SDK client, failed ones included.
@@ -109,10 +109,10 @@ func (c *clients) goSDK(t *testing.T) {
 		{"checksum in a trailer", s3.PutObjectInput{Body: bytes.NewReader(content)}, nil},
 		{"checksum in a trailer, cannot seek", s3.PutObjectInput{Body: unseekable{bytes.NewReader(content)}, ContentLength: aws.Int64(int64(len(content)))}, nil},
 		{"unsigned payload", s3.PutObjectInput{Body: unseekable{bytes.NewReader(content)}, ContentLength: aws.Int64(int64(len(content)))},
-			[]func(*s3.Options){s3.WithAPIOptions(precomputed), noChecksum}},
-		{"no checksum", s3.PutObjectInput{Body: bytes.NewReader(content)}, []func(*s3.Options){noChecksum}},
-		{"payload hash", s3.PutObjectInput{Body: bytes.NewReader(content)}, []func(*s3.Options){noChecksum, declareHash(content)}},
-		{"payload hash, path style", s3.PutObjectInput{Body: bytes.NewReader(content)}, []func(*s3.Options){noChecksum, declareHash(content), func(o *s3.Options) { o.UsePathStyle = true }}},
+			[]func(*s3.Options){s3.WithAPIOptions(precomputed), sdktest.NoChecksum}},
+		{"no checksum", s3.PutObjectInput{Body: bytes.NewReader(content)}, []func(*s3.Options){sdktest.NoChecksum}},
+		{"payload hash", s3.PutObjectInput{Body: bytes.NewReader(content)}, []func(*s3.Options){sdktest.NoChecksum, sdktest.DeclareHash(content)}},
+		{"payload hash, path style", s3.PutObjectInput{Body: bytes.NewReader(content)}, []func(*s3.Options){sdktest.NoChecksum, sdktest.DeclareHash(content), func(o *s3.Options) { o.UsePathStyle = true }}},
 		{"expect 100-continue always", s3.PutObjectInput{Body: bytes.NewReader(content)}, []func(*s3.Options){func(o *s3.Options) { o.ContinueHeaderThresholdBytes = 1 }}},
 		{"expect 100-continue never", s3.PutObjectInput{Body: bytes.NewReader(content)}, []func(*s3.Options){func(o *s3.Options) { o.ContinueHeaderThresholdBytes = -1 }}},
 		{"empty", s3.PutObjectInput{Body: bytes.NewReader(nil)}, nil},
@@ -263,10 +263,6 @@ func (c *clients) fetch(t *testing.T, web *http.Client, req *http.Request, opera
 	c.recorded(t, []clientCall{{Operation: operation, RequestID: answer.Header.Get("X-Amz-Request-Id"), Attempts: 1}})
 }
 
-func noChecksum(o *s3.Options) {
-	o.RequestChecksumCalculation = aws.RequestChecksumCalculationWhenRequired
-}
-
 func object(ctx context.Context, client *s3.Client, in *s3.GetObjectInput, opts ...func(*s3.Options)) ([]byte, error) {
 	out, err := client.GetObject(ctx, in, opts...)
 	if err != nil {
@@ -274,15 +270,4 @@ func object(ctx context.Context, client *s3.Client, in *s3.GetObjectInput, opts 
 	}
 	defer out.Body.Close()
 	return io.ReadAll(out.Body)
-}
-
-// declareHash declares a body's SHA-256 in X-Amz-Content-Sha256, which the SDK
-// would not do over HTTPS by itself.
-func declareHash(body []byte) func(*s3.Options) {
-	sum := sha256.Sum256(body)
-	return s3.WithAPIOptions(func(stack *smithymiddleware.Stack) error {
-		return stack.Initialize.Add(smithymiddleware.InitializeMiddlewareFunc("declareHash", func(ctx context.Context, in smithymiddleware.InitializeInput, next smithymiddleware.InitializeHandler) (smithymiddleware.InitializeOutput, smithymiddleware.Metadata, error) {
-			return next.HandleInitialize(v4.SetPayloadHash(ctx, hex.EncodeToString(sum[:])), in)
-		}), smithymiddleware.After)
-	})
 }

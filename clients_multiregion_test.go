@@ -21,6 +21,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	smithymiddleware "github.com/aws/smithy-go/middleware"
 
+	"github.com/posternhq/postern/deploy/simaws/sdktest"
 	"github.com/posternhq/postern/proxy/sigv4"
 )
 
@@ -86,7 +87,7 @@ func (c *clients) multiRegion(t *testing.T) {
 	}{
 		"trailer":              {bytes.NewReader(content), nil},
 		"trailer, cannot seek": {unseekable{bytes.NewReader(content)}, nil},
-		"payload hash":         {bytes.NewReader(content), []func(*s3.Options){noChecksum, declareHash(content)}},
+		"payload hash":         {bytes.NewReader(content), []func(*s3.Options){sdktest.NoChecksum, sdktest.DeclareHash(content)}},
 	} {
 		if _, err := client.PutObject(t.Context(), &s3.PutObjectInput{Bucket: &point, Key: &name, Body: in.body, ContentLength: aws.Int64(int64(len(content)))}, in.opts...); err != nil {
 			t.Errorf("put, %s: %v", name, err)

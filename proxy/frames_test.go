@@ -2,11 +2,11 @@ package proxy_test
 
 import (
 	"bytes"
-	"encoding/hex"
 	"fmt"
 	"io"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -15,43 +15,13 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws/protocol/eventstream/eventstreamapi"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 
+	"github.com/posternhq/postern/deploy/simaws/sdktest"
 	"github.com/posternhq/postern/events"
 	"github.com/posternhq/postern/proxy"
 	"github.com/posternhq/postern/proxy/sts/ststest"
 )
 
 const eventsPayload = "STREAMING-AWS4-HMAC-SHA256-EVENTS"
-
-// seed is the signature in an Authorization header, which the first event's is
-// chained to.
-func seed(t testing.TB, h http.Header) []byte {
-	_, signature, _ := strings.Cut(h.Get("Authorization"), "Signature=")
-	b, err := hex.DecodeString(signature)
-	if err != nil {
-		t.Error(err)
-	}
-	return b
-}
-
-// inSignedEvent wraps a message as the AWS SDK does.
-func inSignedEvent(t testing.TB, signer *v4.StreamSigner, message []byte) []byte {
-	t.Helper()
-	var headers, out bytes.Buffer
-	now := time.Now().UTC()
-	h := eventstream.Headers{{Name: eventstreamapi.DateHeader, Value: eventstream.TimestampValue(now)}}
-	if err := eventstream.EncodeHeaders(&headers, h); err != nil {
-		t.Fatal(err)
-	}
-	signature, err := signer.GetSignature(t.Context(), headers.Bytes(), message, now)
-	if err != nil {
-		t.Fatal(err)
-	}
-	h.Set(eventstreamapi.ChunkSignatureHeader, eventstream.BytesValue(signature))
-	if err := eventstream.NewEncoder().Encode(&out, eventstream.Message{Headers: h, Payload: message}); err != nil {
-		t.Fatal(err)
-	}
-	return out.Bytes()
-}
 
 // hears stands for Amazon Transcribe: it checks each event's signature with the
 // SDK's own code and answers it at once.
@@ -61,7 +31,7 @@ func hears(t *testing.T) func(*proxy.Config, *ststest.AWS) {
 			if r.ProtoMajor != 2 {
 				t.Errorf("AWS was spoken to in %s", r.Proto)
 			}
-			signer := v4.NewStreamSigner(aws.Credentials{AccessKeyID: k.ID, SecretAccessKey: k.Secret}, "transcribe", "us-east-1", seed(t, r.Header))
+			signer := v4.NewStreamSigner(aws.Credentials{AccessKeyID: k.ID, SecretAccessKey: k.Secret}, "transcribe", "us-east-1", sdktest.Seed(t, r.Header))
 			rc := http.NewResponseController(w)
 			rc.Flush()
 			for {
@@ -118,7 +88,7 @@ func (r *rig) speaksAs(s *events.SessionStarted, as *aws.Credentials) (resp *htt
 	if err := v4.NewSigner().SignHTTP(ctx, creds, req, eventsPayload, "transcribe", "us-east-1", time.Now()); err != nil {
 		t.Fatal(err)
 	}
-	signer := v4.NewStreamSigner(creds, "transcribe", "us-east-1", seed(t, req.Header))
+	signer := v4.NewStreamSigner(creds, "transcribe", "us-east-1", sdktest.Seed(t, req.Header))
 	resp, err = client.Do(req)
 	if err != nil {
 		t.Fatal(err)
@@ -130,7 +100,7 @@ func (r *rig) speaksAs(s *events.SessionStarted, as *aws.Credentials) (resp *htt
 	}
 	return resp, func(message []byte) {
 		t.Helper()
-		if _, err := out.Write(inSignedEvent(t, signer, message)); err != nil {
+		if _, err := out.Write(sdktest.SignedEvent(t, signer, message, time.Now().UTC())); err != nil {
 			t.Fatal(err)
 		}
 	}, func() { out.Close() }
@@ -188,13 +158,13 @@ func TestEventStream(t *testing.T) {
 func TestEventStreamSilent(t *testing.T) {
 	for _, c := range cuts {
 		t.Run(c.name, func(t *testing.T) {
-			gone := make(chan struct{})
+			var gone atomic.Bool
 			r := newRig(t, func(_ *proxy.Config, a *ststest.AWS) {
 				a.Serve = func(w http.ResponseWriter, r *http.Request, _ ststest.Key) {
 					fmt.Fprintln(w, "begun")
 					http.NewResponseController(w).Flush()
 					<-r.Context().Done()
-					close(gone)
+					gone.Store(true)
 				}
 			})
 			s := r.session(func(s *events.SessionStarted) {
@@ -210,7 +180,7 @@ func TestEventStreamSilent(t *testing.T) {
 			if text, err := io.ReadAll(resp.Body); err == nil {
 				t.Errorf("the conversation ends well, with %q", text)
 			}
-			<-gone
+			r.eventually("AWS hears of it", gone.Load)
 			r.clean()
 			done := payloads[*events.AWSRequestCompleted](r.audit())
 			if len(done) != 1 || done[0].Interrupted != c.interrupted || !strings.Contains(done[0].InterruptedDetail, c.detail) {
@@ -219,17 +189,17 @@ func TestEventStreamSilent(t *testing.T) {
 		})
 	}
 	t.Run("the client goes", func(t *testing.T) {
-		gone := make(chan struct{})
+		var gone atomic.Bool
 		r := newRig(t, func(_ *proxy.Config, a *ststest.AWS) {
 			a.Serve = func(w http.ResponseWriter, r *http.Request, _ ststest.Key) {
 				http.NewResponseController(w).Flush()
 				<-r.Context().Done()
-				close(gone)
+				gone.Store(true)
 			}
 		})
 		resp, _, _ := r.speaks(r.session())
 		resp.Body.Close()
-		<-gone
+		r.eventually("AWS hears of it", gone.Load)
 		r.clean()
 		done := payloads[*events.AWSRequestCompleted](r.audit())
 		if len(done) != 1 || done[0].Interrupted != "client_gone" {
@@ -269,7 +239,7 @@ func TestEventStreamTampered(t *testing.T) {
 		}
 	})
 	client, creds := r.helped(r.session())
-	event := inSignedEvent(t, v4.NewStreamSigner(creds, "transcribe", "us-east-1", make([]byte, 32)), []byte("not chained to the request"))
+	event := sdktest.SignedEvent(t, v4.NewStreamSigner(creds, "transcribe", "us-east-1", make([]byte, 32)), []byte("not chained to the request"), time.Now().UTC())
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "https://transcribestreaming.us-east-1.amazonaws.com/stream-transcription", bytes.NewReader(event))
 	if err != nil {
 		t.Fatal(err)

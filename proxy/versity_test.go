@@ -3,10 +3,8 @@ package proxy_test
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
-	"encoding/hex"
 	"fmt"
 	"hash/crc32"
 	"io"
@@ -27,9 +25,9 @@ import (
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
-	smithymiddleware "github.com/aws/smithy-go/middleware"
 
 	"github.com/posternhq/postern/deploy/embedded/embeddedtest"
+	"github.com/posternhq/postern/deploy/simaws/sdktest"
 	"github.com/posternhq/postern/events"
 	"github.com/posternhq/postern/proxy"
 	"github.com/posternhq/postern/proxy/sts/ststest"
@@ -122,7 +120,7 @@ func TestVersity(t *testing.T) {
 	sdk := func(hashed bool, opts ...func(*s3.Options)) func(string, string) error {
 		return func(key, body string) error {
 			if hashed {
-				opts = append(opts[:len(opts):len(opts)], declareHash([]byte(body)))
+				opts = append(opts[:len(opts):len(opts)], sdktest.DeclareHash([]byte(body)))
 			}
 			_, err := client.PutObject(ctx, &s3.PutObjectInput{Bucket: bucket, Key: &key, Body: strings.NewReader(body)}, opts...)
 			return err
@@ -138,13 +136,13 @@ func TestVersity(t *testing.T) {
 	}{
 		{"trailer", sdk(false), nil},
 		{"trailer, path", sdk(false, pathStyle), getBy(ctx, client, bucket, pathStyle)},
-		{"hash", sdk(true, noChecksum), nil},
-		{"hash, path", sdk(true, noChecksum, pathStyle), getBy(ctx, client, bucket, pathStyle)},
-		{"unsigned", sdk(false, noChecksum, unsigned), nil},
+		{"hash", sdk(true, sdktest.NoChecksum), nil},
+		{"hash, path", sdk(true, sdktest.NoChecksum, pathStyle), getBy(ctx, client, bucket, pathStyle)},
+		{"unsigned", sdk(false, sdktest.NoChecksum, unsigned), nil},
 		{"signed chunks", func(key, body string) error { return putChunks(ctx, helped, creds, *bucket, key, body, false) }, nil},
 		{"signed chunks and trailer", func(key, body string) error { return putChunks(ctx, helped, creds, *bucket, key, body, true) }, nil},
 		{"presigned", func(key, body string) error {
-			u, err := presigner.PresignPutObject(ctx, &s3.PutObjectInput{Bucket: bucket, Key: &key}, s3.WithPresignClientFromClientOptions(noChecksum))
+			u, err := presigner.PresignPutObject(ctx, &s3.PutObjectInput{Bucket: bucket, Key: &key}, s3.WithPresignClientFromClientOptions(sdktest.NoChecksum))
 			if err != nil {
 				return err
 			}
@@ -310,19 +308,4 @@ func escaped(key string) string {
 		}
 	}
 	return b.String()
-}
-
-func noChecksum(o *s3.Options) {
-	o.RequestChecksumCalculation = aws.RequestChecksumCalculationWhenRequired
-}
-
-// declareHash declares a body's SHA-256 in X-Amz-Content-Sha256, which the SDK
-// would not do over HTTPS by itself.
-func declareHash(body []byte) func(*s3.Options) {
-	sum := sha256.Sum256(body)
-	return s3.WithAPIOptions(func(stack *smithymiddleware.Stack) error {
-		return stack.Initialize.Add(smithymiddleware.InitializeMiddlewareFunc("declareHash", func(ctx context.Context, in smithymiddleware.InitializeInput, next smithymiddleware.InitializeHandler) (smithymiddleware.InitializeOutput, smithymiddleware.Metadata, error) {
-			return next.HandleInitialize(v4.SetPayloadHash(ctx, hex.EncodeToString(sum[:])), in)
-		}), smithymiddleware.After)
-	})
 }

@@ -2,12 +2,10 @@ package simaws
 
 import (
 	"bytes"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
-	"strings"
 	"testing"
 	"time"
 
@@ -15,50 +13,19 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws/protocol/eventstream"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	"github.com/aws/aws-sdk-go-v2/service/bedrockruntime"
-	"github.com/aws/aws-sdk-go-v2/service/bedrockruntime/types"
+
+	"github.com/posternhq/postern/deploy/simaws/sdktest"
 )
 
 // The AWS SDK for Go converses: each event is verified, and answered before the next.
 func TestConversation(t *testing.T) {
 	f := newSim(t, nil)
 	client := bedrockruntime.NewFromConfig(f.aws())
-	out, err := client.InvokeModelWithBidirectionalStream(t.Context(), &bedrockruntime.InvokeModelWithBidirectionalStreamInput{ModelId: aws.String("amazon.nova-sonic-v1:0")})
-	if err != nil {
-		t.Fatal(err)
-	}
-	stream := out.GetStream()
+	stream := sdktest.Converse(t, client)
 	defer stream.Close()
-	for _, said := range []string{"one", strings.Repeat("two", 30_000), "ü"} {
-		if err := stream.Send(t.Context(), &types.InvokeModelWithBidirectionalStreamInputMemberChunk{Value: types.BidirectionalInputPayloadPart{Bytes: []byte(said)}}); err != nil {
-			t.Fatal(err)
-		}
-		heard, ok := (<-stream.Events()).(*types.InvokeModelWithBidirectionalStreamOutputMemberChunk)
-		if !ok || string(heard.Value.Bytes) != said {
-			t.Fatalf("%d bytes are answered by %+v, %v", len(said), heard, stream.Err())
-		}
-	}
 	if err := stream.Close(); err != nil {
 		t.Error(err)
 	}
-}
-
-// signedEvent wraps a message as the SDK's signer signs it.
-func signedEvent(t *testing.T, signer *v4.StreamSigner, message []byte, at time.Time) []byte {
-	t.Helper()
-	var headers, out bytes.Buffer
-	h := eventstream.Headers{{Name: ":date", Value: eventstream.TimestampValue(at)}}
-	if err := eventstream.EncodeHeaders(&headers, h); err != nil {
-		t.Fatal(err)
-	}
-	signature, err := signer.GetSignature(t.Context(), headers.Bytes(), message, at)
-	if err != nil {
-		t.Fatal(err)
-	}
-	h.Set(":chunk-signature", eventstream.BytesValue(signature))
-	if err := eventstream.NewEncoder().Encode(&out, eventstream.Message{Headers: h, Payload: message}); err != nil {
-		t.Fatal(err)
-	}
-	return out.Bytes()
 }
 
 func audio(t *testing.T, text string) []byte {
@@ -117,15 +84,10 @@ func TestEventSignatures(t *testing.T) {
 			if err := v4.NewSigner().SignHTTP(t.Context(), creds, req, streamingEvents, "transcribe", "us-east-1", time.Now()); err != nil {
 				t.Fatal(err)
 			}
-			_, signature, _ := strings.Cut(req.Header.Get("Authorization"), "Signature=")
-			seed, err := hex.DecodeString(signature)
-			if err != nil {
-				t.Fatal(err)
-			}
-			signer := v4.NewStreamSigner(creds, "transcribe", "us-east-1", seed)
+			signer := v4.NewStreamSigner(creds, "transcribe", "us-east-1", sdktest.Seed(t, req.Header))
 			var events [][]byte
 			for _, m := range [][]byte{audio(t, "one"), audio(t, "two"), nil} {
-				events = append(events, signedEvent(t, signer, m, time.Now().Add(tc.late)))
+				events = append(events, sdktest.SignedEvent(t, signer, m, time.Now().Add(tc.late)))
 			}
 			if tc.change != nil {
 				tc.change(events)

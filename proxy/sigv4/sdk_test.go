@@ -16,6 +16,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws/protocol/eventstream"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+
+	"github.com/posternhq/postern/deploy/simaws/sdktest"
 )
 
 func sdkCreds() aws.Credentials {
@@ -257,20 +259,7 @@ func events(t testing.TB, seed string, payloads ...string) []byte {
 	for i, p := range append(payloads, "") {
 		// The second event is signed on the next day.
 		at := testNow.Add(time.Duration(i) * 12 * time.Hour)
-		var head bytes.Buffer
-		h := eventstream.Headers{}
-		h.Set(":date", eventstream.TimestampValue(at))
-		if err := eventstream.EncodeHeaders(&head, h); err != nil {
-			t.Fatal(err)
-		}
-		sig, err := signer.GetSignature(context.Background(), head.Bytes(), []byte(p), at)
-		if err != nil {
-			t.Fatal(err)
-		}
-		h.Set(":chunk-signature", eventstream.BytesValue(sig))
-		if err := eventstream.NewEncoder().Encode(&out, eventstream.Message{Headers: h, Payload: []byte(p)}); err != nil {
-			t.Fatal(err)
-		}
+		out.Write(sdktest.SignedEvent(t, signer, []byte(p), at))
 	}
 	return out.Bytes()
 }
