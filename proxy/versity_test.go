@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httputil"
 	"net/url"
@@ -50,29 +49,13 @@ func versity(t *testing.T, key, secret string) string {
 	}
 	addr := fmt.Sprint("127.0.0.1:", embeddedtest.Port(t))
 	dir := t.TempDir()
-	cmd := exec.CommandContext(t.Context(), bin, "--port", addr, "--virtual-domain", "s3.us-east-1.amazonaws.com", "--region", "us-east-1",
+	cmd := exec.Command(bin, "--port", addr, "--virtual-domain", "s3.us-east-1.amazonaws.com", "--region", "us-east-1",
 		"posix", "--sidecar", t.TempDir(), dir)
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir(), "ROOT_ACCESS_KEY=" + key, "ROOT_SECRET_KEY=" + secret}
-	var log bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &log, &log
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
+	if err := embeddedtest.Listen(t, cmd, addr); err != nil {
+		t.Skipf("versitygw does not run here: %v", err)
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
-	t.Cleanup(func() { <-ended }) // the test's context has ended by then
-	for {
-		if c, err := net.Dial("tcp", addr); err == nil {
-			c.Close()
-			return addr
-		}
-		select {
-		case err := <-ended:
-			ended <- err
-			t.Skipf("versitygw does not run here: %v\n%s", err, log.String())
-		case <-time.After(20 * time.Millisecond):
-		}
-	}
+	return addr
 }
 
 // What goes from a client through helper and proxy is right in the eyes of another S3

@@ -2,20 +2,17 @@ package embeddedtest
 
 import (
 	"bytes"
-	"context"
 	"debug/elf"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
 	"slices"
 	"testing"
-	"time"
 )
 
 // startZooKeeper runs Apache ZooKeeper, as Debian packages it, until the test ends, and
@@ -38,35 +35,12 @@ func startZooKeeper(t testing.TB) string {
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	ctx, stop := context.WithCancel(context.Background())
-	cmd := exec.CommandContext(ctx, java, "-Xmx256m", "-Dzookeeper.forceSync=no", "-cp", filepath.Join(jars, "zookeeper.jar")+":"+jars+"/*", "org.apache.zookeeper.server.quorum.QuorumPeerMain", config)
+	cmd := exec.Command(java, "-Xmx256m", "-Dzookeeper.forceSync=no", "-cp", filepath.Join(jars, "zookeeper.jar")+":"+jars+"/*", "org.apache.zookeeper.server.quorum.QuorumPeerMain", config)
 	cmd.Dir = dir
-	var log bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &log, &log
-	if err := cmd.Start(); err != nil {
-		stop()
-		t.Fatal(err)
+	if err := Listen(t, cmd, address); err != nil {
+		t.Fatalf("ZooKeeper: %v", err)
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
-	t.Cleanup(func() {
-		stop()
-		<-ended
-	})
-	for {
-		if c, err := net.Dial("tcp", address); err == nil {
-			_ = c.Close()
-			return address
-		}
-		select {
-		case err := <-ended:
-			ended <- err
-			t.Fatalf("ZooKeeper: %v\n%s", err, log.String())
-		case <-t.Context().Done():
-			t.Fatal("ZooKeeper does not listen")
-		case <-time.After(50 * time.Millisecond):
-		}
-	}
+	return address
 }
 
 // noAddress is what the engine says for want of what a server gives it: an address at

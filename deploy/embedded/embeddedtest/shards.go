@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"net/url"
 	"os"
@@ -68,23 +67,6 @@ func startShards(t testing.TB, n int, keeper, users string, edit func(*embedded.
 
 // Replicated says whether the tables are.
 func (s *Shards) Replicated() bool { return s.keeper != "" }
-
-// Port is one that nobody listens on: below those that systems give to connections, one of
-// which could take it before who was given it listens.
-func Port(t testing.TB) int {
-	t.Helper()
-	for {
-		port := 20_000 + rand.IntN(12_000)
-		l, err := net.Listen("tcp", fmt.Sprint("127.0.0.1:", port))
-		if err != nil {
-			continue
-		}
-		if err := l.Close(); err != nil {
-			t.Fatal(err)
-		}
-		return port
-	}
-}
 
 func (s *Shards) add() {
 	s.t.Helper()
