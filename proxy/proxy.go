@@ -137,6 +137,7 @@ type Proxy struct {
 	duplex   *http.Transport
 	recorder *recorder
 	tunnels  *tunnels
+	handlers gate
 	// revisions are the last genuine ones of the channels that follow looks at.
 	revisions map[string]uint64
 	// past is the last event that is older than any session may be, pastRead whether
@@ -350,6 +351,8 @@ func (p *Proxy) Run(ctx context.Context) error {
 		}
 	}
 	p.tunnels.close()
+	cut(errShutdown) // Shutdown does not wait for handlers whose HTTP/2 stream was reset
+	p.handlers.close()
 	p.holder.Wait()
 	p.recorder.drain(drain)
 	stop()

@@ -92,6 +92,12 @@ type call struct {
 
 // ServeHTTP handles one request of the helper, or one to the proxy itself.
 func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if !p.handlers.enter() {
+		w.Header().Set("Connection", "close")
+		http.Error(w, errShutdown.Error(), http.StatusServiceUnavailable)
+		return
+	}
+	defer p.handlers.leave()
 	received := p.now()
 	user, err := p.userOf(r, received)
 	if r.Host == InternalHost {

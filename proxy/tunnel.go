@@ -31,8 +31,7 @@ type tunnels struct {
 	// halfOpen is the constant, but in tests.
 	halfOpen time.Duration
 
-	mu      sync.Mutex // so that none begins while close waits
-	running sync.WaitGroup
+	gate
 }
 
 // startKey is what a tunnel can be told by. StreamUrl is in the region of the
@@ -52,23 +51,10 @@ func newTunnels() *tunnels {
 	return t
 }
 
-// enter tells whether another tunnel may begin; if so running.Done is owed.
-func (t *tunnels) enter() bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.ctx.Err() != nil {
-		return false
-	}
-	t.running.Add(1)
-	return true
-}
-
 // close cuts all tunnels and returns when their events are with the recorder.
 func (t *tunnels) close() {
-	t.mu.Lock()
 	t.cut(errShutdown)
-	t.mu.Unlock()
-	t.running.Wait()
+	t.gate.close()
 }
 
 // begins remembers a call that AWS answered with a data channel.
@@ -126,7 +112,7 @@ func (c *call) tunnel() {
 		c.fail("forward", "ServiceUnavailable", http.StatusServiceUnavailable, errShutdown.Error())
 		return
 	}
-	defer c.p.tunnels.running.Done()
+	defer c.p.tunnels.leave()
 	defer context.AfterFunc(c.p.tunnels.ctx, func() { cancel(errShutdown) })()
 	t := &tunnel{call: c, from: from, cancel: cancel}
 	if aws := t.open(); aws != nil {

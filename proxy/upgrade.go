@@ -34,7 +34,7 @@ func (f *flight) upgrade() {
 		f.complete(errShutdown)
 		panic(http.ErrAbortHandler)
 	}
-	defer f.p.tunnels.running.Done()
+	defer f.p.tunnels.leave()
 	f.complete(f.switched())
 }
 
