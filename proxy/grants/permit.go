@@ -235,7 +235,7 @@ func match(p *events.Permission, call *Call, resources []string) (m answer, entr
 func matchAction(list []string, call *Call) (answer, string) {
 	best, entry := no, ""
 	for _, pattern := range list {
-		if pattern == "*" {
+		if pattern == "*" || call.Action != "" && glob(pattern, call.Action, true) { // no action has an "@"
 			return yes, pattern
 		}
 		var a answer
@@ -243,8 +243,6 @@ func matchAction(list []string, call *Call) (answer, string) {
 			a = matchLevel(pattern[:at], pattern[at+1:], call)
 		} else if call.Action == "" {
 			a = unknown
-		} else if glob(pattern, call.Action, true) {
-			a = yes
 		}
 		if a > best {
 			best, entry = a, pattern
@@ -425,12 +423,14 @@ func meets(pattern, part string) bool {
 // which is good in all of its regions: "us-east-1,eu-*". All of them must match; where
 // only some do, or may, it is unknown.
 func matchRegion(list []string, region string) (answer, string) {
-	best, entry := no, list[0]
+	if strings.IndexByte(region, ',') < 0 {
+		return matchOneRegion(list, region)
+	}
+	best, entry := no, ""
 	all := yes
 	for rest, more := region, true; more; {
 		var one string
 		one, rest, more = strings.Cut(rest, ",")
-		one = strings.TrimSpace(one)
 		a, pattern := matchOneRegion(list, one)
 		if all = min(all, a); a > best {
 			best, entry = a, pattern
@@ -442,13 +442,14 @@ func matchRegion(list []string, region string) (answer, string) {
 // matchOneRegion compares with an entry of a region set, or with "", a region that is
 // not known. AWS names no wildcard but "*" in such an entry.
 func matchOneRegion(list []string, region string) (answer, string) {
+	region = strings.TrimSpace(region)
 	best, entry := no, ""
-	known := region != "" && !strings.Contains(region, "?")
+	known := region != "" && strings.IndexByte(region, '?') < 0
 	for _, pattern := range list {
 		switch {
 		case pattern == "*" || known && glob(pattern, region, true):
 			return yes, pattern
-		case best == no && (!known || strings.Contains(region, "*") && meets(strings.ToLower(pattern), strings.ToLower(region))):
+		case best == no && (!known || strings.IndexByte(region, '*') >= 0 && meets(strings.ToLower(pattern), strings.ToLower(region))):
 			best, entry = unknown, pattern
 		}
 	}
@@ -476,7 +477,13 @@ func unknownDetail(p *events.Permission, call *Call) string {
 // "*" that stands for more
 // (https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_resource.html).
 func glob(pattern, s string, fold bool) bool {
-	p, i := 0, 0
+	i := 0
+	for ; i < len(s) && i < len(pattern) && pattern[i] != '*'; i++ { // most differ early
+		if c := pattern[i]; c != s[i] && (c != '?' || s[i] == '*') && !(fold && lower(c) == lower(s[i])) {
+			return false
+		}
+	}
+	p := i
 	star, from := -1, 0
 	for i < len(s) {
 		switch {
