@@ -121,7 +121,7 @@ type arrival struct {
 // arrivals reads and decodes ahead of the sink. reconnects is how often the connection was
 // made again when the stream was last looked at.
 func arrivals(ctx context.Context, conn *conn, consumer jetstream.Consumer, c BatchConfig, reconnects uint64, to chan<- arrival) {
-	it, err := consumer.Messages(jetstream.PullMaxMessages(max(100, c.MaxEntries/8)))
+	it, err := consumer.Messages(jetstream.PullMaxMessages(max(100, c.MaxEntries/8)), jetstream.PullHeartbeat(heartbeat), jetstream.PullExpiry(3*heartbeat))
 	if err != nil {
 		to <- arrival{err: err}
 		return
