@@ -45,7 +45,8 @@ func TestShardsAgree(t *testing.T) {
 	if err := s.CheckReader(t.Context(), reader); err != nil {
 		t.Fatal(err)
 	}
-	now := func() time.Time { return time.Now().UTC().Truncate(24 * time.Hour) }
+	today := time.Now().UTC().Truncate(24 * time.Hour)
+	now := func() time.Time { return today }
 	one, two := query.New(embeddedtest.Open(t, embeddedtest.ReaderDSN(t, dsn)), now), query.New(reader, now)
 	two.OverShards()
 	oneSQL, twoSQL := query.NewSQL(embeddedtest.Open(t, embeddedtest.ReaderDSN(t, dsn)), query.Limits{}), query.NewSQL(reader, query.Limits{})
