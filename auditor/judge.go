@@ -349,7 +349,7 @@ func request(r *events.AWSRequest, o correlate.Outcome, seq uint64) correlate.Re
 		ID: r.RequestID, ReceivedAt: r.ReceivedAt, Outcome: o, User: r.User, Account: r.Account, RoleARN: r.AWSRoleARN,
 		SessionName: r.RoleSessionName, SourceIdentity: r.SourceIdentity, AccessKeyID: r.AccessKeyID, Service: r.Service,
 		SigningName: r.SigningName, Operation: r.Operation, Seq: seq, Region: r.Region, SessionID: r.SessionID, Proxy: r.Proxy,
-		ReadOnly: readOnly(r.AccessLevel), Resources: r.Resources,
+		ReadOnly: correlate.ReadOnly(r.Service, r.Operation, r.AccessLevel), Resources: r.Resources,
 	}
 }
 
@@ -399,9 +399,6 @@ func (j *judge) addTrail(d *events.CloudTrailTrailObserved) {
 	}
 	j.state.AddTrail(correlate.Trail{ARN: d.TrailARN, Account: d.Account, HomeRegion: d.HomeRegion, MultiRegion: d.MultiRegion, Organization: d.Organization, Selectors: selectors})
 }
-
-// readOnly says what CloudTrail's readOnly is, of an IAM access level.
-func readOnly(level string) bool { return level == "Read" || level == "List" }
 
 // refusals are parts of the error codes by which AWS does not let a caller: for want of
 // permission, and of credentials that are valid, or valid still

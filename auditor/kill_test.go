@@ -50,6 +50,9 @@ func childAuditor() error {
 		return err
 	}
 	c := auditor.Config{Journal: j, ClickHouseDSN: os.Getenv("POSTERN_TEST_DSN"), Log: zerolog.Nop()}
+	if d, err := time.ParseDuration(os.Getenv("POSTERN_TEST_TRAIL_DELAY")); err == nil {
+		c.TrailDelay, c.Skew = d, 5*time.Second
+	}
 	if dir := os.Getenv("POSTERN_TEST_MIGRATIONS"); dir != "" {
 		c.Migrations = os.DirFS(dir)
 	}

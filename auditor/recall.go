@@ -397,7 +397,7 @@ func requests(ctx context.Context, conn driver.Conn, condition string, args ...a
 		if err != nil {
 			return nil, err
 		}
-		r.ReadOnly, r.Took = readOnly(level), time.Duration(took)*time.Microsecond
+		r.ReadOnly, r.Took = correlate.ReadOnly(r.Service, r.Operation, level), time.Duration(took)*time.Microsecond
 		switch outcome {
 		case "completed":
 			r.Outcome = correlate.Completed
@@ -426,6 +426,7 @@ func credentials(ctx context.Context, conn driver.Conn, condition string, args .
 			return nil, err
 		}
 		c.Console, c.RoleID = use == "console" || use == "console_opened", roleID(assumed)
+		c.HandedOut = c.HandedOut || use == "export" // as credential has it: events of early versions don't say
 		out = append(out, c)
 	}
 	return out, rows.Err()

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 )
@@ -23,7 +24,7 @@ func (g *Ingester) Path(ctx context.Context, path string, each func(Result)) err
 		return fmt.Errorf("ingest %s: %w", path, err)
 	}
 	if len(files) == 0 {
-		return fmt.Errorf("ingest %s: no CloudTrail log files (*.json.gz, *.json) there", path)
+		return fmt.Errorf("ingest %s: no CloudTrail log files (*.json, *.ndjson, *.jsonl, gzipped or not) there", path)
 	}
 	return g.files(ctx, files, func(_ string, r Result) { each(r) })
 }
@@ -78,8 +79,8 @@ func (g *Ingester) open(ctx context.Context, name string) (Result, error) {
 }
 
 // List returns the log files under a path, a file or a directory, sorted. A
-// file that is named is taken whatever its name; in a directory only *.json.gz
-// and *.json are, and digest files, which hold no records, are passed over.
+// file that is named is taken whatever its name; in a directory only those that IsLogFile
+// tells. Links to files are followed, and to a directory where it is the path itself.
 func List(path string) ([]string, error) {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -89,11 +90,15 @@ func List(path string) ([]string, error) {
 		return []string{path}, nil
 	}
 	var out []string
-	err = filepath.WalkDir(path, func(p string, d fs.DirEntry, err error) error {
+	root := path + string(filepath.Separator) // of a link, where that leads to
+	err = filepath.WalkDir(root, func(p string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
-		if d.Type().IsRegular() && IsLogFile(d.Name()) {
+		if !IsLogFile(d.Name()) || d.IsDir() {
+			return nil
+		}
+		if info, err := os.Stat(p); err == nil && info.Mode().IsRegular() { // else it is gone, or a link to nothing
 			out = append(out, p)
 		}
 		return nil
@@ -101,10 +106,10 @@ func List(path string) ([]string, error) {
 	return out, err
 }
 
-// IsLogFile tells log files by name.
+// IsLogFile tells log files by name. Digest files hold no records.
 func IsLogFile(name string) bool {
 	if strings.HasPrefix(name, ".") || strings.Contains(name, "_CloudTrail-Digest_") {
 		return false
 	}
-	return strings.HasSuffix(name, ".json.gz") || strings.HasSuffix(name, ".json")
+	return slices.Contains([]string{".json", ".ndjson", ".jsonl"}, filepath.Ext(strings.TrimSuffix(name, ".gz")))
 }

@@ -8,7 +8,7 @@ type call struct {
 }
 
 func (r *request) call() call {
-	return call{r.AccessKeyID, canonical(r.Service, r.Operation), r.AWSRequestID != ""}
+	return call{r.AccessKeyID, canonical(r.Service, named(r.Service, r.Operation)), r.AWSRequestID != ""}
 }
 
 // calls yields the unpaired requests that could be a record's by key and name.

@@ -103,7 +103,7 @@ func disagreements(req *request, rec *record) []string {
 	if req.Service != "" && rec.EventSource != "" && !SameService(req.Service, req.SigningName, rec.EventSource) {
 		differ("service", req.Service, rec.EventSource)
 	}
-	if req.Operation != "" && rec.EventName != "" && !SameName(req.Operation, rec.EventSource, rec.EventName) {
+	if req.Operation != "" && rec.EventName != "" && !SameName(req.Service, req.Operation, rec.EventSource, rec.EventName) {
 		differ("operation", req.Operation, rec.EventName)
 	}
 	return out

@@ -42,8 +42,27 @@ var eventNames = map[string]string{
 	"s3:ListVersions":                                "ListObjectVersions",
 }
 
-// eventSources maps endpoint prefixes to the first label of CloudTrail's event
-// source where neither the prefix nor the signing name is it.
+// accountNames are of operations of S3 Control, which its event source, that of S3, does
+// not tell from those of S3 with the same names.
+var accountNames = map[string]string{
+	"GetPublicAccessBlock":    "GetAccountPublicAccessBlock",
+	"PutPublicAccessBlock":    "PutAccountPublicAccessBlock",
+	"DeletePublicAccessBlock": "DeleteAccountPublicAccessBlock",
+}
+
+// named is an operation of a service by a name that no other operation of the event source has.
+func named(service, operation string) string {
+	if service == "s3control" {
+		if n, ok := accountNames[operation]; ok {
+			return n
+		}
+	}
+	return operation
+}
+
+// eventSources maps services and endpoint prefixes to the first label of CloudTrail's event
+// source where neither these nor the signing name is it
+// (https://docs.aws.amazon.com/eventbridge/latest/ref/events.html and the services' own pages).
 var eventSources = map[string]string{
 	"email":                   "ses",
 	"streams.dynamodb":        "dynamodb",
@@ -60,6 +79,16 @@ var eventSources = map[string]string{
 	"mturk-requester":         "mturk",
 	"entitlement.marketplace": "aws-marketplace",
 	"metering.marketplace":    "aws-marketplace",
+
+	"application-autoscaling":  "autoscaling",
+	"autoscaling-plans":        "autoscaling",
+	"cloudfront-keyvaluestore": "edgekeyvaluestore",
+	"connectparticipant":       "participant-connect",
+	"iotsecuretunneling":       "iotsecuredtunneling",
+	"marketplace-catalog":      "marketplacecatalog",
+	"meteringmarketplace":      "metering-marketplace",
+	"pricing":                  "pricelist",
+	"rds-data":                 "rdsdata",
 }
 
 // SameService says whether a request to service, signed for signingName, is
@@ -72,11 +101,11 @@ func SameService(service, signingName, eventSource string) bool {
 	return label == service || label == signingName || label == eventSources[service] || label == eventSources[signingName]
 }
 
-// SameName says whether an API operation of the service in eventSource is what
-// CloudTrail calls eventName.
-func SameName(operation, eventSource, eventName string) bool {
+// SameName says whether an API operation of a service is what CloudTrail calls eventName
+// of the service in eventSource.
+func SameName(service, operation, eventSource, eventName string) bool {
 	label, _, _ := strings.Cut(eventSource, ".")
-	return operation == eventName || canonical(label, operation) == canonical(label, eventName)
+	return operation == eventName || canonical(label, named(service, operation)) == canonical(label, eventName)
 }
 
 // EventSources are the first labels of the event sources that CloudTrail may give
@@ -92,15 +121,14 @@ func EventSources(service, signingName, endpoint string) []string {
 	return out
 }
 
-// EventNames are the names that CloudTrail may give an operation of the service
-// with an event source's first label, but for API versions at their end; SameName
-// knows each.
-func EventNames(label, operation string) []string {
+// EventNames are the names that CloudTrail may give an operation of a service, of an event
+// source's first label, but for API versions at their end; SameName knows each.
+func EventNames(service, label, operation string) []string {
 	of := label
 	if of == "s3express" {
 		of = "s3"
 	}
-	name := canonical(label, operation)
+	name := canonical(label, named(service, operation))
 	out := []string{operation}
 	if name != operation {
 		out = append(out, name)

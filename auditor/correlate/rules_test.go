@@ -359,7 +359,17 @@ func TestSelectors(t *testing.T) {
 		"access points, not objects":     {advanced: of("S3::AccessPoint"), request: loud, want: "not_logged"},
 		"Outposts, not access points":    {advanced: of("S3Outposts::Object"), request: point, want: "not_logged"},
 		"access points, not Lambdas":     {advanced: of("S3::AccessPoint"), request: lambda, want: "not_logged"},
-		"advanced, by a field not known": {advanced: advanced(`,{"Field":"userIdentity.arn","StartsWith":["arn:aws:sts::1"]}`), request: loud, want: "missing"},
+		"advanced, by a field not known": {advanced: advanced(`,{"Field":"vpcEndpointId","Equals":["vpce-1"]}`), request: loud, want: "missing"},
+		"advanced, of its role":          {advanced: advanced(`,{"Field":"userIdentity.arn","StartsWith":["arn:aws:sts::111111111111:assumed-role/Ops/"]}`), request: loud, want: "missing"},
+		"advanced, of its session":       {advanced: advanced(`,{"Field":"userIdentity.arn","Equals":["arn:aws:sts::111111111111:assumed-role/Ops/alice"]}`), request: loud, want: "missing"},
+		"advanced, of another role":      {advanced: advanced(`,{"Field":"userIdentity.arn","StartsWith":["arn:aws:sts::111111111111:assumed-role/Op/"]}`), request: loud, want: "not_logged"},
+		"advanced, its role left out":    {advanced: advanced(`,{"Field":"userIdentity.arn","NotStartsWith":["arn:aws:sts::111111111111:assumed-role/Ops/"]}`), request: loud, want: "not_logged"},
+		"advanced, of consoles":          {advanced: advanced(`,{"Field":"sessionCredentialFromConsole","Equals":["true"]}`), request: loud, want: "not_logged"},
+		"advanced, not of consoles":      {advanced: advanced(`,{"Field":"sessionCredentialFromConsole","NotEquals":["true"]}`), request: loud, want: "missing"},
+		"advanced, of services":          {advanced: advanced(`,{"Field":"eventType","Equals":["AwsServiceEvent"]}`), request: loud, want: "not_logged"},
+		"advanced, a source's beginning": {advanced: advanced(`,{"Field":"eventSource","StartsWith":["s3."]}`), request: loud, want: "missing"},
+		"advanced, another's beginning":  {advanced: advanced(`,{"Field":"eventSource","StartsWith":["sqs."]}`), request: loud, want: "not_logged"},
+		"a source by another name":       {basic: `[{"ExcludeManagementEventSources":["autoscaling.amazonaws.com"]}]`, request: call("application-autoscaling", "DescribeScalableTargets"), want: "not_logged"},
 	} {
 		s := correlate.New(correlate.Config{})
 		selectors, err := correlate.ParseSelectors(x.basic, x.advanced)

@@ -165,7 +165,7 @@ func (t *Token) allows(r *Record) bool {
 	case events.CredentialCodeCommit:
 		return r.EventSource == "codecommit.amazonaws.com" && (r.EventName == "GitPull" || r.EventName == "GitPush")
 	}
-	return SameService(t.Service, t.SigningName, r.EventSource) && SameName(t.Operation, r.EventSource, r.EventName) &&
+	return SameService(t.Service, t.SigningName, r.EventSource) && SameName(t.Service, t.Operation, r.EventSource, r.EventName) &&
 		(len(t.Resources) == 0 || len(r.Resources) == 0 && t.Service != "s3" || slices.ContainsFunc(t.Resources, func(arn string) bool { return slices.Contains(r.Resources, arn) }))
 }
 

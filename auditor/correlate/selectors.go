@@ -122,9 +122,20 @@ func (f *FieldSelector) holds(r *Request, data bool) bool {
 		values = dataTypes(r)
 	case "resources.ARN":
 		values = dataARNs(r)
-	case "eventSource":
-		values = []string{r.Service}
+	case "eventSource": // one of these is its name
+		for _, label := range EventSources(r.Service, r.SigningName, "") {
+			values = append(values, label+".amazonaws.com")
+		}
 		same = func(_, source string) bool { return SameService(r.Service, r.SigningName, source) }
+	case "eventType":
+		values = []string{"AwsApiCall"}
+	case "sessionCredentialFromConsole": // else it would not have come through postern
+		values = []string{"false"}
+	case "userIdentity.arn":
+		if role := roleName(r.RoleARN); role != "" && r.SessionName != "" {
+			partition := strings.SplitN(r.RoleARN, ":", 3)[1]
+			values = []string{"arn:" + partition + ":sts::" + roleAccount(r.RoleARN) + ":assumed-role/" + role + "/" + r.SessionName}
+		}
 	case "eventName":
 		values = []string{canonical(r.Service, r.Operation)}
 		same = func(a, b string) bool { return a == canonical(r.Service, b) }

@@ -300,7 +300,7 @@ const (
 // fit says how well a record fits a request whose AWS request id it has.
 func fit(req *request, rec *record) fitness {
 	same := (req.Service == "" || rec.EventSource == "" || SameService(req.Service, req.SigningName, rec.EventSource)) &&
-		(req.Operation == "" || rec.EventName == "" || SameName(req.Operation, rec.EventSource, rec.EventName))
+		(req.Operation == "" || rec.EventName == "" || SameName(req.Service, req.Operation, rec.EventSource, rec.EventName))
 	switch {
 	case !same && rec.InvokedBy != "":
 		return fitsNot

@@ -88,7 +88,7 @@ func (o Operations) records(w *where, action string) {
 			continue
 		}
 		for _, label := range correlate.EventSources(x.Service, x.SigningName, x.Endpoint) {
-			for _, event := range correlate.EventNames(label, x.Name) {
+			for _, event := range correlate.EventNames(x.Service, label, x.Name) {
 				if slices.Contains(correlate.Versioned, label) && !found(label, event+"20150331") {
 					versions[event] = true
 				}
