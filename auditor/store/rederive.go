@@ -103,7 +103,8 @@ func DerivedTables() []string {
 // Difference is a row that is not what the ledger says.
 type Difference struct {
 	Table string `json:"table"`
-	// Thing is as in the ledger, such as "aws-request/ID".
+	// Thing is as in the ledger, such as "aws-request/ID", or "view/NAME" where what people ask
+	// is not the view of the table that this version makes.
 	Thing string `json:"thing"`
 	// Kind is "missing", "unexpected" or "changed", then in Columns.
 	Kind    string   `json:"kind"`
@@ -187,7 +188,10 @@ func (s *Store) rederived(ctx context.Context, p Part, since time.Time, gone Hor
 	if err := s.derive(ctx, beside, p, since, things, tick); err != nil {
 		return nil, err
 	}
-	var out []Difference
+	out, err := s.differingViews(ctx, beside)
+	if err != nil {
+		return nil, err
+	}
 	for _, d := range derivedTables() {
 		found, n, err := s.differ(ctx, d, beside, p, since, gone, things)
 		if err != nil {

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/posternhq/postern/auditor/store"
 	"github.com/posternhq/postern/events"
 	"github.com/posternhq/postern/events/journal"
@@ -61,6 +63,40 @@ func TestRederiveOfEverything(t *testing.T) {
 		if r.Rows[table] == 0 {
 			t.Errorf("no row of %s was compared", table)
 		}
+	}
+}
+
+// Whoever can't change rows unseen must not hide them behind another view either.
+func TestRederiveOfViews(t *testing.T) {
+	s := migrated(t)
+	differences := func() []store.Difference {
+		t.Helper()
+		r, err := s.Rederive(t.Context(), store.Part{Of: 1}, time.Time{}, store.Horizons{}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r.Differences
+	}
+	if d := differences(); len(d) > 0 {
+		t.Fatalf("as they were made: %+v", d)
+	}
+	var was string
+	if err := s.Conn().QueryRow(t.Context(), `SELECT as_select FROM system.tables WHERE database = currentDatabase() AND name = 'findings'`).Scan(&was); err != nil {
+		t.Fatal(err)
+	}
+	for _, q := range []string{
+		`CREATE OR REPLACE VIEW findings AS SELECT * FROM (` + was + `) WHERE kind != 'bypass'`,
+		`DROP VIEW locks`,
+		`DROP VIEW sessions`,
+		`CREATE TABLE sessions ENGINE = MergeTree ORDER BY session_id AS SELECT * FROM session_rows`,
+	} {
+		if err := s.Conn().Exec(t.Context(), q); err != nil {
+			t.Fatal(q, err)
+		}
+	}
+	want := []store.Difference{{Table: "findings", Thing: "view/findings", Kind: "changed"}, {Table: "locks", Thing: "view/locks", Kind: "missing"}, {Table: "sessions", Thing: "view/sessions", Kind: "changed"}}
+	if d := cmp.Diff(want, differences()); d != "" {
+		t.Error(d)
 	}
 }
 
