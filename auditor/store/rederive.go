@@ -188,9 +188,11 @@ func (s *Store) rederived(ctx context.Context, p Part, since time.Time, gone Hor
 	if err := s.derive(ctx, beside, p, since, things, tick); err != nil {
 		return nil, err
 	}
-	out, err := s.differingViews(ctx, beside)
-	if err != nil {
-		return nil, err
+	var out []Difference
+	if things == nil || slices.ContainsFunc(things, isView) {
+		if out, err = s.differingViews(ctx, beside); err != nil {
+			return nil, err
+		}
 	}
 	for _, d := range derivedTables() {
 		found, n, err := s.differ(ctx, d, beside, p, since, gone, things)

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"regexp"
 	"slices"
+	"strings"
 )
 
 // People ask views. Whoever may change these can leave out of the answers what the tables
@@ -14,6 +15,11 @@ import (
 
 // viewMade takes the statement apart that makes a view.
 var viewMade = regexp.MustCompile(`^(?:--[^\n]*\n|\s)*CREATE OR REPLACE VIEW (\w+)\s+AS\s`)
+
+// viewThing begins what Rederive calls a view.
+const viewThing = "view/"
+
+func isView(thing string) bool { return strings.HasPrefix(thing, viewThing) }
 
 // views are the queries of this version's views, by name.
 func (s *Store) views() (map[string]string, error) {
@@ -66,7 +72,7 @@ func (s *Store) differingViews(ctx context.Context, beside string) ([]Difference
 			if there == 0 {
 				kind = "missing"
 			}
-			out = append(out, Difference{Table: name, Thing: "view/" + name, Kind: kind})
+			out = append(out, Difference{Table: name, Thing: viewThing + name, Kind: kind})
 		}
 	}
 	return out, nil
