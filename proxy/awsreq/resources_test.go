@@ -107,6 +107,9 @@ func TestResources(t *testing.T) {
 		{target("athena", "AmazonAthena.GetQueryResults", `{"QueryExecutionId":"q"}`), "arn:aws:athena:us-east-1:" + account + ":workgroup/*"},
 		{target("sqs", "AmazonSQS.CancelMessageMoveTask", `{"TaskHandle":"x"}`), "arn:aws:sqs:us-east-1:" + account + ":*"},
 		{target("logs", "Logs_20140328.GetQueryResults", `{"queryId":"q"}`), "arn:aws:logs:us-east-1:" + account + ":log-group:*"},
+		// AppRegistry takes names for ids; MediaPackage's ARNs have ids of their own.
+		{request(t, tab, "GET https://servicecatalog-appregistry.us-east-1.amazonaws.com/applications/shop", nil, ""), "arn:aws:servicecatalog:us-east-1:" + account + ":/applications/*"},
+		{request(t, tab, "GET https://mediapackage.us-east-1.amazonaws.com/channels/sports", nil, ""), "arn:aws:mediapackage:us-east-1:" + account + ":channels/*"},
 		// Not where it may be another account's, or what the caller's rights reach beside.
 		{target("sqs", "AmazonSQS.GetQueueAttributes", `{"QueueUrl":"https://sqs.us-east-1.amazonaws.com/999999999999/q"}`), ""},
 		{target("athena", "AmazonAthena.GetQueryResults", `{"QueryExecutionId":"999999999999/q"}`), ""},
