@@ -17,6 +17,7 @@ import (
 type params struct {
 	o    *operation
 	list []param
+	deep []param         // of structures, by their paths
 	seen map[string]bool // names in lower case
 	// doubt says why the request can be read in two ways: a name given twice, in
 	// whatever case; "" if it cannot.
@@ -40,10 +41,11 @@ func (t *Table) collect(in *Input, o *operation, caps *captures) params {
 	}
 	for name := range strings.SplitSeq(o.members, ",") {
 		if name, ok := strings.CutPrefix(name, "@"); ok {
+			name, as, _ := strings.Cut(name, "=")
 			switch v := in.Header[http.CanonicalHeaderKey(name)]; len(v) {
 			case 0:
 			case 1:
-				p.put(name, v[0])
+				p.put(cmp.Or(as, name), v[0])
 			default:
 				p.doubtful(twiceNamed(name))
 			}
@@ -67,7 +69,9 @@ func (t *Table) collect(in *Input, o *operation, caps *captures) params {
 		p.addCBOR(in.Body)
 	case target || protocol == "rest-json":
 		p.addJSON(in.Body) // whatever it calls itself: that is what AWS reads
-	case rest || in.form() == "": // XML, or what this protocol does not read
+	case rest:
+		p.addXML(in.Body)
+	case in.form() == "": // what this protocol does not read
 		p.unread = true
 	default:
 		p.addQuery(in.form(), false)
@@ -79,6 +83,14 @@ func (t *Table) collect(in *Input, o *operation, caps *captures) params {
 		p.nameBus(in)
 	case "ssm":
 		p.addTarget()
+	case "codebuild":
+		p.addProject()
+	case "sns":
+		p.addTopic()
+	case "lambda":
+		p.addLayer()
+	case "socialmessaging":
+		p.unprefix("waba-", "phone-number-id-")
 	}
 	return p
 }
@@ -112,6 +124,8 @@ func (p *params) add(name, value string, list bool) {
 	}
 	if value != "" && p.o.takes(head) {
 		p.put(name, value)
+	} else if value != "" && len(head) < len(name) && p.o.nests(head) {
+		p.putDeep(listless(name), value)
 	}
 }
 
@@ -198,6 +212,8 @@ func (p *params) addJSON(body []byte) {
 			p.addKeys(raw)
 		case name == "TransactItems" && strings.HasPrefix(p.o.name, "Transact"):
 			p.addTables(raw)
+		case p.o.nests(name):
+			p.addNested(raw, name)
 		}
 	}
 	if _, err := d.Token(); err != nil {
@@ -363,6 +379,9 @@ func (p *params) named(name string) []string {
 	var out []string
 	for _, v := range p.list {
 		n := v.name
+		if strings.Contains(n, "-") {
+			n = strings.ReplaceAll(n, "-", "")
+		}
 		if len(n) < len(name) || !strings.EqualFold(n[:len(name)], name) {
 			continue
 		}

@@ -45,6 +45,9 @@ func every(tab *Table, f, endpoint []string, fill string) *Input {
 	default:
 		in.Header.Set("Content-Type", "application/x-www-form-urlencoded; charset=utf-8")
 		in.Body = []byte("Action=" + op + "&Version=2010-01-01")
+		if f[0] == "elb" { // shares its host with its successor
+			in.Body = []byte("Action=" + op + "&Version=2012-06-01")
+		}
 	}
 	path, query, _ := strings.Cut(uri, "?")
 	in.Path = pathLabel.ReplaceAllStringFunc(path, func(l string) string {

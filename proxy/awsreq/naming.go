@@ -214,13 +214,18 @@ var (
 func (n *naming) values(name string, last bool) []string {
 	name = strings.TrimSuffix(name, "WithPath")
 	var params []string
-	for _, k := range []variable{{n.prefix, n.typ, name}, {n.prefix, "*", name}} {
+	for _, k := range []variable{{n.prefix, n.typ, name, n.o.name}, {n.prefix, n.typ, name, ""}, {n.prefix, "*", name, ""}} {
 		params = append(params, n.t.variables[k]...)
 	}
 	if slices.Contains(params, "-") {
 		return nil
 	}
-	out := n.p.named(name)
+	said, this := n.p.sorted(n.typ)
+	another := said && !this // what ResourceId names
+	var out []string
+	if !another || !sortable(name) {
+		out = n.p.named(name)
+	}
 	beside := []string{"Source", "Target", "Destination"}
 	if n.prefix == "iam" {
 		// "You must have appropriate permissions on both the source object and the
@@ -242,12 +247,24 @@ func (n *naming) values(name string, last bool) []string {
 	}
 	for _, param := range params {
 		param, front, _ := strings.Cut(param, "^")
+		if another && sortable(param) {
+			continue
+		}
+		if strings.Contains(param, "/") {
+			if v := n.joined(param); v != "" {
+				out = appendNew(out, v)
+			}
+			continue
+		}
 		for _, v := range n.p.named(param) {
 			if v = strings.TrimPrefix(v, front); n.prefix == "ssm" && n.typ == "parameter" && !strings.HasPrefix(v, "arn:") {
 				v, _, _ = strings.Cut(v, ":") // name:version, name:label
 			}
 			out = appendNew(out, v)
 		}
+	}
+	if len(out) == 0 && last {
+		out = n.chosen()
 	}
 	kind := plain(n.typ)
 	if len(out) > 0 || kind == "" {
@@ -290,6 +307,33 @@ func (n *naming) values(name string, last bool) []string {
 		return out
 	}
 	return n.shortened(kind, ends)
+}
+
+// joined is what several parameters make up, such as a namespace and a name in it; "" if
+// one of them is not there.
+func (n *naming) joined(params string) string {
+	var parts []string
+	for param := range strings.SplitSeq(params, "/") {
+		v := n.p.named(param)
+		if len(v) != 1 || strings.Contains(v[0], "/") {
+			return ""
+		}
+		parts = append(parts, v[0])
+	}
+	return strings.Join(parts, "/")
+}
+
+// chosen gives the ids of a request that says that they are of this type.
+func (n *naming) chosen() (ids []string) {
+	if _, this := n.p.sorted(n.typ); !this {
+		return nil
+	}
+	for _, name := range []string{"ResourceIdentifier", "ResourceId"} {
+		for _, v := range n.p.named(name) {
+			ids = appendNew(ids, v)
+		}
+	}
+	return ids
 }
 
 // shortened takes the one parameter whose name is the end of the type's (PoolName
@@ -366,7 +410,8 @@ func namesThing(name string) bool {
 		return false
 	}
 	last := name[strings.LastIndexByte(name, '.')+1:]
-	return strings.HasSuffix(last, "Id") || strings.HasSuffix(last, "Ids") || last == "Source" || last == "Destination"
+	return strings.HasSuffix(last, "Id") || strings.HasSuffix(last, "Ids") || strings.EqualFold(last, "ResourceIdentifier") ||
+		last == "resourceId" || last == "OriginationIdentity" || last == "Source" || last == "Destination"
 }
 
 // kindOf tells of which type an id is; the longest beginning that is known counts.

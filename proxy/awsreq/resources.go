@@ -92,14 +92,14 @@ func matchesAny(patterns []string, arn string) bool {
 }
 
 // matches compares with each ${Variable} standing for any text, which may not
-// cross a colon in the ARN's first five parts.
+// cross a colon in the ARN's first five parts, and so "*", as DMS's patterns end.
 func matches(pattern, arn string) bool {
 	pf, af := strings.SplitN(pattern, ":", 6), strings.SplitN(arn, ":", 6)
 	if len(pf) != 6 || len(af) != 6 {
 		return false
 	}
 	for i := range 5 {
-		if pf[i] != af[i] && !strings.HasPrefix(pf[i], "${") {
+		if pf[i] != af[i] && pf[i] != "*" && !strings.HasPrefix(pf[i], "${") {
 			return false
 		}
 	}
@@ -107,7 +107,12 @@ func matches(pattern, arn string) bool {
 }
 
 func matchText(p, s string) bool {
-	lit, rest, ok := strings.Cut(p, "${")
+	lit, after, ok := strings.Cut(p, "${")
+	if i := strings.IndexByte(lit, '*'); i >= 0 {
+		lit, after, ok = p[:i], p[i+1:], true
+	} else if ok {
+		_, after, _ = strings.Cut(after, "}")
+	}
 	if !strings.HasPrefix(s, lit) {
 		return false
 	}
@@ -115,7 +120,6 @@ func matchText(p, s string) bool {
 		return p == s
 	}
 	s = s[len(lit):]
-	_, after, _ := strings.Cut(rest, "}")
 	if after == "" {
 		return s != ""
 	}

@@ -102,8 +102,20 @@ func TestResources(t *testing.T) {
 			"arn:aws:bedrock:us-east-1:" + account + ":inference-profile/eu.anthropic.claude-v2"},
 		{request(t, tab, "POST https://bedrock-runtime.us-east-1.amazonaws.com/model/arn%3Aaws%3Abedrock%3Aus-east-1%3A"+account+"%3Aprovisioned-model%2Fabc/converse", http.Header{"Content-Type": {"application/json"}}, "{}"),
 			"arn:aws:bedrock:us-east-1:" + account + ":provisioned-model/abc"},
-		// An id is no name, and a name that somebody gave no id.
-		{target("lightsail", "Lightsail_20161128.DeleteDisk", `{"diskName":"d"}`), ""},
+		// An id is no name, and a name that somebody gave no id: any of the type.
+		{target("lightsail", "Lightsail_20161128.DeleteDisk", `{"diskName":"d"}`), "arn:aws:lightsail:us-east-1:" + account + ":Disk/*"},
+		{target("athena", "AmazonAthena.GetQueryResults", `{"QueryExecutionId":"q"}`), "arn:aws:athena:us-east-1:" + account + ":workgroup/*"},
+		{target("sqs", "AmazonSQS.CancelMessageMoveTask", `{"TaskHandle":"x"}`), "arn:aws:sqs:us-east-1:" + account + ":*"},
+		{target("logs", "Logs_20140328.GetQueryResults", `{"queryId":"q"}`), "arn:aws:logs:us-east-1:" + account + ":log-group:*"},
+		// AppRegistry takes names for ids; MediaPackage's ARNs have ids of their own.
+		{request(t, tab, "GET https://servicecatalog-appregistry.us-east-1.amazonaws.com/applications/shop", nil, ""), "arn:aws:servicecatalog:us-east-1:" + account + ":/applications/*"},
+		{request(t, tab, "GET https://mediapackage.us-east-1.amazonaws.com/channels/sports", nil, ""), "arn:aws:mediapackage:us-east-1:" + account + ":channels/*"},
+		// Not where it may be another account's, or what the caller's rights reach beside.
+		{target("sqs", "AmazonSQS.GetQueueAttributes", `{"QueueUrl":"https://sqs.us-east-1.amazonaws.com/999999999999/q"}`), ""},
+		{target("athena", "AmazonAthena.GetQueryResults", `{"QueryExecutionId":"999999999999/q"}`), ""},
+		{target("comprehend", "Comprehend_20171127.StartTopicsDetectionJob", `{"InputDataConfig":{"S3Uri":"s3://b/k"}}`), ""},
+		{target("dms", "AmazonDMSv20160101.StartReplicationTask", `{"ReplicationTaskArn":"arn:aws:dms:us-east-1:`+account+`:task:ABC"}`), "arn:aws:dms:us-east-1:" + account + ":task:ABC"},
+		{target("dms", "AmazonDMSv20160101.StartReplicationTask", `{"ReplicationTaskArn":"arn:aws:dms:us-east-1:999999999999:task:ABC"}`), "arn:aws:dms:us-east-1:999999999999:task:ABC"},
 	} {
 		r := tab.Recognize(c.in)
 		if d := cmp.Diff(c.want, strings.Join(r.Resources, " ")); d != "" || r.Ambiguous || r.Operation == "" {

@@ -69,14 +69,16 @@ type operation struct {
 	level             AccessLevel
 	certain           bool
 	types             string // resource types of the action, comma-separated
+	always            bool   // it is about one of its only type, whatever the request says
 	query             []queryConst
 	labels            []string // names of the path's labels, in order
-	members           string   // parameters that may name resources, comma-separated; with "@", headers; "!": the body is opaque
+	members           string   // parameters that may name resources, comma-separated; with "@", headers (=, and their names); with ".", deeper in structures; "!": the body is opaque
 	inward            bool     // nothing in a request names what is another service's
 }
 
-// variable is one of an ARN pattern's; typ "*" stands for all of the prefix's types.
-type variable struct{ prefix, typ, name string }
+// variable is one of an ARN pattern's; typ "*" stands for all of the prefix's types, and
+// operation "" for all that take such.
+type variable struct{ prefix, typ, name, operation string }
 
 // kind is a resource type of an IAM prefix.
 type kind struct{ prefix, typ string }
@@ -113,7 +115,9 @@ func New() (*Table, error) {
 	}
 	for f := range records(resourcesText) {
 		if f[0] == "=" {
-			t.variables[variable{f[1], f[2], f[3]}] = strings.Split(f[4], ",")
+			for operation := range strings.SplitSeq(f[5], ",") {
+				t.variables[variable{f[1], f[2], f[3], operation}] = strings.Split(f[4], ",")
+			}
 			continue
 		}
 		if f[0] == "~" {
@@ -194,7 +198,8 @@ func (t *Table) readOperations() error {
 				return fmt.Errorf("operation %s before any service", f[1])
 			}
 			s := &t.svcs[len(t.svcs)-1]
-			op := operation{service: int32(len(t.svcs) - 1), name: f[1], method: f[2], uri: f[3], types: f[6]}
+			op := operation{service: int32(len(t.svcs) - 1), name: f[1], method: f[2], uri: f[3]}
+			op.types, op.always = strings.CutPrefix(f[6], "*")
 			actions := f[4]
 			op.action, actions, _ = strings.Cut(actions, ",")
 			op.level, op.certain = levelOf(f[5][:1])

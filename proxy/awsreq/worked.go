@@ -39,12 +39,113 @@ func (w *worked) all() (ok bool) {
 		}
 	}
 	given := len(w.out) > 0
-	if !w.built(false, given) || !w.built(true, given) || !w.besides() {
+	if !w.built(false, given) || !w.nested() || !w.built(true, given) || !w.besides() {
 		return false
+	}
+	if len(w.out) == 0 {
+		w.any()
 	}
 	// What goes without saying is not all, if there is something besides that is not
 	// understood.
 	return len(w.named) > 0 || len(w.types) == len(w.out) || len(w.p.list) == 0 || w.t.besides[w.r.op] != nil
+}
+
+// nested looks, for types of which nothing at the top of the request says which, into its
+// structures; of what is about to be made, into that which describes it.
+func (w *worked) nested() bool {
+	if len(w.p.deep) == 0 {
+		return true
+	}
+	var there, made []string
+	for _, typ := range w.types {
+		_, besides := w.t.besides[w.r.op][typ]
+		switch n := (naming{o: w.o, typ: typ}); {
+		case w.named[typ] || besides:
+		case n.creates():
+			made = append(made, typ)
+		default:
+			there = append(there, typ)
+		}
+	}
+	if !w.below(there, "") {
+		return false
+	}
+	for _, typ := range made {
+		if !w.below([]string{typ}, plain(typ)) {
+			return false
+		}
+	}
+	return true
+}
+
+// below names things of these types by what stands in structures, or in that of a name.
+func (w *worked) below(types []string, head string) bool {
+	top := w.p.list
+	defer func() { w.p.list = top }()
+	inner := worked{t: w.t, r: w.r, o: w.o, p: w.p, prefix: w.prefix, types: types, named: w.named, values: w.values}
+	var deep []param
+	for _, v := range w.p.deep {
+		if first, _, _ := strings.Cut(v.name, "."); head == "" || plain(first) == head {
+			deep = append(deep, param{v.name[strings.LastIndexByte(v.name, '.')+1:], v.value})
+		}
+	}
+	w.p.list = append(slices.Clip(top), deep...)
+	var ok bool
+	if inner.ids, ok = w.t.identified(w.prefix, types, w.p); !ok || len(deep) == 0 {
+		return ok
+	}
+	for _, v := range deep {
+		for _, typ := range types {
+			if strings.HasPrefix(v.value, "arn:") && matchesAny(w.t.resources[w.prefix][typ], v.value) {
+				inner.add(typ, v.value, true)
+				w.named[typ], w.values[v.value] = true, true
+			}
+		}
+	}
+	inner.types = slices.DeleteFunc(slices.Clone(types), func(typ string) bool { return w.named[typ] })
+	if !inner.built(false, true) || head == "" && !inner.built(true, true) {
+		return false
+	}
+	for _, arn := range inner.out {
+		w.out = appendNew(w.out, arn)
+	}
+	return true
+}
+
+// any is for what a request names in a way that no ARN can be made of, or does not name
+// at all, and that is one of a type for certain: any of the type. Not where something
+// else might be meant: another's account, or what the service does with its caller's
+// rights.
+func (w *worked) any() {
+	if _, besides := w.t.besides[w.r.op][w.o.types]; besides || !w.o.always || !w.o.inward || w.p.unread || len(w.t.resources[w.prefix][w.o.types]) != 1 || slices.ContainsFunc(w.p.list, w.elsewhere) {
+		return
+	}
+	n := naming{t: w.t, o: w.o, p: w.p, prefix: w.prefix, typ: w.o.types, pattern: w.t.resources[w.prefix][w.o.types][0]}
+	if last := n.pattern[strings.LastIndex(n.pattern, "${")+2:]; len(n.values(last[:strings.IndexByte(last, '}')], true)) > 0 {
+		return // it is named, in a way that is not to be understood
+	}
+	n.p, n.unnamed = &params{o: w.o}, true
+	if arns, ok := n.build(&w.r, true); ok {
+		w.out, w.named[w.o.types] = arns, len(arns) > 0
+	}
+}
+
+// elsewhere tells whether a value may name what is another account's.
+func (w *worked) elsewhere(v param) bool {
+	if strings.HasPrefix(v.value, "arn:") {
+		f := strings.SplitN(v.value, ":", 6)
+		own := strings.SplitN(w.t.resources[w.prefix][w.o.types][0], ":", 4)
+		return len(f) < 6 || f[1] != w.r.Partition || f[2] != own[2] || f[3] != w.r.Region || f[4] != w.r.Account
+	}
+	if strings.Contains(v.value, "://") {
+		return true
+	}
+	for part := range strings.FieldsFuncSeq(v.value, func(c rune) bool { return c < '0' || c > '9' }) {
+		if len(part) == 12 && part != w.r.Account {
+			return true
+		}
+	}
+	return false
 }
 
 // built adds what is put together of names and ids. In part, that is what says

