@@ -161,8 +161,9 @@ type ProxyConfig struct {
 	// HoldFor is how long a call waits for its approval before its client gets an
 	// error to come back with; default 50s, less than AWS's clients wait.
 	HoldFor time.Duration `yaml:"hold_for"`
-	// TicketKeyFile has the keys that proxies share where no broker gives them any,
-	// which it does to those that run beside it or join: 32 random bytes in base64, a
+	// TicketKeyFile has the keys that proxies share, to know what their users hold and to
+	// keep rate limits together, where no broker gives them any, which it does to those
+	// that run beside it or join: 32 random bytes in base64, a
 	// line each. The first seals, all open: to change it, add the new one below at
 	// every proxy, then put it first, and take the old one away 13 hours later.
 	TicketKeyFile string `yaml:"ticket_key_file"`

@@ -56,7 +56,7 @@ func CredentialKinds() []string {
 	return []string{CredentialEKS, CredentialRDS, CredentialCodeCommit, CredentialURL, CredentialAssumeRole, CredentialExport}
 }
 
-// RateLimit is a bound that each proxy keeps by itself.
+// RateLimit is a bound that all proxies keep together.
 type RateLimit struct {
 	// Role names the role in a session; it is empty in the role itself.
 	Role string `json:"role,omitempty"`

@@ -4,9 +4,11 @@ import (
 	"encoding/base64"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -98,4 +100,104 @@ func TestNothingIsSentAgain(t *testing.T) {
 		}
 	}
 	r.clean()
+}
+
+// wire leads connections to a proxy until they are cut, as when that machine dies.
+type wire struct {
+	net.Listener
+	mu    sync.Mutex
+	conns []net.Conn
+}
+
+func (r *rig) wire() *wire {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	w := &wire{Listener: ln}
+	r.t.Cleanup(func() { _ = ln.Close(); w.cut() })
+	go func() {
+		for {
+			from, err := ln.Accept()
+			if err != nil {
+				return // by Cleanup
+			}
+			to, err := net.Dial("tcp", r.p.Addr())
+			if err != nil {
+				_ = from.Close()
+				continue
+			}
+			w.mu.Lock()
+			w.conns = append(w.conns, from, to)
+			w.mu.Unlock()
+			go func() { _, _ = io.Copy(to, from); _ = to.Close() }()
+			go func() { _, _ = io.Copy(from, to); _ = from.Close() }()
+		}
+	}()
+	return w
+}
+
+func (w *wire) cut() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, c := range w.conns {
+		_ = c.Close() // some have ended by themselves
+	}
+	w.conns = nil
+}
+
+// A proxy that dies once it has admitted a request has admitted it once: the helper
+// does not go to another with it. Only the client knows whether it wants that.
+func TestHelperSendsNothingAgain(t *testing.T) {
+	var w *wire
+	r := newRig(t, func(_ *proxy.Config, a *ststest.AWS) {
+		a.Serve = func(_ http.ResponseWriter, r *http.Request, _ ststest.Key) {
+			if strings.HasPrefix(r.URL.Path, "/lost") {
+				w.cut()
+			}
+		}
+	})
+	w = r.wire()
+	s := r.session()
+	helped, creds := r.helpedBy(s, w.Addr().String())
+	c := r.client(s)
+	methods := []string{http.MethodGet, http.MethodHead, http.MethodPut, http.MethodDelete, http.MethodPost}
+	for _, method := range methods {
+		for _, path := range []string{"first", "lost"} { // on one connection
+			req, err := http.NewRequestWithContext(t.Context(), method, "https://b.s3.us-east-1.amazonaws.com/"+path, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			req.Header.Set("X-Amz-Content-Sha256", "UNSIGNED-PAYLOAD")
+			if err := c.signer.SignHTTP(t.Context(), creds, req, "UNSIGNED-PAYLOAD", "s3", "us-east-1", time.Now()); err != nil {
+				t.Fatal(err)
+			}
+			if method == http.MethodPost {
+				req.Header.Set("Idempotency-Key", "1")
+			}
+			want := http.StatusOK
+			if path == "lost" {
+				want = http.StatusServiceUnavailable
+			}
+			resp, err := helped.Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			body, _ := io.ReadAll(resp.Body)
+			if resp.Body.Close(); resp.StatusCode != want {
+				t.Errorf("%s /%s: %d %s", method, path, resp.StatusCode, body)
+			}
+		}
+	}
+	admitted := map[string]int{}
+	for _, a := range payloads[*events.AWSRequestAdmitted](r.audit()) {
+		admitted[a.Method+" "+a.Path]++
+	}
+	for _, method := range methods {
+		for _, path := range []string{"/first", "/lost"} {
+			if n := admitted[method+" "+path]; n != 1 {
+				t.Errorf("%s %s was admitted %d times", method, path, n)
+			}
+		}
+	}
 }

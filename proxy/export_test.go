@@ -4,6 +4,8 @@ import (
 	"context"
 	"net"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
 )
 
 // Seq is the last ACCESS event that the proxy has applied.
@@ -32,4 +34,10 @@ func (p *Proxy) Holds() int {
 		n += of
 	}
 	return n
+}
+
+// RateCalls counts the calls of other proxies that were counted here, and the messages
+// that were not.
+func (p *Proxy) RateCalls() (heard, ignored int) {
+	return int(testutil.ToFloat64(p.rates.heard)), int(testutil.ToFloat64(p.rates.ignored))
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/posternhq/postern/events"
 	"github.com/posternhq/postern/proxy/awserr"
 	"github.com/posternhq/postern/proxy/grants"
+	"github.com/posternhq/postern/proxy/once"
 	"github.com/posternhq/postern/proxy/sigv4"
 	"github.com/posternhq/postern/proxy/sts"
 )
@@ -48,7 +49,7 @@ func (c *call) forward(out *http.Request) {
 			_ = rc.SetWriteDeadline(past)
 		}
 	})
-	c.once(out)
+	once.Only(out)
 	answer, err := c.p.upstreamFor(c).RoundTrip(out)
 	if err != nil {
 		unhook()
@@ -79,24 +80,6 @@ func (c *call) forward(out *http.Request) {
 		// The client has part of an answer. Closing the connection is the one way
 		// left to say that it is not all.
 		panic(http.ErrAbortHandler)
-	}
-}
-
-// once takes from net/http what it has for leave to send a request again by itself when a
-// connection ends (Request.isReplayable): AWS could carry out, and record, twice what was
-// admitted once.
-func (c *call) once(out *http.Request) {
-	switch out.Method {
-	case http.MethodGet, http.MethodHead, http.MethodOptions:
-		if out.Body == nil || out.Body == http.NoBody {
-			out.Body, out.TransferEncoding = c.body, nil // which is empty, but can't be had a second time
-		}
-	}
-	for _, name := range []string{"Idempotency-Key", "X-Idempotency-Key"} {
-		if v, ok := out.Header[name]; ok { // signed already; it looks for the canonical spelling
-			delete(out.Header, name)
-			out.Header[strings.ToLower(name)] = v
-		}
 	}
 }
 

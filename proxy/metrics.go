@@ -78,7 +78,7 @@ func (p *Proxy) Metrics() []prometheus.Collector {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "postern_proxy_" + name, Help: help}, value)
 	}
 	m := p.recorder.meters
-	return []prometheus.Collector{m.requests, m.append, m.failed, m.dropped, m.tunnels, m.conns,
+	return []prometheus.Collector{m.requests, m.append, m.failed, m.dropped, m.tunnels, m.conns, p.rates.heard, p.rates.ignored,
 		gauge("events_waiting", "Events about the past that wait for the journal.", func() float64 { return float64(p.recorder.waiting.Load()) }),
 		gauge("held_calls", "Calls that wait for their approval.", func() float64 { return float64(p.holds.count()) }),
 		gauge("access_sequence", "Sequence in ACCESS up to which events are applied.", func() float64 { return float64(p.grants.Seq()) }),

@@ -132,6 +132,7 @@ type Proxy struct {
 	issued   keyring
 	tickets  *tickets
 	shared   *shared
+	rates    *rates
 	upstream *http.Transport
 	// duplex speaks HTTP/2, which streams of events both ways need.
 	duplex   *http.Transport
@@ -209,6 +210,7 @@ func New(cfg Config) (*Proxy, error) {
 		return nil, fmt.Errorf("proxy: %w", err)
 	}
 	p.shared = &shared{journal: cfg.Journal, tickets: p.tickets, now: cfg.Now, log: cfg.Log}
+	p.rates = newRates(p)
 	p.grants.Serve(cfg.Serves)
 	p.grants.Silence(cfg.MaxSilence, !cfg.BestEffort)
 	p.duplex.Protocols.SetHTTP2(true)
@@ -320,6 +322,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 		}
 	})
 	wg.Go(func() { p.tidy(background) })
+	wg.Go(func() { p.rates.run(background) })
 	if p.cfg.AWS.LockPolicy != nil {
 		wg.Go(func() { p.keepLocks(background) })
 	}

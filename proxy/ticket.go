@@ -54,11 +54,11 @@ func newTickets(keys func() [][]byte) (*tickets, error) {
 	return &tickets{keys}, nil
 }
 
-// ticketHead begins what is sealed under a key: the prefix and the key's id, which
+// sealedHead begins what is sealed under a key: what it is for and the key's id, which
 // tells nothing of the key. What is sealed is bound to it.
-func ticketHead(key []byte) string {
+func sealedHead(prefix string, key []byte) string {
 	sum := sha256.Sum256(append([]byte("postern ticket key id\x00"), key...))
-	return ticketPrefix + base64.RawURLEncoding.EncodeToString(sum[:6]) + "."
+	return prefix + base64.RawURLEncoding.EncodeToString(sum[:6]) + "."
 }
 
 // ticket is what is sealed, in JSON.
@@ -86,44 +86,62 @@ func (t *tickets) seal(x *issued) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("seal credentials: %w", err)
 	}
-	keys := t.keys()
-	if len(keys) == 0 {
-		return "", errors.New("seal credentials: there is no key")
-	}
-	aead, err := chacha20poly1305.NewX(keys[0])
+	token, err := t.sealAs(ticketPrefix, plain)
 	if err != nil {
 		return "", fmt.Errorf("seal credentials: %w", err)
 	}
-	head := ticketHead(keys[0])
+	return token, nil
+}
+
+// sealAs seals anything for those who have the keys; the prefix says what it is for.
+func (t *tickets) sealAs(prefix string, plain []byte) (string, error) {
+	keys := t.keys()
+	if len(keys) == 0 {
+		return "", errors.New("there is no key")
+	}
+	aead, err := chacha20poly1305.NewX(keys[0])
+	if err != nil {
+		return "", err
+	}
+	head := sealedHead(prefix, keys[0])
 	nonce := make([]byte, aead.NonceSize(), aead.NonceSize()+len(plain)+aead.Overhead())
 	rand.Read(nonce)
 	return head + base64.RawURLEncoding.EncodeToString(aead.Seal(nonce, nonce, plain, []byte(head))), nil
+}
+
+// openAs reads what sealAs made with this prefix, nil where it is not that.
+func (t *tickets) openAs(prefix, sealed string) []byte {
+	var aead cipher.AEAD
+	var head, text string
+	for _, key := range t.keys() {
+		head = sealedHead(prefix, key)
+		var ok bool
+		if text, ok = strings.CutPrefix(sealed, head); ok {
+			aead, _ = chacha20poly1305.NewX(key) // nil where the key is none
+			break
+		}
+	}
+	if aead == nil {
+		return nil
+	}
+	box, err := base64.RawURLEncoding.DecodeString(text)
+	n := aead.NonceSize()
+	if err != nil || len(box) < n {
+		return nil
+	}
+	plain, err := aead.Open(nil, box[:n], box[n:], []byte(head))
+	if err != nil {
+		return nil
+	}
+	return plain
 }
 
 var errTicket = errors.New("the session token is not of this postern's proxies, or was changed")
 
 // open reads a session token that seal made. Errors hold nothing of it.
 func (t *tickets) open(token string) (*issued, error) {
-	var aead cipher.AEAD
-	var head, text string
-	for _, key := range t.keys() {
-		head = ticketHead(key)
-		var ok bool
-		if text, ok = strings.CutPrefix(token, head); ok {
-			aead, _ = chacha20poly1305.NewX(key) // nil where the key is none
-			break
-		}
-	}
-	if aead == nil {
-		return nil, errTicket
-	}
-	box, err := base64.RawURLEncoding.DecodeString(text)
-	n := aead.NonceSize()
-	if err != nil || len(box) < n {
-		return nil, errTicket
-	}
-	plain, err := aead.Open(nil, box[:n], box[n:], []byte(head))
-	if err != nil {
+	plain := t.openAs(ticketPrefix, token)
+	if plain == nil {
 		return nil, errTicket
 	}
 	var k ticket

@@ -39,16 +39,16 @@ func TestTicketKeysChange(t *testing.T) {
 	opens := func(token string) bool { _, err := proxy.open(token); return err == nil }
 	before := seal()
 	now = [][]byte{old, next} // introduced
-	if token := seal(); !opens(token) || !strings.HasPrefix(token, ticketHead(old)) {
+	if token := seal(); !opens(token) || !strings.HasPrefix(token, sealedHead(ticketPrefix, old)) {
 		t.Error("before the new key is known everywhere, the old one seals")
 	}
 	now = [][]byte{next, old} // switched
 	after := seal()
-	if !opens(before) || !opens(after) || !strings.HasPrefix(after, ticketHead(next)) {
+	if !opens(before) || !opens(after) || !strings.HasPrefix(after, sealedHead(ticketPrefix, next)) {
 		t.Error("from then on the new key seals, and tokens of both open")
 	}
-	forged := ticketHead(next) + strings.TrimPrefix(before, ticketHead(old))
-	unknown := ticketHead(bytes.Repeat([]byte{9}, 32)) + strings.TrimPrefix(before, ticketHead(old))
+	forged := sealedHead(ticketPrefix, next) + strings.TrimPrefix(before, sealedHead(ticketPrefix, old))
+	unknown := sealedHead(ticketPrefix, bytes.Repeat([]byte{9}, 32)) + strings.TrimPrefix(before, sealedHead(ticketPrefix, old))
 	if opens(forged) || opens(unknown) || opens(strings.TrimPrefix(before, ticketPrefix)) {
 		t.Error("a token with another key's id opens")
 	}

@@ -30,9 +30,15 @@ import (
 // helped is a client of a real helper in front of the rig's proxy, and the
 // credentials that the helper gave it.
 func (r *rig) helped(s *events.SessionStarted) (*http.Client, aws.Credentials) {
+	r.t.Helper()
+	return r.helpedBy(s, r.p.Addr())
+}
+
+// helpedBy is helped by a helper that reaches the proxy at addr.
+func (r *rig) helpedBy(s *events.SessionStarted, addr string) (*http.Client, aws.Credentials) {
 	t := r.t
 	t.Helper()
-	helper, err := local.New(local.Config{ProxyAddr: r.p.Addr(), ProxyTLS: r.tls("alice"), Dir: filepath.Join(t.TempDir(), "local"),
+	helper, err := local.New(local.Config{ProxyAddr: addr, ProxyTLS: r.tls("alice"), Dir: filepath.Join(t.TempDir(), "local"),
 		Sessions: []local.Session{{ID: s.SessionID, App: s.App, Region: s.Region}}, Log: zerolog.Nop()})
 	if err != nil {
 		t.Fatal(err)

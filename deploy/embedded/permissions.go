@@ -33,11 +33,14 @@ func Broker() Permissions {
 	return Permissions{Pub: slices.Concat([]string{"access.>"}, read("ACCESS"), work("AUDIT", "broker-held", "audit.held.>"))}
 }
 
-// Proxy may record what it did, follow the decisions, and leave for other proxies
-// and find what they handed out, which is sealed. It can't read the audit trail,
-// its own part included.
+// Proxy may record what it did, follow the decisions, leave for other proxies
+// and find what they handed out, which is sealed, and tell one another what counts
+// against rate limits, sealed too. It can't read the audit trail, its own part included.
 func Proxy() Permissions {
-	return Permissions{Pub: slices.Concat([]string{"audit.>", "$KV.postern_issued.*", "$JS.API.STREAM.MSG.GET.KV_postern_issued"}, read("ACCESS"))}
+	return Permissions{
+		Pub: slices.Concat([]string{"audit.>", "$KV.postern_issued.*", "$JS.API.STREAM.MSG.GET.KV_postern_issued", "postern.rates"}, read("ACCESS")),
+		Sub: []string{"postern.rates"},
+	}
 }
 
 // Auditor may read everything, and record AWS's account of it and findings.

@@ -48,9 +48,9 @@ func TestPermissionMatrix(t *testing.T) {
 		},
 		{
 			"proxy", embedded.Proxy(),
-			[]string{"audit.a.b", "$KV.postern_issued.ASIA1", "$JS.API.STREAM.MSG.GET.KV_postern_issued", "$JS.API.CONSUMER.CREATE.ACCESS.x.access.>", "$JS.API.CONSUMER.MSG.NEXT.ACCESS.x", "$JS.ACK.ACCESS.x.1"},
+			[]string{"audit.a.b", "postern.rates", "$KV.postern_issued.ASIA1", "$JS.API.STREAM.MSG.GET.KV_postern_issued", "$JS.API.CONSUMER.CREATE.ACCESS.x.access.>", "$JS.API.CONSUMER.MSG.NEXT.ACCESS.x", "$JS.ACK.ACCESS.x.1"},
 			[]string{
-				"access.user.1", "cloudtrail.a", "findings.a", "$JS.API.CONSUMER.CREATE.AUDIT.x",
+				"access.user.1", "cloudtrail.a", "findings.a", "$JS.API.CONSUMER.CREATE.AUDIT.x", "postern.x", "postern.rates.x",
 				"$JS.API.STREAM.INFO.KV_postern_issued", "$JS.API.CONSUMER.CREATE.KV_postern_issued.x", "$JS.API.STREAM.PURGE.KV_postern_issued",
 				"$JS.API.CONSUMER.MSG.NEXT.AUDIT.auditor", "$JS.ACK.AUDIT.auditor.1", "$JS.API.DIRECT.GET.AUDIT", "$JS.API.STREAM.MSG.GET.AUDIT",
 			},
@@ -113,15 +113,17 @@ func TestPermissionMatrix(t *testing.T) {
 			for _, s := range c.allowed {
 				try("publish to", publish, s, true)
 			}
-			if c.name != "proxy" { // what proxies hand out
-				c.refused = append(c.refused, "$KV.postern_issued.ASIA1", "$JS.API.STREAM.MSG.GET.KV_postern_issued",
+			proxy := c.name == "proxy"
+			if !proxy { // what proxies hand out, and tell one another
+				c.refused = append(c.refused, "postern.rates", "$KV.postern_issued.ASIA1", "$JS.API.STREAM.MSG.GET.KV_postern_issued",
 					"$JS.API.DIRECT.GET.KV_postern_issued.$KV.postern_issued.ASIA1", "$JS.API.CONSUMER.CREATE.KV_postern_issued.x", "$JS.API.STREAM.INFO.KV_postern_issued")
 			}
 			for _, s := range append(c.refused, privileged...) {
 				try("publish to", publish, s, false)
 			}
 			try("subscribe to", subscribe, embedded.InboxPrefix(c.name)+".x", true)
-			for _, s := range []string{">", "access.>", "audit.>", "$JS.>", "$JS.ACK.>", "_INBOX.>", embedded.InboxPrefix("admin") + ".>"} {
+			try("subscribe to", subscribe, "postern.rates", proxy)
+			for _, s := range []string{">", "postern.>", "access.>", "audit.>", "$JS.>", "$JS.ACK.>", "_INBOX.>", embedded.InboxPrefix("admin") + ".>"} {
 				try("subscribe to", subscribe, s, false)
 			}
 		})

@@ -56,7 +56,7 @@ func (g *Grants) Check(sessionID, user string, call Call, now time.Time) Decisio
 	if ok {
 		d.permit(d.policy, &call, false)
 		if d.hold(d.policy, &call, false); d.Allowed && d.limits != nil {
-			d.take(now.UnixNano())
+			d.take(now.UnixNano(), &g.untold)
 		}
 	}
 	return d

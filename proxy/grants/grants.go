@@ -24,7 +24,8 @@ type Grants struct {
 	targets      map[events.LockTarget]*target
 	locks        map[string]*lock
 	policies     map[string]*policy
-	buckets      map[bucketKey]*bucket
+	buckets      map[LimitKey]*bucket
+	untold       untold
 	calls        calls
 	locksChanged chan struct{} // closed when they are not what they were
 	// accountLocks counts the locks on accounts.
@@ -109,7 +110,7 @@ func New(agent string) *Grants {
 		locksChanged: make(chan struct{}),
 		epoch:        1,
 		policies:     map[string]*policy{},
-		buckets:      map[bucketKey]*bucket{},
+		buckets:      map[LimitKey]*bucket{},
 		calls:        newCalls(),
 		running:      map[*Watch]struct{}{},
 	}

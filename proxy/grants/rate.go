@@ -1,6 +1,7 @@
 package grants
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"sync/atomic"
 	"time"
@@ -12,19 +13,36 @@ import (
 // I.371): one number, the time at which all calls so far would have come had they
 // kept the rate. It takes no lock and allocates nothing.
 type bucket struct {
-	key      bucketKey
-	sessions int
+	ahead atomic.Int64 // Unix nanoseconds
 	// every is the time between two calls at the rate, depth how far ahead of the
 	// clock a burst may go; both in nanoseconds.
 	every, depth int64
-	ahead        atomic.Int64 // Unix nanoseconds
+	// passed are the calls that went through here and that the other proxies were
+	// not told of yet; next is for the list of such buckets.
+	passed atomic.Int64
+	next   *bucket
+
+	key      LimitKey
+	limit    events.RateLimit
+	sessions int
 }
 
-// bucketKey is the limit and, where it holds for each user, the user.
-type bucketKey struct {
-	events.RateLimit
-	user string
+// LimitKey stands, at all proxies, for a limit and, where it holds for each user, the
+// user: a hash, so that what is said of it has one length and names nobody.
+type LimitKey [16]byte
+
+func limitKey(l events.RateLimit, user string) (k LimitKey) {
+	if l.Per == perRole {
+		user = ""
+	}
+	sum := sha256.Sum256(fmt.Appendf(nil, "%q %q %d %d %q", l.Role, l.Per, l.Rate, l.Burst, user))
+	copy(k[:], sum[:])
+	return k
 }
+
+// perRole is the scope of all users together. One that this version does not know
+// bounds each user.
+const perRole = "role"
 
 // limits are the buckets of a session: each of them bounds.
 type limits []*bucket
@@ -36,14 +54,11 @@ func (g *Grants) limits(s *events.SessionStarted) *limits {
 	}
 	var out limits
 	for _, l := range s.RateLimits {
-		k := bucketKey{RateLimit: l}
-		if l.Per != "role" { // a scope that this version does not know bounds each user
-			k.user = s.User
-		}
+		k := limitKey(l, s.User)
 		b := g.buckets[k]
 		if b == nil {
-			every := int64(time.Second) / int64(max(1, l.Rate))
-			b = &bucket{key: k, every: every, depth: every * int64(max(1, l.Burst))}
+			every := max(1, int64(time.Second)/int64(max(1, l.Rate)))
+			b = &bucket{key: k, limit: l, every: every, depth: every * int64(max(1, l.Burst))}
 			g.buckets[k] = b
 		}
 		b.sessions++
@@ -65,7 +80,7 @@ func (g *Grants) releaseLimits(l *limits) {
 
 // take counts a call, or refuses it if one of the buckets is full. A call that
 // is refused counts against none, unless others come at the same instant.
-func (d *Decision) take(now int64) {
+func (d *Decision) take(now int64, untold *untold) {
 	for _, b := range *d.limits {
 		if max(b.ahead.Load(), now)+b.every-now > b.depth {
 			d.exceed(b)
@@ -77,6 +92,7 @@ func (d *Decision) take(now int64) {
 			d.exceed(b)
 			return
 		}
+		untold.add(b)
 	}
 }
 
@@ -97,8 +113,8 @@ func (b *bucket) take(now int64) bool {
 
 func (b *bucket) rule() string {
 	whose := "each user"
-	if b.key.user == "" {
+	if b.limit.Per == perRole {
 		whose = "all its users together"
 	}
-	return fmt.Sprintf("role %s allows %s %d requests per second and %d at once", b.key.Role, whose, b.key.Rate, b.key.Burst)
+	return fmt.Sprintf("role %s allows %s %d requests per second and %d at once", b.limit.Role, whose, b.limit.Rate, b.limit.Burst)
 }

@@ -56,7 +56,7 @@ func dialOne(ctx context.Context, d *net.Dialer, addr string, conf *tls.Config, 
 }
 
 // dialProxy connects to a proxy, beginning with the one that answered last.
-func (h *Helper) dialProxy(ctx context.Context, conf *tls.Config) (net.Conn, error) {
+func (h *Helper) dialProxy(ctx context.Context, conf *tls.Config) (*tls.Conn, error) {
 	good := int(h.good.Load())
 	addrs := append(append([]string{}, h.proxies[good:]...), h.proxies[:good]...)
 	c, i, err := DialProxy(ctx, &h.dialer, addrs, conf)

@@ -9,7 +9,8 @@
 // with the request target byte for byte as it came. Bodies stream both ways. It
 // sends nothing that it did not verify, but for requests signed with temporary
 // credentials: if the proxy gave them out (to the user's own AssumeRole), the
-// proxy can verify them. All other hosts are tunnelled untouched.
+// proxy can verify them. All other hosts are tunnelled untouched. What may have come to
+// the proxy is not sent again, so that a request is admitted and recorded once.
 //
 // Both HTTP/1.1 and HTTP/2 are offered to AWS clients: streaming needs nothing
 // special for either, and SDKs demand HTTP/2 for bidirectional event streams.

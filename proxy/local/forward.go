@@ -18,7 +18,11 @@ const copyBuffer = 64 << 10
 func (h *Helper) newTransports() {
 	h.upstream = &http.Transport{
 		DialTLSContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return h.dialProxy(ctx, h.cfg.ProxyTLS)
+			c, err := h.dialProxy(ctx, h.cfg.ProxyTLS)
+			if err != nil {
+				return nil, err
+			}
+			return &link{Conn: c}, nil
 		},
 		MaxIdleConnsPerHost: 256,
 		IdleConnTimeout:     90 * time.Second,
@@ -89,7 +93,8 @@ func (l links) RoundTrip(r *http.Request) (*http.Response, error) {
 	if next == over {
 		return resp, nil
 	}
-	if again := v.again(r, next); again != nil {
+	if again := v.anew(r); again != nil {
+		again.Header["Postern-Session"] = []string{next}
 		_ = resp.Body.Close()
 		return l.send(again)
 	}
@@ -106,7 +111,7 @@ func (l links) send(r *http.Request) (*http.Response, error) {
 		}
 		return l.h.duplex.RoundTrip(r)
 	}
-	return l.h.upstream.RoundTrip(r)
+	return l.sendOnce(r)
 }
 
 // keep undoes what ReverseProxy does to a request that it thinks unsafe to pass

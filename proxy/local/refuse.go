@@ -127,6 +127,10 @@ func (h *Helper) unreachable(w http.ResponseWriter, r *http.Request, err error) 
 		e.Status, e.Code = http.StatusForbidden, awserr.AccessDenied(r)
 		e.Message = fmt.Sprintf("postern: the server at %s does not prove to be the postern proxy (%v): check the address, or sign in again: postern login", h.cfg.ProxyAddr, cause(verr, err))
 	}
+	if r.ProtoMajor == 1 && r.ContentLength != 0 {
+		// Where not all of the body was read the connection ends, and the client has to know.
+		w.Header().Set("Connection", "close")
+	}
 	h.log.Error().Str("request_id", e.RequestID).Str("host", r.Host).Err(err).Msg("proxy gave no answer")
 	awserr.Write(w, r, e)
 }

@@ -109,7 +109,7 @@ func (h *Helper) askTunnel(ctx context.Context, target, session, agent string) (
 		return unreachable(ctx.Err())
 	}
 	keep = true
-	conn = &tunnelConn{Conn: raw.(*tls.Conn)}
+	conn = &tunnelConn{Conn: raw}
 	if n := br.Buffered(); n > 0 {
 		conn.early, _ = br.Peek(n)
 	}

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/posternhq/postern/proxy/once"
 	"github.com/posternhq/postern/proxy/sigv4"
 )
 
@@ -42,14 +43,13 @@ type verified struct {
 	said io.ReadCloser
 }
 
-// again gives r anew for another session, nil where its body has gone already.
-func (v *verified) again(r *http.Request, session string) *http.Request {
-	if v.body == nil && r.Body != nil && r.Body != http.NoBody {
+// anew gives r to be sent anew, nil where its body has gone already.
+func (v *verified) anew(r *http.Request) *http.Request {
+	if v.body == nil && !once.Empty(r) {
 		return nil
 	}
 	r = r.Clone(r.Context())
-	r.Header["Postern-Session"] = []string{session}
-	if v.body != nil && r.Body != nil { // an empty one was left out
+	if v.body != nil && !once.Empty(r) { // an empty one was left out
 		r.Body = io.NopCloser(v.body.Reader())
 	}
 	return r
