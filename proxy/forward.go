@@ -86,11 +86,8 @@ func (c *call) forward(out *http.Request) {
 // connection ends (Request.isReplayable): AWS could carry out, and record, twice what was
 // admitted once.
 func (c *call) once(out *http.Request) {
-	switch out.Method {
-	case http.MethodGet, http.MethodHead, http.MethodOptions:
-		if out.Body == nil || out.Body == http.NoBody {
-			out.Body, out.TransferEncoding = c.body, nil // which is empty, but can't be had a second time
-		}
+	if again(out.Method) && (out.Body == nil || out.Body == http.NoBody) {
+		out.Body, out.TransferEncoding = c.body, nil // which is empty, but can't be had a second time
 	}
 	for _, name := range []string{"Idempotency-Key", "X-Idempotency-Key"} {
 		if v, ok := out.Header[name]; ok { // signed already; it looks for the canonical spelling
@@ -98,6 +95,11 @@ func (c *call) once(out *http.Request) {
 			out.Header[strings.ToLower(name)] = v
 		}
 	}
+}
+
+// again tells the methods by which net/http takes it that a request may be sent again.
+func again(method string) bool {
+	return method == http.MethodGet || method == http.MethodHead || method == http.MethodOptions
 }
 
 // unanswered handles the lack of an answer.

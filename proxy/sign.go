@@ -25,7 +25,9 @@ func (c *call) sign(creds sigv4.Credentials) (*http.Request, error) {
 	}).WithContext(c.ctx)
 	if r.ContentLength != 0 {
 		out.Body = c.body
-	} else if _, ok := r.Header["Content-Length"]; ok && r.Method != http.MethodGet && r.Method != http.MethodHead {
+	} else if again(r.Method) {
+		delete(out.Header, "Content-Length") // it is not sent, and so not to be signed
+	} else if _, ok := r.Header["Content-Length"]; ok {
 		out.Body, out.TransferEncoding = http.NoBody, []string{"identity"} // net/http's way to send "Content-Length: 0" with any method
 	}
 	if c.upgrades() {
