@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/posternhq/postern/proxy/awserr"
+	"github.com/posternhq/postern/proxy/once"
 	"github.com/posternhq/postern/proxy/sigv4"
 	"github.com/posternhq/postern/proxy/sts"
 )
@@ -25,7 +26,9 @@ func (c *call) sign(creds sigv4.Credentials) (*http.Request, error) {
 	}).WithContext(c.ctx)
 	if r.ContentLength != 0 {
 		out.Body = c.body
-	} else if _, ok := r.Header["Content-Length"]; ok && r.Method != http.MethodGet && r.Method != http.MethodHead {
+	} else if once.Repeats(r.Method) {
+		delete(out.Header, "Content-Length") // it is not sent, and so not to be signed
+	} else if _, ok := r.Header["Content-Length"]; ok {
 		out.Body, out.TransferEncoding = http.NoBody, []string{"identity"} // net/http's way to send "Content-Length: 0" with any method
 	}
 	if c.upgrades() {

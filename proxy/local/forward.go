@@ -49,7 +49,7 @@ func (h *Helper) newTransports() {
 	h.toProxy = &httputil.ReverseProxy{
 		Rewrite:        func(p *httputil.ProxyRequest) { keep(p) },
 		Transport:      links{h},
-		ModifyResponse: func(resp *http.Response) error { h.refusal(resp); return h.begins(resp) },
+		ModifyResponse: h.answered,
 		FlushInterval:  -1, // as it comes
 		BufferPool:     pool,
 		ErrorHandler:   h.unreachable,
@@ -114,12 +114,25 @@ func (l links) send(r *http.Request) (*http.Response, error) {
 	return l.sendOnce(r)
 }
 
+// answered looks at an answer of the proxy's before the client gets it.
+func (h *Helper) answered(resp *http.Response) error {
+	// net/http's own answer: AWS's have an id.
+	if resp.StatusCode == http.StatusRequestHeaderFieldsTooLarge && resp.Header.Get("X-Amzn-Requestid") == "" && resp.Header.Get("X-Amz-Request-Id") == "" {
+		return errHeaders
+	}
+	h.refusal(resp)
+	return h.begins(resp)
+}
+
 // keep undoes what ReverseProxy does to a request that it thinks unsafe to pass
 // on: the query that it cleaned, the forwarding headers that it dropped. Both
 // may be signed.
 func keep(p *httputil.ProxyRequest) {
 	p.Out.URL.RawQuery = p.In.URL.RawQuery
 	p.Out.Host = p.In.Host
+	if p.Out.Body == nil && len(p.Out.TransferEncoding) > 0 {
+		p.Out.Body = http.NoBody // with nil, net/http forgets the encoding, see readdress
+	}
 	for _, name := range [...]string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto"} {
 		if v, ok := p.In.Header[name]; ok {
 			p.Out.Header[name] = v
@@ -142,14 +155,19 @@ func (h *Helper) servePlain(w http.ResponseWriter, r *http.Request) {
 // answer passes an answer on as clients of AWS want it. It drops the "100
 // Continue" that ReverseProxy passes on: our own server sends one when the body is
 // first read, which is when the proxy has sent its own, and two would confuse
-// clients. And it writes the names of S3's metadata as S3 does.
+// clients. It writes the names of S3's metadata as S3 does, and makes up no type.
 type answer struct{ http.ResponseWriter }
 
 func (w answer) WriteHeader(code int) {
-	if code != http.StatusContinue {
-		lowerMetadata(w.Header())
-		w.ResponseWriter.WriteHeader(code)
+	if code == http.StatusContinue {
+		return
 	}
+	h := w.Header()
+	lowerMetadata(h)
+	if _, ok := h["Content-Type"]; !ok && code >= http.StatusOK {
+		h["Content-Type"] = nil // or net/http would guess one by the body
+	}
+	w.ResponseWriter.WriteHeader(code)
 }
 
 // lowerMetadata undoes what net/http does to the names of S3's user metadata: S3

@@ -56,6 +56,8 @@ func refusal(r *http.Request, err error) awserr.Error {
 		e.Message = fmt.Sprintf("postern: %v: this `postern proxy aws` did not give it out (a --profile, AWS_PROFILE or shared credentials file in the way, or a proxy that was restarted?); %s", err, credentialsHint)
 	case errors.Is(err, errOver):
 		e.Code, e.Message = awserr.AccessDenied(r), fmt.Sprintf("postern: %v", err)
+	case errors.Is(err, errHeaders):
+		e.Status, e.Code, e.Message = http.StatusBadRequest, "RequestHeaderSectionTooLarge", fmt.Sprintf("postern: %v", err)
 	case errors.Is(err, errMisdirected):
 		e.Status, e.Code, e.Message = http.StatusMisdirectedRequest, "InvalidRequest", fmt.Sprintf("postern: %v", err)
 	default:
@@ -100,7 +102,13 @@ func (h *Helper) unreachable(w http.ResponseWriter, r *http.Request, err error) 
 		h.refuse(w, r, err) // a chunk of the body was not signed right
 		return
 	}
-	if errors.Is(err, errOver) {
+	v, _ := r.Context().Value(verifiedKey{}).(*verified)
+	if broken := v.garbled(); broken != nil {
+		w.Header().Set("Connection", "close") // where the next request begins, nobody knows
+		h.refuse(w, r, broken)
+		return
+	}
+	if errors.Is(err, errOver) || errors.Is(err, errHeaders) {
 		h.refuse(w, r, err)
 		return
 	}

@@ -140,13 +140,23 @@ func (h *Helper) serveAWS(w http.ResponseWriter, r *http.Request) {
 		h.refuse(w, r, err)
 		return
 	}
-	if r.ProtoMajor == 2 {
-		v.said = r.Body
-	}
 	// Without it, an answer that comes early would make the server swallow the
 	// rest of the upload first. HTTP/2 needs it not and says so by an error.
 	_ = http.NewResponseController(w).EnableFullDuplex()
-	h.toProxy.ServeHTTP(answer{w}, v.with(r))
+	// The server's own request keeps its body, by whose type it knows of a client that was
+	// not told to continue, and may take its next request for the body.
+	out := v.with(r)
+	switch {
+	case v.stream != nil:
+		out.Body = v.stream // length and framing stay
+	case v.body == nil && r.ContentLength != 0:
+		v.heard = &heard{ReadCloser: r.Body}
+		out.Body = v.heard
+	}
+	if r.ProtoMajor == 2 {
+		v.said = out.Body
+	}
+	h.toProxy.ServeHTTP(answer{w}, out)
 }
 
 // readdress turns the verified request into the one for the proxy. The server's
@@ -181,15 +191,15 @@ func (h *Helper) readdress(r *http.Request, v *verified) error {
 	if v.hash != "" {
 		r.Header["Postern-Payload-Sha256"] = []string{v.hash}
 	}
+	if _, ok := r.Header["Content-Length"]; ok && r.ContentLength == 0 {
+		r.TransferEncoding = []string{"identity"} // net/http's way to send it with any method
+	}
 	if v.body != nil {
 		r.Body, r.ContentLength, r.TransferEncoding = io.NopCloser(v.body.Reader()), v.body.Size, nil
 		delete(r.Header, "Expect") // the body is here already
 	}
 	if v.declared {
 		r.Header["Postern-Chunk-Sha256"] = []string{"1"}
-	}
-	if v.stream != nil {
-		r.Body = v.stream // length and framing stay
 	}
 	return nil
 }

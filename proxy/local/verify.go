@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"github.com/posternhq/postern/proxy/once"
@@ -19,6 +20,7 @@ var (
 	errTarget      = errors.New("request target cannot be sent unchanged")
 	errOver        = errors.New("the session is over")
 	errBody        = errors.New("cannot read the request's body")
+	errHeaders     = errors.New("the request's headers are longer than the postern proxy takes, 64 KiB in all")
 	errForm        = errors.New("postern does not take the forms by which browsers POST files to S3 (presigned POST)")
 )
 
@@ -41,6 +43,33 @@ type verified struct {
 	stream *sigv4.StreamReader
 	// said is the body by HTTP/2, where to close it wakes who reads; else nil.
 	said io.ReadCloser
+	// heard is the body as it comes from the client; nil where none is sent on as it comes.
+	heard *heard
+}
+
+// heard is a client's body that remembers why it could not be read.
+type heard struct {
+	io.ReadCloser
+	broken atomic.Pointer[error]
+}
+
+func (b *heard) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err != nil && err != io.EOF {
+		b.broken.Store(&err)
+	}
+	return n, err
+}
+
+// garbled is why the client's body could not be read, nil where it could.
+func (v *verified) garbled() error {
+	if v == nil || v.heard == nil {
+		return nil
+	}
+	if err := v.heard.broken.Load(); err != nil {
+		return fmt.Errorf("%w: %w", errBody, *err)
+	}
+	return nil
 }
 
 // anew gives r to be sent anew, nil where its body has gone already.
@@ -95,7 +124,8 @@ func (h *Helper) verify(r *http.Request) (*verified, error) {
 	switch {
 	case a.Payload.Signed():
 		v.declared = a.Payload != sigv4.PayloadEvents
-		v.stream, err = sigv4.NewStreamReader(r.Body, sigv4.StreamConfig{
+		v.heard = &heard{ReadCloser: r.Body}
+		v.stream, err = sigv4.NewStreamReader(v.heard, sigv4.StreamConfig{
 			Verify:        &sigv4.Chain{Auth: a, Secret: c.secret},
 			Declare:       v.declared,
 			DecodedLength: sigv4.DecodedLength(r.Header),

@@ -13,11 +13,8 @@ import (
 // Only takes from net/http what it has for leave to send r again when a connection ends
 // (Request.isReplayable).
 func Only(r *http.Request) {
-	switch r.Method {
-	case http.MethodGet, http.MethodHead, http.MethodOptions:
-		if r.Body == nil || r.Body == http.NoBody {
-			r.Body, r.TransferEncoding = empty{}, nil
-		}
+	if Repeats(r.Method) && (r.Body == nil || r.Body == http.NoBody) {
+		r.Body, r.TransferEncoding = empty{}, nil
 	}
 	r.GetBody = nil
 	for _, name := range []string{"Idempotency-Key", "X-Idempotency-Key"} {
@@ -26,6 +23,12 @@ func Only(r *http.Request) {
 			r.Header[strings.ToLower(name)] = v
 		}
 	}
+}
+
+// Repeats tells the methods that net/http takes for such leave. With these, [Only] leaves
+// an empty body's declared length out.
+func Repeats(method string) bool {
+	return method == http.MethodGet || method == http.MethodHead || method == http.MethodOptions
 }
 
 // Empty tells whether there is nothing to send of r's body, so that r can be sent anew.

@@ -100,6 +100,17 @@ func SetTarget(u *url.URL, target string) error {
 	return nil
 }
 
+// sendsZero tells whether net/http's client sends "Content-Length: 0".
+func (m *message) sendsZero() bool {
+	switch m.method {
+	case http.MethodPost, http.MethodPut, http.MethodPatch:
+		return true
+	case http.MethodGet, http.MethodHead:
+		return false
+	}
+	return len(m.encoding) == 1 && m.encoding[0] == "identity"
+}
+
 // values gives the values of a header by its lower-case name, including those
 // that net/http keeps outside of the header map.
 func (m *message) values(name string) []string {
@@ -110,7 +121,7 @@ func (m *message) values(name string) []string {
 		if v := m.header["Content-Length"]; len(v) > 0 {
 			return v
 		}
-		if m.length > 0 || m.length == 0 && m.method != http.MethodGet && m.method != http.MethodHead {
+		if m.length > 0 || m.length == 0 && m.sendsZero() {
 			return []string{strconv.FormatInt(m.length, 10)}
 		}
 		return nil
