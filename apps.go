@@ -182,9 +182,11 @@ func (p *profile) begin(ctx context.Context, app, role, request string) (*appSes
 }
 
 // session returns the session to use: the one on app, or the only one. Where
-// there is none it starts one, if only one could be meant.
+// there is none it starts one, if only one could be meant, and in place of one that
+// lapsed one for the same IAM role.
 func (p *profile) session(ctx context.Context, app string) (*appSession, error) {
-	if s, err := p.running(app); s != nil || err != nil {
+	s, err := p.running(app)
+	if err != nil || s != nil && !p.lapsed(ctx, s) {
 		return s, err
 	}
 	// Of several that want one at once, one starts it.
@@ -193,10 +195,35 @@ func (p *profile) session(ctx context.Context, app string) (*appSession, error) 
 		return nil, err
 	}
 	defer held.Close()
-	if s, err := p.running(app); s != nil || err != nil {
-		return s, err
+	now, err := p.running(app)
+	switch {
+	case err != nil:
+		return nil, err
+	case now == nil:
+		return p.startMeant(ctx, app)
+	case s == nil || now.SessionID != s.SessionID: // of another that wanted one
+		return now, nil
 	}
-	return p.startMeant(ctx, app)
+	fresh, err := p.begin(ctx, s.App, s.AWSRoleARN, "")
+	if err != nil && ctx.Err() == nil {
+		return s, nil // the proxy says why it is over, to the client in its words, and records that
+	}
+	return fresh, err
+}
+
+// lapsed says whether a session is over because what it rested on is gone, or is none
+// that the broker knows. One that somebody ended is over until its user says otherwise.
+func (p *profile) lapsed(ctx context.Context, s *appSession) bool {
+	b, err := p.broker()
+	if err != nil {
+		return false // whoever asks next says so
+	}
+	now, err := b.Session(ctx, s.SessionID)
+	var no *api.Error
+	if errors.As(err, &no) {
+		return no.Code == api.CodeNotFound
+	}
+	return err == nil && now.State == "ended" && now.EndedBy == "postern"
 }
 
 // running returns the session on app, or the only one, nil where there is none.

@@ -108,7 +108,7 @@ func (c *cli) proxy() *cobra.Command {
 			if err := errors.Join(c.checkFormat(environmentFormats), checkPort(port)); err != nil {
 				return err
 			}
-			return c.withHelper(cmd.Context(), appNames(apps), port, func(env []local.Var, s []*appSession) error {
+			err := c.withHelper(cmd.Context(), appNames(apps), port, func(env []local.Var, s []*appSession) error {
 				if err := c.printEnvironment(env); err != nil {
 					return err
 				}
@@ -121,6 +121,7 @@ func (c *cli) proxy() *cobra.Command {
 				<-cmd.Context().Done()
 				return nil
 			})
+			return ifTaken(err, "another port with --port")
 		},
 	}
 	aws.Flags().IntVarP(&port, "port", "p", 0, "port on loopback; 0 chooses one")

@@ -93,6 +93,8 @@ func (c *cli) runDev(ctx context.Context, in devInput) error {
 		return usageError{fmt.Errorf("--aws=%s: want sim or live", in.aws)}
 	case in.aws == "sim" && (in.dial != "" || in.ca != ""):
 		return usageError{errors.New("--aws-dial and --aws-ca go with --aws=live")}
+	case badAddr(in.listen) != "":
+		return usageError{fmt.Errorf("--listen=%s: %s", in.listen, badAddr(in.listen))}
 	case in.trailDelay < 0:
 		return usageError{fmt.Errorf("--trail-delay=%s: must not be negative", in.trailDelay)}
 	}
@@ -127,6 +129,9 @@ func (c *cli) runDev(ctx context.Context, in devInput) error {
 		return err
 	}
 	defer lock.Close()
+	if err := isFree(ctx, in.listen); err != nil { // said before anything is made
+		return ifTaken(fmt.Errorf("broker: %w", err), "another address with --listen")
+	}
 	dir := home
 	if err := removeEphemeral(home); err != nil {
 		return err

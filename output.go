@@ -36,6 +36,7 @@ func (c *cli) print(v any, text func(w *tabwriter.Writer)) error {
 // writeJSON writes v as one object, and a list as NDJSON: an object a line.
 func writeJSON(w io.Writer, v any) error {
 	e := json.NewEncoder(w)
+	e.SetEscapeHTML(false) // no page shows it: a filter is audit.> and a link has its &
 	list := reflect.ValueOf(v)
 	if list.Kind() != reflect.Slice {
 		return e.Encode(v)

@@ -14,6 +14,7 @@ func TestJSONIsOneObjectOrNDJSON(t *testing.T) {
 		"{\"a\":1}\n":            row{1},
 		"{\"a\":1}\n{\"a\":2}\n": []row{{1}, {2}},
 		"":                       []*row{},
+		"{\"f\":\"audit.>\"}\n":  map[string]string{"f": "audit.>"},
 	} {
 		var out bytes.Buffer
 		if err := (&cli{stdout: &out, format: "json"}).print(v, nil); err != nil || out.String() != want {

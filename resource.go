@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"text/tabwriter"
@@ -19,6 +20,7 @@ import (
 
 	"github.com/posternhq/postern/broker/api"
 	"github.com/posternhq/postern/broker/client"
+	"github.com/posternhq/postern/broker/resource"
 )
 
 func (c *cli) create() *cobra.Command {
@@ -64,9 +66,12 @@ func (c *cli) printApplied(a *api.ResourcesApplied) error {
 	})
 }
 
-// kindName splits KIND[/NAME] as `get`, `edit` and `rm` take it.
+// kindName splits KIND[/NAME] as `get`, `edit` and `rm` take it; the kind may be a plural.
 func kindName(arg string) (kind, name string) {
 	kind, name, _ = strings.Cut(arg, "/")
+	if one, many := strings.CutSuffix(kind, "s"); many && slices.Contains(resource.Kinds(), one) {
+		kind = one
+	}
 	return kind, name
 }
 

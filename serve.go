@@ -187,7 +187,12 @@ func (s *services) start(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		proxyName := ""
+		if s.cfg.Proxy != nil {
+			proxyName = s.cfg.Proxy.Name
+		}
 		s.broker, err = broker.New(broker.Config{
+			ProxyName:   proxyName,
 			Proxies:     places,
 			PublicURL:   publicURL,
 			Listen:      b.Listen,

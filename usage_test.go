@@ -2,6 +2,9 @@ package main
 
 import (
 	"io"
+	"net"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -47,6 +50,39 @@ func TestMissingArgumentIsNamed(t *testing.T) {
 		var stdout, stderr strings.Builder
 		if code := run(c.args, io.LimitReader(nil, 0), &stdout, &stderr); code != 2 || stdout.Len() > 0 || !strings.HasSuffix(stderr.String(), c.want) {
 			t.Errorf("postern %s: exit code %d, stdout %q, stderr %q", strings.Join(c.args, " "), code, stdout.String(), stderr.String())
+		}
+	}
+}
+
+// An address that postern dev can't have is refused before anything is made: by exit
+// code 2 where it is none, else with what to do.
+func TestDevAddress(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	lib := filepath.Join(t.TempDir(), "lib")
+	if err := os.WriteFile(lib, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		listen string
+		code   int
+		want   string
+	}{
+		{"bogus", 2, "want HOST:PORT"},
+		{"127.0.0.1:99999", 2, "a port is a number from 1 to 65535"},
+		{taken.Addr().String(), 1, "address already in use: stop what listens there, or choose another address with --listen"},
+	} {
+		dir := filepath.Join(t.TempDir(), "dev")
+		var stdout, stderr strings.Builder
+		code := run([]string{"dev", "--data-dir", dir, "--clickhouse-lib", lib, "--listen", c.listen}, strings.NewReader(""), &stdout, &stderr)
+		if code != c.code || stdout.Len() > 0 || !strings.Contains(stderr.String(), c.want) {
+			t.Errorf("--listen %s: exit code %d, stdout %q, stderr %q", c.listen, code, stdout.String(), stderr.String())
+		}
+		if made, _ := filepath.Glob(filepath.Join(dir, "[^l]*")); len(made) > 0 { // but for its lock
+			t.Errorf("--listen %s: left %v", c.listen, made)
 		}
 	}
 }

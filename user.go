@@ -198,6 +198,13 @@ type loggedOut struct {
 	IdentityUntil *time.Time `json:"identity_until,omitempty"`
 }
 
+// whole is what `postern status` knows: what the broker says, and what is here.
+type whole struct {
+	api.Status
+	BrokerURL string        `json:"broker_url"`
+	Sessions  []*appSession `json:"sessions,omitempty"`
+}
+
 func (c *cli) status() *cobra.Command {
 	return &cobra.Command{
 		Use: "status", Short: "Who you are, what you hold, and until when", Args: cobra.NoArgs,
@@ -214,7 +221,8 @@ func (c *cli) status() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return c.print(s, func(w *tabwriter.Writer) {
+			sessions, _ := p.sessions()
+			return c.print(whole{s, p.BrokerURL, sessions}, func(w *tabwriter.Writer) {
 				fmt.Fprintf(w, "User:\t%s\n", s.User)
 				fmt.Fprintf(w, "Postern:\t%s\n", p.BrokerURL)
 				fmt.Fprintf(w, "Roles:\t%s\n", orDash(strings.Join(s.Roles, ", ")))
@@ -229,7 +237,6 @@ func (c *cli) status() *cobra.Command {
 				}
 				fmt.Fprintf(w, "Device:\t%s\n", orDash(s.Device))
 				fmt.Fprintf(w, "Valid until:\t%s\n", until(s.ExpiresAt))
-				sessions, _ := p.sessions()
 				for _, x := range sessions {
 					fmt.Fprintf(w, "Session:\t%s as %s until %s\n", x.App, x.AWSRoleARN, until(x.ExpiresAt))
 				}

@@ -50,6 +50,8 @@ type Config struct {
 	// ProxyAddr and AuditorAddr give what clients are told: HOST:PORT, or "" while
 	// it is not known. nil means never known.
 	ProxyAddr, AuditorAddr func() string
+	// ProxyName is the name of the proxy that runs beside the broker; "" where none does.
+	ProxyName string
 	// Proxies are those that clients may choose from, in this order, where there
 	// are several.
 	Proxies []ProxyPlace

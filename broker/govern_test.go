@@ -8,6 +8,7 @@ import (
 	"github.com/posternhq/postern/broker/api"
 	"github.com/posternhq/postern/broker/client"
 	"github.com/posternhq/postern/events"
+	"github.com/posternhq/postern/events/eventstest"
 )
 
 // Whoever holds a locked role does nothing at the broker until it is lifted.
@@ -165,6 +166,19 @@ func TestFilesByRule(t *testing.T) {
 	}
 	if err := oscar.DeleteResource(ctx, "cluster_settings", "claster"); code(err) != api.CodeNotFound {
 		t.Errorf("settings of another name: %v", err)
+	}
+}
+
+// The proxy beside the broker need not announce itself: no lock on it is doubted.
+func TestLockProxyBeside(t *testing.T) {
+	j, c := eventstest.Journal(t), newClock()
+	b, _ := startIn(t, j, c, "", func(c *Config) { c.ProxyName = "beside" })
+	if _, err := b.Apply(t.Context(), "test", []byte(demo)); err != nil {
+		t.Fatal(err)
+	}
+	l, err := as(t, b, "admin").PlaceLock(t.Context(), api.CreateLock{Target: api.LockTarget{Kind: "agent", Name: "beside"}})
+	if err != nil || l.Warning != "" {
+		t.Errorf("%+v, %v", l, err)
 	}
 }
 

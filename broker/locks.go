@@ -41,7 +41,7 @@ func (b *Broker) postLock(c *call) (any, error) {
 	}
 	out := view.Lock(&access.Lock{LockPlaced: *placed, PlacedAt: es[0].Time})
 	b.ledger.read(func(s *access.State, _ time.Time) {
-		if t := placed.Target; t.Kind == "agent" && s.Proxies[t.Name] == nil {
+		if t := placed.Target; t.Kind == "agent" && t.Name != b.cfg.ProxyName && s.Proxies[t.Name] == nil {
 			out.Warning = fmt.Sprintf("no proxy has announced itself as %s: if that is not what one is called, this lock stops nothing", t.Name)
 		}
 	})

@@ -44,6 +44,14 @@ func chooseARN(sub policy.Subject, app events.App, named string, asks map[string
 		e.Next = "postern apps ls"
 		return "", e
 	}
+	if len(reached) == 0 {
+		e := refuse(Denied, "no role of %s gives an AWS role of app %s", sub.User, app.Name)
+		for _, arn := range fits {
+			e.Details = append(e.Details, arn+" by "+strings.Join(asks[arn], ", "))
+		}
+		e.Next = createCommand(asks[fits[0]][:1], nil)
+		return "", e
+	}
 	e := refuse(Invalid, "app %s has several AWS roles: name one", app.Name)
 	e.Details, e.Next = fits, fmt.Sprintf("postern apps login --aws-role %s %s", fits[0], app.Name)
 	return "", e

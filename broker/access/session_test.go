@@ -51,6 +51,9 @@ func TestStart(t *testing.T) {
 		{"not hers, asked already", []events.Payload{asked("R1", nil)}, StartSession{AWSRole: adminARN}, nil, "denied: no role", "postern request show R1"},
 		{"no such role", nil, StartSession{AWSRole: "Root"}, nil, "not_found: no AWS role Root", "postern apps ls"},
 		{"no such app", nil, StartSession{App: "ghost"}, nil, "not_found: no app ghost", "postern apps ls"},
+		{"none of hers, several to ask for", []events.Payload{&events.RoleUpdated{Role: events.Role{Name: "reader", Allow: events.RoleConditions{
+			Request: &events.RequestConditions{SearchAsRoles: []string{"engineer"}, Roles: []string{"engineer"}}}}}}, StartSession{}, nil,
+			"denied: no role of alice gives an AWS role of app prod", `postern request create --roles engineer --reason "…"`},
 		{"granted, several to choose from", granted("R1", 2), StartSession{}, nil, "invalid: several AWS roles", "postern apps login --aws-role " + adminARN + " prod"},
 		{"granted", granted("R1", 2), StartSession{AWSRole: "Admin"}, started(func(x *events.SessionStarted) { engineer(x, "R1", 2) }), "", ""},
 		{"the latest grant", append(granted("R1", 2), granted("R2", 3)...), StartSession{AWSRole: "Admin"}, started(func(x *events.SessionStarted) { engineer(x, "R2", 3) }), "", ""},
