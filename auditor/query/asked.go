@@ -31,17 +31,25 @@ func (f *Filter) asked(known Operations) (requests, records *asked, err error) {
 	if !slices.Contains(ofRecords, f.Outcome) {
 		requests = f.ofRequests()
 	}
-	if f.RequestID == "" && f.SessionID == "" && (f.Outcome == "" || slices.Contains(ofRecords, f.Outcome)) {
+	if f.wantsRecords() {
 		records = f.ofRecords(known)
 	}
 	return requests, records, nil
 }
 
+// wantsRecords says whether records without a request can match.
+func (f *Filter) wantsRecords() bool {
+	return f.RequestID == "" && f.SessionID == "" && (f.Outcome == "" || slices.Contains(ofRecords, f.Outcome))
+}
+
+// sparse says whether an index on resources tells where there may be such calls.
+func (f *Filter) sparse() bool { return f.Resource != "" && !strings.Contains(f.Resource, "*") }
+
 // ofRequests: what a call's row says all else but the verdict, which comes in a row
 // of its own until rows are merged.
 func (f *Filter) ofRequests() *asked {
 	call := f.call()
-	q := &asked{where: *call.clone(), row: *call.clone(), whole: f.AWSRequestID != "" || f.SessionID != "" || f.RequestID != ""}
+	q := &asked{where: *call.clone(), row: *call.clone(), whole: f.AWSRequestID != "" || f.SessionID != "" || f.RequestID != "", sparse: f.sparse()}
 	hintPlace(&q.row, f.Resource)
 	switch {
 	case f.Outcome == "":
@@ -139,7 +147,7 @@ func (f *Filter) call() *where {
 // ofRecords: as ofRequests.
 func (f *Filter) ofRecords(known Operations) *asked {
 	record := f.record(known)
-	q := &asked{where: *record.clone(), row: *record.clone(), whole: f.AWSRequestID != ""}
+	q := &asked{where: *record.clone(), row: *record.clone(), whole: f.AWSRequestID != "", sparse: f.sparse()}
 	switch {
 	case f.lent:
 		either(&q.where, f.User, "federated_user", "lent_to")

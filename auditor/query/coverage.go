@@ -77,23 +77,24 @@ type counted struct {
 
 // A side's columns as a projection has them, and how they are counted.
 var (
-	coverageOurs = coverage{hourly{side: ours, columns: "account, user, outcome, verdict"},
-		"verdict IN ('missing', 'mismatched')", "user", "account", "toString(outcome)", "''"}
+	coverageOurs = coverage{hourly{side: ours, columns: "account, user, outcome, verdict", few: "verdict IN ('missing', 'mismatched')", rest: "outcome, verdict"},
+		"user", "account", "toString(outcome)", "''"}
 	coverageTheirs = coverage{hourly{side: theirs, columns: "recipient_account_id, identity_account_id, federated_user, lent_to, verdict",
 		call:       `startsWith(judged, '1\tshared_event\t')`, // only bypasses are judged 1
-		callInView: "if(verdict = 'bypass', concat(toString(verdict_rule = 'shared_event'), shared_event_id), '0')"},
-		"verdict = 'bypass'", "if(lent_to != '', lent_to, federated_user)", "if(identity_account_id != '', identity_account_id, recipient_account_id)", "''", "toString(call)"}
+		callInView: "if(verdict = 'bypass', concat(toString(verdict_rule = 'shared_event'), shared_event_id), '0')",
+		few:        "verdict = 'bypass'", rest: "verdict"},
+		"if(lent_to != '', lent_to, federated_user)", "if(identity_account_id != '', identity_account_id, recipient_account_id)", "''", "toString(call)"}
 )
 
 type coverage struct {
 	hourly
-	named, user, account, outcome, same string
+	user, account, outcome, same string // the first two are told of the few
 }
 
 func (a *Asker) counts(ctx context.Context, c coverage, since time.Time) ([]counted, error) {
 	var rows []counted
 	count, args := a.count(c.hourly, since)
-	err := a.conn.Select(ctx, &rows, "SELECT if("+c.named+", toString("+c.user+"), '') AS who, if("+c.named+", toString("+c.account+"), '') AS of, "+c.outcome+" AS result, toString(verdict) AS judged, "+c.same+" AS same, sum(n) AS calls FROM ("+
+	err := a.conn.Select(ctx, &rows, "SELECT if("+c.few+", toString("+c.user+"), '') AS who, if("+c.few+", toString("+c.account+"), '') AS of, "+c.outcome+" AS result, toString(verdict) AS judged, "+c.same+" AS same, sum(n) AS calls FROM ("+
 		count+") GROUP BY who, of, result, judged, same", args...)
 	if err != nil {
 		return nil, fmt.Errorf("count %s: %w", c.view, err)

@@ -21,6 +21,10 @@ type hourly struct {
 	// call is one more column of that name, as the projection has it and as it is made of
 	// the view's; "" for none.
 	call, callInView string
+	// few is true of the few calls that are counted by all columns, all others by rest
+	// alone, of which far fewer counts are kept; "" of all calls. Where rows are merged or
+	// the view is asked, all are counted by all columns.
+	few, rest string
 }
 
 // count is the statement, over columns and n, with what is bound in it, from a time
@@ -35,7 +39,7 @@ func (a *Asker) count(h hourly, t time.Time) (string, []any) {
 		return "SELECT " + made + ", count() AS n FROM " + h.view + " WHERE " + from + " AND " + h.condition.String() + " GROUP BY " + columns, h.condition.args
 	}
 	start := t.UTC().Truncate(time.Hour)
-	edge := "0"
+	edge := ""
 	if start.Before(t) {
 		start = start.Add(time.Hour)
 		edge = "at >= " + timestamp(t) + " AND at < " + timestamp(start)
@@ -44,16 +48,29 @@ func (a *Asker) count(h hourly, t time.Time) (string, []any) {
 	if !t.IsZero() {
 		hours = "hour >= " + timestamp(start)
 	}
+	count := func(made, by, of string) string {
+		return "SELECT " + made + ", count() AS n FROM TABLE " + of + " AND CONDITION GROUP BY " + by
+	}
 	columns, made := h.named(h.call)
-	return strings.NewReplacer("TABLE", h.rows, "COLUMNS", columns, "MADE", made, "CONDITION", h.there+" AND "+h.condition.String(), "HOURS", strings.ReplaceAll(hours, "hour", "toStartOfHour("+h.at+")"),
+	const whole = "WHERE HOURS AND HOUR NOT IN (SELECT hour FROM shared)"
+	all := []string{count(made, columns, whole)}
+	if h.few != "" {
+		all = []string{count(made, columns, whole+" AND "+h.few), count(h.others(), h.rest, whole+" AND NOT ("+h.few+")")}
+	}
+	all = append(all, count(made, columns, "FINAL WHERE HOURS AND HOUR IN (SELECT hour FROM shared)"))
+	if edge != "" {
+		all = append(all, count(made, columns, "FINAL WHERE EDGE"))
+	}
+	var args []any
+	for range all {
+		args = append(args, h.condition.args...)
+	}
+	return strings.NewReplacer("TABLE", h.rows, "CONDITION", h.there+" AND "+h.condition.String(), "HOURS", strings.ReplaceAll(hours, "hour", "toStartOfHour("+h.at+")"),
 		"EDGE", strings.ReplaceAll(edge, "at ", h.at+" "), "HOUR", "toStartOfHour("+h.at+")").Replace(`
 		WITH shared AS (SELECT hour FROM (SELECT HOUR AS hour, _part AS part FROM TABLE WHERE HOURS GROUP BY hour, part) GROUP BY hour HAVING count() > 1 OR max(match(part, '_0(_[0-9]+)?$')))
-		SELECT COLUMNS, n FROM (SELECT HOUR AS hour, _part AS part, MADE, count() AS n FROM TABLE WHERE HOURS AND CONDITION GROUP BY hour, part, COLUMNS)
-		WHERE hour NOT IN (SELECT hour FROM shared)
+		` + strings.Join(all, `
 		UNION ALL
-		SELECT MADE, count() AS n FROM TABLE FINAL WHERE HOURS AND HOUR IN (SELECT hour FROM shared) AND CONDITION GROUP BY COLUMNS
-		UNION ALL
-		SELECT MADE, count() AS n FROM TABLE FINAL WHERE EDGE AND CONDITION GROUP BY COLUMNS`), slices.Concat(h.condition.args, h.condition.args, h.condition.args)
+		`)), args
 }
 
 // named are the columns by their names, and with what makes the one that is made.
@@ -62,4 +79,19 @@ func (h *hourly) named(call string) (columns, made string) {
 		return h.columns, h.columns
 	}
 	return h.columns + ", call", h.columns + ", " + call + " AS call"
+}
+
+// others are the columns of calls that are counted by rest alone, empty but for these.
+func (h *hourly) others() string {
+	rest := strings.Split(h.rest, ", ")
+	list := strings.Split(h.columns, ", ")
+	for i, c := range list {
+		if !slices.Contains(rest, c) {
+			list[i] = "'' AS " + c
+		}
+	}
+	if h.call != "" {
+		list = append(list, "0 AS call")
+	}
+	return strings.Join(list, ", ")
 }

@@ -77,6 +77,9 @@ type asked struct {
 	// whole: an index finds the rows, so there is nothing gained by looking at a
 	// short while first.
 	whole bool
+	// sparse: an index leaves out most of where there are no such rows, which may be many
+	// nevertheless: where a window has none, the next one is wider still.
+	sparse bool
 }
 
 // search returns calls, newest first, at least as many as the limit if there are. It
@@ -146,6 +149,9 @@ func search[T any](ctx context.Context, a *Asker, s side, q *asked, b bounds, li
 		if len(keys) < most { // no more in this window
 			end = start
 			window = min(window, widestFrom) * widening
+			if q.sparse && len(keys) == 0 {
+				window = min(window, widestFrom) * widening
+			}
 			if in != nil {
 				in.take = min(in.take*widening, hoursRows)
 			}

@@ -88,8 +88,10 @@ func (a *Asker) Search(ctx context.Context, f Filter) (*Page, error) {
 		return nil, err
 	}
 	b := bounds{since: since, until: until, before: before}
-	if f.lent, err = a.lent(ctx, f.User); err != nil {
-		return nil, err
+	if f.wantsRecords() {
+		if f.lent, err = a.lent(ctx, f.User); err != nil {
+			return nil, err
+		}
 	}
 	rq, cq, err := f.asked(a.known)
 	if err != nil {

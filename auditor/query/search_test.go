@@ -72,6 +72,7 @@ func TestSearchAgrees(t *testing.T) {
 		{"resource", query.Filter{Resource: "*data/y=*"}, "arrayExists(r -> r LIKE '%data/y=%', resources)", "arrayExists(r -> r LIKE '%data/y=%', resources) AND " + unpaired},
 		{"in a place", query.Filter{Resource: "arn:aws:s3:::team*/y=*"}, "arrayExists(r -> r LIKE 'arn:aws:s3:::team%/y=%', resources)", "arrayExists(r -> r LIKE 'arn:aws:s3:::team%/y=%', resources) AND " + unpaired},
 		{"in one place", query.Filter{Resource: place + "/*"}, "arrayExists(r -> r LIKE '" + place + "/%', resources)", "arrayExists(r -> r LIKE '" + place + "/%', resources) AND " + unpaired},
+		{"a resource", query.Filter{Resource: place}, "has(resources, '" + place + "')", "has(resources, '" + place + "') AND " + unpaired},
 		{"nowhere", query.Filter{Resource: "arn:aws:s3:::nowhere/*"}, none, none},
 		{"matched", query.Filter{Outcome: "matched", User: user}, "verdict = 'matched' AND user = '" + user + "'", none},
 		{"missing", query.Filter{Outcome: "missing"}, "verdict = 'missing'", none},
@@ -140,6 +141,45 @@ func TestSearchAgrees(t *testing.T) {
 					t.Errorf("-want +got:\n%.2000s", diff)
 				}
 			})
+		}
+	}
+}
+
+// Calls on a resource are found however long ago they were, those after wide windows without
+// any, too.
+func TestSearchForARareResource(t *testing.T) {
+	c, dsn := tables(t)
+	const rows = 300_000 // several times what is looked at first
+	at := fmt.Sprintf("now64(6) - INTERVAL 1 DAY - toIntervalSecond(8 * (%d - number))", rows)
+	resources := "[if(number % 20000 = 7 AND NOT number BETWEEN 100000 AND 260000, 'arn:rare', concat('arn:', toString(number % 1000)))]"
+	exec(t, c, fmt.Sprintf(`INSERT INTO request_rows (received_at, request_id, outcome, resources) SELECT %s, concat('R', toString(number)), 'completed', %s FROM numbers(%d)`, at, resources, rows))
+	exec(t, c, fmt.Sprintf(`INSERT INTO cloudtrail_rows (event_time, recipient_account_id, event_id, present, resources) SELECT %s, '1', concat('E', toString(number)), 1, %s FROM numbers(%d) WHERE number < 200000`, at, resources, rows))
+	a := query.New(embeddedtest.Open(t, embeddedtest.ReaderDSN(t, dsn)), nil)
+	var want []string
+	if err := c.QueryRow(t.Context(), `SELECT groupArray(id) FROM (SELECT id FROM (SELECT received_at AS at, request_id AS id FROM requests WHERE has(resources, 'arn:rare')
+		UNION ALL SELECT event_time AS at, event_id AS id FROM cloudtrail WHERE has(resources, 'arn:rare')) ORDER BY at DESC, id DESC)`).Scan(&want); err != nil || len(want) != 12 {
+		t.Fatal(want, err)
+	}
+	for _, limit := range []int{1, 3, 100} {
+		var got []string
+		for f := (query.Filter{Resource: "arn:rare", Limit: limit}); ; {
+			page, err := a.Search(t.Context(), f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, e := range page.Entries {
+				if e.Request != nil {
+					got = append(got, e.Request.RequestID)
+				} else {
+					got = append(got, e.CloudTrail.EventID)
+				}
+			}
+			if f.Cursor = page.Next; f.Cursor == "" {
+				break
+			}
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%d at a time (-want +got):\n%s", limit, diff)
 		}
 	}
 }
