@@ -39,7 +39,8 @@ type Meta struct {
 	Source string
 	// Time is when it happened, by the producer's clock.
 	Time time.Time
-	// CorrelationID joins all events of one user-visible action.
+	// CorrelationID joins all events of one user-visible action: the ID of the first, the
+	// request or the session. CloudTrail's records have none.
 	CorrelationID string
 	// CausationID is the ID of the event that made this one happen.
 	CausationID string

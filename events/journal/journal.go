@@ -234,6 +234,9 @@ func (j *Journal) message(e events.Event) (*nats.Msg, string, error) {
 	if stream == "" {
 		return nil, "", fmt.Errorf("append: no stream takes %s", m.Subject)
 	}
+	if e.CorrelationID == "" && stream != events.CloudTrail {
+		e.CorrelationID = e.ID // it is all that there is of the action, so far
+	}
 	decision := stream == events.Access && j.sign != nil
 	// A decision's number is its place on its channel, which is not ours to say.
 	if e.Sequence == 0 && !decision {

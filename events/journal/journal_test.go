@@ -77,6 +77,9 @@ func TestConcurrentAppendsAreAllStoredOnce(t *testing.T) {
 			t.Fatal(err)
 		}
 		stored[e.Data.(*events.RequestDropped).RequestID] = e.Seq
+		if e.CorrelationID != e.ID {
+			t.Errorf("%s is all of its action, but is joined by %q", e.ID, e.CorrelationID)
+		}
 	}
 	if len(stored) != n {
 		t.Fatalf("%d of %d stored", len(stored), n)
