@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -211,6 +212,9 @@ func (p *profile) session(ctx context.Context, app string) (*appSession, error) 
 	return fresh, err
 }
 
+// patience is how long a command waits to hear that its session still stands.
+const patience = 2 * time.Second
+
 // lapsed says whether a session is over because what it rested on is gone, or is none
 // that the broker knows. One that somebody ended is over until its user says otherwise.
 func (p *profile) lapsed(ctx context.Context, s *appSession) bool {
@@ -218,6 +222,9 @@ func (p *profile) lapsed(ctx context.Context, s *appSession) bool {
 	if err != nil {
 		return false // whoever asks next says so
 	}
+	defer b.Close()
+	ctx, cancel := context.WithTimeout(ctx, patience) // without a broker, what runs goes on
+	defer cancel()
 	now, err := b.Session(ctx, s.SessionID)
 	var no *api.Error
 	if errors.As(err, &no) {
