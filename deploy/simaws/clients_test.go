@@ -201,7 +201,7 @@ func TestCLI(t *testing.T) {
 	if _, errs, ok := cli.try("ec2", "describe-vpcs"); ok || !strings.Contains(errs, "(InvalidAction)") {
 		t.Errorf("what is not simulated: %s", errs)
 	}
-	if _, errs, ok := cli.try("secretsmanager", "list-secrets"); ok || !strings.Contains(errs, "(UnknownOperationException)") {
+	if _, errs, ok := cli.try("secretsmanager", "get-random-password"); ok || !strings.Contains(errs, "(UnknownOperationException)") {
 		t.Errorf("what is not simulated: %s", errs)
 	}
 	if _, errs, ok := cli.try("lambda", "list-layers"); ok || !strings.Contains(errs, "(UnknownOperationException)") {
@@ -232,7 +232,7 @@ func TestCLI(t *testing.T) {
 	for name, want := range map[string]int{"GetCallerIdentity": 1, "CreateBucket": 1, "CreateMultipartUpload": 1, "UploadPart": 3, "CompleteMultipartUpload": 1,
 		"HeadObject": 1, "GetObject": 4, "PutObject": 2, "ListObjects": 2, "GetBucketPolicy NoSuchBucketPolicy": 1, "DeleteObject": 3, "DeleteBucket": 1,
 		"DescribeInstances": 1, "TerminateInstances": 1, "DescribeInstances Client.InvalidInstanceID.NotFound": 1, "DescribeVpcs Client.InvalidAction": 1,
-		"ListSecrets UnknownOperationException": 1, "ListDashboards UnknownOperationException": 1, "CreateQueue": 1, "ListQueues": 1, "GetRole": 1} {
+		"GetRandomPassword UnknownOperationException": 1, "ListDashboards UnknownOperationException": 1, "CreateQueue": 1, "ListQueues": 1, "GetRole": 1} {
 		if names[name] != want {
 			t.Errorf("%d records of %s, want %d (all: %v)", names[name], name, want, names)
 		}

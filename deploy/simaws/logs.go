@@ -20,6 +20,7 @@ type logGroups struct {
 
 type logGroup struct {
 	name    string
+	made    int64 // in milliseconds
 	streams []string
 	events  []logEvent
 }
@@ -39,6 +40,7 @@ func newLogGroups() *logGroups {
 
 type logsInput struct {
 	LogGroupName, LogGroupIdentifier, LogStreamName string
+	LogGroupNamePrefix, LogGroupNamePattern         string
 	LogGroupIdentifiers, LogStreamNames             []string
 	FilterPattern, LogEventFilterPattern, NextToken string
 	StartTime, EndTime                              int64
@@ -62,11 +64,26 @@ func (s *Sim) serveLogs(c *call) error {
 	if err := json.Unmarshal(c.body, &in); err != nil {
 		return failure(http.StatusBadRequest, "SerializationException", "the request body is not what "+name+" takes")
 	}
+	base := "arn:" + partitionOf(c.ep.region, "aws") + ":logs:" + c.ep.region + ":" + c.who.account + ":log-group:"
 	arn := func(group string) string {
 		if strings.HasPrefix(group, "arn:") {
 			return strings.TrimSuffix(group, ":*")
 		}
-		return "arn:" + partitionOf(c.ep.region, "aws") + ":logs:" + c.ep.region + ":" + c.who.account + ":log-group:" + group
+		return base + group
+	}
+	l := s.logs
+	if name == "DescribeLogGroups" {
+		if err := c.authorize("logs:"+name, base+":log-stream:"); err != nil {
+			return err
+		}
+		l.mu.Lock()
+		l.begin(base)
+		out, err := l.describe(&in, base)
+		l.mu.Unlock()
+		if err != nil {
+			return err
+		}
+		return c.json("1.1", out)
 	}
 	if len(in.LogGroupIdentifiers) == 0 {
 		in.LogGroupIdentifiers = []string{in.LogGroupName + in.LogGroupIdentifier}
@@ -77,15 +94,15 @@ func (s *Sim) serveLogs(c *call) error {
 			return err
 		}
 	}
-	l := s.logs
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.begin(base)
 	key := in.LogGroupIdentifiers[0]
 	if name == "CreateLogGroup" {
 		if l.all[key] != nil {
 			return failure(http.StatusBadRequest, "ResourceAlreadyExistsException", "The specified log group already exists")
 		}
-		l.all[key] = &logGroup{name: in.LogGroupName}
+		l.all[key] = &logGroup{name: in.LogGroupName, made: c.at.UnixMilli()}
 		return c.json("1.1", map[string]any{})
 	}
 	for _, group := range in.LogGroupIdentifiers {

@@ -152,9 +152,9 @@ func (c *call) cbor(v any) error {
 // https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_ListMetrics.html and API_DescribeAlarms.html
 func (s *Sim) serveCloudWatch(c *call) error {
 	operation, answer, decode := c.r.Header.Get("X-Amz-Target"), func(v any) error { return c.json("1.0", v) }, json.Unmarshal
-	changed := any(1767225600)
+	changed := any(madeAt)
 	if c.proto == protoCBOR {
-		operation, answer, decode, changed = c.path, c.cbor, cbor.Unmarshal, time.Unix(1767225600, 0)
+		operation, answer, decode, changed = c.path, c.cbor, cbor.Unmarshal, time.Unix(madeAt, 0)
 	}
 	operation = operation[strings.LastIndexAny(operation, "./")+1:]
 	if (c.proto != protoCBOR && c.proto != protoJSON) || (operation != "ListMetrics" && operation != "DescribeAlarms") {

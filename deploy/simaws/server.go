@@ -252,6 +252,10 @@ func (s *Sim) dispatch(c *call) error {
 		return s.serveRESTRead(c)
 	case "ssm":
 		return s.serveSSM(c)
+	case "kms":
+		return s.serveKMS(c)
+	case "secretsmanager":
+		return s.serveSecrets(c)
 	case "sns":
 		return s.serveSNS(c)
 	case "monitoring":

@@ -9,19 +9,23 @@ import (
 	"github.com/google/uuid"
 )
 
-// serveSSM begins sessions on instances whose data channel gives back what it is sent.
+// serveSSM reads parameters, and begins sessions on instances whose data channel gives
+// back what it is sent.
 // What session-manager-plugin and the agent say to one another in it is not simulated.
 // https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_StartSession.html
 func (s *Sim) serveSSM(c *call) error {
-	operation, ok := strings.CutPrefix(c.r.Header.Get("X-Amz-Target"), "AmazonSSM.")
-	if !ok || operation != "StartSession" && operation != "TerminateSession" {
+	operation := c.jsonOperation("AmazonSSM", "StartSession", "TerminateSession", "GetParameter", "GetParameters", "GetParametersByPath")
+	switch operation {
+	case "":
 		return s.serveUnknown(c)
+	case "GetParameter", "GetParameters":
+		return s.getParameters(c, operation)
+	case "GetParametersByPath":
+		return s.getParametersByPath(c)
 	}
-	c.event.source = "ssm.amazonaws.com"
-	c.event.nameIt(operation)
 	var in struct{ Target, SessionId string }
-	if err := json.Unmarshal(c.body, &in); err != nil {
-		return failure(http.StatusBadRequest, "SerializationException", "the request body is not what "+operation+" takes")
+	if err := c.takes(&in); err != nil {
+		return err
 	}
 	if operation == "TerminateSession" {
 		if err := c.authorize("ssm:TerminateSession", c.where("arn:{partition}:ssm:{region}:{account}:session/"+in.SessionId)); err != nil {
