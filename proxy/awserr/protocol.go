@@ -110,12 +110,13 @@ func queryValue(raw, name string) string {
 	return ""
 }
 
+// hostname is in lower case, without the dot of an absolute name.
 func hostname(r *http.Request) string {
 	host := r.Host
 	if host == "" {
 		host = r.URL.Host
 	}
-	return strings.ToLower((&url.URL{Host: host}).Hostname())
+	return strings.TrimSuffix(strings.ToLower((&url.URL{Host: host}).Hostname()), ".")
 }
 
 // hostService guesses, for an unsigned request, the services whose protocol

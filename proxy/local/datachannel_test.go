@@ -128,6 +128,7 @@ func TestDataChannelRefused(t *testing.T) {
 	begin(t, h, "S1", "ssm.us-gov-west-1.amazonaws.com", "AmazonSSM.StartSession")
 	for _, c := range []struct{ target, status, reason string }{
 		{"ssmmessages.eu-west-1.amazonaws.com:443", "403 postern: no session of this helper", "postern aws ssm start-session --region eu-west-1"},
+		{"ssmmessages.eu-west-1.amazonaws.com.:443", "403 postern: no session of this helper", "postern aws ssm start-session --region eu-west-1"},
 		{"ssmmessages.us-west-2.amazonaws.com:443", "403 postern: no session of this helper", "us-west-2"},
 		{"ssmmessages.us-east-1.amazonaws.com:22", "403 postern: ", "port 443 only"},
 		{"ssmmessages.us-gov-west-1.amazonaws.com:443", "403 postern: locked, by admin", "locked,\nby admin"},

@@ -41,3 +41,7 @@ func underAWS(host string) bool {
 func bareHost(hostport string) string {
 	return strings.ToLower((&url.URL{Host: hostport}).Hostname())
 }
+
+// relative is a host name without the dot at the end that makes it absolute: DNS finds
+// the same machine by both (RFC 1034, section 3.1).
+func relative(host string) string { return strings.TrimSuffix(host, ".") }

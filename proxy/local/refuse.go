@@ -69,7 +69,7 @@ func refusal(r *http.Request, err error) awserr.Error {
 // isForm tells the form of a browser's POST to S3, which has its signature among
 // its fields (https://docs.aws.amazon.com/AmazonS3/latest/API/RESTObjectPOST.html).
 func (h *Helper) isForm(r *http.Request) bool {
-	host, err := h.cfg.Table.ParseHost(bareHost(r.Host))
+	host, err := h.cfg.Table.ParseHost(relative(bareHost(r.Host)))
 	return err == nil && host.S3 != 0 && r.Method == http.MethodPost &&
 		strings.HasPrefix(strings.ToLower(r.Header.Get("Content-Type")), "multipart/form-data")
 }

@@ -25,7 +25,7 @@ func (h *Helper) serveProxy(run context.Context, w http.ResponseWriter, r *http.
 	case r.Method == http.MethodConnect:
 		h.serveConnect(run, w, r)
 	case r.URL.Scheme == "http" && r.URL.Host != "":
-		if host := bareHost(r.Host); h.isAWS(host) {
+		if h.isAWS(relative(bareHost(r.Host))) {
 			h.serveAWS(w, r)
 			return
 		}
@@ -44,13 +44,13 @@ func (h *Helper) serveConnect(run context.Context, w http.ResponseWriter, r *htt
 		http.Error(w, "postern: CONNECT wants host:port", http.StatusBadRequest)
 		return
 	}
-	host = strings.ToLower(host)
+	host = relative(strings.ToLower(host))
 	if parsed, ok := h.dataChannel(host); ok {
 		h.serveTunnel(run, w, r, parsed, port)
 		return
 	}
 	// Other ports of AWS hosts are databases and the like, no API.
-	if h.isAWS(strings.ToLower(r.Host)) {
+	if h.isAWS(net.JoinHostPort(host, port)) {
 		if c := h.hijack(w, host); c != nil {
 			h.intercepted.add(tls.Server(c, h.clientTLS()))
 		}
@@ -120,7 +120,7 @@ func (h *Helper) clientTLS() *tls.Config {
 
 // serveAWS handles one request to an AWS host: verified, then forwarded.
 func (h *Helper) serveAWS(w http.ResponseWriter, r *http.Request) {
-	host := bareHost(r.Host)
+	host := relative(bareHost(r.Host))
 	named, aws := connectHost(r.Context()), h.isAWS(host)
 	if named == host && !aws {
 		h.refuse(w, r, fmt.Errorf("%w %s, and no other machine has that name; is the region right?", errNoEndpoint, host))
@@ -169,6 +169,9 @@ func (h *Helper) readdress(r *http.Request, v *verified) error {
 	target := requestTarget(r)
 	if target[0] != '/' { // "*" asks the server itself
 		return fmt.Errorf("%w: %q", errTarget, target)
+	}
+	if name, _, _ := strings.Cut(r.Host, ":"); strings.HasSuffix(name, ".") {
+		r.Host = relative(name) + r.Host[len(name):] // the proxy takes one spelling of a name
 	}
 	u := *r.URL
 	u.Scheme, u.Host, u.User = "https", h.cfg.ProxyAddr, nil
