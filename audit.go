@@ -48,6 +48,27 @@ func (c *cli) withAuditor(do func(cmd *cobra.Command, a *client.Client, args []s
 	}
 }
 
+// beforeAsking checks what a command asks before anything else is done.
+func beforeAsking(check func(now time.Time) error) func(*cobra.Command, []string) error {
+	return func(*cobra.Command, []string) error { return badFlag(check(time.Now())) }
+}
+
+// sinceIn checks a flag --since.
+func sinceIn(since *string) func(*cobra.Command, []string) error {
+	return beforeAsking(func(now time.Time) error {
+		_, err := query.Time("since", *since, now)
+		return err
+	})
+}
+
+// badFlag names the flag that an error in what was asked is about.
+func badFlag(err error) error {
+	if bad, ok := errors.AsType[*query.BadInput](err); ok {
+		return usageError{fmt.Errorf("--%s: %s", strings.ReplaceAll(bad.Field, "_", "-"), bad.Reason)}
+	}
+	return err
+}
+
 func (c *cli) audit() *cobra.Command {
 	cmd := &cobra.Command{Use: "audit", Short: "What happened, and whether AWS agrees"}
 
@@ -58,6 +79,7 @@ func (c *cli) audit() *cobra.Command {
 		Long: "Requests and CloudTrail's records side by side, newest first. Filters combine;\n" +
 			"text may hold * for any characters. Times are RFC 3339 or an age such as 2h or 7d.\n" +
 			"--format is table (as text), json, yaml, csv or parquet.",
+		PreRunE: beforeAsking(func(now time.Time) error { return f.Check(now) }),
 		RunE: c.withAuditor(func(cmd *cobra.Command, a *client.Client, _ []string) error {
 			page, err := a.Search(cmd.Context(), f)
 			for all && err == nil && page.Next != "" {
@@ -120,6 +142,7 @@ func (c *cli) audit() *cobra.Command {
 	var since string
 	coverage := &cobra.Command{
 		Use: "coverage", Short: "Matched, awaiting, missing in CloudTrail, bypass: counts and shares", Args: cobra.NoArgs,
+		PreRunE: sinceIn(&since),
 		RunE: c.withAuditor(func(cmd *cobra.Command, a *client.Client, _ []string) error {
 			cov, err := a.Coverage(cmd.Context(), since)
 			if err != nil {
@@ -133,6 +156,7 @@ func (c *cli) audit() *cobra.Command {
 	var ff query.FindingFilter
 	findings := &cobra.Command{
 		Use: "findings", Short: "What a person should look at", Args: cobra.NoArgs,
+		PreRunE: beforeAsking(func(now time.Time) error { return ff.Check(now) }),
 		RunE: c.withAuditor(func(cmd *cobra.Command, a *client.Client, _ []string) error {
 			fs, err := a.Findings(cmd.Context(), ff)
 			if err != nil {

@@ -31,6 +31,7 @@ func (c *cli) auditPolicy() *cobra.Command {
 			"document each, where IAM's limit on one asks for it. With --policy, a file with a\n" +
 			"policy of the role's, stderr says what it allows that nobody used. What was denied\n" +
 			"by AWS or went around postern is left out; --format=json has all that is known.",
+		PreRunE: sinceIn(&f.Since),
 		RunE: c.withAuditor(func(cmd *cobra.Command, a *client.Client, _ []string) error {
 			files := make([][]byte, len(granted))
 			for i, name := range granted {

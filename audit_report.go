@@ -27,6 +27,7 @@ func (c *cli) auditReport() *cobra.Command {
 			"approvals, sessions, calls, CloudTrail's records, findings. The answer is verified\n" +
 			"before it is shown. --bundle keeps it as a file that proves what it says to\n" +
 			"anybody who has the key of the logs: postern audit verify --offline FILE.",
+		PreRunE: sinceIn(&since),
 		RunE: c.withAuditor(func(cmd *cobra.Command, a *client.Client, _ []string) error {
 			if (request == "") == (user == "") {
 				return usageError{errors.New("give --request ID or --user U")}

@@ -22,6 +22,7 @@ func (c *cli) events() *cobra.Command {
 		Long: "Print events as they come, one JSON object a line: as CloudEvents\n" +
 			"(--format=cloudevents, the default), their data alone (--format=json), or in\n" +
 			"the words of OCSF 1.8.0 (--format=ocsf).",
+		PreRunE: sinceIn(&since),
 		RunE: c.withAuditor(func(cmd *cobra.Command, a *client.Client, _ []string) error {
 			if _, err := events.FilterStream(subject); err != nil {
 				return usageError{fmt.Errorf("--subject: %w", err)}

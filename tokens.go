@@ -2,11 +2,13 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
+	"github.com/posternhq/postern/broker/access"
 	"github.com/posternhq/postern/broker/api"
 	"github.com/posternhq/postern/broker/client"
 )
@@ -58,8 +60,19 @@ func (c *cli) tokensAdd() *cobra.Command {
 		Use: "add --type=proxy|auditor", Short: "Make a token with a secret", Args: cobra.NoArgs,
 		Long: "Make a token with a secret, which is printed now and never again. Put it into a\n" +
 			"file of mode 0600 on the machine that joins, and the rest into its postern.yaml.",
-		RunE: c.withBroker(func(cmd *cobra.Command, b *client.Client, _ []string) error {
+		PreRunE: func(*cobra.Command, []string) error {
 			in.Kinds = trimmed(in.Kinds)
+			for _, kind := range in.Kinds {
+				if known := access.AgentKinds(); !slices.Contains(known, strings.ToLower(kind)) {
+					return usageError{fmt.Errorf("--type: %q cannot join: want %s", kind, strings.Join(known, " or "))}
+				}
+			}
+			if in.MaxUses < 0 {
+				return usageError{fmt.Errorf("--uses=%d: must be positive, or 0 for any number", in.MaxUses)}
+			}
+			return nil
+		},
+		RunE: c.withBroker(func(cmd *cobra.Command, b *client.Client, _ []string) error {
 			t, err := b.NewToken(cmd.Context(), in)
 			if err != nil {
 				return err
@@ -111,6 +124,13 @@ func (c *cli) ca() *cobra.Command {
 			"Users, proxies and auditors go on working all the time.\n\n" +
 			"In a script give the phase that it is to lead out of, --from, so that a second try\n" +
 			"is no second step.",
+		PreRunE: func(*cobra.Command, []string) error {
+			switch in.From {
+			case "", "steady", "introduced", "switched":
+				return nil
+			}
+			return usageError{fmt.Errorf("--from: %q is no phase: want steady, introduced or switched", in.From)}
+		},
 		RunE: c.withBroker(func(cmd *cobra.Command, b *client.Client, _ []string) error {
 			if in.From == "" {
 				seen, err := b.CA(cmd.Context())

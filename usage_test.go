@@ -54,6 +54,42 @@ func TestMissingArgumentIsNamed(t *testing.T) {
 	}
 }
 
+// What a flag can't be is said by exit code 2, without a sign-in and before anybody is asked.
+func TestBadValues(t *testing.T) {
+	home := t.TempDir()
+	for _, c := range []struct{ args, want string }{
+		{"audit search --limit -1", "--limit: must be from 1 to 10000"},
+		{"audit search --limit 10001", "--limit: must be from 1 to 10000"},
+		{"audit search --outcome x", "--outcome: is none of admitted, completed, denied"},
+		{"audit search --since x", `--since: "x" is neither a time`},
+		{"audit search --since 2026-02-01 --until 2026-01-01", "--until: is before since"},
+		{"audit search --cursor x", "--cursor: is not one that a page gave"},
+		{"audit findings --limit -1", "--limit: must be from 1 to 100000"},
+		{"audit findings --state x", "--state: is neither open nor resolved"},
+		{"audit coverage --since x", `--since: "x" is neither a time`},
+		{"audit policy --aws-role R --since x", `--since: "x" is neither a time`},
+		{"audit report --user U --since x", `--since: "x" is neither a time`},
+		{"access what-if -f none.yaml --limit -1", "--limit=-1: must not be negative"},
+		{"access what-if -f none.yaml --since x", `--since: "x" is neither a time`},
+		{"events tail --since x", `--since: "x" is neither a time`},
+		{"tokens add --type x", `--type: "x" cannot join: want proxy or auditor`},
+		{"tokens add --type proxy --uses -1", "--uses=-1: must be positive"},
+		{"ca rotate --from x", `--from: "x" is no phase: want steady, introduced or switched`},
+	} {
+		var stdout, stderr strings.Builder
+		if code := run(append([]string{"--home", home}, strings.Fields(c.args)...), strings.NewReader(""), &stdout, &stderr); code != 2 || stdout.Len() > 0 || !strings.Contains(stderr.String(), c.want) {
+			t.Errorf("postern %s: exit code %d, stdout %q, stderr %q", c.args, code, stdout.String(), stderr.String())
+		}
+	}
+	// What can be asked fails for want of a sign-in alone.
+	for _, args := range []string{"audit search --limit 10000 --outcome bypass --since 7d", "audit findings --state open", "tokens add --type Proxy,auditor --uses 0", "ca rotate --from steady"} {
+		var stdout, stderr strings.Builder
+		if code := run(append([]string{"--home", home}, strings.Fields(args)...), strings.NewReader(""), &stdout, &stderr); code != 1 || !strings.Contains(stderr.String(), "postern login") {
+			t.Errorf("postern %s: exit code %d, stdout %q, stderr %q", args, code, stdout.String(), stderr.String())
+		}
+	}
+}
+
 // An address that postern dev can't have is refused before anything is made: by exit
 // code 2 where it is none, else with what to do.
 func TestDevAddress(t *testing.T) {

@@ -71,9 +71,12 @@ func (c *cli) whatIf() *cobra.Command {
 			if err := c.checkFormat([]string{"text", "json"}); err != nil {
 				return err
 			}
+			if limit < 0 {
+				return usageError{fmt.Errorf("--limit=%d: must not be negative", limit)}
+			}
 			from, err := query.Time("since", since, time.Now())
 			if err != nil {
-				return usageError{err}
+				return badFlag(err)
 			}
 			text, name, err := c.readFile(file)
 			if err != nil {

@@ -21,20 +21,24 @@ var (
 	ofPairs    = []string{"matched", "mismatched"}
 )
 
+func checkOutcome(outcome string) error {
+	all := slices.Concat(outcomes, ofRequests, ofRecords, ofPairs)
+	if outcome != "" && !slices.Contains(all, outcome) {
+		return &BadInput{"outcome", "is none of " + strings.Join(all, ", ")}
+	}
+	return nil
+}
+
 // asked is the filter over requests and that over records without a request; nil
 // where none can match.
-func (f *Filter) asked(known Operations) (requests, records *asked, err error) {
-	all := slices.Concat(outcomes, ofRequests, ofRecords, ofPairs)
-	if f.Outcome != "" && !slices.Contains(all, f.Outcome) {
-		return nil, nil, &BadInput{"outcome", "is none of " + strings.Join(all, ", ")}
-	}
+func (f *Filter) asked(known Operations) (requests, records *asked) {
 	if !slices.Contains(ofRecords, f.Outcome) {
 		requests = f.ofRequests()
 	}
 	if f.wantsRecords() {
 		records = f.ofRecords(known)
 	}
-	return requests, records, nil
+	return requests, records
 }
 
 // wantsRecords says whether records without a request can match.

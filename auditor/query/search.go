@@ -62,41 +62,48 @@ type Page struct {
 	Next string `json:"next,omitempty"`
 }
 
+// Check says what can't be asked, in a [*BadInput], without asking.
+func (f *Filter) Check(now time.Time) error {
+	_, err := f.bounds(now)
+	return err
+}
+
+// bounds checks f, and reads the times in it.
+func (f *Filter) bounds(now time.Time) (b bounds, err error) {
+	if f.Limit < 0 || f.Limit > 10_000 {
+		return b, &BadInput{"limit", "must be from 1 to 10000"}
+	}
+	if b.since, err = Time("since", f.Since, now); err != nil {
+		return b, err
+	}
+	if b.until, err = Time("until", f.Until, now); err != nil {
+		return b, err
+	}
+	if !b.since.IsZero() && !b.until.IsZero() && b.until.Before(b.since) {
+		return b, &BadInput{"until", "is before since: nothing can be between them"}
+	}
+	if b.before, err = parseCursor(f.Cursor); err != nil {
+		return b, err
+	}
+	return b, checkOutcome(f.Outcome)
+}
+
 // Search finds requests, each beside its CloudTrail record, and CloudTrail
 // records that no request of postern's made, newest first.
 func (a *Asker) Search(ctx context.Context, f Filter) (*Page, error) {
+	b, err := f.bounds(a.now())
+	if err != nil {
+		return nil, err
+	}
 	if f.Limit == 0 {
 		f.Limit = 100
 	}
-	if f.Limit < 0 || f.Limit > 10_000 {
-		return nil, &BadInput{"limit", "must be from 1 to 10000"}
-	}
-	now := a.now()
-	since, err := Time("since", f.Since, now)
-	if err != nil {
-		return nil, err
-	}
-	until, err := Time("until", f.Until, now)
-	if err != nil {
-		return nil, err
-	}
-	if !since.IsZero() && !until.IsZero() && until.Before(since) {
-		return nil, &BadInput{"until", "is before since: nothing can be between them"}
-	}
-	before, err := parseCursor(f.Cursor)
-	if err != nil {
-		return nil, err
-	}
-	b := bounds{since: since, until: until, before: before}
 	if f.wantsRecords() {
 		if f.lent, err = a.lent(ctx, f.User); err != nil {
 			return nil, err
 		}
 	}
-	rq, cq, err := f.asked(a.known)
-	if err != nil {
-		return nil, err
-	}
+	rq, cq := f.asked(a.known)
 	var entries []Entry
 	if rq != nil {
 		within := b

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 )
@@ -207,29 +208,40 @@ type Found struct {
 	Next string `json:"next,omitempty"`
 }
 
+// Check says what can't be asked, in a [*BadInput], without asking.
+func (f *FindingFilter) Check(now time.Time) error {
+	_, _, err := f.bounds(now)
+	return err
+}
+
+// bounds checks f, and reads the times in it.
+func (f *FindingFilter) bounds(now time.Time) (since time.Time, last key, err error) {
+	if since, err = Time("since", f.Since, now); err != nil {
+		return since, last, err
+	}
+	if f.Limit < 0 || f.Limit > 100_000 {
+		return since, last, &BadInput{"limit", "must be from 1 to 100000"}
+	}
+	if f.State != "" && f.State != "open" && f.State != "resolved" {
+		return since, last, &BadInput{"state", "is neither open nor resolved"}
+	}
+	last, err = parseCursor(f.Cursor)
+	return since, last, err
+}
+
 // Findings lists findings, newest first.
 func (a *Asker) Findings(ctx context.Context, f FindingFilter) (*Found, error) {
-	since, err := Time("since", f.Since, a.now())
+	since, last, err := f.bounds(a.now())
 	if err != nil {
 		return nil, err
 	}
 	if f.Limit == 0 {
 		f.Limit = 1000
 	}
-	if f.Limit < 0 || f.Limit > 100_000 {
-		return nil, &BadInput{"limit", "must be from 1 to 100000"}
-	}
 	w := &where{}
 	w.match("kind", f.Kind)
-	if f.State != "" && f.State != "open" && f.State != "resolved" {
-		return nil, &BadInput{"state", "is neither open nor resolved"}
-	}
 	w.match("state", f.State)
 	w.match("user", f.User)
-	last, err := parseCursor(f.Cursor)
-	if err != nil {
-		return nil, err
-	}
 	if !since.IsZero() {
 		w.add("opened_at >= " + timestamp(since))
 	}
