@@ -25,9 +25,7 @@ import (
 	"github.com/posternhq/postern/broker/access"
 	"github.com/posternhq/postern/deploy/embedded"
 	"github.com/posternhq/postern/deploy/simaws"
-	"github.com/posternhq/postern/events"
 	"github.com/posternhq/postern/proxy/awsreq"
-	"github.com/posternhq/postern/proxy/sts"
 )
 
 //go:embed deploy/postern.yaml
@@ -228,14 +226,17 @@ func (c *cli) upDev(ctx context.Context, s *services, in devInput, dir, readyFil
 		s.cfg.Auditor.CloudTrail = append(s.cfg.Auditor.CloudTrail, sim.TrailDir())
 		out.AWSSimURL, out.AWSSimCA, out.CloudTrailDir = "https://"+sim.Addr(), sim.CAFile(), sim.TrailDir()
 	}
-	if in.aws == "live" { // before anything is made
-		var err error
-		if account, err = s.liveAccount(ctx); err != nil {
-			return err
-		}
-	}
 	if err := s.start(ctx); err != nil {
 		return err
+	}
+	if in.aws == "live" {
+		// Without an answer the demo roles name an account that isn't yours; what
+		// the operator creates works all the same.
+		if id, err := s.proxy.Account(ctx); err != nil {
+			c.say("warning: %v", err)
+		} else {
+			account = id
+		}
 	}
 	if err := s.seed(ctx, account, out); err != nil {
 		return fmt.Errorf("seed: %w", err)
@@ -274,37 +275,6 @@ Try:
 Stop with Ctrl-C.`,
 		dir, reachedAt(s.broker.Addr()), shellQuote(out.CAFile), out.PasswordsFile, as("alice"), as("bob"), as("admin"))
 	return nil
-}
-
-// liveAccount is the AWS account behind the ambient credentials, of which the demo roles
-// are to be.
-func (s *services) liveAccount(ctx context.Context) (string, error) {
-	own := &s.cfg.Proxy.AWS
-	link, err := own.link()
-	if err != nil {
-		return "", fmt.Errorf("--aws-ca: %w", err)
-	}
-	holder, err := sts.New(sts.Config{
-		Proxy: s.cfg.Proxy.Name, Link: link, Region: own.Region, Log: s.log.With().Str("service", "proxy").Logger(),
-		Record: func(context.Context, events.Event) error { return errors.New("nothing is recorded yet") }, // nor given out
-	})
-	if err != nil {
-		return "", err
-	}
-	id, err := holder.Account(ctx)
-	if err == nil || ctx.Err() != nil {
-		return id, err
-	}
-	way := ""
-	switch {
-	case own.Dial != "" && own.CAFile != "":
-		way = fmt.Sprintf("; connections to AWS go to %s (--aws-dial), which has to prove itself by a CA in %s (--aws-ca) or of the system", own.Dial, own.CAFile)
-	case own.Dial != "":
-		way = fmt.Sprintf("; connections to AWS go to %s (--aws-dial), which has to prove itself by a CA of the system: name another with --aws-ca", own.Dial)
-	case own.CAFile != "":
-		way = fmt.Sprintf("; AWS has to prove itself by a CA in %s (--aws-ca) or of the system", own.CAFile)
-	}
-	return "", fmt.Errorf("--aws=live: %w%s. Nothing was started; put that right, or leave --aws=live out for a simulated AWS", err, way)
 }
 
 // lastAddr is where the proxy of an earlier start listened, so that helpers which

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -130,81 +129,6 @@ spec:
 			t.Fatalf("no match with CloudTrail: %v\n%s", err, out)
 		}
 		time.Sleep(100 * time.Millisecond)
-	}
-}
-
-// TestDevLiveWithoutAWS: where nobody can say whose the credentials are, nothing is
-// started, least of all for the account of the simulated AWS, and it is said what to do.
-func TestDevLiveWithoutAWS(t *testing.T) {
-	if len(os.Args) > 1 && os.Args[1] == "clickhouse-engine" { // LEAD: dev starts os.Executable() as the engine, which is this test binary: a fork bomb; run the built program instead
-		os.Exit(1)
-	}
-	sims := map[string]*simaws.Sim{}
-	for _, name := range []string{"one", "another"} {
-		sim, err := simaws.New(simaws.Config{Dir: t.TempDir(), Log: zerolog.Nop()})
-		if err != nil {
-			t.Fatal(err)
-		}
-		embeddedtest.Run(t, sim)
-		sims[name] = sim
-	}
-	addr, ca := sims["one"].Addr(), sims["one"].CAFile()
-	key, err := sims["one"].AccessKey("444455556666", "ambient")
-	if err != nil {
-		t.Fatal(err)
-	}
-	closed, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := closed.Close(); err != nil {
-		t.Fatal(err)
-	}
-	lib := filepath.Join(t.TempDir(), "lib") // not come to
-	if err := os.WriteFile(lib, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	for _, name := range []string{"AWS_SESSION_TOKEN", "AWS_PROFILE", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_REGION", "AWS_DEFAULT_REGION"} {
-		t.Setenv(name, "")
-	}
-	t.Setenv("AWS_CONFIG_FILE", os.DevNull)
-	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", os.DevNull)
-	t.Setenv("AWS_EC2_METADATA_DISABLED", "true")
-	for name, c := range map[string]struct {
-		flags      []string
-		id, secret string
-		want       []string
-	}{
-		"another CA": {[]string{"--aws-dial", addr, "--aws-ca", sims["another"].CAFile()}, key.ID, key.Secret,
-			[]string{"AWS STS in us-east-1 could not be reached", key.ID, "unknown authority", addr + " (--aws-dial)", sims["another"].CAFile() + " (--aws-ca)"}},
-		"no CA": {[]string{"--aws-dial", addr}, key.ID, key.Secret,
-			[]string{"could not be reached", "unknown authority", addr + " (--aws-dial)", "name another with --aws-ca"}},
-		"nobody listens": {[]string{"--aws-dial", closed.Addr().String(), "--aws-ca", ca}, key.ID, key.Secret,
-			[]string{"could not be reached", "refused", closed.Addr().String() + " (--aws-dial)"}},
-		"no credentials": {[]string{"--aws-dial", addr, "--aws-ca", ca}, "", "",
-			[]string{"found no AWS credentials", "environment (AWS_ACCESS_KEY_ID is not set)", "shared files", "web identity", "container", "instance metadata"}},
-		"unknown credentials": {[]string{"--aws-dial", addr, "--aws-ca", ca}, "AKIAIOSFODNN7EXAMPLE", key.Secret,
-			[]string{"AWS STS does not accept the credentials", "AKIAIOSFODNN7EXAMPLE", "InvalidClientTokenId", "renew them"}},
-		"no CA file": {[]string{"--aws-dial", addr, "--aws-ca", filepath.Join(t.TempDir(), "none")}, key.ID, key.Secret, []string{"--aws-ca: ", "none"}},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Setenv("AWS_ACCESS_KEY_ID", c.id)
-			t.Setenv("AWS_SECRET_ACCESS_KEY", c.secret)
-			dir := filepath.Join(t.TempDir(), "dev")
-			var stdout, stderr strings.Builder
-			code := run(append([]string{"dev", "--aws=live", "--data-dir", dir, "--clickhouse-lib", lib, "--listen", "127.0.0.1:0"}, c.flags...), strings.NewReader(""), &stdout, &stderr)
-			if code != 1 || stdout.Len() > 0 || strings.Contains(stderr.String(), key.Secret) || strings.Contains(stderr.String(), "ready") {
-				t.Errorf("exit code %d, stdout %q, stderr %q", code, stdout.String(), stderr.String())
-			}
-			for _, want := range c.want {
-				if !strings.Contains(stderr.String(), want) {
-					t.Errorf("%q does not say %q", stderr.String(), want)
-				}
-			}
-			if made, _ := filepath.Glob(filepath.Join(dir, "[^l]*")); len(made) > 0 { // but for its lock
-				t.Errorf("left %v", made)
-			}
-		})
 	}
 }
 

@@ -66,9 +66,11 @@ func (s *services) startProxy(ctx context.Context) error {
 		}
 		at.ticketKeys = func() [][]byte { return raw }
 	}
-	link, err := p.AWS.link()
-	if err != nil {
-		return fmt.Errorf("proxy.aws.ca_file: %w", err)
+	link := sts.Link{Dial: p.AWS.Dial}
+	if p.AWS.CAFile != "" {
+		if link.RootCAs, err = sts.RootsWith(p.AWS.CAFile); err != nil {
+			return fmt.Errorf("proxy.aws.ca_file: %w", err)
+		}
 	}
 	var lockPolicy *proxy.LockPolicy
 	if p.AWS.LockPolicy != nil {
@@ -104,15 +106,6 @@ func (s *services) startProxy(ctx context.Context) error {
 		return nil
 	}
 	return s.stack.start(ctx, "announcement", &announcement{broker: at.broker, says: p.says(), ready: make(chan struct{}), log: s.log.With().Str("service", "proxy").Logger()})
-}
-
-// link is how the proxy reaches AWS. The error is ca_file's.
-func (c *AWSConfig) link() (link sts.Link, err error) {
-	link.Dial = c.Dial
-	if c.CAFile != "" {
-		link.RootCAs, err = sts.RootsWith(c.CAFile)
-	}
-	return link, err
 }
 
 // operations are AWS's, as the auditor wants to know them.

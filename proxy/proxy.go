@@ -154,6 +154,10 @@ type Proxy struct {
 	listener net.Listener
 }
 
+// Account returns the id of the AWS account that the proxy's own credentials
+// are of.
+func (p *Proxy) Account(ctx context.Context) (string, error) { return p.holder.Account(ctx) }
+
 // New checks the configuration and builds a proxy. It starts nothing.
 func New(cfg Config) (*Proxy, error) {
 	switch {

@@ -86,30 +86,17 @@ func (h *Holder) client(ctx context.Context, s *events.SessionStarted) (*awssts.
 	return client, own, nil
 }
 
-// Account returns the id of the account that postern's own credentials are of. Errors are
-// of type [*Error], or ctx's.
+// Account returns the id of the account that postern's own credentials are of.
 func (h *Holder) Account(ctx context.Context) (string, error) {
 	client, own, err := h.client(ctx, &events.SessionStarted{})
 	if err != nil {
 		return "", err
 	}
 	out, err := client.GetCallerIdentity(ctx, &awssts.GetCallerIdentityInput{})
-	if err == nil {
-		return aws.ToString(out.Account), nil
+	if err != nil {
+		return "", fmt.Errorf("who holds access key %s (from %s): %w", own.AccessKeyID, own.Source, err)
 	}
-	if ctx.Err() != nil {
-		return "", ctx.Err()
-	}
-	api, ok := errors.AsType[smithy.APIError](err)
-	switch {
-	case !ok:
-		return "", &Error{Temporary: true, err: err, Reason: fmt.Sprintf("AWS STS in %s could not be reached to ask whose the credentials are that this proxy runs with (access key %s, from %s): %s",
-			client.Options().Region, own.AccessKeyID, own.Source, cause(err))}
-	case isNotAccepted(api.ErrorCode()):
-		return "", &Error{err: err, Reason: notAccepted(own, api)}
-	}
-	return "", &Error{err: err, Temporary: api.ErrorFault() == smithy.FaultServer, Reason: fmt.Sprintf("AWS STS does not say whose the credentials are that this proxy runs with (access key %s, from %s): %s: %s",
-		own.AccessKeyID, own.Source, api.ErrorCode(), api.ErrorMessage())}
+	return aws.ToString(out.Account), nil
 }
 
 // homeRegion is where STS always is in a partition.

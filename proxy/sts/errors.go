@@ -37,13 +37,12 @@ func (h *Holder) explain(ctx context.Context, client *awssts.Client, own aws.Cre
 		return &Error{Temporary: true, err: err, Reason: fmt.Sprintf("AWS STS could not be reached to assume %s: %s", s.AWSRoleARN, cause(err)) + Advice(err)}
 	}
 	e := &Error{err: err}
-	if isNotAccepted(api.ErrorCode()) {
-		e.Reason = notAccepted(own, api)
-		return e
-	}
 	switch code := api.ErrorCode(); code {
 	case "AccessDenied", "AccessDeniedException":
 		e.Reason = refusal(h.whoami(ctx, client, own), s)
+	case "ExpiredToken", "ExpiredTokenException", "InvalidClientTokenId", "UnrecognizedClientException", "SignatureDoesNotMatch":
+		e.Reason = fmt.Sprintf("AWS STS does not accept the credentials that this proxy runs with (access key %s, from %s): %s: %s; renew them where they come from",
+			own.AccessKeyID, own.Source, code, api.ErrorMessage())
 	case "RegionDisabledException":
 		e.Reason = fmt.Sprintf("AWS STS is not active in region %s for this account: activate it under IAM, Account settings, or give the app another region", s.Region)
 	case "PackedPolicyTooLarge", "PackedPolicyTooLargeException":
@@ -56,20 +55,6 @@ func (h *Holder) explain(ctx context.Context, client *awssts.Client, own aws.Cre
 		e.Temporary = api.ErrorFault() == smithy.FaultServer
 	}
 	return e
-}
-
-// isNotAccepted tells the errors that are about our own credentials.
-func isNotAccepted(code string) bool {
-	switch code {
-	case "ExpiredToken", "ExpiredTokenException", "InvalidClientTokenId", "UnrecognizedClientException", "SignatureDoesNotMatch":
-		return true
-	}
-	return false
-}
-
-func notAccepted(own aws.Credentials, api smithy.APIError) string {
-	return fmt.Sprintf("AWS STS does not accept the credentials that this proxy runs with (access key %s, from %s): %s: %s; renew them where they come from",
-		own.AccessKeyID, own.Source, api.ErrorCode(), api.ErrorMessage())
 }
 
 // refusal says what a trust policy has to have.
