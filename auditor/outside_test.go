@@ -199,7 +199,7 @@ const outsideDelay = 15 * time.Second
 // Another world than that of correlate's tests, by the doors that AWS and the proxy use.
 func TestOutsideTruth(t *testing.T) {
 	w := newWorld(t, func(c *auditor.Config) { c.TrailDelay, c.Skew = outsideDelay, 5*time.Second })
-	o := newOutside(t, 1, time.Now().UTC(), 8, 600)
+	o := newOutside(t, 1, time.Now().UTC(), 4, 400)
 	o.tell(t, w, nil)
 	o.holds(t, w)
 }
@@ -208,7 +208,7 @@ func TestOutsideTruth(t *testing.T) {
 func TestOutsideTruthKilled(t *testing.T) {
 	w := newApart(t)
 	w.env = append(w.env, "POSTERN_TEST_TRAIL_DELAY="+outsideDelay.String())
-	o := newOutside(t, 2, time.Now().UTC(), 8, 600)
+	o := newOutside(t, 2, time.Now().UTC(), 4, 300)
 	child := w.run()
 	o.tell(t, w.world, func(round int) {
 		at, err := w.j.Last(t.Context(), events.CloudTrail)
