@@ -54,7 +54,7 @@ var cuts = []struct {
 	{"end", "session_ended", "was ended by bob", nil, func(r *rig, s *events.SessionStarted) {
 		r.emit(&events.SessionEnded{SessionID: s.SessionID, User: "alice", By: "bob"})
 	}},
-	{"expiry", "session_expired", "expired", func(s *events.SessionStarted) { s.ExpiresAt = time.Now().Add(700 * time.Millisecond) }, func(*rig, *events.SessionStarted) {}},
+	{"expiry", "session_expired", "expired", func(s *events.SessionStarted) { s.ExpiresAt = time.Now().Add(3 * time.Second) }, func(*rig, *events.SessionStarted) {}},
 }
 
 func TestDownloadIsCut(t *testing.T) {

@@ -274,3 +274,29 @@ func TestStreamKeepsLess(t *testing.T) {
 		}
 	}
 }
+
+// A copy of an event that somebody had the server put into the stream, with the headers of
+// an answer, is what it is, and no sign of another stream.
+func TestIntactAfterACopy(t *testing.T) {
+	t.Parallel()
+	_, nc := eventstest.Backed(t)
+	j := eventstest.Open(t, nc)
+	say(t, j, 1)
+	if _, err := nc.Request("access.lock.a", []byte("{}"), 10*time.Second); err != nil {
+		t.Fatal(err)
+	}
+	if err := nc.PublishRequest("$JS.API.DIRECT.GET.ACCESS", "access.lock.b", []byte(`{"seq":2}`)); err != nil {
+		t.Fatal(err)
+	}
+	for e, err := range j.Follow(t.Context(), events.Access, 0) {
+		if e.Seq == 0 {
+			t.Fatal(err)
+		}
+		if e.Seq == 3 {
+			break
+		}
+	}
+	if err := j.Intact(t.Context(), events.Access); err != nil {
+		t.Error(err)
+	}
+}
