@@ -176,11 +176,7 @@ func (j *Journal) At(ctx context.Context, stream string, seq uint64) (Entry, err
 	fail := func(err error) (Entry, error) {
 		return Entry{}, fmt.Errorf("stream %s at %d: %w", stream, seq, err)
 	}
-	s, err := j.conn.Load().js.Stream(ctx, stream)
-	if err != nil {
-		return fail(err)
-	}
-	m, err := s.GetMsg(ctx, seq)
+	m, err := j.conn.Load().message(ctx, stream, seq)
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		err = fmt.Errorf("%w: %w", ErrGone, err)
 	}

@@ -198,13 +198,7 @@ func (c *conn) intact(ctx context.Context, stream string, to uint64) error {
 			}
 			continue // its operator has it keep less
 		}
-		m, err := c.message(ctx, s, stream, t.seq)
-		if err == nil && !t.is(m) {
-			// A direct answer says in headers what it is, and an event may have such headers
-			// of its own: it is a copy of one, made by whoever may ask and name where the
-			// answer goes (deploy/embedded/permissions.go).
-			m, err = c.fromLeader(ctx, stream, map[string]uint64{"seq": t.seq})
-		}
+		m, err := c.message(ctx, stream, t.seq)
 		switch {
 		case errors.Is(err, jetstream.ErrMsgNotFound):
 			return lacks("it lacks event %d", t.seq)
@@ -223,14 +217,12 @@ func (c *conn) intact(ctx context.Context, stream string, to uint64) error {
 	return nil
 }
 
-// message is one of a stream. Any node may answer, and say that there is none because it
-// is behind: then it is what the leader says.
-func (c *conn) message(ctx context.Context, s jetstream.Stream, stream string, seq uint64) (*jetstream.RawStreamMsg, error) {
-	m, err := s.GetMsg(ctx, seq)
-	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		m, err = c.fromLeader(ctx, stream, map[string]uint64{"seq": seq})
-	}
-	return m, err
+// message is one of a stream, as its leader has it: other nodes may be behind. Nor is it
+// asked for directly: a direct answer says in headers what it is, and so does an event that
+// is a copy of such an answer, made by whoever may ask and name where the answer goes
+// (deploy/embedded/permissions.go).
+func (c *conn) message(ctx context.Context, stream string, seq uint64) (*jetstream.RawStreamMsg, error) {
+	return c.fromLeader(ctx, stream, map[string]uint64{"seq": seq})
 }
 
 // fromLeader asks the node that leads a stream for one message, as the API's
@@ -277,11 +269,7 @@ func (c *conn) begin(ctx context.Context, stream string, after uint64) error {
 	if after == 0 || k.end() > 0 {
 		return nil
 	}
-	s, err := c.js.Stream(ctx, stream)
-	if err != nil {
-		return fmt.Errorf("stream %s: %w", stream, err)
-	}
-	m, err := c.message(ctx, s, stream, after)
+	m, err := c.message(ctx, stream, after)
 	switch {
 	case errors.Is(err, jetstream.ErrMsgNotFound):
 		return nil

@@ -299,4 +299,7 @@ func TestIntactAfterACopy(t *testing.T) {
 	if err := j.Intact(t.Context(), events.Access); err != nil {
 		t.Error(err)
 	}
+	if e, err := j.At(t.Context(), events.Access, 3); err != nil || e.Seq != 3 || e.Channel != "access.lock.b" {
+		t.Errorf("event 3 is %d on %s, %v", e.Seq, e.Channel, err)
+	}
 }
