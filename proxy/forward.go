@@ -68,7 +68,7 @@ func (c *call) forward(out *http.Request) {
 	}
 	if answer.StatusCode == http.StatusSwitchingProtocols {
 		unhook()
-		f.upgrade()
+		f.complete(f.switched())
 		return
 	}
 	err = f.relay(rc)

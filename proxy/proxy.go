@@ -201,7 +201,7 @@ func New(cfg Config) (*Proxy, error) {
 		upstream:  newUpstream(cfg.AWS.Link),
 		duplex:    newUpstream(cfg.AWS.Link),
 		recorder:  newRecorder(cfg.Journal, cfg.Log),
-		tunnels:   newTunnels(),
+		tunnels:   &tunnels{halfOpen: halfOpen},
 		revisions: map[string]uint64{},
 		buffers:   sync.Pool{New: func() any { b := make([]byte, 32<<10); return &b }},
 		ready:     make(chan struct{}),
@@ -353,8 +353,8 @@ func (p *Proxy) Run(ctx context.Context) error {
 			_ = srv.Close() // there is nothing left to save
 		}
 	}
-	p.tunnels.close()
-	cut(errShutdown) // Shutdown does not wait for handlers whose HTTP/2 stream was reset
+	// Shutdown waits neither for tunnels nor for handlers whose HTTP/2 stream was reset.
+	cut(errShutdown)
 	p.handlers.close()
 	p.holder.Wait()
 	p.recorder.drain(drain)

@@ -25,13 +25,8 @@ const halfOpen = time.Minute
 // tunnels is what the proxy's tunnels share.
 type tunnels struct {
 	starts datachannel.Starts[startKey, start]
-	// ctx ends, with errShutdown, when the proxy stops.
-	ctx context.Context
-	cut context.CancelCauseFunc
 	// halfOpen is the constant, but in tests.
 	halfOpen time.Duration
-
-	gate
 }
 
 // startKey is what a tunnel can be told by. StreamUrl is in the region of the
@@ -43,18 +38,6 @@ type start struct {
 	requestID, operation string
 	cause                string // id of its admitted event
 	role                 string
-}
-
-func newTunnels() *tunnels {
-	t := &tunnels{halfOpen: halfOpen}
-	t.ctx, t.cut = context.WithCancelCause(context.Background())
-	return t
-}
-
-// close cuts all tunnels and returns when their events are with the recorder.
-func (t *tunnels) close() {
-	t.cut(errShutdown)
-	t.gate.close()
 }
 
 // begins remembers a call that AWS answered with a data channel.
@@ -108,12 +91,6 @@ func (c *call) tunnel() {
 	if c.role = d.Role(); c.role == "" {
 		c.role = from.role
 	}
-	if !c.p.tunnels.enter() {
-		c.fail("forward", "ServiceUnavailable", http.StatusServiceUnavailable, errShutdown.Error())
-		return
-	}
-	defer c.p.tunnels.leave()
-	defer context.AfterFunc(c.p.tunnels.ctx, func() { cancel(errShutdown) })()
 	t := &tunnel{call: c, from: from, cancel: cancel}
 	if aws := t.open(); aws != nil {
 		t.carry(aws)

@@ -28,16 +28,6 @@ func (c *call) upgradeable() bool {
 		strings.EqualFold(r.Header.Get("Upgrade"), "websocket")
 }
 
-// upgrade is a tunnel for the proxy's shutdown: the server no longer knows of it.
-func (f *flight) upgrade() {
-	if !f.p.tunnels.enter() {
-		f.complete(errShutdown)
-		panic(http.ErrAbortHandler)
-	}
-	defer f.p.tunnels.leave()
-	f.complete(f.switched())
-}
-
 // switched carries what follows AWS's "101 Switching Protocols" until one side
 // has closed the connection, which a WebSocket does after both have said so, or
 // the call is cut.
@@ -54,7 +44,6 @@ func (f *flight) switched() error {
 	_ = client.SetDeadline(time.Time{}) // the server's own, for a request's head
 	ctx, cancel := context.WithCancelCause(f.ctx)
 	defer cancel(nil)
-	defer context.AfterFunc(f.p.tunnels.ctx, func() { cancel(errShutdown) })()
 	defer context.AfterFunc(ctx, func() { abort(client); _ = aws.Close() })()
 
 	h := endToEnd(f.answer.Header)
