@@ -7,11 +7,11 @@ import (
 	"path/filepath"
 	"strings"
 	"text/tabwriter"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/posternhq/postern/broker/api"
+	"github.com/posternhq/postern/broker/client"
 )
 
 func (c *cli) apps() *cobra.Command {
@@ -185,10 +185,15 @@ func (p *profile) begin(ctx context.Context, app, role, request string) (*appSes
 // session returns the session to use: the one on app, or the only one. Where
 // there is none it starts one, if only one could be meant, and in place of one that
 // lapsed one for the same IAM role.
-func (p *profile) session(ctx context.Context, app string) (*appSession, error) {
+func (p *profile) session(ctx context.Context, b *client.Client, app string) (*appSession, error) {
 	s, err := p.running(app)
-	if err != nil || s != nil && !p.lapsed(ctx, s) {
-		return s, err
+	if err != nil {
+		return nil, err
+	}
+	if s != nil {
+		if over, err := lapsed(ctx, b, s); err != nil || !over {
+			return s, err
+		}
 	}
 	// Of several that want one at once, one starts it.
 	held, err := lockDir(ctx, filepath.Join(p.dir, "apps"))
@@ -212,25 +217,19 @@ func (p *profile) session(ctx context.Context, app string) (*appSession, error) 
 	return fresh, err
 }
 
-// patience is how long a command waits to hear that its session still stands.
-const patience = 2 * time.Second
-
 // lapsed says whether a session is over because what it rested on is gone, or is none
-// that the broker knows. One that somebody ended is over until its user says otherwise.
-func (p *profile) lapsed(ctx context.Context, s *appSession) bool {
-	b, err := p.broker()
-	if err != nil {
-		return false // whoever asks next says so
-	}
-	defer b.Close()
-	ctx, cancel := context.WithTimeout(ctx, patience) // without a broker, what runs goes on
-	defer cancel()
+// that the broker knows; of another, it learns which proxies serve it by now. One that
+// somebody ended is over until its user says otherwise.
+func lapsed(ctx context.Context, b *client.Client, s *appSession) (bool, error) {
 	now, err := b.Session(ctx, s.SessionID)
-	var no *api.Error
-	if errors.As(err, &no) {
-		return no.Code == api.CodeNotFound
+	if no, ok := errors.AsType[*api.Error](err); ok && no.Code == api.CodeNotFound {
+		return true, nil
 	}
-	return err == nil && now.State == "ended" && now.EndedBy == "postern"
+	if err != nil {
+		return false, err
+	}
+	s.Proxies = now.ProxyAddrs
+	return now.State == "ended" && now.EndedBy == "postern", nil
 }
 
 // running returns the session on app, or the only one, nil where there is none.

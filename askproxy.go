@@ -12,7 +12,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/posternhq/postern/broker/api"
 	"github.com/posternhq/postern/broker/client"
 	"github.com/posternhq/postern/proxy/local"
 )
@@ -20,23 +19,12 @@ import (
 // proxyHost is the Host by which the proxy's own endpoints are told from AWS's.
 const proxyHost = "postern.internal"
 
-// reachable asks the broker which proxies serve some sessions by now, and which one
-// where it does not know.
+// reachable are the proxies that serve all of some sessions, by what lapsed has learned
+// of these.
 func reachable(ctx context.Context, b *client.Client, sessions []*appSession) ([]string, error) {
 	status, err := b.Status(ctx)
 	if err != nil {
 		return nil, err
-	}
-	for _, s := range sessions {
-		now, err := b.Session(ctx, s.SessionID)
-		var no *api.Error
-		switch {
-		case errors.As(err, &no) && no.Code == api.CodeNotFound: // the proxy will say so
-		case err != nil:
-			return nil, err
-		default:
-			s.Proxies = now.ProxyAddrs
-		}
 	}
 	return proxiesOf(status.ProxyAddr, sessions...)
 }
@@ -76,7 +64,13 @@ func (p *profile) askProxy(ctx context.Context, session, path string, in, out an
 	if err != nil {
 		return err
 	}
-	proxies, err := reachable(ctx, b, slices.DeleteFunc(sessions, func(s *appSession) bool { return s.SessionID != session }))
+	sessions = slices.DeleteFunc(sessions, func(s *appSession) bool { return s.SessionID != session })
+	for _, s := range sessions {
+		if _, err := lapsed(ctx, b, s); err != nil { // if it did, the proxy says so
+			return err
+		}
+	}
+	proxies, err := reachable(ctx, b, sessions)
 	if err != nil {
 		return err
 	}

@@ -133,7 +133,7 @@ func (c *cli) proxy() *cobra.Command {
 // checkPort tells whether a --port can be one; 0 stands for any.
 func checkPort(port int) error {
 	if port < 0 || port > 65535 {
-		return usageError{fmt.Errorf("--port=%d: a port is a number from 1 to 65535, or 0 for any that is free", port)}
+		return usageError{fmt.Errorf("--port=%d: %s", port, aPort)}
 	}
 	return nil
 }
@@ -152,10 +152,14 @@ func (c *cli) withHelper(ctx context.Context, apps []string, port int, use func(
 	if err != nil {
 		return err
 	}
+	b, err := p.broker()
+	if err != nil {
+		return err
+	}
 	var sessions []*appSession
 	var configured []local.Session
 	for _, app := range apps {
-		s, err := p.session(ctx, app)
+		s, err := p.session(ctx, b, app)
 		if err != nil {
 			return err
 		}
@@ -164,10 +168,6 @@ func (c *cli) withHelper(ctx context.Context, apps []string, port int, use func(
 		}
 		sessions = append(sessions, s)
 		configured = append(configured, local.Session{ID: s.SessionID, App: s.App, Region: s.Region})
-	}
-	b, err := p.broker()
-	if err != nil {
-		return err
 	}
 	proxies, err := reachable(ctx, b, sessions)
 	if err != nil {

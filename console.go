@@ -30,11 +30,7 @@ func (c *cli) console() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "console [--app A] [--aws-role R] [--print]", Short: "The AWS Management Console, signed in as you", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			p, err := c.profile()
-			if err != nil {
-				return err
-			}
-			s, err := p.session(cmd.Context(), app)
+			p, s, err := c.sessionOn(cmd.Context(), app)
 			if err == nil && role != "" && role != s.AWSRoleARN {
 				s, err = p.start(cmd.Context(), s.App, role, "")
 			}

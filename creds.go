@@ -64,7 +64,11 @@ func (c *cli) sessionOn(ctx context.Context, app string) (*profile, *appSession,
 	if err != nil {
 		return nil, nil, err
 	}
-	s, err := p.session(ctx, app)
+	b, err := p.broker()
+	if err != nil {
+		return nil, nil, err
+	}
+	s, err := p.session(ctx, b, app)
 	return p, s, err
 }
 

@@ -26,6 +26,9 @@ func isFree(ctx context.Context, addr string) error {
 	return ln.Close()
 }
 
+// aPort is what a port can be.
+const aPort = "a port is a number from 1 to 65535, or 0 for any that is free"
+
 // badAddr says what is wrong with an address to listen on; "" if nothing is.
 func badAddr(addr string) string {
 	_, port, err := net.SplitHostPort(addr)
@@ -33,7 +36,7 @@ func badAddr(addr string) string {
 		return "want HOST:PORT, such as 127.0.0.1:3080; port 0 takes a free one"
 	}
 	if n, err := strconv.Atoi(port); err != nil || n < 0 || n > 65535 {
-		return "a port is a number from 1 to 65535, or 0 for any that is free"
+		return aPort
 	}
 	return ""
 }

@@ -198,8 +198,8 @@ type loggedOut struct {
 	IdentityUntil *time.Time `json:"identity_until,omitempty"`
 }
 
-// whole is what `postern status` knows: what the broker says, and what is here.
-type whole struct {
+// statusHere is what `postern status` knows: what the broker says, and what is here.
+type statusHere struct {
 	api.Status
 	BrokerURL string        `json:"broker_url"`
 	Sessions  []*appSession `json:"sessions,omitempty"`
@@ -222,7 +222,7 @@ func (c *cli) status() *cobra.Command {
 				return err
 			}
 			sessions, _ := p.sessions()
-			return c.print(whole{s, p.BrokerURL, sessions}, func(w *tabwriter.Writer) {
+			return c.print(statusHere{s, p.BrokerURL, sessions}, func(w *tabwriter.Writer) {
 				fmt.Fprintf(w, "User:\t%s\n", s.User)
 				fmt.Fprintf(w, "Postern:\t%s\n", p.BrokerURL)
 				fmt.Fprintf(w, "Roles:\t%s\n", orDash(strings.Join(s.Roles, ", ")))
