@@ -119,28 +119,33 @@ func TestSearchAgrees(t *testing.T) {
 				if (len(want) == 0) != (test.ours == none && test.theirs == none) {
 					t.Fatalf("%d are asked for", len(want))
 				}
-				var got []string
-				for f := test.f; ; {
-					f.Limit = 1 + len(want)/4
-					page, err := ask.Search(t.Context(), f)
-					if err != nil {
-						t.Fatal(err)
-					}
-					for _, e := range page.Entries {
-						if e.Request != nil {
-							got = append(got, e.Request.RequestID)
-						} else {
-							got = append(got, e.CloudTrail.EventID)
-						}
-					}
-					if f.Cursor = page.Next; f.Cursor == "" {
-						break
-					}
-				}
-				if diff := cmp.Diff(want, got); diff != "" {
+				f := test.f
+				f.Limit = 1 + len(want)/4
+				if diff := cmp.Diff(want, searched(t, ask, f)); diff != "" {
 					t.Errorf("-want +got:\n%.2000s", diff)
 				}
 			})
+		}
+	}
+}
+
+// searched are the ids of all that fits, page after page.
+func searched(t *testing.T, a *query.Asker, f query.Filter) (ids []string) {
+	t.Helper()
+	for {
+		page, err := a.Search(t.Context(), f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range page.Entries {
+			if e.Request != nil {
+				ids = append(ids, e.Request.RequestID)
+			} else {
+				ids = append(ids, e.CloudTrail.EventID)
+			}
+		}
+		if f.Cursor = page.Next; f.Cursor == "" {
+			return ids
 		}
 	}
 }
@@ -161,24 +166,7 @@ func TestSearchForARareResource(t *testing.T) {
 		t.Fatal(want, err)
 	}
 	for _, limit := range []int{1, 3, 100} {
-		var got []string
-		for f := (query.Filter{Resource: "arn:rare", Limit: limit}); ; {
-			page, err := a.Search(t.Context(), f)
-			if err != nil {
-				t.Fatal(err)
-			}
-			for _, e := range page.Entries {
-				if e.Request != nil {
-					got = append(got, e.Request.RequestID)
-				} else {
-					got = append(got, e.CloudTrail.EventID)
-				}
-			}
-			if f.Cursor = page.Next; f.Cursor == "" {
-				break
-			}
-		}
-		if diff := cmp.Diff(want, got); diff != "" {
+		if diff := cmp.Diff(want, searched(t, a, query.Filter{Resource: "arn:rare", Limit: limit})); diff != "" {
 			t.Errorf("%d at a time (-want +got):\n%s", limit, diff)
 		}
 	}
