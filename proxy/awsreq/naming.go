@@ -220,10 +220,10 @@ func (n *naming) values(name string, last bool) []string {
 	if slices.Contains(params, "-") {
 		return nil
 	}
-	said, this := n.p.sorted(n.typ)
+	said, this := n.p.saysType(n.typ)
 	another := said && !this // what ResourceId names
 	var out []string
-	if !another || !sortable(name) {
+	if !another || !saidOfType(name) {
 		out = n.p.named(name)
 	}
 	beside := []string{"Source", "Target", "Destination"}
@@ -247,7 +247,7 @@ func (n *naming) values(name string, last bool) []string {
 	}
 	for _, param := range params {
 		param, front, _ := strings.Cut(param, "^")
-		if another && sortable(param) {
+		if another && saidOfType(param) {
 			continue
 		}
 		if strings.Contains(param, "/") {
@@ -325,7 +325,7 @@ func (n *naming) joined(params string) string {
 
 // chosen gives the ids of a request that says that they are of this type.
 func (n *naming) chosen() (ids []string) {
-	if _, this := n.p.sorted(n.typ); !this {
+	if _, this := n.p.saysType(n.typ); !this {
 		return nil
 	}
 	for _, name := range []string{"ResourceIdentifier", "ResourceId"} {

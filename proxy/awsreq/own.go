@@ -52,10 +52,10 @@ func (p *params) unprefix(fronts ...string) {
 	}
 }
 
-// sorted tells whether a request says of which of its operation's types what its
+// saysType tells whether a request says of which of its operation's types what its
 // ResourceId names is, and whether that is this one: Parameter, hostedzone,
 // WirelessDevice; Automation for automation-execution.
-func (p *params) sorted(typ string) (said, this bool) {
+func (p *params) saysType(typ string) (said, this bool) {
 	for _, v := range p.list {
 		if !strings.EqualFold(v.name, "ResourceType") || v.value == "" {
 			continue
@@ -69,7 +69,7 @@ func (p *params) sorted(typ string) (said, this bool) {
 	return said, this
 }
 
-// sortable are the names of what is said to be of a type by another parameter.
-func sortable(name string) bool {
+// saidOfType are the names of what is said to be of a type by another parameter.
+func saidOfType(name string) bool {
 	return strings.EqualFold(name, "ResourceId") || strings.EqualFold(name, "ResourceIdentifier")
 }
