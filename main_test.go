@@ -22,11 +22,10 @@ import (
 	"github.com/posternhq/postern/deploy/embedded"
 )
 
-// TestMain makes the test binary the real program when it is run as "postern", a proxy
-// to compare with when it is run as "bare-hop", and a stand-in for the AWS CLI's plugin
-// when it is run as "session-manager-plugin".
+// TestMain makes the test binary a proxy to compare with when it is run as "bare-hop",
+// and a stand-in for the AWS CLI's plugin when it is run as "session-manager-plugin".
 func TestMain(m *testing.M) {
-	testscript.Main(cleaned{m}, map[string]func(){"postern": main, bareHopCommand: bareHop, "session-manager-plugin": plugin})
+	testscript.Main(cleaned{m}, map[string]func(){bareHopCommand: bareHop, "session-manager-plugin": plugin})
 }
 
 // cleaned removes what was built for all tests once they ran.
@@ -49,10 +48,11 @@ var buildDir = sync.OnceValue(func() string {
 // that need a running postern share one `postern dev`; each has people of its
 // own, made by seeding what it needs.
 func TestStories(t *testing.T) {
-	dev := startDev(t)
+	dev, bin := startDev(t), plainBinary(t)
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata",
 		Setup: func(env *testscript.Env) error {
+			env.Setenv("PATH", filepath.Dir(bin)+string(os.PathListSeparator)+env.Getenv("PATH"))
 			env.Setenv("POSTERN_HOME", filepath.Join(env.WorkDir, "home"))
 			env.Setenv("AWS_CONFIG_FILE", os.DevNull)
 			env.Setenv("AWS_SHARED_CREDENTIALS_FILE", os.DevNull)

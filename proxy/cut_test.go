@@ -119,6 +119,9 @@ func TestUploadIsCut(t *testing.T) {
 			}
 			<-begun
 			c.end(r, s)
+			if err := <-gone; err == nil {
+				t.Error("AWS believes that the upload is whole")
+			}
 			var got result
 			select {
 			case got = <-answered:
@@ -131,9 +134,6 @@ func TestUploadIsCut(t *testing.T) {
 				if b, err := io.ReadAll(got.resp.Body); got.resp.StatusCode != http.StatusForbidden || err != nil || !strings.Contains(string(b), c.detail) {
 					t.Errorf("%d %s %v", got.resp.StatusCode, b, err)
 				}
-			}
-			if err := <-gone; err == nil {
-				t.Error("AWS believes that the upload is whole")
 			}
 			done := payloads[*events.AWSRequestCompleted](r.audit())
 			if len(done) != 1 || done[0].Interrupted != c.interrupted || !strings.Contains(done[0].InterruptedDetail, c.detail) || done[0].Status != 0 {

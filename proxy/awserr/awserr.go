@@ -111,14 +111,34 @@ func Throttled(r *http.Request) (code string, status int) {
 }
 
 // UnknownAccessKey is the code for an access key id that nobody has issued:
-// "InvalidAccessKeyId" from S3, else "InvalidClientTokenId".
+// "InvalidAccessKeyId" from S3, "UnrecognizedClientException" in the JSON and CBOR
+// protocols, EC2's "AuthFailure", else "InvalidClientTokenId".
 // https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
+// https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-troubleshooting.html
 func UnknownAccessKey(r *http.Request) string {
 	switch protocolOf(r) {
 	case s3XML, s3ControlXML:
 		return "InvalidAccessKeyId"
+	case json10, json11, restJSON, rpcCBOR:
+		return "UnrecognizedClientException"
+	case ec2Query:
+		return "AuthFailure"
 	}
 	return "InvalidClientTokenId"
+}
+
+// WrongSignature is the code for a signature that does not fit: the JSON and CBOR
+// protocols' "InvalidSignatureException", EC2's "AuthFailure", else
+// "SignatureDoesNotMatch".
+// https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-troubleshooting.html
+func WrongSignature(r *http.Request) string {
+	switch protocolOf(r) {
+	case json10, json11, restJSON, rpcCBOR:
+		return "InvalidSignatureException"
+	case ec2Query:
+		return "AuthFailure"
+	}
+	return "SignatureDoesNotMatch"
 }
 
 // fault says whose fault a status is, in the query protocol's words.

@@ -186,7 +186,7 @@ func TestRealClients(t *testing.T) {
 	t.Logf("peak heap in use %d MiB", o.peak>>20)
 }
 
-// A wrong secret is told as such, at once.
+// A wrong secret is told as such, at once, as AWS's service itself does.
 func TestRealClientRefused(t *testing.T) {
 	needs(t, "aws", "--version")
 	h := pair(t, func(http.ResponseWriter, *http.Request) { t.Error("forwarded") })
@@ -196,12 +196,15 @@ func TestRealClientRefused(t *testing.T) {
 			env = append(env, v.Name+"="+v.Value)
 		}
 	}
-	for _, args := range [][]string{{"s3", "ls"}, {"sts", "get-caller-identity"}, {"dynamodb", "list-tables"}, {"ec2", "describe-instances"}} {
-		cmd := exec.CommandContext(t.Context(), "aws", args...)
+	for call, code := range map[string]string{
+		"s3 ls": "SignatureDoesNotMatch", "sts get-caller-identity": "SignatureDoesNotMatch",
+		"dynamodb list-tables": "InvalidSignatureException", "ec2 describe-instances": "AuthFailure",
+	} {
+		cmd := exec.CommandContext(t.Context(), "aws", strings.Fields(call)...)
 		cmd.Env = append(env, "AWS_SECRET_ACCESS_KEY=wrong")
 		out, err := cmd.CombinedOutput()
-		if err == nil || !strings.Contains(string(out), "(SignatureDoesNotMatch)") || !strings.Contains(string(out), "postern exec") {
-			t.Errorf("aws %v: %v\n%s", args, err, out)
+		if err == nil || !strings.Contains(string(out), "("+code+")") || !strings.Contains(string(out), "postern exec") {
+			t.Errorf("aws %s: %v\n%s", call, err, out)
 		}
 	}
 }

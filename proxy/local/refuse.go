@@ -41,7 +41,7 @@ func refusal(r *http.Request, err error) awserr.Error {
 		e.Status, e.Code = se.Status(), se.Code()
 		switch se.Kind {
 		case sigv4.ErrMismatch:
-			e.Code = "SignatureDoesNotMatch"
+			e.Code = awserr.WrongSignature(r)
 			e.Message = fmt.Sprintf("postern: %v: the secret key is not the one of this `postern proxy aws`, or something changed the request on its way; %s", err, credentialsHint)
 		case sigv4.ErrMissing:
 			e.Message = fmt.Sprintf("postern: %v in a way that postern knows; %s", err, credentialsHint)

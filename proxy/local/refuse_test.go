@@ -94,7 +94,7 @@ func TestUndeclaredBodyChanged(t *testing.T) {
 		Type    string `json:"__type"`
 		Message string `json:"message"`
 	}
-	if err := json.Unmarshal([]byte(body), &got); err != nil || resp.StatusCode != 403 || got.Type != "SignatureDoesNotMatch" || !strings.Contains(got.Message, "postern exec") || len(s.take()) != 0 {
+	if err := json.Unmarshal([]byte(body), &got); err != nil || resp.StatusCode != 403 || got.Type != "InvalidSignatureException" || !strings.Contains(got.Message, "postern exec") || len(s.take()) != 0 {
 		t.Errorf("%d %s", resp.StatusCode, body)
 	}
 }
