@@ -29,17 +29,38 @@ import (
 	"github.com/posternhq/postern/events/journal"
 )
 
-// TestMain makes an auditor of this binary when a test runs it again, to have
-// a process that it can kill.
+// TestMain makes an auditor of this package's binary when a test runs it as a process
+// that it can kill.
 func TestMain(m *testing.M) {
 	if os.Getenv("POSTERN_TEST_AUDITOR") == "" {
-		os.Exit(m.Run())
+		os.Exit(run(m))
 	}
 	if err := childAuditor(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 }
+
+func run(m *testing.M) int {
+	var err error
+	if childDir, err = os.MkdirTemp("", "postern-auditor-"); err != nil {
+		panic(err)
+	}
+	defer os.RemoveAll(childDir)
+	return m.Run()
+}
+
+var childDir string
+
+// childBinary builds this package's binary as auditors run, once: what kills do to one is
+// seen without the race detector, in a third of the time.
+var childBinary = sync.OnceValues(func() (string, error) {
+	bin := filepath.Join(childDir, "auditor.test")
+	if out, err := exec.Command("go", "test", "-c", "-race=false", "-o", bin, ".").CombinedOutput(); err != nil {
+		return "", fmt.Errorf("go test -c: %w\n%s", err, out)
+	}
+	return bin, nil
+})
 
 func childAuditor() error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -240,7 +261,11 @@ func newApart(t testing.TB) *apart {
 // run starts the process, which is killed at the end of the test at the latest.
 func (w *apart) run(env ...string) *exec.Cmd {
 	w.t.Helper()
-	cmd := exec.Command(os.Args[0])
+	bin, err := childBinary()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	cmd := exec.Command(bin)
 	cmd.Env = slices.Concat(os.Environ(), w.env, env)
 	cmd.Stderr = io.MultiWriter(os.Stderr, &w.stderr)
 	if err := cmd.Start(); err != nil {

@@ -85,7 +85,7 @@ func TestDownloadIsCut(t *testing.T) {
 			}
 			done := payloads[*events.AWSRequestCompleted](r.audit())
 			if len(done) != 1 || done[0].Interrupted != c.interrupted || !strings.Contains(done[0].InterruptedDetail, c.detail) || done[0].Status != 200 || done[0].ResponseBytes != 9 {
-				t.Errorf("%+v", done)
+				t.Error(shown(done))
 			}
 		})
 	}
@@ -137,7 +137,7 @@ func TestUploadIsCut(t *testing.T) {
 			}
 			done := payloads[*events.AWSRequestCompleted](r.audit())
 			if len(done) != 1 || done[0].Interrupted != c.interrupted || !strings.Contains(done[0].InterruptedDetail, c.detail) || done[0].Status != 0 {
-				t.Errorf("%+v", done)
+				t.Error(shown(done))
 			}
 		})
 	}
@@ -164,7 +164,7 @@ func TestStalledClientIsCut(t *testing.T) {
 	r.eventually("the call ends, though its client is deaf", func() bool { return r.p.Running() == 0 })
 	resp.Body.Close()
 	if done := payloads[*events.AWSRequestCompleted](r.audit()); len(done) != 1 || done[0].Interrupted != "lock" {
-		t.Errorf("%+v", done)
+		t.Error(shown(done))
 	}
 }
 
@@ -183,7 +183,7 @@ func TestClientGoesAway(t *testing.T) {
 		t.Error("AWS was not told")
 	}
 	if done := payloads[*events.AWSRequestCompleted](r.audit()); len(done) != 1 || done[0].Interrupted != "client_gone" {
-		t.Errorf("%+v", done)
+		t.Error(shown(done))
 	}
 }
 
@@ -208,7 +208,7 @@ func TestAWSBreaksOff(t *testing.T) {
 		t.Errorf("the client believes that %d bytes are the whole answer", n)
 	}
 	if done := payloads[*events.AWSRequestCompleted](r.audit()); len(done) != 1 || done[0].Interrupted != "upstream" || done[0].ResponseBytes != 9 {
-		t.Errorf("%+v", done)
+		t.Error(shown(done))
 	}
 }
 

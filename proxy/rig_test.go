@@ -10,6 +10,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/asn1"
 	"encoding/base64"
+	"encoding/json"
 	"fmt"
 	"io"
 	"math/big"
@@ -118,9 +119,11 @@ func (r *rig) emit(p events.Payload) uint64 {
 // eventually waits for what other goroutines bring about.
 func (r *rig) eventually(what string, ok func() bool) {
 	r.t.Helper()
-	for end := time.Now().Add(time.Minute); !ok(); {
-		if time.Now().After(end) {
-			r.t.Fatalf("never happened: %s", what)
+	for !ok() {
+		if t, bounded := r.t.(*testing.T); bounded {
+			if end, set := t.Deadline(); set && time.Until(end) < 10*time.Second {
+				t.Fatalf("never happened: %s", what)
+			}
 		}
 		time.Sleep(time.Millisecond)
 	}
@@ -234,6 +237,15 @@ func (r *rig) audit() []journal.Entry {
 		out = append(out, e)
 	}
 	return out
+}
+
+// shown are payloads as a failure tells them.
+func shown[T events.Payload](ps []T) string {
+	b, err := json.Marshal(ps)
+	if err != nil {
+		return err.Error()
+	}
+	return string(b)
 }
 
 // payloads are the audit events of one type, in order.
