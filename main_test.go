@@ -104,7 +104,7 @@ func untilOutput(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("usage: until TEXT CMD ARGS…")
 	}
 	deadline := time.Now().Add(2 * time.Minute)
-	for {
+	for pause := 100 * time.Millisecond; ; pause = min(2*pause, time.Second) {
 		err := ts.Exec(args[1], args[2:]...)
 		if err == nil && strings.Contains(ts.ReadFile("stdout"), args[0]) {
 			return
@@ -112,7 +112,7 @@ func untilOutput(ts *testscript.TestScript, neg bool, args []string) {
 		if time.Now().After(deadline) {
 			ts.Fatalf("waited for %q of %v; last error %v", args[0], args[1:], err)
 		}
-		time.Sleep(100 * time.Millisecond)
+		time.Sleep(pause)
 	}
 }
 

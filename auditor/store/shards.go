@@ -360,9 +360,9 @@ const layoutMark = "postern shards "
 
 func (s *Store) distributeOver(ctx context.Context, under, over string) error {
 	fail := func(err error) error { return fmt.Errorf("shards: database %s: %w", over, err) }
-	all, err := s.layouts(ctx)
+	keys, err := s.shardingKeys(ctx, under)
 	if err != nil {
-		return err
+		return fail(err)
 	}
 	columns, err := namedStrings(s.tables.Query(ctx, `SELECT table, toString(cityHash64(groupArray((name, type, toString(default_kind), default_expression))))
 		FROM (SELECT * FROM system.columns WHERE database = ? ORDER BY table, position) GROUP BY table`, under))
@@ -378,29 +378,51 @@ func (s *Store) distributeOver(ctx context.Context, under, over string) error {
 	if err := s.checkOver(ctx, over); err != nil {
 		return err
 	}
-	engines, err := namedStrings(s.tables.Query(ctx, `SELECT name, engine FROM system.tables WHERE database = ?`, under))
-	if err != nil {
-		return fail(err)
-	}
-	for _, name := range slices.Sorted(maps.Keys(columns)) {
-		if slices.Contains(notShared, name) || strings.HasPrefix(name, ".") {
-			continue
-		}
-		key := sharding(name, all)
-		if key == "" && engines[name] != "View" {
-			key = "0" // the first shard
-		}
-		comment := layoutMark + columns[name] + " " + key
+	for _, name := range slices.Sorted(maps.Keys(keys)) {
+		comment := layoutMark + columns[name] + " " + keys[name]
 		if made[name] == comment {
 			continue
 		}
-		q := fmt.Sprintf("CREATE OR REPLACE TABLE %s.%s %s AS %s.%s ENGINE = Distributed(%s) COMMENT %s",
-			quote(over), quote(name), dialect{cluster: s.cluster}.OnCluster(), quote(under), quote(name), strings.TrimSuffix(strings.Join([]string{literal(s.cluster), literal(under), literal(name), key}, ", "), ", "), literal(comment))
+		q := fmt.Sprintf("CREATE OR REPLACE TABLE %s.%s %s AS %s.%s ENGINE = %s COMMENT %s", quote(over), quote(name), dialect{cluster: s.cluster}.OnCluster(),
+			quote(under), quote(name), s.distributed(under, name, keys[name]), literal(comment))
 		if err := s.onAll(ctx, q); err != nil {
 			return fail(fmt.Errorf("%s: %w", name, err))
 		}
 	}
 	return nil
+}
+
+// shardingKeys are those of the tables and views over which there are Distributed tables,
+// by name.
+func (s *Store) shardingKeys(ctx context.Context, under string) (map[string]string, error) {
+	all, err := s.layouts(ctx)
+	if err != nil {
+		return nil, err
+	}
+	engines, err := namedStrings(s.tables.Query(ctx, `SELECT name, engine FROM system.tables WHERE database = ?`, under))
+	if err != nil {
+		return nil, err
+	}
+	keys := map[string]string{}
+	for name, engine := range engines {
+		if slices.Contains(notShared, name) || strings.HasPrefix(name, ".") {
+			continue
+		}
+		keys[name] = sharding(name, all)
+		if keys[name] == "" && engine != "View" {
+			keys[name] = "0" // the first shard
+		}
+	}
+	return keys, nil
+}
+
+// distributed is the engine of a table over that of every shard.
+func (s *Store) distributed(under, name, key string) string {
+	args := []string{literal(s.cluster), literal(under), literal(name)}
+	if key != "" {
+		args = append(args, key)
+	}
+	return "Distributed(" + strings.Join(args, ", ") + ")"
 }
 
 // checkOver makes sure that a database for Distributed tables has no others: they would be

@@ -12,6 +12,7 @@ import (
 	"testing/fstest"
 	"time"
 
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/rs/zerolog"
 
 	"github.com/posternhq/postern/auditor/store"
@@ -311,6 +312,26 @@ func shardsRederive(t *testing.T, c *embeddedtest.Shards) {
 			t.Fatal(err)
 		}
 		want = append(want, "aws-request/"+made+" unexpected ")
+	}
+	// What is asked: a view of one shard, and a table over all.
+	second := embeddedtest.Open(t, c.DSN(1, embedded.Owner, "postern_shard"))
+	var engine, comment string
+	if err := s.Conn().QueryRow(t.Context(), `SELECT engine_full, comment FROM system.tables WHERE database = 'postern' AND name = 'tunnels'`).Scan(&engine, &comment); err != nil {
+		t.Fatal(err)
+	}
+	for _, x := range []struct {
+		conn driver.Conn
+		q    string
+	}{
+		{second, `CREATE OR REPLACE VIEW requests AS SELECT * FROM request_rows FINAL WHERE user != 'zoe'`},
+		{s.Conn(), `CREATE OR REPLACE TABLE postern.tunnels AS postern_shard.tunnels ENGINE = ` + strings.Replace(engine, "'tunnels'", "'tunnel_rows'", 1) + ` COMMENT '` + comment + `'`},
+	} {
+		if err := x.conn.Exec(t.Context(), x.q); err != nil {
+			t.Fatal(x.q, err)
+		}
+	}
+	for range 2 { // by both parts
+		want = append(want, "view/requests changed ", "view/tunnels changed ")
 	}
 	slices.Sort(want)
 	if found := differences(); !slices.Equal(found, want) {
