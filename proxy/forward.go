@@ -96,7 +96,7 @@ func (f *flight) unanswered(err error) {
 	case f.body.broken.Load() != nil:
 		if e, ok := errors.AsType[*sigv4.Error](*f.body.broken.Load()); ok {
 			f.w.Header().Set("Connection", "close")
-			f.fail("forward", e.Code(), e.Status(), e.Error())
+			f.fail("forward", e.Code(awserr.WrongSignature(f.r)), e.Status(), e.Error())
 			return
 		}
 		f.record(&events.AWSRequestCompleted{Interrupted: "client_gone", InterruptedDetail: "the request's body broke off"})

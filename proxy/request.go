@@ -284,7 +284,7 @@ func (c *call) parse() bool {
 			if e.Service == "" {
 				e.Service = host.SigningName
 			}
-			d.code, d.status = e.Code(), e.Status()
+			d.code, d.status = e.Code(awserr.WrongSignature(c.r)), e.Status()
 		}
 		c.deny(d)
 		return false

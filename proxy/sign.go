@@ -131,7 +131,7 @@ func (c *call) verify() bool {
 	}
 	d := denial{cause: "signature", reason: err.Error()}
 	if e, ok := errors.AsType[*sigv4.Error](err); ok {
-		d.code, d.status = e.Code(), e.Status()
+		d.code, d.status = e.Code(awserr.WrongSignature(c.r)), e.Status()
 	}
 	c.deny(d)
 	return false

@@ -84,13 +84,7 @@ func Write(w http.ResponseWriter, r *http.Request, e Error) {
 // "UnauthorizedOperation", else "AccessDenied".
 // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html
 func AccessDenied(r *http.Request) string {
-	switch protocolOf(r) {
-	case json10, json11, restJSON, rpcCBOR:
-		return "AccessDeniedException"
-	case ec2Query:
-		return "UnauthorizedOperation"
-	}
-	return "AccessDenied"
+	return protocolOf(r).code("AccessDeniedException", "UnauthorizedOperation", "AccessDenied")
 }
 
 // Throttled is how r's protocol says that requests come too fast, which SDKs
@@ -116,15 +110,11 @@ func Throttled(r *http.Request) (code string, status int) {
 // https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-troubleshooting.html
 func UnknownAccessKey(r *http.Request) string {
-	switch protocolOf(r) {
-	case s3XML, s3ControlXML:
+	p := protocolOf(r)
+	if p == s3XML || p == s3ControlXML {
 		return "InvalidAccessKeyId"
-	case json10, json11, restJSON, rpcCBOR:
-		return "UnrecognizedClientException"
-	case ec2Query:
-		return "AuthFailure"
 	}
-	return "InvalidClientTokenId"
+	return p.code("UnrecognizedClientException", "AuthFailure", "InvalidClientTokenId")
 }
 
 // WrongSignature is the code for a signature that does not fit: the JSON and CBOR
@@ -132,13 +122,7 @@ func UnknownAccessKey(r *http.Request) string {
 // "SignatureDoesNotMatch".
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-troubleshooting.html
 func WrongSignature(r *http.Request) string {
-	switch protocolOf(r) {
-	case json10, json11, restJSON, rpcCBOR:
-		return "InvalidSignatureException"
-	case ec2Query:
-		return "AuthFailure"
-	}
-	return "SignatureDoesNotMatch"
+	return protocolOf(r).code("InvalidSignatureException", "AuthFailure", "SignatureDoesNotMatch")
 }
 
 // fault says whose fault a status is, in the query protocol's words.

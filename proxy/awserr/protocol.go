@@ -22,6 +22,17 @@ const (
 	s3ControlXML          // S3 Control: as restXML, with a HostId
 )
 
+// code picks the error code of the JSON and CBOR protocols, of EC2 or of all others.
+func (p protocol) code(json, ec2, others string) string {
+	switch p {
+	case restJSON, json10, json11, rpcCBOR:
+		return json
+	case ec2Query:
+		return ec2
+	}
+	return others
+}
+
 // protocolOf recognises the protocol from the request's header and target
 // alone. What it does not know is REST-JSON, the most usual among AWS's
 // services; an SDK of another protocol then still has the status.

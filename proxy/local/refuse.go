@@ -38,10 +38,9 @@ func refusal(r *http.Request, err error) awserr.Error {
 		return e
 	}
 	if se, ok := errors.AsType[*sigv4.Error](err); ok && !errors.Is(err, errTarget) {
-		e.Status, e.Code = se.Status(), se.Code()
+		e.Status, e.Code = se.Status(), se.Code(awserr.WrongSignature(r))
 		switch se.Kind {
 		case sigv4.ErrMismatch:
-			e.Code = awserr.WrongSignature(r)
 			e.Message = fmt.Sprintf("postern: %v: the secret key is not the one of this `postern proxy aws`, or something changed the request on its way; %s", err, credentialsHint)
 		case sigv4.ErrMissing:
 			e.Message = fmt.Sprintf("postern: %v in a way that postern knows; %s", err, credentialsHint)

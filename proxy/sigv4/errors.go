@@ -40,8 +40,9 @@ func (e *Error) Error() string { return e.Kind.Error() + ": " + e.Detail }
 func (e *Error) Unwrap() error { return e.Kind }
 
 // Code is the error code that AWS itself answers with in this case: S3's own
-// where the request was meant for S3, the common one elsewhere.
-func (e *Error) Code() string {
+// where the request was meant for S3, the common one elsewhere. wrong is that of other
+// services for a signature that is not good, which depends on the protocol.
+func (e *Error) Code(wrong string) string {
 	s3 := singleEncoded(e.Service)
 	switch e.Kind {
 	case ErrMissing:
@@ -66,22 +67,22 @@ func (e *Error) Code() string {
 		if s3 {
 			return "RequestTimeTooSkewed"
 		}
-		return "InvalidSignatureException"
+		return wrong
 	case ErrExpired, ErrUnsigned:
 		if s3 {
 			return "AccessDenied"
 		}
-		return "InvalidSignatureException"
+		return wrong
 	case ErrPayload:
 		if s3 {
 			return "XAmzContentSHA256Mismatch"
 		}
-		return "InvalidSignatureException"
+		return wrong
 	}
 	if s3 {
 		return "SignatureDoesNotMatch"
 	}
-	return "InvalidSignatureException"
+	return wrong
 }
 
 // Status is the HTTP status that goes with Code.
