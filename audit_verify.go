@@ -198,10 +198,13 @@ func (c *cli) verifyTables(ctx context.Context, a *client.Client, s *evidence.St
 			out.Rows[table] += n
 		}
 		for _, d := range r.Differences {
-			if !told[d.Thing] {
-				out.Differences = append(out.Differences, d)
+			if d.IsView() { // each part looks at all of them
+				if told[d.Table] {
+					continue
+				}
+				told[d.Table] = true
 			}
-			told[d.Thing] = strings.HasPrefix(d.Thing, "view/") // each part looks at all of them
+			out.Differences = append(out.Differences, d)
 		}
 		out.More = out.More || r.More
 	}

@@ -22,6 +22,9 @@ const viewThing = "view/"
 
 func isView(thing string) bool { return strings.HasPrefix(thing, viewThing) }
 
+// IsView tells that what differs is a view, or over shards a Distributed table.
+func (d *Difference) IsView() bool { return isView(d.Thing) }
+
 // views are the queries of this version's views, by name.
 func (s *Store) views() (map[string]string, error) {
 	names, err := s.migrationNames()
@@ -77,37 +80,44 @@ func (s *Store) differingViews(ctx context.Context, beside string) ([]Difference
 		made[name] = "CREATE TABLE " + quote(over) + "." + quote(name) + " AS " + quote(under) + "." + quote(name) + " ENGINE = " + s.distributed(under, name, key)
 	}
 	more, err := s.differingFrom(ctx, over, made, s.Database(), "engine_full", "Distributed")
+	if err != nil {
+		return nil, err
+	}
 	for _, d := range more { // one that differs in both databases is told once
 		if !slices.ContainsFunc(out, func(o Difference) bool { return o.Table == d.Table }) {
 			out = append(out, d)
 		}
 	}
-	return out, err
+	return out, nil
 }
 
-// differingFrom compares what tables of a database are by a column of system.tables, on
-// every server, with those that it makes in the database beside.
+// differingFrom makes tables in the database beside, and compares by a column of
+// system.tables what those of another database are on every server.
 func (s *Store) differingFrom(ctx context.Context, beside string, made map[string]string, database, column, engine string) ([]Difference, error) {
-	var out []Difference
 	for _, name := range slices.Sorted(maps.Keys(made)) {
 		if err := s.tables.Exec(ctx, made[name]); err != nil {
 			return nil, fmt.Errorf("make %s again: %w", name, err)
 		}
-		var servers, there, same uint64
-		err := s.tables.QueryRow(ctx, `SELECT (SELECT count() FROM `+s.everywhere("system.one")+`), count(),
-			countIf(engine = ? AND `+column+` = (SELECT `+column+` FROM system.tables WHERE database = ? AND name = ?))
-			FROM `+s.everywhere("system.tables")+` WHERE database = ? AND name = ?`, engine, beside, name, database, name).Scan(&servers, &there, &same)
-		if err != nil {
-			return nil, fmt.Errorf("compare %s: %w", name, err)
-		}
-		if same == servers {
-			continue
-		}
-		kind := "changed"
-		if there < servers {
-			kind = "missing"
-		}
-		out = append(out, Difference{Table: name, Thing: viewThing + name, Kind: kind})
 	}
-	return out, nil
+	rows, err := s.tables.Query(ctx, `SELECT want.name, countIf(are.engine != '') < servers AS lacks
+		FROM (SELECT name, engine, `+column+` AS text, (SELECT count() FROM `+s.everywhere("system.one")+`) AS servers FROM system.tables WHERE database = ? AND engine = ?) AS want
+		LEFT JOIN (SELECT name, engine, `+column+` AS text FROM `+s.everywhere("system.tables")+` WHERE database = ?) AS are USING (name)
+		GROUP BY want.name, servers HAVING countIf(are.engine = want.engine AND are.text = want.text) < servers ORDER BY want.name`, beside, engine, database)
+	if err != nil {
+		return nil, fmt.Errorf("compare database %s: %w", database, err)
+	}
+	defer rows.Close()
+	var out []Difference
+	for rows.Next() {
+		d := Difference{Kind: "changed"}
+		var lacks bool
+		if err := rows.Scan(&d.Table, &lacks); err != nil {
+			return nil, fmt.Errorf("compare database %s: %w", database, err)
+		}
+		if d.Thing = viewThing + d.Table; lacks {
+			d.Kind = "missing"
+		}
+		out = append(out, d)
+	}
+	return out, rows.Err()
 }
