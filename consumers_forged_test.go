@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -22,9 +23,9 @@ func TestReadersOfForgeries(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// The empty one is the last: from one account to another, NATS takes it for the end of
-	// what answers a pull, and what follows comes again after half a minute.
-	messages := []string{"no JSON\n{\"specversion\":\"1.0\",\"id\":\"forged\"}\n", `{"no":"event"}`, string(genuine), ""}
+	// From one account to another NATS takes an empty message for the end of what answers a
+	// pull: what follows it comes again, after half a minute.
+	messages := []string{"no JSON\n{\"specversion\":\"1.0\",\"id\":\"forged\"}\n", `{"no":"event"}`, "", string(genuine)}
 	nc, err := connectNATS(dev.NATSURL, dev.NATSCreds, "")
 	if err != nil {
 		t.Fatal(err)
@@ -45,11 +46,20 @@ func TestReadersOfForgeries(t *testing.T) {
 		err := cmd.Run()
 		return stdout.String(), stderr.String(), err
 	}
-	read := func(format string) (string, string, error) {
+	type read struct {
+		stdout, stderr string
+		err            error
+	}
+	var cloudevents, ocsf, record read
+	var all sync.WaitGroup // at once, for the half minute
+	for format, to := range map[string]*read{"cloudevents": &cloudevents, "ocsf": &ocsf, "record": &record} {
 		creds := filepath.Join(dir, format)
 		c.must(t, "admin", "consumers", "add", "forged-"+format, "--filter", "audit.denied.forged", "--out", creds)
-		return output("consumers", "read", "--creds", creds, "--nats", dev.NATSURL, "--no-follow", "--format="+format)
+		all.Go(func() {
+			to.stdout, to.stderr, to.err = output("consumers", "read", "--creds", creds, "--nats", dev.NATSURL, "--no-follow", "--format="+format)
+		})
 	}
+	all.Wait()
 	leavesOut := func(what string, stdout, stderr string, err error) {
 		t.Helper()
 		if exited, ok := errors.AsType[*exec.ExitError](err); !ok || exited.ExitCode() != 1 || strings.Count(stderr, "is left out") != len(messages)-1 {
@@ -60,28 +70,26 @@ func TestReadersOfForgeries(t *testing.T) {
 		}
 	}
 
-	stdout, stderr, err := read("cloudevents")
-	lines := strings.Split(strings.TrimSpace(stdout), "\n")
-	if err != nil || len(lines) != len(messages) {
-		t.Errorf("%d lines of %d messages: %v\n%s%s", len(lines), len(messages), err, stdout, stderr)
+	lines := strings.Split(strings.TrimSpace(cloudevents.stdout), "\n")
+	if cloudevents.err != nil || len(lines) != len(messages) {
+		t.Errorf("%d lines of %d messages: %+v", len(lines), len(messages), cloudevents)
 	}
 	for _, line := range lines {
 		if !json.Valid([]byte(line)) {
 			t.Errorf("no JSON: %q", line)
 		}
 	}
-	stdout, stderr, err = read("ocsf")
-	leavesOut("consumers read --format=ocsf", stdout, stderr, err)
+	leavesOut("consumers read --format=ocsf", ocsf.stdout, ocsf.stderr, ocsf.err)
 	for _, format := range []string{"ocsf", "json"} {
-		stdout, stderr, err = output("events", "tail", "--subject", "audit.denied.forged", "--since", "1h", "--no-follow", "--format="+format)
+		stdout, stderr, err := output("events", "tail", "--subject", "audit.denied.forged", "--since", "1h", "--no-follow", "--format="+format)
 		leavesOut("events tail --format="+format, stdout, stderr, err)
 	}
 
-	if stdout, stderr, err = read("record"); err != nil {
-		t.Fatalf("%v: %s", err, stderr)
+	if record.err != nil {
+		t.Fatalf("%v: %s", record.err, record.stderr)
 	}
 	file := filepath.Join(dir, "got.jsonl")
-	if err := os.WriteFile(file, []byte(stdout), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte(record.stdout), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if out := c.must(t, "admin", "events", "verify", file, "--filter", "audit.denied.forged"); !strings.Contains(out, "whole: 4 events") {

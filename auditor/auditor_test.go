@@ -69,17 +69,14 @@ func (w *world) settle(streams ...string) {
 	}
 }
 
-// hangs is how long nothing takes, on however slow a machine.
-const hangs = 3 * time.Minute
-
-// until waits for something that is on its way. Asking again and again takes its part of
-// the machine.
+// until waits for something that is on its way, a minute at most. Asking again and again
+// takes its part of the machine.
 func (w *world) until(what string, ok func() bool) {
 	w.t.Helper()
-	end := time.Now().Add(hangs)
+	end := time.Now().Add(time.Minute)
 	for pause := 5 * time.Millisecond; !ok(); pause = min(2*pause, 200*time.Millisecond) {
 		if time.Now().After(end) {
-			w.t.Fatalf("never happened: %s", what)
+			w.t.Fatalf("waited for a minute: %s", what)
 		}
 		time.Sleep(pause)
 	}

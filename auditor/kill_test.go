@@ -168,14 +168,14 @@ func TestClickHouseKilled(t *testing.T) {
 	w.j = eventstest.Open(t, w.nc)
 	w.conn = embeddedtest.Open(t, w.dsn)
 	w.start(func(c *auditor.Config) { c.Log = zerolog.Nop() })
-	const n = 5_000
+	const n = 10_000
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		publish(t, w.j, n)
 	}()
 	killed := map[int]bool{}
-	for _, at := range []uint64{500, 3_000, 6_000} {
+	for _, at := range []uint64{1_000, 6_000, 12_000} {
 		w.until("more is stored", func() bool { return w.a.Floor(events.Audit) >= at })
 		var pid int
 		w.until("the engine runs", func() bool { pid = engineOf(t, dir); return pid != 0 && !killed[pid] })
@@ -212,13 +212,13 @@ func engineOf(t testing.TB, dir string) int {
 // The auditor is stopped in the middle of batches, and started again.
 func TestAuditorStopped(t *testing.T) {
 	w := newWorld(t, nil)
-	const n = 4_000
+	const n = 8_000
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		publish(t, w.j, n)
 	}()
-	for _, at := range []uint64{1, 2_000, 4_000, 6_000} {
+	for _, at := range []uint64{1, 4_000, 8_000, 12_000} {
 		w.until("more is stored", func() bool { return w.a.Floor(events.Audit) >= at })
 		w.stop()
 		w.start(nil)
@@ -292,13 +292,13 @@ func (w *apart) stored(stream string) uint64 {
 // The auditor's process is killed in the middle of batches, again and again.
 func TestAuditorKilled(t *testing.T) {
 	w := newApart(t)
-	const requests = 4_000
+	const requests = 8_000
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		publish(t, w.j, requests)
 	}()
-	for _, at := range []uint64{1, 1_500, 3_000, 4_500, 6_000} {
+	for _, at := range []uint64{1, 3_000, 6_000, 9_000, 12_000} {
 		child := w.run()
 		w.until("more is stored", func() bool { return w.stored(events.Audit) >= at })
 		_ = child.Process.Kill()
@@ -322,7 +322,7 @@ func TestTablesMadeAnew(t *testing.T) {
 	if err := journal.Setup(t.Context(), w.nc, journal.StreamsConfig{DuplicateWindow: 100 * time.Millisecond}); err != nil {
 		t.Fatal(err)
 	}
-	const requests = 5_000
+	const requests = 10_000
 	publish(t, w.j, requests)
 	for range 2 {
 		child := w.run()

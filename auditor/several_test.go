@@ -14,7 +14,7 @@ func TestSeveralAuditors(t *testing.T) {
 	t.Parallel()
 	w := newApart(t)
 	first, second, third := w.run(), w.run(), w.run()
-	const portion = 1_000
+	const portion = 2_000
 	said := 0 // each of them is two events
 	for _, next := range []func() error{
 		func() error { return first.Process.Signal(syscall.SIGSTOP) },

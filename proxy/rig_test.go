@@ -117,16 +117,13 @@ func (r *rig) emit(p events.Payload) uint64 {
 // eventually waits for what other goroutines bring about.
 func (r *rig) eventually(what string, ok func() bool) {
 	r.t.Helper()
-	for end := time.Now().Add(hangs); !ok(); {
+	for end := time.Now().Add(time.Minute); !ok(); {
 		if time.Now().After(end) {
 			r.t.Fatalf("never happened: %s", what)
 		}
 		time.Sleep(time.Millisecond)
 	}
 }
-
-// hangs is how long nothing takes, on however slow a machine.
-const hangs = 3 * time.Minute
 
 // session starts a session of alice on a role.
 func (r *rig) session(change ...func(*events.SessionStarted)) *events.SessionStarted {
