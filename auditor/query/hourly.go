@@ -27,6 +27,13 @@ type hourly struct {
 	few, rest string
 }
 
+// sharedHours asks for those hours, of which a condition is true, in which a call may have
+// several rows: they are not all in one part, or it was never merged.
+func (s side) sharedHours(condition string) string {
+	return "SELECT hour FROM (SELECT toStartOfHour(" + s.at + ") AS hour, _part AS part FROM " + s.rows + " WHERE " + condition + ` GROUP BY hour, part)
+		GROUP BY hour HAVING count() > 1 OR max(match(part, '_0(_[0-9]+)?$'))`
+}
+
 // count is the statement, over columns and n, with what is bound in it, from a time
 // on; zero means ever.
 func (a *Asker) count(h hourly, t time.Time) (string, []any) {
@@ -67,7 +74,7 @@ func (a *Asker) count(h hourly, t time.Time) (string, []any) {
 	}
 	return strings.NewReplacer("TABLE", h.rows, "CONDITION", h.there+" AND "+h.condition.String(), "HOURS", strings.ReplaceAll(hours, "hour", "toStartOfHour("+h.at+")"),
 		"EDGE", strings.ReplaceAll(edge, "at ", h.at+" "), "HOUR", "toStartOfHour("+h.at+")").Replace(`
-		WITH shared AS (SELECT hour FROM (SELECT HOUR AS hour, _part AS part FROM TABLE WHERE HOURS GROUP BY hour, part) GROUP BY hour HAVING count() > 1 OR max(match(part, '_0(_[0-9]+)?$')))
+		WITH shared AS (` + h.sharedHours("HOURS") + `)
 		` + strings.Join(all, `
 		UNION ALL
 		`)), args

@@ -80,9 +80,9 @@ type usage struct {
 
 // usages counts only what AWS did: a call that it denied was not granted. Rows need
 // no merging for it: the one that says that a call was completed says all else too.
-// A call is told from others by its microsecond and how long AWS took, of which there
-// is far less to read than of ids, and counts where its first resource does. What lies in
-// what is worked out once for each name.
+// Where a call may have several rows it is told from others by its microsecond and how long
+// AWS took, of which there is far less to read than of ids. It counts where its first
+// resource does. What lies in what is worked out once for each name.
 const usages = `SELECT service, operation, action, also, region, source, groupUniqArrayArray(100)(roles) AS roles,
 	sum(first) AS calls, max(last) AS last, sumIf(rows, r = '') AS bare,
 	groupUniqArrayIf(501)(r, r != '') AS names,
@@ -91,13 +91,29 @@ const usages = `SELECT service, operation, action, also, region, source, groupUn
 FROM
 (
 	SELECT service, operation, action, also, region, operation IN ('CopyObject', 'UploadPartCopy') AND i > 1 AS source, r,
-		groupUniqArray(100)(aws_role_arn) AS roles, uniqExactIf(received_at, latency_us, i = 1 + source) AS first, max(received_at) AS last, count() AS rows
-	FROM %s
+		groupUniqArray(100)(aws_role_arn) AS roles, uniqExactIf(received_at, latency_us, i = 1 + source AND SHARED) + countIf(i = 1 + source AND NOT SHARED) AS first, max(received_at) AS last, count() AS rows
+	FROM TABLE
 	ARRAY JOIN if(empty(resources), [''], resources) AS r, arrayEnumerate(if(empty(resources), [''], resources)) AS i
-	WHERE %s
+	WHERE CONDITION
 	GROUP BY service, operation, action, also, region, source, r
 )
 GROUP BY service, operation, action, also, region, source ORDER BY ALL`
+
+// usages is the statement, of rows from a time on.
+func (a *Asker) usages(since time.Time, condition *where) string {
+	shared := "1"
+	switch {
+	case a.narrow: // the view merges
+		shared = "0"
+	case !a.shards: // each of which would have parts of its own
+		of := "1"
+		if !since.IsZero() {
+			of = "toStartOfHour(received_at) >= " + timestamp(since.Truncate(time.Hour))
+		}
+		shared = "toStartOfHour(received_at) IN (" + ours.sharedHours(of) + ")"
+	}
+	return strings.NewReplacer("TABLE", a.table(ours), "CONDITION", condition.String(), "SHARED", shared).Replace(usages)
+}
 
 // Policy writes the least IAM policy that allows what was done under a role.
 func (a *Asker) Policy(ctx context.Context, f PolicyFilter, actions Actions) (*LeastPolicy, error) {
@@ -121,7 +137,7 @@ func (a *Asker) Policy(ctx context.Context, f PolicyFilter, actions Actions) (*L
 			done.add("received_at >= " + timestamp(since))
 		}
 		done.add(`outcome = 'completed' AND status != 403 AND NOT match(error_code, 'AccessDenied|Unauthorized|NotAuthorized')`)
-		if err := a.conn.Select(ctx, &rows, fmt.Sprintf(usages, a.table(ours), done), done.args...); err != nil {
+		if err := a.conn.Select(ctx, &rows, a.usages(since, done), done.args...); err != nil {
 			return fmt.Errorf("ask for the use of %s: %w", f.AWSRole, err)
 		}
 		return nil

@@ -26,6 +26,7 @@ import (
 //
 //	POSTERN_WRITE_RELEASED=v0.2 go test -run TestReleased ./auditor/store
 func TestReleased(t *testing.T) {
+	t.Parallel()
 	if version := os.Getenv("POSTERN_WRITE_RELEASED"); version != "" {
 		writeReleased(t, filepath.Join("testdata", "released", version+".sql"))
 	}

@@ -59,6 +59,7 @@ func TestHorizons(t *testing.T) {
 // On the real engine: rows move to the cold volume, a directory or a bucket, and
 // can be searched there; they expire; what is left is what the ledger says.
 func TestRetain(t *testing.T) {
+	t.Parallel()
 	t.Run("directory", func(t *testing.T) { retain(t, &embedded.Cold{Policy: "tiered", Volume: "cold", Path: t.TempDir()}) })
 	t.Run("S3", func(t *testing.T) {
 		sim, err := simaws.New(simaws.Config{Dir: t.TempDir(), Log: zerolog.Nop()})

@@ -39,6 +39,7 @@ func openShards(t *testing.T, c *embeddedtest.Shards, edit func(*store.Config)) 
 
 // onShards plays a test on two shards, and again on two whose tables are replicated.
 func onShards(t *testing.T, test func(t *testing.T, c *embeddedtest.Shards)) {
+	t.Parallel()
 	t.Run("shards", func(t *testing.T) { test(t, embeddedtest.StartShards(t, 2, "", nil)) })
 	t.Run("replicated", func(t *testing.T) { test(t, embeddedtest.StartReplicated(t, 2)) })
 }
@@ -105,6 +106,7 @@ func write(t *testing.T, s *store.Store, entries []journal.Entry) {
 // The same story, told to a cluster of one shard, is answered as by a single server, and
 // every table is replicated.
 func TestReplicatedStory(t *testing.T) {
+	t.Parallel()
 	c := embeddedtest.StartReplicated(t, 1)
 	s := openShards(t, c, func(cfg *store.Config) { cfg.Sharded = false })
 	for range 2 {
@@ -189,6 +191,7 @@ func shardsStory(t *testing.T, c *embeddedtest.Shards) {
 // While a shard is down a batch is stored in part, and is not in the ledger: what is
 // written again, by the same process or one that knows nothing of it, is stored once.
 func TestShardsDown(t *testing.T) {
+	t.Parallel()
 	c := embeddedtest.StartShards(t, 2, "", nil)
 	s := openShards(t, c, nil)
 	if err := s.Migrate(t.Context()); err != nil {
@@ -342,6 +345,7 @@ func shardsRederive(t *testing.T, c *embeddedtest.Shards) {
 // A shard more gets what is younger than its layout; what is older stays where it is, and
 // its verdicts find it there.
 func TestShardsGrow(t *testing.T) {
+	t.Parallel()
 	c := embeddedtest.StartShards(t, 2, "", nil)
 	old := openShards(t, c, nil)
 	if err := old.Migrate(t.Context()); err != nil {
@@ -393,6 +397,7 @@ func TestShardsGrow(t *testing.T) {
 
 // A server's tables become the first shard of two when their database is renamed.
 func TestShardsFromOne(t *testing.T) {
+	t.Parallel()
 	c := embeddedtest.StartShards(t, 2, "", nil)
 	one := open(t, c.DSN(0, embedded.Owner, "postern"))
 	if err := one.Migrate(t.Context()); err != nil {
@@ -430,6 +435,7 @@ func TestShardsFromOne(t *testing.T) {
 
 // What rows can't be spread over is refused.
 func TestShardsRefused(t *testing.T) {
+	t.Parallel()
 	c := embeddedtest.StartShards(t, 2, "", nil)
 	refused := func(what string, want error, step string, edit func(*store.Config)) {
 		t.Helper()
