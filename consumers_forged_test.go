@@ -15,6 +15,7 @@ import (
 // Who may publish can't have consumers take a part of a message for an event, stop them,
 // or make what they got look as if it were not all.
 func TestReadersOfForgeries(t *testing.T) {
+	t.Parallel()
 	dev := startDev(t)
 	if dev == nil {
 		t.Skip("postern dev does not run here: see the lines above")

@@ -29,6 +29,7 @@ func TestRotationUnderLoad(t *testing.T) {
 	if testing.Short() {
 		t.Skip("-short: rotates the CA of a running postern")
 	}
+	t.Parallel() // it waits more than it works
 	c := startCluster(t, plainBinary(t), "agent_ttl: 30s")
 	ctx := t.Context()
 	old := c.admin
