@@ -188,5 +188,11 @@ func TestDevAfterLocks(t *testing.T) {
 		if out, err := run(t, dev, "lock", "ls"); err != nil || !strings.Contains(out, "alice") || strings.Contains(out, "role ") {
 			t.Errorf("locks: %v\n%s", err, out)
 		}
+		// The proxy of this process is known by its name, so no lock on it is doubted.
+		for agent, doubted := range map[string]bool{"dev": false, "devv": true} {
+			if out, err := run(t, dev, "lock", "--agent", agent, "--ttl", "1s"); err != nil || strings.Contains(out, "no proxy has announced itself as "+agent) != doubted || strings.Contains(out, "warning") != doubted {
+				t.Errorf("lock on %s: %v\n%s", agent, err, out)
+			}
+		}
 	})
 }
