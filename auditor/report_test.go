@@ -105,3 +105,34 @@ func tellSummary(s *evidence.Summary) string {
 	return "requests " + list(requests) + " sessions " + list(sessions) + " calls " + list(calls) + " records " + list(records) +
 		" files " + list(files) + " digests " + list(digests) + " findings " + list(findings) + " others " + list(others)
 }
+
+// A report has every event of a call, whatever its proxy's clock said: also of one that
+// was days ahead, among calls of proxies that were not.
+func TestReportOfOddClocks(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, quick)
+	now := time.Now().UTC().Truncate(time.Second)
+	want := 0
+	for id, at := range map[string]time.Time{"PAST": now.AddDate(0, 0, -40), "NOW": now.Add(-time.Minute), "AHEAD": now.AddDate(0, 0, 3), "LATER": now.AddDate(0, 1, 3)} {
+		r := awsRequest(id, "alice", at)
+		w.sayAt(now, &events.AWSRequestAdmitted{AWSRequest: r})
+		w.sayAt(now, &events.AWSRequestCompleted{AWSRequest: r, Status: 200, AWSRequestID: "AWS" + id})
+		want += 2
+	}
+	w.settle(events.Audit)
+	for since, want := range map[time.Time]int{{}: want, now.Add(-time.Hour): want - 2, now.AddDate(0, 0, 10): 2} {
+		items, err := evidence.Gather(t.Context(), w.conn, evidence.Subject{User: "alice", Since: since})
+		if err != nil {
+			t.Fatal(err)
+		}
+		calls := 0
+		for _, i := range items {
+			if i.Stream == events.Audit {
+				calls++
+			}
+		}
+		if calls != want {
+			t.Errorf("since %s: %d events of calls, want %d", since, calls, want)
+		}
+	}
+}

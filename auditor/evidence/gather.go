@@ -36,7 +36,7 @@ func (d *Disputed) Unwrap() error { return d.Err }
 // of them, verdicts and findings; of a user, sign-ins and changes to the user
 // too. Of a single call it finds what led to it and what became of it.
 func Gather(ctx context.Context, conn driver.Conn, s Subject) ([]Item, error) {
-	g := gathering{ctx: ctx, conn: conn, seen: map[string]bool{}}
+	g := gathering{ctx: ctx, conn: conn, seen: map[string]bool{}, calls: map[call]bool{}}
 	switch {
 	case s.Request != "":
 		g.request(s.Request)
@@ -57,6 +57,7 @@ type gathering struct {
 	conn  driver.Conn
 	items []Item
 	seen  map[string]bool
+	calls map[call]bool // whose events were gathered
 	err   error
 }
 
@@ -83,23 +84,26 @@ func (g *gathering) ask(query string, args ...any) []string {
 	return out
 }
 
-// take adds the events that a condition is true of.
-func (g *gathering) take(condition string, args ...any) {
+// take adds the events that a condition is true of, and returns how many different
+// correlation ids they have.
+func (g *gathering) take(condition string, args ...any) (correlations int) {
 	if g.err != nil || ofNone(args) {
-		return
+		return 0
 	}
-	rows, err := g.conn.Query(g.ctx, fmt.Sprintf(`SELECT stream, seq, channel, stored_at, raw FROM events WHERE %s ORDER BY stream, seq LIMIT %d`, condition, MaxItems+1), args...)
+	rows, err := g.conn.Query(g.ctx, fmt.Sprintf(`SELECT stream, seq, channel, stored_at, correlation_id, raw FROM events WHERE %s ORDER BY stream, seq LIMIT %d`, condition, MaxItems+1), args...)
 	if err != nil {
 		g.err = fmt.Errorf("gather evidence: %w", err)
-		return
+		return 0
 	}
 	defer rows.Close()
+	different := map[string]bool{}
 	for rows.Next() {
 		var i Item
-		var raw string
-		if g.err = rows.Scan(&i.Stream, &i.Seq, &i.Subject, &i.StoredAt, &raw); g.err != nil {
-			return
+		var correlation, raw string
+		if g.err = rows.Scan(&i.Stream, &i.Seq, &i.Subject, &i.StoredAt, &correlation, &raw); g.err != nil {
+			return 0
 		}
+		different[correlation] = true
 		i.Body = []byte(raw)
 		if g.seen[i.name()] {
 			continue
@@ -107,10 +111,11 @@ func (g *gathering) take(condition string, args ...any) {
 		g.seen[i.name()] = true
 		if g.items = append(g.items, i); len(g.items) > MaxItems {
 			g.err = fmt.Errorf("there are more than %d events on it: ask for less", MaxItems)
-			return
+			return 0
 		}
 	}
 	g.err = rows.Err()
+	return len(different)
 }
 
 // ofNone: what has to be in an empty list is not there.
@@ -137,8 +142,8 @@ func (g *gathering) request(id string) {
 	}
 	sessions := g.ask(`SELECT DISTINCT session_id FROM request_rows WHERE request_id IN (?) AND session_id != ''`, calls)
 	g.basis(sessions)
-	g.calls(calls)
-	g.records(g.ask(`SELECT DISTINCT concat('cloudtrail/', recipient_account_id, '/', event_id) FROM cloudtrail_rows WHERE event_id = ?`, id))
+	g.callsWhere(`request_id IN (?)`, calls)
+	g.records(epoch, g.ask(`SELECT DISTINCT concat('cloudtrail/', recipient_account_id, '/', event_id) FROM cloudtrail_rows WHERE event_id = ?`, id))
 }
 
 // user gathers about a person.
@@ -154,14 +159,14 @@ func (g *gathering) user(name string, since time.Time) {
 		g.take(`stream = 'ACCESS' AND signature IN ('', 'valid') AND thing = ?`, "request/"+id)
 	}
 	g.take(`stream = 'ACCESS' AND signature IN ('', 'valid') AND stored_at >= @since AND thing = concat('user/', @user)`, at, who)
-	g.calls(g.ask(`SELECT DISTINCT request_id FROM request_rows WHERE received_at >= @since AND user = @user`, at, who))
+	g.callsWhere(`received_at >= @since AND user = @user`, at, who)
 	g.take(`stream = 'FINDINGS' AND type LIKE 'io.postern.finding.%'`+mine, at, who)
 }
 
 // sessions gathers sessions whole: what they rest on and all of their calls.
 func (g *gathering) sessions(ids []string) {
 	g.basis(ids)
-	g.calls(g.ask(`SELECT DISTINCT request_id FROM request_rows WHERE session_id IN (?)`, ids))
+	g.callsWhere(`session_id IN (?)`, ids)
 	g.take(`stream = 'AUDIT' AND (type LIKE 'io.postern.aws.credentials.%' OR type LIKE 'io.postern.aws.console.%') AND JSONExtractString(raw, 'data', 'session_id') IN (?)`, ids)
 }
 
@@ -177,26 +182,85 @@ func (g *gathering) basis(ids []string) {
 	g.take(`stream = 'ACCESS' AND signature IN ('', 'valid') AND thing LIKE 'role/%' AND concat(thing, ' ', toString(sequence)) IN (?)`, roles)
 }
 
-// calls gathers calls with AWS's records of them, verdicts and findings.
-func (g *gathering) calls(ids []string) {
-	for part := range slices.Chunk(ids, 1000) {
-		g.take(`stream = 'AUDIT' AND correlation_id IN (?)`, part) // one index a statement: of two conditions, either, none is used
-		g.take(`stream = 'AUDIT' AND thing IN (?)`, prefixed("aws-request/", part))
-		g.take(`stream = 'FINDINGS' AND thing IN (?)`, prefixed("aws-request/", part))
-		g.take(`stream = 'FINDINGS' AND type LIKE 'io.postern.finding.%' AND JSONExtractString(raw, 'data', 'request_id') IN (?)`, part)
-		records := g.ask(`SELECT DISTINCT if(splitByChar('\t', judged)[5] = '', concat('cloudtrail/', cloudtrail_account, '/', cloudtrail_event_id), concat('cloudtrail/', splitByChar('\t', judged)[4], '/', splitByChar('\t', judged)[5]))
-			FROM request_rows WHERE request_id IN (?) AND cloudtrail_event_id != ''`, part)
-		g.records(records)
+// call is a request and when it came, by its proxy's clock.
+type call struct {
+	id string
+	at time.Time
+}
+
+// find returns the calls that a condition on their rows is true of and that were not
+// gathered yet, the oldest first.
+func (g *gathering) find(condition string, args ...any) (out []call) {
+	if g.err != nil || ofNone(args) {
+		return nil
+	}
+	rows, err := g.conn.Query(g.ctx, `SELECT DISTINCT received_at, request_id FROM request_rows WHERE `+condition+` ORDER BY received_at, request_id`, args...)
+	if err != nil {
+		g.err = fmt.Errorf("gather evidence: %w", err)
+		return nil
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var c call
+		if g.err = rows.Scan(&c.at, &c.id); g.err != nil {
+			return nil
+		}
+		if !g.calls[c] {
+			g.calls[c] = true
+			out = append(out, c)
+		}
+	}
+	g.err = rows.Err()
+	return out
+}
+
+// epoch is before everything.
+var epoch = time.Unix(0, 0)
+
+// skew is how far clocks may be apart in what is looked for first.
+const skew = 24 * time.Hour
+
+// callsWhere gathers calls, by a condition on their rows, with AWS's records of them,
+// verdicts and findings. Ids come in hundreds, which no index tells from all others: what is
+// older than the first call is left out by its time.
+func (g *gathering) callsWhere(condition string, args ...any) {
+	for part := range slices.Chunk(g.find(condition, args...), 1000) {
+		ids := make([]string, len(part))
+		for i, c := range part {
+			ids[i] = c.id
+		}
+		from, to := part[0].at, part[len(part)-1].at
+		since := from.Add(-skew)
+		const events = ` AND stream = 'AUDIT' AND correlation_id IN (?)` // one index a statement: of two conditions, either, none is used
+		if g.take(stored(since)+events, ids) < len(ids) {
+			since = epoch // a proxy's clock was ahead
+			g.take(stored(since)+events, ids)
+		}
+		things := prefixed("aws-request/", ids)
+		g.take(stored(since)+` AND stream = 'AUDIT' AND thing IN (?)`, things)
+		g.take(stored(since)+` AND stream = 'FINDINGS' AND thing IN (?)`, things)
+		g.take(stored(since)+` AND stream = 'FINDINGS' AND type LIKE 'io.postern.finding.%' AND JSONExtractString(raw, 'data', 'request_id') IN (?)`, ids)
+		g.records(since, g.ask(`SELECT DISTINCT if(splitByChar('\t', judged)[5] = '', concat('cloudtrail/', cloudtrail_account, '/', cloudtrail_event_id), concat('cloudtrail/', splitByChar('\t', judged)[4], '/', splitByChar('\t', judged)[5]))
+			FROM request_rows WHERE received_at >= `+timestamp(from)+` AND received_at <= `+timestamp(to)+` AND request_id IN (?) AND cloudtrail_event_id != ''`, ids))
 	}
 }
 
-// records gathers CloudTrail's records with the verdicts and findings on them, and
-// with what is known of the files that they came from: their receipt, and the verdicts on the digest files that should vouch
-// for them, by account, region and the time in a file's name.
-func (g *gathering) records(things []string) {
-	g.take(`stream = 'CLOUDTRAIL' AND thing IN (?)`, things)
-	g.take(`stream = 'FINDINGS' AND thing IN (?)`, things)
-	g.take(`stream = 'FINDINGS' AND type LIKE 'io.postern.finding.%' AND
+// stored is true of events that were stored at a time or later.
+func stored(since time.Time) string { return "stored_at >= " + timestamp(since) }
+
+// timestamp writes a time as SQL, exact to the microsecond, as the rows' is.
+func timestamp(t time.Time) string {
+	return fmt.Sprintf("fromUnixTimestamp64Micro(%d, 'UTC')", t.UnixMicro())
+}
+
+// records gathers CloudTrail's records, stored from a time on, with the verdicts and
+// findings on them, and with what is known of the files that they came from: their receipt,
+// and the verdicts on the digest files that should vouch for them, by account, region and
+// the time in a file's name.
+func (g *gathering) records(since time.Time, things []string) {
+	g.take(stored(since)+` AND stream = 'CLOUDTRAIL' AND thing IN (?)`, things)
+	g.take(stored(since)+` AND stream = 'FINDINGS' AND thing IN (?)`, things)
+	g.take(stored(since)+` AND stream = 'FINDINGS' AND type LIKE 'io.postern.finding.%' AND
 		concat('cloudtrail/', JSONExtractString(raw, 'data', 'recipient_account_id'), '/', JSONExtractString(raw, 'data', 'event_id')) IN (?)`, things)
 	files := g.filesOf(things)
 	g.take(`stream = 'CLOUDTRAIL' AND thing IN (?)`, files)

@@ -92,12 +92,15 @@ func (w world) statements(from, n int) []string {
 // before is left as it is.
 func (w world) fill(b *testing.B, conn clickhouse.Conn) {
 	b.Helper()
-	if err := conn.Exec(b.Context(), `CREATE TABLE IF NOT EXISTS world (until UInt64) ENGINE = MergeTree ORDER BY until`); err != nil {
+	if err := conn.Exec(b.Context(), `CREATE TABLE IF NOT EXISTS world (until UInt64, of UInt64) ENGINE = MergeTree ORDER BY until`); err != nil {
 		b.Fatal(err)
 	}
-	var done uint64
-	if err := conn.QueryRow(b.Context(), `SELECT max(until) FROM world`).Scan(&done); err != nil {
+	var done, of uint64
+	if err := conn.QueryRow(b.Context(), `SELECT max(until), max(of) FROM world`).Scan(&done, &of); err != nil {
 		b.Fatal(err)
+	}
+	if of != 0 && of != uint64(w.rows) { // a larger one lies denser in time
+		b.Fatalf("the directory holds a world of %d rows, or a part of it: give one of %d a directory of its own", of, w.rows)
 	}
 	ctx := clickhouse.Context(b.Context(), clickhouse.WithSettings(clickhouse.Settings{
 		"max_partitions_per_insert_block": 0, "min_insert_block_size_rows": 250_000, "max_insert_threads": 1, "max_threads": 1, "max_block_size": 50_000,
@@ -109,7 +112,7 @@ func (w world) fill(b *testing.B, conn clickhouse.Conn) {
 				b.Fatalf("%.60s: %v", q, err)
 			}
 		}
-		if err := conn.Exec(ctx, fmt.Sprintf(`INSERT INTO world (until) VALUES (%d)`, from+n)); err != nil {
+		if err := conn.Exec(ctx, fmt.Sprintf(`INSERT INTO world (until, of) VALUES (%d, %d)`, from+n, w.rows)); err != nil {
 			b.Fatal(err)
 		}
 	}
