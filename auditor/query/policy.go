@@ -83,19 +83,19 @@ type usage struct {
 // Where a call may have several rows it is told from others by its microsecond and how long
 // AWS took, of which there is far less to read than of ids. It counts where its first
 // resource does. What lies in what is worked out once for each name.
-const usages = `SELECT service, operation, action, also, region, source, groupUniqArrayArray(100)(roles) AS roles,
+const usages = `SELECT service, operation, action, also, region, source, groupUniqArray(100)(aws_role_arn) AS roles,
 	sum(first) AS calls, max(last) AS last, sumIf(rows, r = '') AS bare,
 	groupUniqArrayIf(501)(r, r != '') AS names,
 	groupUniqArrayIf(501)(replaceRegexpOne(r, '^(([^:]*:){5}.*[/:]).*$', '\\1'), r != '') AS parents,
 	groupUniqArrayIf(501)(replaceRegexpOne(r, '^(([^:]*:){5}[^/:]*[/:]).*$', '\\1'), r != '') AS tops
 FROM
 (
-	SELECT service, operation, action, also, region, operation IN ('CopyObject', 'UploadPartCopy') AND i > 1 AS source, r,
-		groupUniqArray(100)(aws_role_arn) AS roles, uniqExactIf(received_at, latency_us, i = 1 + source AND SHARED) + countIf(i = 1 + source AND NOT SHARED) AS first, max(received_at) AS last, count() AS rows
+	SELECT service, operation, action, also, region, operation IN ('CopyObject', 'UploadPartCopy') AND i > 1 AS source, r, aws_role_arn,
+		uniqExactIf(received_at, latency_us, i = 1 + source AND SHARED) + countIf(i = 1 + source AND NOT SHARED) AS first, max(received_at) AS last, count() AS rows
 	FROM TABLE
 	ARRAY JOIN if(empty(resources), [''], resources) AS r, arrayEnumerate(if(empty(resources), [''], resources)) AS i
 	WHERE CONDITION
-	GROUP BY service, operation, action, also, region, source, r
+	GROUP BY service, operation, action, also, region, source, r, aws_role_arn
 )
 GROUP BY service, operation, action, also, region, source ORDER BY ALL`
 
