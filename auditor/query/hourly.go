@@ -22,9 +22,12 @@ type hourly struct {
 	// the view's; "" for none.
 	call, callInView string
 	// few is true of the few calls that are counted by all columns, all others by rest
-	// alone, of which far fewer counts are kept; "" of all calls. Where rows are merged or
-	// the view is asked, all are counted by all columns.
+	// alone, of which far fewer counts are kept; "" of all calls. It is about the verdict
+	// alone. Where the view is asked, all are counted by all columns.
 	few, rest string
+	// mark is true of a row at least of each call that condition is true of, if it has text:
+	// then only rows of these times are merged.
+	mark where
 }
 
 // sharedHours asks for those hours, of which a condition is true, in which a call may have
@@ -55,22 +58,28 @@ func (a *Asker) count(h hourly, t time.Time) (string, []any) {
 	if !t.IsZero() {
 		hours = "hour >= " + timestamp(start)
 	}
-	count := func(made, by, of string) string {
-		return "SELECT " + made + ", count() AS n FROM TABLE " + of + " AND CONDITION GROUP BY " + by
-	}
 	columns, made := h.named(h.call)
-	const whole = "WHERE HOURS AND HOUR NOT IN (SELECT hour FROM shared)"
-	all := []string{count(made, columns, whole)}
-	if h.few != "" {
-		all = []string{count(made, columns, whole+" AND "+h.few), count(h.others(), h.rest, whole+" AND NOT ("+h.few+")")}
-	}
-	all = append(all, count(made, columns, "FINAL WHERE HOURS AND HOUR IN (SELECT hour FROM shared)"))
-	if edge != "" {
-		all = append(all, count(made, columns, "FINAL WHERE EDGE"))
-	}
+	var all []string
 	var args []any
-	for range all {
-		args = append(args, h.condition.args...)
+	count := func(made, by, of string, bound ...any) {
+		all = append(all, "SELECT "+made+", count() AS n FROM TABLE "+of+" AND CONDITION GROUP BY "+by)
+		args = append(append(args, bound...), h.condition.args...)
+	}
+	const whole, apart = "WHERE HOURS AND HOUR NOT IN (SELECT hour FROM shared)", "WHERE HOURS AND HOUR IN (SELECT hour FROM shared)"
+	few, mark := "", h.mark
+	if h.few != "" {
+		few, mark = " AND "+h.few, where{text: []string{h.few}}
+		count(h.others(), h.rest, whole+" AND NOT ("+h.few+")")
+		count(h.others(), h.rest, "FINAL "+apart+" AND NOT ("+h.few+")")
+	}
+	merge := "FINAL "
+	if len(mark.text) > 0 { // by a column of the key: by any other, rows of a call would be left out
+		merge += "PREWHERE " + h.at + " IN (SELECT " + h.at + " FROM TABLE " + apart + " AND " + mark.String() + ") "
+	}
+	count(made, columns, whole+few)
+	count(made, columns, merge+apart+few, mark.args...)
+	if edge != "" {
+		count(made, columns, "FINAL WHERE EDGE")
 	}
 	return strings.NewReplacer("TABLE", h.rows, "CONDITION", h.there+" AND "+h.condition.String(), "HOURS", strings.ReplaceAll(hours, "hour", "toStartOfHour("+h.at+")"),
 		"EDGE", strings.ReplaceAll(edge, "at ", h.at+" "), "HOUR", "toStartOfHour("+h.at+")").Replace(`

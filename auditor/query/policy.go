@@ -147,8 +147,9 @@ func (a *Asker) Policy(ctx context.Context, f PolicyFilter, actions Actions) (*L
 		if err != nil {
 			return err
 		}
+		whose := *around.clone()
 		around.add(`verdict IN ('console', 'bypass', '') AND NOT match(error_code, 'AccessDenied|Unauthorized|NotAuthorized')`)
-		count, args := a.count(hourly{side: theirs, columns: "issuer_arn, event_source, event_name, error_code, verdict", condition: *around}, since)
+		count, args := a.count(hourly{side: theirs, columns: "issuer_arn, event_source, event_name, error_code, verdict", condition: *around, mark: whose}, since)
 		err = a.conn.Select(ctx, &p.Elsewhere, `SELECT toString(event_source) AS service, toString(event_name) AS operation, toString(verdict) AS verdict, sum(n) AS calls
 		FROM (`+count+`) GROUP BY ALL ORDER BY calls DESC, service, operation, verdict LIMIT 100`, args...)
 		if err != nil {

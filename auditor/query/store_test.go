@@ -59,8 +59,12 @@ func TestPolicy(t *testing.T) {
 	row("forbidden", ops, "60", "PutItem", "dynamodb:PutItem", "[]", "403", "")
 	row("other", "arn:aws:iam::1:role/Other", "60", "Scan", "dynamodb:Scan", "[]", "200", "")
 	row("old", ops, "864000", "ListTables", "dynamodb:ListTables", "[]", "200", "")
-	exec(t, c, `INSERT INTO cloudtrail_rows (event_time, recipient_account_id, event_id, event_source, event_name, issuer_arn, present, verdict)
-		VALUES (now64(6) - 60, '1', 'E', 'iam.amazonaws.com', 'ListUsers', ?, 1, 'console')`, ops)
+	for id, verdict := range map[string]string{"E": "console", "M": "matched", "P": "proxied"} { // which come in rows of their own
+		at := fmt.Sprint("fromUnixTimestamp64Micro(", now.Add(-time.Minute).UnixMicro(), ")")
+		exec(t, c, `INSERT INTO cloudtrail_rows (event_time, recipient_account_id, event_id, event_source, event_name, issuer_arn, present)
+			VALUES (`+at+`, '1', ?, 'iam.amazonaws.com', 'ListUsers', ?, 1)`, id, ops)
+		exec(t, c, `INSERT INTO cloudtrail_rows (event_time, recipient_account_id, event_id, verdict) VALUES (`+at+`, '1', ?, ?)`, id, verdict)
+	}
 	a := query.New(embeddedtest.Open(t, embeddedtest.ReaderDSN(t, dsn)), func() time.Time { return now })
 	none := func(string, string) ([]string, int) { return nil, 0 }
 	for _, role := range []string{"Ops", ops} {
@@ -81,7 +85,7 @@ func TestPolicy(t *testing.T) {
 		if diff := cmp.Diff(want, p.Policies); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", role, diff)
 		}
-		if len(p.Elsewhere) != 1 || p.Elsewhere[0].Operation != "ListUsers" || !slices.Equal(p.AWSRoles, []string{ops}) {
+		if len(p.Elsewhere) != 1 || p.Elsewhere[0] != (query.Call{Service: "iam.amazonaws.com", Operation: "ListUsers", Verdict: "console", Calls: 1}) || !slices.Equal(p.AWSRoles, []string{ops}) {
 			t.Errorf("%s: elsewhere %+v, roles %v", role, p.Elsewhere, p.AWSRoles)
 		}
 	}

@@ -22,6 +22,13 @@ import (
 //go:embed migrations/*.sql
 var migrations embed.FS
 
+// made is what the migrations make of a new database on a single server, as ClickHouse
+// writes it.
+//
+//go:generate env POSTERN_WRITE_SCHEMA=1 go test -count=1 -run TestNewDatabase .
+//go:embed schema.sql
+var made string
+
 // ErrForeign says that a migration was applied in another form than this one.
 var ErrForeign = errors.New("was applied in another form: the database belongs to another version of postern")
 
@@ -83,6 +90,11 @@ func (s *Store) Migrate(ctx context.Context) error {
 	names, err := s.migrationNames()
 	if err != nil {
 		return err
+	}
+	if len(applied) == 0 {
+		if applied, err = s.create(ctx, names); err != nil {
+			return fmt.Errorf("migrate: %w", err)
+		}
 	}
 	for _, name := range names {
 		if err := s.apply(ctx, d, name, applied); err != nil {
@@ -194,8 +206,48 @@ func (s *Store) Behind(ctx context.Context) (bool, error) {
 	return true, s.SetMark(ctx, schemaMark, own)
 }
 
+// create makes the tables of a new database as the migrations would have left them, in a
+// fraction of their time, and notes those. It leaves it to them where several servers take part,
+// and where a start was cut off half way.
+func (s *Store) create(ctx context.Context, names []string) (applied map[uint32]string, err error) {
+	if s.cluster != "" || s.onCluster != nil || s.migrations != fs.FS(migrations) {
+		return nil, nil
+	}
+	var tables uint64
+	if err := s.tables.QueryRow(ctx, `SELECT count() FROM system.tables WHERE database = ? AND name != 'migrations'`, s.tablesDatabase()).Scan(&tables); err != nil || tables > 0 {
+		return nil, err
+	}
+	for q := range strings.SplitSeq(strings.TrimSuffix(made, ";\n"), ";\n") {
+		if err := s.tables.Exec(ctx, q); err != nil {
+			return nil, fmt.Errorf("%.80s: %w", q, err)
+		}
+	}
+	applied = map[uint32]string{}
+	var rows []string
+	for _, name := range names {
+		version, err := numberOf(name)
+		if err != nil {
+			return nil, err
+		}
+		sum, _, err := s.sumOf(name)
+		if err != nil {
+			return nil, err
+		}
+		applied[uint32(version)] = sum
+		rows = append(rows, fmt.Sprintf("(%d, '%s', '%s')", version, strings.TrimPrefix(name, "migrations/"), sum))
+	}
+	return applied, s.tables.Exec(s.inserting(ctx, ""), `INSERT INTO migrations (version, name, sha256) VALUES `+strings.Join(rows, ", "))
+}
+
+// sumOf is the SHA-256 of a migration, which is noted with it, and its text.
+func (s *Store) sumOf(name string) (sum string, text []byte, err error) {
+	text, err = fs.ReadFile(s.migrations, name)
+	digest := sha256.Sum256(text)
+	return hex.EncodeToString(digest[:]), text, err
+}
+
 func (s *Store) apply(ctx context.Context, d dialect, name string, applied map[uint32]string) error {
-	text, err := fs.ReadFile(s.migrations, name)
+	sum, text, err := s.sumOf(name)
 	if err != nil {
 		return err
 	}
@@ -204,8 +256,6 @@ func (s *Store) apply(ctx context.Context, d dialect, name string, applied map[u
 	if err != nil {
 		return err
 	}
-	digest := sha256.Sum256(text)
-	sum := hex.EncodeToString(digest[:])
 	if was, ok := applied[uint32(version)]; ok {
 		if was != sum {
 			return ErrForeign

@@ -2,6 +2,9 @@ package store
 
 import (
 	"io/fs"
+	"os"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -84,6 +87,67 @@ func TestClusterDialect(t *testing.T) {
 		for i, q := range ScopeStatements("postern", "postern", "c1", sharded) {
 			if got, want := strings.Replace(parsed(q), " ON CLUSTER c1", "", 1), parsed(single[i]); got != want || got == parsed(q) {
 				t.Errorf("not the same on all servers: %s", q)
+			}
+		}
+	}
+}
+
+// A new database is what the migrations, one by one, make of one: schema.sql says so.
+func TestNewDatabase(t *testing.T) {
+	dsn := embeddedtest.ClickHouse(t)
+	objects := func(suffix string, of fs.FS, before ...string) (names, statements, noted []string) {
+		t.Helper()
+		s, err := New(Config{DSN: dsn + suffix, Migrations: of, Log: zerolog.Nop()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		if err := s.createDatabase(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		for _, q := range before {
+			if err := s.conn.Exec(t.Context(), q); err != nil {
+				t.Fatalf("%.80s: %v", q, err)
+			}
+		}
+		if err := s.Migrate(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		err = s.conn.QueryRow(t.Context(), `SELECT groupArray(name), groupArray(q) FROM (SELECT name, formatQuery(replaceAll(create_table_query, concat(database, '.'), '')) AS q FROM system.tables
+			WHERE database = currentDatabase() AND name NOT LIKE '.inner%' AND name != 'migrations' ORDER BY engine LIKE '%View', name != 'access_events', name)`).Scan(&names, &statements)
+		if err == nil {
+			err = s.conn.QueryRow(t.Context(), `SELECT groupArray(m) FROM (SELECT concat(toString(version), ' ', name, ' ', sha256) AS m FROM migrations ORDER BY version)`).Scan(&noted)
+		}
+		if err == nil {
+			err = s.conn.Exec(t.Context(), "DROP DATABASE "+s.Database()+" SYNC")
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return names, statements, noted
+	}
+	names, want, notedWant := objects("_steps", struct{ fs.FS }{migrations})
+	if os.Getenv("POSTERN_WRITE_SCHEMA") != "" {
+		made = ""
+		for _, q := range want {
+			made += regexp.MustCompile(`^CREATE (MATERIALIZED VIEW|VIEW|TABLE) `).ReplaceAllString(q, "CREATE $1 IF NOT EXISTS ") + ";\n"
+		}
+		if err := os.WriteFile("schema.sql", []byte(made), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(names) < 20 || made == "" {
+		t.Fatal("there is no schema: ", names)
+	}
+	// Also where a start was cut off half way.
+	for suffix, before := range map[string][]string{"_once": nil, "_again": strings.Split(made, ";\n")[:len(names)/2]} {
+		gotNames, got, noted := objects(suffix, nil, before...)
+		if !slices.Equal(gotNames, names) || !slices.Equal(noted, notedWant) {
+			t.Fatalf("%s: tables %v, want %v; noted %v, want %v", suffix, gotNames, names, noted, notedWant)
+		}
+		for i := range want {
+			if got[i] != want[i] {
+				t.Errorf("%s%s: was go generate ./auditor/store run?\n%s\nwant\n%s", names[i], suffix, got[i], want[i])
 			}
 		}
 	}
