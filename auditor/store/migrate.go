@@ -208,16 +208,16 @@ func (s *Store) Behind(ctx context.Context) (bool, error) {
 
 // create makes the tables of a new database as the migrations would have left them, in a
 // fraction of their time, and notes those. It leaves it to them where several servers take part,
-// and where a start was cut off half way.
+// and where there are tables already that are not these.
 func (s *Store) create(ctx context.Context, names []string) (applied map[uint32]string, err error) {
 	if s.cluster != "" || s.onCluster != nil || s.migrations != fs.FS(migrations) {
 		return nil, nil
 	}
-	var tables uint64
-	if err := s.tables.QueryRow(ctx, `SELECT count() FROM system.tables WHERE database = ? AND name != 'migrations'`, s.tablesDatabase()).Scan(&tables); err != nil || tables > 0 {
+	statements := strings.Split(strings.TrimSuffix(made, ";\n"), ";\n")
+	if left, err := s.others(ctx, statements); err != nil || left {
 		return nil, err
 	}
-	for q := range strings.SplitSeq(strings.TrimSuffix(made, ";\n"), ";\n") {
+	for _, q := range statements {
 		if err := s.tables.Exec(ctx, q); err != nil {
 			return nil, fmt.Errorf("%.80s: %w", q, err)
 		}
@@ -238,6 +238,36 @@ func (s *Store) create(ctx context.Context, names []string) (applied map[uint32]
 	}
 	return applied, s.tables.Exec(s.inserting(ctx, ""), `INSERT INTO migrations (version, name, sha256) VALUES `+strings.Join(rows, ", "))
 }
+
+// others tells whether there are tables or views that statements don't make as they are: of
+// a start that was cut off, or of another auditor that starts just now, they do.
+func (s *Store) others(ctx context.Context, statements []string) (bool, error) {
+	rows, err := s.tables.Query(ctx, `SELECT `+definition+` FROM system.tables WHERE database = currentDatabase() AND `+ofSchema)
+	if err != nil {
+		return false, err
+	}
+	defer rows.Close()
+	known := map[string]bool{}
+	for _, q := range statements {
+		known[strings.ReplaceAll(strings.Replace(q, " IF NOT EXISTS", "", 1), s.tablesDatabase()+".", "")] = true
+	}
+	for rows.Next() {
+		var there string
+		if err := rows.Scan(&there); err != nil {
+			return false, err
+		}
+		if !known[there] {
+			return true, nil
+		}
+	}
+	return false, rows.Err()
+}
+
+// What the schema is made of, in system.tables, and how ClickHouse writes it there.
+const (
+	definition = `formatQuery(replaceAll(create_table_query, concat(database, '.'), ''))`
+	ofSchema   = `name NOT LIKE '.inner%' AND name != 'migrations'`
+)
 
 // sumOf is the SHA-256 of a migration, which is noted with it, and its text.
 func (s *Store) sumOf(name string) (sum string, text []byte, err error) {
