@@ -218,8 +218,13 @@ func (s *Store) create(ctx context.Context, names []string) (applied map[uint32]
 		return nil, err
 	}
 	for _, q := range statements {
-		if err := s.tables.Exec(ctx, q); err != nil {
-			return nil, fmt.Errorf("%.80s: %w", q, err)
+		err := s.tables.Exec(ctx, q)
+		if e := (*clickhouse.Exception)(nil); errors.As(err, &e) { // a server of another version may not take what this one's wrote
+			s.log.Debug().Err(err).Msg("clickhouse: the tables are made migration by migration")
+			return nil, nil
+		}
+		if err != nil {
+			return nil, err
 		}
 	}
 	applied = map[uint32]string{}
