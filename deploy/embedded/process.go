@@ -105,6 +105,9 @@ func (p *process) stop() error {
 	_ = p.lifeline.Close()
 	select {
 	case <-p.ended:
+		if p.cmd.ProcessState.ExitCode() == engine.ExitFailed {
+			return errors.New("the engine ended before it had closed its tables: acknowledged data is kept")
+		}
 		return nil
 	case <-time.After(stopTimeout):
 		_ = p.cmd.Process.Kill()

@@ -148,7 +148,10 @@ func (s *stopper) await(lifeline io.Reader) {
 	select {
 	case terminal := <-s.typed:
 		time.AfterFunc(stopTimeout, func() { os.Exit(ExitFailed) })
-		_, _ = io.WriteString(terminal, "exit\n")
+		// What is typed before the engine reads its terminal is lost, as it takes it over.
+		for ; ; time.Sleep(100 * time.Millisecond) {
+			_, _ = io.WriteString(terminal, "exit\n")
+		}
 	default:
 		os.Exit(ExitStopped) // nothing was opened yet
 	}
