@@ -100,7 +100,7 @@ func startProcess(ctx context.Context, cfg ClickHouseConfig) (*process, error) {
 
 func (p *process) pid() int { return p.cmd.Process.Pid }
 
-// stop ends the process and waits for it. The error says that it had to be killed.
+// stop ends the process and waits for it. The error says that it did not end as it should.
 func (p *process) stop() error {
 	_ = p.lifeline.Close()
 	select {
