@@ -12,6 +12,7 @@ import (
 
 	"github.com/posternhq/postern/auditor/cloudtrail"
 	"github.com/posternhq/postern/auditor/correlate"
+	"github.com/posternhq/postern/auditor/store"
 	"github.com/posternhq/postern/events"
 )
 
@@ -198,7 +199,7 @@ func recallByKey(ctx context.Context, conn driver.Conn, records []correlate.Reco
 	if len(keys) == 0 {
 		return nil
 	}
-	found, err := tokens(ctx, conn, `access_key_id IN (?) AND issued_at <= `+stamp(to.Add(recallAround))+` AND expires_at >= `+stamp(from.Add(-recallAround)), distinct(keys))
+	found, err := tokens(ctx, conn, `access_key_id IN (?) AND issued_at <= `+store.Timestamp(to.Add(recallAround))+` AND expires_at >= `+store.Timestamp(from.Add(-recallAround)), distinct(keys))
 	f.Tokens = append(f.Tokens, found...)
 	return err
 }
@@ -293,7 +294,7 @@ func recallPassedOn(ctx context.Context, conn driver.Conn, d *correlate.Doubt, f
 	}
 	if last := d.PassedOnAfter; !last.Time.IsZero() {
 		from = last.Time
-		which += ` AND (` + recordKey + `) > (` + stamp(last.Time) + `, ?, ?)`
+		which += ` AND (` + recordKey + `) > (` + store.Timestamp(last.Time) + `, ?, ?)`
 		args = append(args, last.ID.Account, last.ID.EventID)
 	}
 	while := happened(from, to)
@@ -351,10 +352,10 @@ func records(ctx context.Context, conn driver.Conn, into []correlate.Record, con
 
 // recallSpilled reads a page of the open requests of a while.
 func recallSpilled(ctx context.Context, conn driver.Conn, s *correlate.Span) ([]correlate.Request, error) {
-	condition := `received_at >= ` + stamp(s.From) + ` AND received_at < ` + stamp(s.To) + ` AND verdict = 'awaiting'`
+	condition := `received_at >= ` + store.Timestamp(s.From) + ` AND received_at < ` + store.Timestamp(s.To) + ` AND verdict = 'awaiting'`
 	var args []any
 	if !s.AfterTime.IsZero() {
-		condition += ` AND (received_at, request_id) > (` + stamp(s.AfterTime) + `, ?)`
+		condition += ` AND (received_at, request_id) > (` + store.Timestamp(s.AfterTime) + `, ?)`
 		args = append(args, s.AfterID)
 	}
 	return requests(ctx, conn, condition+` ORDER BY received_at, request_id LIMIT `+strconv.Itoa(s.Limit), args...)
@@ -367,12 +368,12 @@ func keysFirst(rows, key, when, condition string) string {
 }
 
 func received(from, to time.Time) string {
-	return `received_at BETWEEN ` + stamp(from) + ` AND ` + stamp(to)
+	return `received_at BETWEEN ` + store.Timestamp(from) + ` AND ` + store.Timestamp(to)
 }
 
 // happened is received of records.
 func happened(from, to time.Time) string {
-	return `event_time BETWEEN ` + stamp(from) + ` AND ` + stamp(to)
+	return `event_time BETWEEN ` + store.Timestamp(from) + ` AND ` + store.Timestamp(to)
 }
 
 func distinct(list []string) []string {
@@ -449,9 +450,4 @@ func judged(ctx context.Context, conn driver.Conn, into map[correlate.RecordID]c
 		into[id] = x
 	}
 	return rows.Err()
-}
-
-// stamp writes a time as SQL, exact to the microsecond.
-func stamp(t time.Time) string {
-	return fmt.Sprintf("fromUnixTimestamp64Micro(%d, 'UTC')", max(0, t.UnixMicro()))
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 
 	"github.com/posternhq/postern/auditor/correlate"
+	"github.com/posternhq/postern/auditor/store"
 	"github.com/posternhq/postern/events"
 )
 
@@ -209,7 +210,7 @@ func (j *judge) restoreOpen(ctx context.Context, conn driver.Conn) error {
 		return err
 	}
 	j.marked[auditMark] = mark
-	return j.restoreIdentities(ctx, conn, `SELECT DISTINCT aws_role_arn, role_session_name, source_identity, user, '' FROM request_rows WHERE received_at >= `+stamp(oldest))
+	return j.restoreIdentities(ctx, conn, `SELECT DISTINCT aws_role_arn, role_session_name, source_identity, user, '' FROM request_rows WHERE received_at >= `+store.Timestamp(oldest))
 }
 
 // restoreRecords reads the records that were stored and may not be judged: for those

@@ -12,6 +12,7 @@ import (
 	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 
+	"github.com/posternhq/postern/auditor/store"
 	"github.com/posternhq/postern/events"
 )
 
@@ -184,8 +185,8 @@ func (g *gathering) basis(ids []string) {
 
 // call is a request and when it came, by its proxy's clock.
 type call struct {
-	id string
-	at time.Time
+	At time.Time `ch:"received_at"`
+	ID string    `ch:"request_id"`
 }
 
 // find returns the calls that a condition on their rows is true of and that were not
@@ -194,23 +195,16 @@ func (g *gathering) find(condition string, args ...any) (out []call) {
 	if g.err != nil || ofNone(args) {
 		return nil
 	}
-	rows, err := g.conn.Query(g.ctx, `SELECT DISTINCT received_at, request_id FROM request_rows WHERE `+condition+` ORDER BY received_at, request_id`, args...)
-	if err != nil {
+	var found []call
+	if err := g.conn.Select(g.ctx, &found, `SELECT DISTINCT received_at, request_id FROM request_rows WHERE `+condition+` ORDER BY received_at, request_id`, args...); err != nil {
 		g.err = fmt.Errorf("gather evidence: %w", err)
-		return nil
 	}
-	defer rows.Close()
-	for rows.Next() {
-		var c call
-		if g.err = rows.Scan(&c.at, &c.id); g.err != nil {
-			return nil
-		}
+	for _, c := range found {
 		if !g.calls[c] {
 			g.calls[c] = true
 			out = append(out, c)
 		}
 	}
-	g.err = rows.Err()
 	return out
 }
 
@@ -227,9 +221,9 @@ func (g *gathering) callsWhere(condition string, args ...any) {
 	for part := range slices.Chunk(g.find(condition, args...), 1000) {
 		ids := make([]string, len(part))
 		for i, c := range part {
-			ids[i] = c.id
+			ids[i] = c.ID
 		}
-		from, to := part[0].at, part[len(part)-1].at
+		from, to := part[0].At, part[len(part)-1].At
 		since := from.Add(-skew)
 		const events = ` AND stream = 'AUDIT' AND correlation_id IN (?)` // one index a statement: of two conditions, either, none is used
 		if g.take(stored(since)+events, ids) < len(ids) {
@@ -241,17 +235,12 @@ func (g *gathering) callsWhere(condition string, args ...any) {
 		g.take(stored(since)+` AND stream = 'FINDINGS' AND thing IN (?)`, things)
 		g.take(stored(since)+` AND stream = 'FINDINGS' AND type LIKE 'io.postern.finding.%' AND JSONExtractString(raw, 'data', 'request_id') IN (?)`, ids)
 		g.records(since, g.ask(`SELECT DISTINCT if(splitByChar('\t', judged)[5] = '', concat('cloudtrail/', cloudtrail_account, '/', cloudtrail_event_id), concat('cloudtrail/', splitByChar('\t', judged)[4], '/', splitByChar('\t', judged)[5]))
-			FROM request_rows WHERE received_at >= `+timestamp(from)+` AND received_at <= `+timestamp(to)+` AND request_id IN (?) AND cloudtrail_event_id != ''`, ids))
+			FROM request_rows WHERE received_at >= `+store.Timestamp(from)+` AND received_at <= `+store.Timestamp(to)+` AND request_id IN (?) AND cloudtrail_event_id != ''`, ids))
 	}
 }
 
 // stored is true of events that were stored at a time or later.
-func stored(since time.Time) string { return "stored_at >= " + timestamp(since) }
-
-// timestamp writes a time as SQL, exact to the microsecond, as the rows' is.
-func timestamp(t time.Time) string {
-	return fmt.Sprintf("fromUnixTimestamp64Micro(%d, 'UTC')", t.UnixMicro())
-}
+func stored(since time.Time) string { return "stored_at >= " + store.Timestamp(since) }
 
 // records gathers CloudTrail's records, stored from a time on, with the verdicts and
 // findings on them, and with what is known of the files that they came from: their receipt,

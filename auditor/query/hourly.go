@@ -4,6 +4,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/posternhq/postern/auditor/store"
 )
 
 // hourly counts calls by some columns, of those that a condition on the same
@@ -43,7 +45,7 @@ func (a *Asker) count(h hourly, t time.Time) (string, []any) {
 	if a.narrow || a.shards {
 		from := "1"
 		if !t.IsZero() {
-			from = h.at + " >= " + timestamp(t)
+			from = h.at + " >= " + store.Timestamp(t)
 		}
 		columns, made := h.named(h.callInView)
 		return "SELECT " + made + ", count() AS n FROM " + h.view + " WHERE " + from + " AND " + h.condition.String() + " GROUP BY " + columns, h.condition.args
@@ -52,11 +54,11 @@ func (a *Asker) count(h hourly, t time.Time) (string, []any) {
 	edge := ""
 	if start.Before(t) {
 		start = start.Add(time.Hour)
-		edge = "at >= " + timestamp(t) + " AND at < " + timestamp(start)
+		edge = "at >= " + store.Timestamp(t) + " AND at < " + store.Timestamp(start)
 	}
 	hours := "hour >= toDateTime(0)"
 	if !t.IsZero() {
-		hours = "hour >= " + timestamp(start)
+		hours = "hour >= " + store.Timestamp(start)
 	}
 	columns, made := h.named(h.call)
 	var all []string

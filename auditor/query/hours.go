@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/posternhq/postern/auditor/store"
 )
 
 // hours are those that may have calls which a search asks for, the newest first: what
@@ -46,7 +48,7 @@ func (a *Asker) hours(ctx context.Context, s side, q *asked, oldest, end time.Ti
 	}
 	w := q.hourly.clone()
 	hour := "toStartOfHour(" + s.at + ")"
-	w.add(hour + " >= " + timestamp(oldest.Truncate(time.Hour)) + " AND " + hour + " < " + timestamp(end))
+	w.add(hour + " >= " + store.Timestamp(oldest.Truncate(time.Hour)) + " AND " + hour + " < " + store.Timestamp(end))
 	err := a.conn.Select(ctx, &in.list, "SELECT "+hour+" AS hour, count() AS n FROM "+s.rows+" WHERE "+w.String()+" GROUP BY hour ORDER BY hour DESC", w.args...)
 	if err != nil {
 		return nil, fmt.Errorf("hours of %s: %w", s.view, err)

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/oklog/ulid/v2"
+
+	"github.com/posternhq/postern/auditor/store"
 )
 
 const (
@@ -41,7 +43,7 @@ func (a *Asker) locate(ctx context.Context, id string) (request, record key, err
 	}
 	requests := "SELECT received_at AS at, '' AS key_account, request_id AS id FROM " + a.table(ours) + " WHERE "
 	near := bounds{}.near(id)
-	if !near.since.IsZero() && first(&request, requests+"request_id = ? AND received_at BETWEEN "+timestamp(near.since)+" AND "+timestamp(near.until)+" LIMIT 1", id) {
+	if !near.since.IsZero() && first(&request, requests+"request_id = ? AND received_at BETWEEN "+store.Timestamp(near.since)+" AND "+store.Timestamp(near.until)+" LIMIT 1", id) {
 		return request, record, err
 	}
 	if first(&request, requests+"aws_request_id = ? ORDER BY received_at DESC LIMIT 1", id) {
@@ -52,7 +54,7 @@ func (a *Asker) locate(ctx context.Context, id string) (request, record key, err
 	}
 	const records = "SELECT event_time AS at, toString(recipient_account_id) AS key_account, event_id AS id FROM "
 	if record.ID != "" || first(&record, records+a.table(theirs)+" WHERE request_id = ? ORDER BY event_time LIMIT 1", id) {
-		first(&request, "SELECT postern_received_at AS at, '' AS key_account, postern_request_id AS id FROM cloudtrail WHERE event_time = "+timestamp(record.At)+
+		first(&request, "SELECT postern_received_at AS at, '' AS key_account, postern_request_id AS id FROM cloudtrail WHERE event_time = "+store.Timestamp(record.At)+
 			" AND recipient_account_id = ? AND event_id = ? AND postern_request_id != ''", record.Account, record.ID)
 		return request, record, err
 	}

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
+
+	"github.com/posternhq/postern/auditor/store"
 )
 
 // side is one of the two tables that calls are searched in. Its view merges the
@@ -190,8 +192,8 @@ func (a *Asker) sieve(ctx context.Context, s side, q *asked, keys []key) ([]key,
 // keys picks the newest keys of a window by their rows, newest first.
 func (a *Asker) keys(ctx context.Context, s side, q *asked, merged bool, hours string, start, end time.Time, b bounds, most int) ([]key, error) {
 	within := &where{}
-	within.add(s.at + " >= " + timestamp(start))
-	within.add(s.at + " < " + timestamp(end))
+	within.add(s.at + " >= " + store.Timestamp(start))
+	within.add(s.at + " < " + store.Timestamp(end))
 	if hours != "" {
 		within.add(hours)
 	}
@@ -219,9 +221,9 @@ func (a *Asker) keys(ctx context.Context, s side, q *asked, merged bool, hours s
 	switch last := b.before; {
 	case last.At.IsZero():
 	case s.account == "":
-		w.add("("+s.at+", "+s.id+") < ("+timestamp(last.At)+", ?)", last.ID)
+		w.add("("+s.at+", "+s.id+") < ("+store.Timestamp(last.At)+", ?)", last.ID)
 	default:
-		w.add("("+s.at+", "+s.id+", toString("+s.account+")) < ("+timestamp(last.At)+", ?, ?)", last.ID, last.Account)
+		w.add("("+s.at+", "+s.id+", toString("+s.account+")) < ("+store.Timestamp(last.At)+", ?, ?)", last.ID, last.Account)
 	}
 	return a.keysWhere(ctx, s, from, w, "ORDER BY at DESC, id DESC, key_account DESC LIMIT "+strconv.Itoa(most))
 }
@@ -293,7 +295,7 @@ func (s side) of(keys []key) *where {
 			set[i].Value = []any{at, k.Account, k.ID}
 		}
 	}
-	w.add(s.at + " BETWEEN " + timestamp(first) + " AND " + timestamp(last))
+	w.add(s.at + " BETWEEN " + store.Timestamp(first) + " AND " + store.Timestamp(last))
 	w.add("("+s.columns()+") IN (?)", set)
 	return w
 }

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/posternhq/postern/auditor/store"
 )
 
 // PolicyFilter says whose use a policy is made from.
@@ -108,7 +110,7 @@ func (a *Asker) usages(since time.Time, condition *where) string {
 	case !a.shards: // each of which would have parts of its own
 		of := "1"
 		if !since.IsZero() {
-			of = "toStartOfHour(received_at) >= " + timestamp(since.Truncate(time.Hour))
+			of = "toStartOfHour(received_at) >= " + store.Timestamp(since.Truncate(time.Hour))
 		}
 		shared = "toStartOfHour(received_at) IN (" + ours.sharedHours(of) + ")"
 	}
@@ -134,7 +136,7 @@ func (a *Asker) Policy(ctx context.Context, f PolicyFilter, actions Actions) (*L
 			return err
 		}
 		if !since.IsZero() {
-			done.add("received_at >= " + timestamp(since))
+			done.add("received_at >= " + store.Timestamp(since))
 		}
 		done.add(`outcome = 'completed' AND status != 403 AND NOT match(error_code, 'AccessDenied|Unauthorized|NotAuthorized')`)
 		if err := a.conn.Select(ctx, &rows, a.usages(since, done), done.args...); err != nil {

@@ -206,12 +206,6 @@ func matchRole(w *where, column, role string) {
 	}
 }
 
-// timestamp writes a time as SQL, exact to the microsecond: the driver's own
-// binding cuts times to seconds.
-func timestamp(t time.Time) string {
-	return fmt.Sprintf("fromUnixTimestamp64Micro(%d, 'UTC')", t.UnixMicro())
-}
-
 // cursor names the last of a page: of an event id, several accounts may have a record.
 func cursor(k key) string {
 	return base64.RawURLEncoding.EncodeToString(fmt.Appendf(nil, "%d/%s %s", k.At.UnixMicro(), k.Account, k.ID))

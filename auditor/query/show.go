@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+
+	"github.com/posternhq/postern/auditor/store"
 )
 
 // Detail is one call with everything about it.
@@ -119,7 +121,7 @@ func (a *Asker) others(ctx context.Context, d *Detail) ([]Record, error) {
 		return nil, nil
 	}
 	w := &where{}
-	w.add("event_time BETWEEN " + timestamp(r.ReceivedAt.Add(-sameCall)) + " AND " + timestamp(r.ReceivedAt.Add(sameCall)))
+	w.add("event_time BETWEEN " + store.Timestamp(r.ReceivedAt.Add(-sameCall)) + " AND " + store.Timestamp(r.ReceivedAt.Add(sameCall)))
 	w.add("request_id = ?", r.AWSRequestID)
 	keys, err := a.keysWhere(ctx, theirs, a.table(theirs), w, "ORDER BY at, id LIMIT 100")
 	if err != nil {
@@ -137,7 +139,7 @@ func (a *Asker) others(ctx context.Context, d *Detail) ([]Record, error) {
 // whole adds the record as AWS wrote it.
 func (a *Asker) whole(ctx context.Context, r *Record) error {
 	var text string
-	err := a.conn.QueryRow(ctx, "SELECT record FROM cloudtrail WHERE event_time = "+timestamp(r.EventTime)+" AND recipient_account_id = ? AND event_id = ?",
+	err := a.conn.QueryRow(ctx, "SELECT record FROM cloudtrail WHERE event_time = "+store.Timestamp(r.EventTime)+" AND recipient_account_id = ? AND event_id = ?",
 		r.RecipientAccountID, r.EventID).Scan(&text)
 	if err != nil {
 		return fmt.Errorf("ask for record %s: %w", r.EventID, err)
@@ -243,10 +245,10 @@ func (a *Asker) Findings(ctx context.Context, f FindingFilter) (*Found, error) {
 	w.match("state", f.State)
 	w.match("user", f.User)
 	if !since.IsZero() {
-		w.add("opened_at >= " + timestamp(since))
+		w.add("opened_at >= " + store.Timestamp(since))
 	}
 	if !last.At.IsZero() {
-		w.add("(opened_at, finding_id) < ("+timestamp(last.At)+", ?)", last.ID)
+		w.add("(opened_at, finding_id) < ("+store.Timestamp(last.At)+", ?)", last.ID)
 	}
 	rows, err := a.findings(ctx, w, fmt.Sprintf("ORDER BY opened_at DESC, finding_id DESC LIMIT %d", f.Limit+1))
 	if err != nil {

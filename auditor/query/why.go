@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/posternhq/postern/auditor/store"
 )
 
 // Step is one link of a chain, an effect before its cause.
@@ -139,7 +141,7 @@ func outcome(r *Request) string {
 // decision adds the event that let the request pass, or refused it.
 func (a *Asker) decision(ctx context.Context, c *Chain, r *Request) error {
 	rows, err := a.conn.Query(ctx, `SELECT event_id, type, event_time, raw FROM events
-		WHERE stream = 'AUDIT' AND stored_at BETWEEN `+timestamp(r.ReceivedAt.Add(-sameCall))+` AND `+timestamp(r.ReceivedAt.Add(sameCall))+` AND correlation_id = ? AND (type LIKE 'io.postern.aws.request.admitted.%' OR type LIKE 'io.postern.aws.request.denied.%')
+		WHERE stream = 'AUDIT' AND stored_at BETWEEN `+store.Timestamp(r.ReceivedAt.Add(-sameCall))+` AND `+store.Timestamp(r.ReceivedAt.Add(sameCall))+` AND correlation_id = ? AND (type LIKE 'io.postern.aws.request.admitted.%' OR type LIKE 'io.postern.aws.request.denied.%')
 		ORDER BY seq LIMIT 2`, r.RequestID)
 	if err != nil {
 		return fmt.Errorf("ask for the decision on %s: %w", r.RequestID, err)

@@ -23,11 +23,13 @@ import (
 var migrations embed.FS
 
 // made is what the migrations make of a new database on a single server, as ClickHouse
-// writes it.
+// writes it, after a line that says so.
 //
 //go:generate env POSTERN_WRITE_SCHEMA=1 go test -count=1 -run TestNewDatabase .
 //go:embed schema.sql
 var made string
+
+const madeBy = "-- Made from migrations/*.sql by go generate: do not edit.\n\n"
 
 // ErrForeign says that a migration was applied in another form than this one.
 var ErrForeign = errors.New("was applied in another form: the database belongs to another version of postern")
@@ -46,8 +48,8 @@ const migrationAtMost = 24 * time.Hour
 // unknownDatabase is ClickHouse's error code for a database that isn't there.
 const unknownDatabase = 81
 
-// Migrate makes the database if need be and applies the migrations that it has
-// not had yet, in order. Every statement can be applied again, so a crash in
+// Migrate makes the database if need be, a new one at once, and applies the migrations
+// that it has not had yet, in order. Every statement can be applied again, so a crash in
 // the middle of one, or two auditors starting at once, do no harm. A migration
 // that was applied and has changed since is refused: released ones never change. So
 // are tables that a newer version has migrated. Where Behind says so, nobody may
@@ -213,8 +215,8 @@ func (s *Store) create(ctx context.Context, names []string) (applied map[uint32]
 	if s.cluster != "" || s.onCluster != nil || s.migrations != fs.FS(migrations) {
 		return nil, nil
 	}
-	statements := strings.Split(strings.TrimSuffix(made, ";\n"), ";\n")
-	if left, err := s.others(ctx, statements); err != nil || left {
+	statements := strings.Split(strings.TrimSuffix(strings.TrimPrefix(made, madeBy), ";\n"), ";\n")
+	if unlike, err := s.hasUnlike(ctx, statements); err != nil || unlike {
 		return nil, err
 	}
 	for _, q := range statements {
@@ -244,9 +246,9 @@ func (s *Store) create(ctx context.Context, names []string) (applied map[uint32]
 	return applied, s.tables.Exec(s.inserting(ctx, ""), `INSERT INTO migrations (version, name, sha256) VALUES `+strings.Join(rows, ", "))
 }
 
-// others tells whether there are tables or views that statements don't make as they are: of
+// hasUnlike tells whether there are tables or views that statements don't make as they are: of
 // a start that was cut off, or of another auditor that starts just now, they do.
-func (s *Store) others(ctx context.Context, statements []string) (bool, error) {
+func (s *Store) hasUnlike(ctx context.Context, statements []string) (bool, error) {
 	rows, err := s.tables.Query(ctx, `SELECT `+definition+` FROM system.tables WHERE database = currentDatabase() AND `+ofSchema)
 	if err != nil {
 		return false, err

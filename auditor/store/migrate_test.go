@@ -135,7 +135,7 @@ func TestNewDatabase(t *testing.T) {
 	}
 	names, want, notedWant := objects("_steps", struct{ fs.FS }{migrations})
 	if os.Getenv("POSTERN_WRITE_SCHEMA") != "" {
-		made = ""
+		made = madeBy
 		for _, q := range want {
 			made += regexp.MustCompile(`^CREATE (MATERIALIZED VIEW|VIEW|TABLE) `).ReplaceAllString(q, "CREATE $1 IF NOT EXISTS ") + ";\n"
 		}
@@ -143,7 +143,7 @@ func TestNewDatabase(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if len(names) < 20 || made == "" {
+	if len(names) < 20 || !strings.HasPrefix(made, madeBy) {
 		t.Fatal("there is no schema: ", names)
 	}
 	// Also where a start was cut off half way, of this version and of another.
@@ -155,7 +155,7 @@ func TestNewDatabase(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for suffix, before := range map[string][]string{"_once": nil, "_again": strings.Split(made, ";\n")[:len(names)/2], "_older": older} {
+	for suffix, before := range map[string][]string{"_once": nil, "_again": strings.Split(strings.TrimPrefix(made, madeBy), ";\n")[:len(names)/2], "_older": older} {
 		gotNames, got, noted := objects(suffix, nil, before...)
 		if !slices.Equal(gotNames, names) || !slices.Equal(noted, notedWant) {
 			t.Fatalf("%s: tables %v, want %v; noted %v, want %v", suffix, gotNames, names, noted, notedWant)

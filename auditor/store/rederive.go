@@ -322,7 +322,7 @@ func (s *Store) differ(ctx context.Context, d derived, beside string, p Part, si
 		since = at
 	}
 	if !since.IsZero() && d.since != "" {
-		where += fmt.Sprintf(" AND %s >= fromUnixTimestamp64Micro(%d, 'UTC')", d.since, since.UnixMicro())
+		where += " AND " + d.since + " >= " + Timestamp(since)
 	}
 	side := func(database string, n int) string {
 		return fmt.Sprintf("SELECT %s AS thing, %s AS id, %d AS side, [%s] AS hashes FROM %s.%s FINAL WHERE (%s) AND (%s)",

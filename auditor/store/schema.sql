@@ -1,3 +1,5 @@
+-- Made from migrations/*.sql by go generate: do not edit.
+
 CREATE TABLE IF NOT EXISTS access_request_rows
 (
     `request_id` String,

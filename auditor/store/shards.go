@@ -85,7 +85,7 @@ func sharding(name string, layouts []layout) string {
 			total += w
 		}
 		if i+1 < len(layouts) {
-			out = append(out, fmt.Sprintf("%s < fromUnixTimestamp64Micro(%d, 'UTC')", key[0], layouts[i+1].since.UnixMicro()))
+			out = append(out, key[0]+" < "+Timestamp(layouts[i+1].since))
 		}
 		out = append(out, fmt.Sprintf("%s %% %d", hash, total))
 	}

@@ -223,3 +223,9 @@ func (s *Store) insertingTo(ctx context.Context, quorum uint64, token string) co
 	maps.Copy(settings, acknowledged(quorum))
 	return clickhouse.Context(ctx, clickhouse.WithSettings(settings))
 }
+
+// Timestamp writes a time as SQL, exact to the microsecond as the rows' are: the driver's own
+// binding cuts times to seconds. What is before 1970, as no row is, becomes its beginning.
+func Timestamp(t time.Time) string {
+	return fmt.Sprintf("fromUnixTimestamp64Micro(%d, 'UTC')", max(0, t.UnixMicro()))
+}
