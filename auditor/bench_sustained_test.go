@@ -35,7 +35,11 @@ func BenchmarkSinkSustained(b *testing.B) {
 		start = lap(b, "append", sinkEvents, start)
 		fetchAll(b, js, sinkEvents)
 		lap(b, "raw-fetch", sinkEvents, start)
-		insert := insertAll(b, w)
+		child := w.run()
+		w.until("these are stored", func() bool { return w.stored(events.Audit) == sinkEvents })
+		_ = child.Process.Kill()
+		_ = child.Wait()
+		insert, _ := insertAll(b, w)
 		b.ReportMetric(insert, "raw-insert/s")
 		// As much as the sink could take if it were six tenths as fast as that.
 		appendFrom(b, w.j, sinkEvents/2, max(sinkEvents/2, int(insert*0.6/2)*seconds))
@@ -43,8 +47,8 @@ func BenchmarkSinkSustained(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		child := w.run()
-		w.until("the first batch is stored", func() bool { return w.stored(events.Audit) > 0 })
+		child = w.run()
+		w.until("the next batch is stored", func() bool { return w.stored(events.Audit) > sinkEvents })
 		var parts uint64
 		begun, at := time.Now(), []uint64{w.stored(events.Audit)}
 		for len(at) <= seconds && at[len(at)-1] < last {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"net"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -135,7 +136,7 @@ func connect(dsn string) (driver.Conn, *clickhouse.Options, error) {
 	if o.Auth.Database == "" {
 		o.Auth.Database = "default"
 	}
-	if o.Compression == nil {
+	if o.Compression == nil && !isLocal(o.Addr) {
 		o.Compression = &clickhouse.Compression{Method: clickhouse.CompressionLZ4}
 	}
 	if o.DialTimeout == 0 {
@@ -148,6 +149,20 @@ func connect(dsn string) (driver.Conn, *clickhouse.Options, error) {
 		return nil, nil, fmt.Errorf("clickhouse: %w", err)
 	}
 	return conn, o, nil
+}
+
+// isLocal says that all addresses are this machine's: blocks are not compressed for it.
+func isLocal(addrs []string) bool {
+	for _, a := range addrs {
+		host, _, err := net.SplitHostPort(a)
+		if err != nil {
+			return false
+		}
+		if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+			return false
+		}
+	}
+	return true
 }
 
 // withoutDSN keeps url.Error from repeating an address that has a password.
