@@ -68,6 +68,25 @@ func (a *Auditor) only(to power, next http.Handler) http.Handler {
 	})
 }
 
+// whileMay is the context of an answer that takes as long as it takes: it ends once who
+// sent the request may no longer ask. While that can't be found out it goes on.
+func (a *Auditor) whileMay(r *http.Request, to power) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(r.Context())
+	go func() {
+		for sleep(ctx, readersEvery) {
+			who, err := a.whoAsks(r)
+			if err == nil {
+				err = who.may(to)
+			}
+			if refused, ok := errors.AsType[*refusal](err); ok {
+				a.c.Log.Info().Str("reader", readerOf(r).name).Str("reason", refused.reason).Msg("an answer breaks off: its reader may not ask any more")
+				cancel()
+			}
+		}
+	}()
+	return ctx, cancel
+}
+
 func (who reader) may(to power) error {
 	switch {
 	case who.token && (to == posts || to == operates):

@@ -1,8 +1,11 @@
 package auditor_test
 
 import (
+	"bufio"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"io"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -57,4 +60,57 @@ func TestReaderOver(t *testing.T) {
 	w.sayAt(time.Now().Add(10*time.Second), &events.UserCreated{User: user, By: "admin"})
 	answers("second", http.StatusUnauthorized, "an earlier user ann")
 	answers("brief", http.StatusUnauthorized, "expired")
+}
+
+// An answer that goes on ends with the right to it, and never like one that is whole.
+func TestTailBreaksOff(t *testing.T) {
+	t.Parallel()
+	w, ca := apiWorld(t)
+	var long []events.Event
+	for range 300 {
+		long = append(long, events.Event{Data: &events.AWSRequestDenied{AWSRequest: events.AWSRequest{RequestID: journal.NewID(), UserAgent: strings.Repeat("x", 100<<10)}, Cause: "rule"}})
+	}
+	if _, failed, err := w.j.AppendAll(t.Context(), long...); err != nil || len(failed) > 0 {
+		t.Fatalf("%d were not appended: %v", len(failed), err)
+	}
+	ask := func(name, what string) *bufio.Reader {
+		t.Helper()
+		resp, err := ca.http(name, "auditor").Get("https://" + w.a.Addr() + "/v1/audit/events?" + what)
+		if err != nil || resp.StatusCode != http.StatusOK {
+			t.Fatalf("%+v, %v", resp, err)
+		}
+		t.Cleanup(func() { _ = resp.Body.Close() })
+		return bufio.NewReader(resp.Body)
+	}
+	following := ask("ann", "subject=findings.>")
+	w.say(journal.NewID(), "", &events.LockPlaced{LockID: "l", Target: events.LockTarget{Kind: "user", Name: "ann"}, By: "admin"})
+	ended := make(chan error, 1)
+	go func() {
+		_, err := io.Copy(io.Discard, following)
+		ended <- err
+	}()
+	select {
+	case err := <-ended:
+		if err == nil {
+			t.Error("who is locked hears that there are no more events")
+		}
+	case <-time.After(time.Minute):
+		t.Fatal("who is locked reads on")
+	}
+
+	stopped := ask("bea", "subject=audit.>&since=1h&follow=false")
+	if _, err := stopped.ReadSlice('\n'); err != nil && err != bufio.ErrBufferFull {
+		t.Fatal(err)
+	}
+	go w.stop()
+	w.until("the auditor stops", func() bool {
+		c, err := net.Dial("tcp", w.a.Addr())
+		if err == nil {
+			_ = c.Close()
+		}
+		return err != nil
+	})
+	if n, err := io.Copy(io.Discard, stopped); err == nil {
+		t.Errorf("an answer that the auditor's end cut off after %d bytes is like a whole one", n)
+	}
 }
