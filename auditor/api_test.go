@@ -52,7 +52,10 @@ func newKey(t testing.TB) *ecdsa.PrivateKey {
 }
 
 func (ca *authority) sign(c, parent *x509.Certificate, pub any) *x509.Certificate {
-	c.SerialNumber, c.NotBefore, c.NotAfter = big.NewInt(time.Now().UnixNano()), time.Now().Add(-time.Minute), time.Now().Add(time.Hour)
+	c.SerialNumber, c.NotBefore = big.NewInt(time.Now().UnixNano()), time.Now().Add(-time.Minute)
+	if c.NotAfter.IsZero() {
+		c.NotAfter = time.Now().Add(time.Hour)
+	}
 	if parent == nil {
 		parent = c
 	}
@@ -68,10 +71,15 @@ func (ca *authority) sign(c, parent *x509.Certificate, pub any) *x509.Certificat
 }
 
 func (ca *authority) issue(name string, roles ...string) tls.Certificate {
+	return ca.issueTo(&x509.Certificate{Subject: pkix.Name{CommonName: name, Organization: roles}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}})
+}
+
+// issueTo is issue for whatever c says of who it is for.
+func (ca *authority) issueTo(c *x509.Certificate) tls.Certificate {
 	k := newKey(ca.t)
-	c := ca.sign(&x509.Certificate{Subject: pkix.Name{CommonName: name, Organization: roles}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth}}, ca.cert, &k.PublicKey)
-	return tls.Certificate{Certificate: [][]byte{c.Raw}, PrivateKey: k}
+	c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth}
+	c = ca.sign(c, ca.cert, &k.PublicKey)
+	return tls.Certificate{Certificate: [][]byte{c.Raw}, PrivateKey: k, Leaf: c}
 }
 
 func (ca *authority) pool() *x509.CertPool {
@@ -85,8 +93,12 @@ func (ca *authority) client(w *world, name string, roles ...string) *client.Clie
 }
 
 func (ca *authority) http(name string, roles ...string) *http.Client {
+	return ca.by(ca.issue(name, roles...))
+}
+
+func (ca *authority) by(cert tls.Certificate) *http.Client {
 	return &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{
-		RootCAs: ca.pool(), Certificates: []tls.Certificate{ca.issue(name, roles...)}, MinVersion: tls.VersionTLS13}}}
+		RootCAs: ca.pool(), Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS13}}}
 }
 
 func apiWorld(t testing.TB) (*world, *authority) {

@@ -4,9 +4,11 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
+	"crypto/x509"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -66,6 +68,25 @@ func (a *Auditor) only(to power, next http.Handler) http.Handler {
 	})
 }
 
+// whileMay is the context of an answer that takes as long as it takes: it ends once who
+// sent the request may no longer ask. While that can't be found out it goes on.
+func (a *Auditor) whileMay(r *http.Request, to power) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(r.Context())
+	go func() {
+		for sleep(ctx, readersEvery) {
+			who, err := a.whoAsks(r)
+			if err == nil {
+				err = who.may(to)
+			}
+			if refused, ok := errors.AsType[*refusal](err); ok {
+				a.c.Log.Info().Str("reader", readerOf(r).name).Str("reason", refused.reason).Msg("an answer breaks off: its reader may not ask any more")
+				cancel()
+			}
+		}
+	}()
+	return ctx, cancel
+}
+
 func (who reader) may(to power) error {
 	switch {
 	case who.token && (to == posts || to == operates):
@@ -99,8 +120,8 @@ func (a *Auditor) runSQL(r *http.Request, statement string) (any, error) {
 	return query.NewSQL(store.Scoped(*a.narrow.Load(), who.accounts), query.Limits{Plain: true}).Run(r.Context(), statement)
 }
 
-// readers are the roles, locks and tokens of ACCESS that decide who may ask, as
-// far as the ledger has them. What no broker decided counts for nothing.
+// readers are the users, sign-ins, roles, locks and tokens of ACCESS that decide who
+// may ask, as far as the ledger has them. What no broker decided counts for nothing.
 type readers struct {
 	mu     sync.Mutex
 	at     time.Time // of the last look
@@ -108,7 +129,21 @@ type readers struct {
 	roles  map[string]*events.Role
 	tokens map[string]*events.AuditTokenCreated
 	locks  map[string]*events.LockPlaced
+	users  map[string]account
+	// revoked are certificates by serial, with their ends.
+	revoked map[string]time.Time
 }
+
+// account is what became of a user. One who is not known bars nobody.
+type account struct {
+	gone, disabled bool
+	// since tells the user from an earlier one of the name.
+	since time.Time
+}
+
+// issuedLate is how much later than a certificate's beginning its sign-in may have been:
+// brokers set it back by a minute, and their clocks may be five seconds apart.
+const issuedLate = time.Minute + 5*time.Second
 
 // readersEvery is how old the last look may be: how long a token that was
 // deleted works on, besides the time that it takes to store events.
@@ -143,7 +178,13 @@ func (a *Auditor) whoAsks(r *http.Request) (reader, error) {
 	who := reader{name: c.Subject.CommonName}
 	err := a.readers.with(r.Context(), a, func(rs *readers) (err error) {
 		now := time.Now()
+		if err := rs.over(c, now); err != nil {
+			return err
+		}
 		targets := []events.LockTarget{{Kind: "user", Name: who.name}}
+		if id := c.Subject.SerialNumber; id != "" {
+			targets = append(targets, events.LockTarget{Kind: "device", Name: id})
+		}
 		for _, role := range c.Subject.Organization {
 			targets = append(targets, events.LockTarget{Kind: "role", Name: role})
 		}
@@ -156,6 +197,26 @@ func (a *Auditor) whoAsks(r *http.Request) (reader, error) {
 		return err
 	})
 	return who, err
+}
+
+// over says why a certificate that TLS has verified counts no more: connections
+// outlive certificates, and certificates those whom they name.
+func (rs *readers) over(c *x509.Certificate, now time.Time) error {
+	user := c.Subject.CommonName
+	u := rs.users[user]
+	switch until, revoked := rs.revoked[c.SerialNumber.Text(16)]; {
+	case now.After(c.NotAfter):
+		return unauthorized("your certificate expired at %s: sign in again with `postern login`", c.NotAfter.UTC().Format(time.RFC3339))
+	case revoked && now.Before(until):
+		return unauthorized("this sign-in of user %s was revoked: sign in again with `postern login`", user)
+	case u.gone:
+		return forbidden("user %s was removed", user)
+	case u.disabled:
+		return forbidden("user %s is disabled", user)
+	case c.NotBefore.Add(issuedLate).Before(u.since):
+		return unauthorized("the certificate is of an earlier user %s: sign in again with `postern login`", user)
+	}
+	return nil
 }
 
 // scope is what holders of roles may see together, nil for all accounts: what the
@@ -250,10 +311,12 @@ func (rs *readers) with(ctx context.Context, a *Auditor, look func(*readers) err
 func (rs *readers) update(ctx context.Context, a *Auditor) error {
 	if rs.roles == nil {
 		rs.roles, rs.tokens, rs.locks = map[string]*events.Role{}, map[string]*events.AuditTokenCreated{}, map[string]*events.LockPlaced{}
+		rs.users, rs.revoked = map[string]account{}, map[string]time.Time{}
 	}
+	maps.DeleteFunc(rs.revoked, func(_ string, until time.Time) bool { return time.Now().After(until) })
 	floor := a.Floor(events.Access)
 	rows, err := a.store.Conn().Query(ctx, `SELECT raw FROM events WHERE stream = 'ACCESS' AND seq > ? AND signature IN ('', 'valid')
-		AND match(type, '^io\\.postern\\.(role|lock|audit_token)\\.') ORDER BY seq`, rs.after)
+		AND match(type, '^io\\.postern\\.(role|lock|audit_token|user|signin\\.revoked)\\.') ORDER BY seq`, rs.after)
 	if err != nil {
 		return err
 	}
@@ -268,6 +331,16 @@ func (rs *readers) update(ctx context.Context, a *Auditor) error {
 			continue // of another version, and none that this one knows to grant by
 		}
 		switch d := e.Data.(type) {
+		case *events.UserCreated:
+			rs.users[d.Name] = account{disabled: d.Disabled, since: e.Time}
+		case *events.UserUpdated:
+			u := rs.users[d.Name]
+			u.disabled = d.Disabled
+			rs.users[d.Name] = u
+		case *events.UserDeleted:
+			rs.users[d.Name] = account{gone: true}
+		case *events.SigninRevoked:
+			rs.revoked[d.CertificateSerial] = d.ExpiresAt
 		case *events.RoleCreated:
 			rs.roles[d.Name] = &d.Role
 		case *events.RoleUpdated:

@@ -17,7 +17,7 @@ const skew = time.Minute
 // tail sends events of one stream as they stand there, one JSON object a line:
 // those since a time (absent: only new ones) and, unless follow=false, those
 // to come. With format=record, each comes with its place (evidence.Delivered). It ends
-// with the client or the auditor.
+// with the client; where it ends otherwise before it has said all, it breaks off.
 func (a *Auditor) tail(w http.ResponseWriter, r *http.Request) {
 	var q struct {
 		sinceQuery
@@ -51,7 +51,8 @@ func (a *Auditor) tail(w http.ResponseWriter, r *http.Request) {
 		a.reply(w, nil, &query.BadInput{Field: "format", Reason: fmt.Sprintf("%.40q is unknown: want record, or none for events alone", q.Format)})
 		return
 	}
-	ctx := r.Context()
+	ctx, letGo := a.whileMay(r, asksAll)
+	defer letGo()
 	last, err := a.c.Journal.Last(ctx, stream)
 	if err != nil {
 		a.reply(w, nil, err)
@@ -81,13 +82,13 @@ func (a *Auditor) tail(w http.ResponseWriter, r *http.Request) {
 	for e, err := range a.c.Journal.Follow(ctx, stream, after) {
 		if err != nil && e.Seq == 0 {
 			a.c.Log.Error().Err(err).Str("stream", stream).Msg("events to a consumer broke off")
-			return
+			break
 		}
 		if events.Matches(subject, e.Channel) {
 			b, err := line(e)
 			if err != nil {
 				a.c.Log.Error().Err(err).Str("stream", stream).Uint64("sequence", e.Seq).Msg("events to a consumer broke off")
-				return
+				break
 			}
 			if _, err := w.Write(b); err != nil {
 				return
@@ -100,4 +101,5 @@ func (a *Auditor) tail(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
+	panic(http.ErrAbortHandler) // or the client would take what it has for all there is
 }

@@ -235,10 +235,18 @@ func (b *Broker) signOn(ctx context.Context, asked time.Duration, c *events.Conn
 }
 
 // notSignedIn records a failed sign-in at an identity provider. Whoever tries
-// reads the reason: it is about themselves.
+// reads the reason: it is about themselves. Anybody can send what begins none, as often
+// as they like: of an address much of it comes from, no more is recorded.
 func (b *Broker) notSignedIn(ctx context.Context, kind, connector, user, addr string, reason error) error {
+	c, err := b.connector(connector)
+	if err != nil {
+		connector = "" // whatever stands in an address
+	}
+	if err := b.throttled(signinsBy(connector), addr); err != nil {
+		return err
+	}
 	e := &events.SigninFailed{User: cmp.Or(user, "(unknown)"), Method: kind, Connector: connector, ClientAddr: addr, Reason: shorten(reason.Error())}
-	if c, err := b.connector(connector); err == nil && c.Pseudonyms && !people.IsPseudonym(user) {
+	if c != nil && c.Pseudonyms && !people.IsPseudonym(user) {
 		if user != "" {
 			e.Reason = strings.ReplaceAll(e.Reason, user, "(unknown)")
 		}

@@ -142,7 +142,7 @@ func (b *Broker) attempted(e events.Event) {
 	switch d := e.Data.(type) {
 	case *events.SigninFailed:
 		switch {
-		case d.Connector != "":
+		case d.Connector != "", d.Method == access.OIDC, d.Method == access.SAML: // or at none that is known
 			b.throttle.Failed(signinsBy(d.Connector), d.ClientAddr, e.Time)
 		case d.Method == "password":
 			b.throttle.Failed(d.User, d.ClientAddr, e.Time)

@@ -281,6 +281,27 @@ func TestOpenID(t *testing.T) {
 	}
 }
 
+// Answers of identity providers that nobody was sent to do not fill the history, nor do
+// they write into it what they like.
+func TestStrayAnswers(t *testing.T) {
+	b, j, _ := demoBroker(t)
+	v := newVisitor(t, b)
+	for range 20 {
+		v.visit("/v1/webapi/oidc/callback?code=x&state=y")
+		v.do("POST", samlPath+"no%0asuch%1b", url.Values{"RelayState": {"y"}, "SAMLResponse": {"x"}})
+	}
+	v.sees(http.StatusTooManyRequests, "Too many failed sign-ins")
+	failed := find[*events.SigninFailed](history(t, j))
+	if len(failed) != 5 {
+		t.Errorf("of 40 stray answers, %d are recorded", len(failed))
+	}
+	for _, f := range failed {
+		if f.Connector != "" {
+			t.Errorf("there is no connector, and one is recorded: %+v", f)
+		}
+	}
+}
+
 // Wherever a link, a form or an identity provider's answer names a place to go on to,
 // the browser comes to the provider that is configured, and then to its own terminal.
 func TestOpenRedirect(t *testing.T) {

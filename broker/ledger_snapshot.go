@@ -158,7 +158,11 @@ func (l *ledger) writeSnapshot(ctx context.Context) (err error) {
 	before, target := l.snapshot, l.seq
 	l.mu.RUnlock()
 	if before.Seq > 0 {
-		if _, err := l.readSnapshot(keep); err != nil {
+		end, err := l.readSnapshot(keep)
+		if err == nil && !end.Same(before) { // what came between the two would be in neither
+			err = fmt.Errorf("%s ends at event %d, and the last one that was written at %d", l.snapshots, end.Seq, before.Seq)
+		}
+		if err != nil {
 			l.mu.Lock()
 			l.snapshot = snapshot.End{} // the next one is made of the whole stream
 			l.mu.Unlock()

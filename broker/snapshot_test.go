@@ -281,6 +281,56 @@ func TestSnapshotAgainstFold(t *testing.T) {
 	}
 }
 
+// An earlier snapshot in the place of the last one, which somebody put back or a rename that
+// failed left there, is not made a later one of without what came between the two.
+func TestEarlierSnapshot(t *testing.T) {
+	s, file := newStream(t), filepath.Join(t.TempDir(), "snapshot")
+	es := wildHistory(5, 600, time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC))
+	now := es[len(es)-1].Time
+	var log quietly
+	s.append(t, es[:200])
+	l := follower(t, s, file, now, &log)
+	write := func() error {
+		t.Helper()
+		last, err := s.Last(t.Context(), events.Access)
+		if err == nil {
+			err = l.reach(t.Context(), last)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return l.writeSnapshot(t.Context())
+	}
+	if err := write(); err != nil {
+		t.Fatal(err)
+	}
+	early, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.append(t, es[200:400])
+	if err := write(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, early, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.append(t, es[400:])
+	if err := write(); err == nil || !strings.Contains(err.Error(), "the last one that was written") {
+		t.Errorf("of the earlier one: %v", err)
+	}
+	if err := write(); err != nil { // of the whole stream
+		t.Fatal(err)
+	}
+	restored, whole := follower(t, s, file, now, &log), s.fold(t)
+	for _, state := range []*access.State{whole, restored.state} {
+		state.Forget(now.Add(-remember))
+	}
+	if d := sameState(whole, restored.state); d != "" || restored.snapshot.Seq == 0 {
+		t.Errorf("from the snapshot that ends at %d, -fold +snapshot:\n%s", restored.snapshot.Seq, d)
+	}
+}
+
 // What a ledger forgets while it reads a long history is what it would forget at its
 // end.
 func TestForgetWhileReading(t *testing.T) {

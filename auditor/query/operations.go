@@ -34,12 +34,27 @@ func (o Operations) all(yield func(Operation) bool) {
 	}
 }
 
-// glob is true of what fits a pattern in which * stands for any characters.
+// glob is true of what fits a pattern in which * stands for any characters. It looks
+// at each text once, however many * there are: patterns are anybody's who asks.
 func glob(pattern string) func(string) bool {
-	if !strings.Contains(pattern, "*") {
+	first, rest, wild := strings.Cut(pattern, "*")
+	if !wild {
 		return func(s string) bool { return s == pattern }
 	}
-	return regexp.MustCompile("(?s)^" + strings.ReplaceAll(regexp.QuoteMeta(pattern), `\*`, ".*") + "$").MatchString
+	between := strings.FieldsFunc(rest, func(c rune) bool { return c == '*' })
+	last := ""
+	if n := len(between); n > 0 && !strings.HasSuffix(rest, "*") {
+		between, last = between[:n-1], between[n-1]
+	}
+	return func(s string) bool {
+		s, ok := strings.CutPrefix(s, first)
+		for _, text := range between {
+			if ok {
+				_, s, ok = strings.Cut(s, text)
+			}
+		}
+		return ok && strings.HasSuffix(s, last)
+	}
 }
 
 // called says whether a pattern is of one of the names of an operation's service.

@@ -44,6 +44,11 @@ type End struct {
 	Events uint64
 }
 
+// Same tells whether two ends are of one file.
+func (e End) Same(o End) bool {
+	return e.Seq == o.Seq && e.Events == o.Events && bytes.Equal(e.Digest, o.Digest)
+}
+
 // The file is a sequence of blocks (RFC 8742), each with the HMAC-SHA256 (RFC 2104) of
 // its number in the file (8 bytes, big-endian) and its body: a header, events (see
 // appendEntry), and End.

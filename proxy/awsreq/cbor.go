@@ -9,12 +9,12 @@ func (p *params) addCBOR(body []byte) {
 	c.each(5, func() {
 		name := c.text()
 		p.add(name, "", false)
-		switch major := c.peek(); {
+		switch major := c.bare(); {
 		case major == 3:
 			p.add(name, c.text(), true)
 		case major == 4:
 			c.each(4, func() {
-				if c.peek() == 3 {
+				if c.bare() == 3 {
 					p.add(name, c.text(), true)
 				} else {
 					c.skip()
@@ -49,6 +49,14 @@ func (c *cbor) peek() int {
 		return 8
 	}
 	return int(c.rest[0] >> 5)
+}
+
+// bare is peek behind tags: who does not know a tag reads what it is on (RFC 8949, section 3.4).
+func (c *cbor) bare() int {
+	for c.peek() == 6 {
+		c.head()
+	}
+	return c.peek()
 }
 
 // head reads an item's head: its argument, and whether it is open-ended.

@@ -50,6 +50,7 @@ func TestNested(t *testing.T) {
 		"XML prefix":  {logging(`<R xmlns:q="x"><q:HostedZoneId>Z2</q:HostedZoneId><HostedZoneId>Z1</HostedZoneId></R>`), ""},
 		"XML entity":  {logging(`<!DOCTYPE R [<!ENTITY z "Z2">]><R><HostedZoneId>&z;</HostedZoneId></R>`), ""},
 		"XML cut":     {cut(logging(`<R><HostedZoneId>Z1</HostedZoneId>`)), ""},
+		"XML path":    {logging(`<R><` + strings.Repeat("X", 30000) + `>` + strings.Repeat("<a/>", 5000) + `</` + strings.Repeat("X", 30000) + `><HostedZoneId>Z1</HostedZoneId></R>`), ""},
 		"XML open":    {logging(`<R><HostedZoneId>Z1</HostedZoneId>`), ""},
 		"XML crossed": {logging(`<R><HostedZoneId>Z1</R></HostedZoneId>`), ""},
 		"XML around":  {logging(`<R><HostedZoneId>Z1<X/></HostedZoneId></R>`), ""},

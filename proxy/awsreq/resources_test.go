@@ -123,3 +123,31 @@ func TestResources(t *testing.T) {
 		}
 	}
 }
+
+// An ARN that repeats what patterns consist of takes no more time than any other.
+func TestRepeatingARN(t *testing.T) {
+	tab := newTable(t)
+	const snapshot = "arn:aws:partnercentral:us-east-1:" + account + ":catalog/AWS/engagement/e/resource/r/i/template/t/resource-snapshot/1"
+	ask := func(engagement string) string {
+		return strings.Join(tab.Recognize(request(t, tab, "POST https://partnercentral-selling.us-east-1.api.aws/",
+			http.Header{"Content-Type": {"application/x-amz-json-1.0"}, "X-Amz-Target": {"AWSPartnerCentralSelling.ListResourceSnapshots"}}, `{"EngagementIdentifier":"`+engagement+`"}`)).Resources, " ")
+	}
+	if got := ask(snapshot); got != snapshot {
+		t.Errorf("%q", got)
+	}
+	if got := ask("arn:aws:partnercentral:us-east-1:" + account + ":catalog/AWS" + strings.Repeat("/engagement/e", 2000) + strings.Repeat("/resource/r", 3000)); strings.Contains(got, "engagement/e") {
+		t.Errorf("%.200q", got)
+	}
+	for _, c := range []struct {
+		pattern, text string
+		want          bool
+	}{
+		{"a", "a", true}, {"a", "ab", false}, {"a/${X}", "a/b/c", true}, {"a/${X}", "a/", false}, {"a:*", "a:b", true}, {"a:*", "a:", false},
+		{"a/${X}/c", "a/b/c", true}, {"a/${X}/c", "a/c/c/c", true}, {"a/${X}/c", "a//c", false}, {"a/${X}/c", "a/c", false}, {"a/${X}/c", "a/b/cd", false},
+		{"a/${X}${Y}", "a/bc", true}, {"a/${X}${Y}", "a/b", false}, {"${X}/b/${Y}:${Z}", "b/b/b/b:b:b", true}, {"${X}/b/${Y}:${Z}", "b/b/b:", false},
+	} {
+		if matchText(c.pattern, c.text) != c.want {
+			t.Errorf("%q is of %q: %v", c.text, c.pattern, !c.want)
+		}
+	}
+}
