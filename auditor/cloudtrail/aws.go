@@ -144,12 +144,13 @@ func (a *AWS) bucket(ctx context.Context, name string) (*s3.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	region := cfg.Region
+	region, told := cfg.Region, true
 	head, err := s3.NewFromConfig(cfg).HeadBucket(ctx, &s3.HeadBucketInput{Bucket: &name})
 	if err == nil && head.BucketRegion != nil {
 		region = *head.BucketRegion
 	} else if e, ok := errors.AsType[*awshttp.ResponseError](err); ok { // a bucket of another region says so in its refusal
-		if r := e.HTTPResponse().Header.Get("X-Amz-Bucket-Region"); r != "" {
+		r := e.HTTPResponse().Header.Get("X-Amz-Bucket-Region")
+		if told = r != ""; told {
 			region = r
 		}
 	} else if err != nil {
@@ -159,6 +160,9 @@ func (a *AWS) bucket(ctx context.Context, name string) (*s3.Client, error) {
 	client := s3.NewFromConfig(cfg, func(o *s3.Options) {
 		o.DisableLogOutputChecksumValidationSkipped = true // CloudTrail's objects may have none
 	})
+	if !told { // it may be of another region: that is asked again
+		return client, nil
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.buckets[name] = client

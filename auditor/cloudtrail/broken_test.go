@@ -112,3 +112,27 @@ func TestConnectionBreaksOff(t *testing.T) {
 		t.Errorf("%d records in %d files, %d set aside", records, files, rejected)
 	}
 }
+
+// That S3 could not say in which region a bucket is is not remembered as an answer.
+func TestRegionIsAskedAgain(t *testing.T) {
+	c := newCloud(t)
+	tr := c.trail("main", 0)
+	ill := true
+	c.spoil(func(r *http.Request, res *http.Response) {
+		res.Header.Set("X-Amz-Bucket-Region", "eu-west-1")
+		if ill {
+			res.Header.Del("X-Amz-Bucket-Region")
+			res.StatusCode = http.StatusForbidden
+		}
+	})
+	for _, want := range []string{home, "eu-west-1"} {
+		client, err := c.in.aws.bucket(t.Context(), tr.Bucket)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := client.Options().Region; got != want {
+			t.Errorf("the bucket is asked in %s, want %s", got, want)
+		}
+		ill = false
+	}
+}
