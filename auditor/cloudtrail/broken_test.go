@@ -5,6 +5,8 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -12,6 +14,7 @@ import (
 	"testing/iotest"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/rs/zerolog"
 
 	"github.com/posternhq/postern/events"
 )
@@ -134,5 +137,24 @@ func TestRegionIsAskedAgain(t *testing.T) {
 			t.Errorf("the bucket is asked in %s, want %s", got, want)
 		}
 		ill = false
+	}
+}
+
+// A file that can't be read holds up none of the others.
+func TestFilesThatCanNotBeRead(t *testing.T) {
+	c := newCloud(t)
+	dir := t.TempDir()
+	files := []string{filepath.Join(dir, "gone.json")}
+	for i := range 20 {
+		name := filepath.Join(dir, string(rune('a'+i))+".json")
+		files = append(files, name)
+		if err := os.WriteFile(name, []byte(`{"Records":[{"eventName":"A","eventID":"`+filepath.Base(name)+`"}]}`), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	taken := 0
+	err := NewIngester(c.j, zerolog.Nop()).files(t.Context(), files, func(string, Result) { taken++ })
+	if !errors.Is(err, os.ErrNotExist) || taken != 20 {
+		t.Errorf("%d files are taken in, want 20; %v", taken, err)
 	}
 }
