@@ -272,7 +272,11 @@ func printSummary(w *tabwriter.Writer, s *evidence.Summary) {
 		fmt.Fprintf(w, "%s\t%s\t%s:%s\t%s\t%s\t%s\t%s\n", at(x.ReceivedAt), oneLine(x.User), x.Service, oneLine(x.Operation), orDash(first(x.Resources)), result, orDash(x.Verdict), x.RequestID)
 	}
 	for _, x := range s.Findings {
-		fmt.Fprintf(w, "\nfinding\t%s %s: %s\n", x.Kind, x.Severity, oneLine(x.Summary))
+		state := ""
+		if !x.ResolvedAt.IsZero() {
+			state = ", resolved " + at(x.ResolvedAt)
+		}
+		fmt.Fprintf(w, "\nfinding\t%s %s%s: %s\n", x.Kind, x.Severity, state, oneLine(x.Summary))
 	}
 	for _, x := range s.Digests {
 		fmt.Fprintf(w, "\ndigest\t%s: %s %s\n", oneLine(x.Key), x.Verdict, oneLine(x.Reason))

@@ -1,9 +1,13 @@
 package main
 
 import (
+	"bytes"
 	"strings"
 	"testing"
+	"text/tabwriter"
+	"time"
 
+	"github.com/posternhq/postern/auditor/evidence"
 	"github.com/posternhq/postern/auditor/tlog"
 )
 
@@ -21,5 +25,19 @@ func TestEachCheckpointIsWitnessed(t *testing.T) {
 	}
 	if err := saw(cs, []tlog.Checkpoint{{Stream: "AUDIT", Size: 9, Root: tlog.Hash{1}}}, "w3", seen); err == nil || !strings.Contains(err.Error(), "witness w3") {
 		t.Errorf("of a witness of another log: %v", err)
+	}
+}
+
+// A finding that was resolved is not shown as if it were open.
+func TestReportTellsWhatWasResolved(t *testing.T) {
+	var b bytes.Buffer
+	w := tabwriter.NewWriter(&b, 0, 0, 1, ' ', 0)
+	at := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	printSummary(w, &evidence.Summary{Findings: []evidence.Finding{{Kind: "missing", Severity: "medium", Summary: "late", OpenedAt: at, ResolvedAt: at}, {Kind: "bypass", Severity: "critical", Summary: "around", OpenedAt: at}}})
+	_ = w.Flush()
+	for _, want := range []string{"missing medium, resolved 2026-03-01 12:00:00Z: late", "bypass critical: around"} {
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("no %q in\n%s", want, b.String())
+		}
 	}
 }
