@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -61,6 +62,24 @@ func sinceIn(since *string) func(*cobra.Command, []string) error {
 	})
 }
 
+// pages asks page after page, to the end.
+func pages(ask func(context.Context, query.Filter) (*query.Page, error), now time.Time) func(context.Context, query.Filter) (*query.Page, error) {
+	return func(ctx context.Context, f query.Filter) (*query.Page, error) {
+		if err := f.Fix(now); err != nil {
+			return nil, err
+		}
+		page, err := ask(ctx, f)
+		for err == nil && page.Next != "" {
+			f.Cursor = page.Next
+			var next *query.Page
+			if next, err = ask(ctx, f); err == nil {
+				page.Entries, page.Next = append(page.Entries, next.Entries...), next.Next
+			}
+		}
+		return page, err
+	}
+}
+
 // badFlag names the flag that an error in what was asked is about.
 func badFlag(err error) error {
 	if bad, ok := errors.AsType[*query.BadInput](err); ok {
@@ -81,14 +100,11 @@ func (c *cli) audit() *cobra.Command {
 			"--format is table (as text), json, yaml, csv or parquet.",
 		PreRunE: beforeAsking(func(now time.Time) error { return f.Check(now) }),
 		RunE: c.withAuditor(func(cmd *cobra.Command, a *client.Client, _ []string) error {
-			page, err := a.Search(cmd.Context(), f)
-			for all && err == nil && page.Next != "" {
-				f.Cursor = page.Next
-				var next *query.Page
-				if next, err = a.Search(cmd.Context(), f); err == nil {
-					page.Entries, page.Next = append(page.Entries, next.Entries...), next.Next
-				}
+			ask := a.Search
+			if all {
+				ask = pages(a.Search, time.Now())
 			}
+			page, err := ask(cmd.Context(), f)
 			if err != nil {
 				return err
 			}

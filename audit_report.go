@@ -138,22 +138,14 @@ func (o *offline) prove(b *evidence.Bundle, in verifyInput) error {
 	say(&o.Proved, "the bundle is byte for byte what the holder of the key packed")
 	say(&o.Proved, "each of the %d events is in the transparency log of its stream, at the place of its sequence", len(b.Items))
 	say(&o.Proved, "the report says what the events say")
-	witnessed := 0
+	witnessed := map[string]bool{}
 	for _, path := range in.witnesses {
 		kept, err := o.Key.Kept(path, events.Streams())
+		if err == nil {
+			err = saw(cs, kept, path, witnessed)
+		}
 		if err != nil {
 			return err
-		}
-		for _, c := range cs {
-			for _, k := range kept {
-				switch {
-				case k.Stream != c.Stream || k.Size != c.Size:
-				case k.Root != c.Root:
-					return fmt.Errorf("the log of %s at size %d is another one than the witness %s has", c.Stream, c.Size, path)
-				default:
-					witnessed++
-				}
-			}
 		}
 	}
 	for _, k := range in.witnessKeys {
@@ -170,8 +162,8 @@ func (o *offline) prove(b *evidence.Bundle, in verifyInput) error {
 	case len(in.witnesses)+len(in.witnessKeys) == 0:
 		say(&o.Unproved, "that others saw the same logs: give --witness or --witness-key")
 	case len(in.witnesses) == 0:
-	case witnessed < len(cs):
-		say(&o.Unproved, "that others saw the same logs: the witnesses have %d of the %d checkpoints", witnessed, len(cs))
+	case len(witnessed) < len(cs):
+		say(&o.Unproved, "that others saw the same logs: the witnesses have %d of the %d checkpoints", len(witnessed), len(cs))
 	default:
 		say(&o.Proved, "the witnesses saw these very logs")
 	}
@@ -188,6 +180,23 @@ func (o *offline) prove(b *evidence.Bundle, in verifyInput) error {
 	}
 	if rest := len(o.Summary.Records) - signed; rest > 0 {
 		say(&o.Unproved, "that %d CloudTrail records are as AWS wrote them, beyond the auditor's verdicts: no digest file was there yet, or their log files are not in the bundle", rest)
+	}
+	return nil
+}
+
+// saw notes which of a bundle's checkpoints a witness kept, by their notes: each once, of
+// however many witnesses.
+func saw(cs, kept []tlog.Checkpoint, witness string, seen map[string]bool) error {
+	for _, c := range cs {
+		for _, k := range kept {
+			switch {
+			case k.Stream != c.Stream || k.Size != c.Size:
+			case k.Root != c.Root:
+				return fmt.Errorf("the log of %s at size %d is another one than the witness %s has", c.Stream, c.Size, witness)
+			default:
+				seen[string(c.Note)] = true
+			}
+		}
 	}
 	return nil
 }
@@ -263,7 +272,11 @@ func printSummary(w *tabwriter.Writer, s *evidence.Summary) {
 		fmt.Fprintf(w, "%s\t%s\t%s:%s\t%s\t%s\t%s\t%s\n", at(x.ReceivedAt), oneLine(x.User), x.Service, oneLine(x.Operation), orDash(first(x.Resources)), result, orDash(x.Verdict), x.RequestID)
 	}
 	for _, x := range s.Findings {
-		fmt.Fprintf(w, "\nfinding\t%s %s: %s\n", x.Kind, x.Severity, oneLine(x.Summary))
+		state := ""
+		if !x.ResolvedAt.IsZero() {
+			state = ", resolved " + at(x.ResolvedAt)
+		}
+		fmt.Fprintf(w, "\nfinding\t%s %s%s: %s\n", x.Kind, x.Severity, state, oneLine(x.Summary))
 	}
 	for _, x := range s.Digests {
 		fmt.Fprintf(w, "\ndigest\t%s: %s %s\n", oneLine(x.Key), x.Verdict, oneLine(x.Reason))

@@ -1,6 +1,7 @@
 package auditor
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"strings"
@@ -444,7 +445,7 @@ func record(d *events.CloudTrailRecordReceived, seq uint64) (correlate.Record, b
 	}
 	user, _ := r.Identity.User()
 	out := correlate.Record{
-		Account: d.RecipientAccountID, EventID: d.EventID, SharedEventID: string(r.SharedEventID), RequestID: string(r.RequestID),
+		Account: d.RecipientAccountID, EventID: d.EventID, SharedEventID: string(r.SharedEventID), RequestID: cmp.Or(r.OriginalRequestID, r.RequestID),
 		EventTime: r.EventTime, EventSource: string(r.EventSource), EventName: string(r.EventName), SourceIdentity: string(r.Identity.Session.SourceIdentity),
 		AccessKeyID: string(r.Identity.AccessKeyID), User: user, InvokedBy: byService(r.Identity.InvokedBy, r.SourceIPAddress, r.EventVersion, r.FromConsole), FromConsole: bool(r.FromConsole),
 		Refused: refused(r.ErrorCode), Resources: r.Resources,

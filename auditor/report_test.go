@@ -43,7 +43,7 @@ func TestBundles(t *testing.T) {
 		{"AWS4", "", "requests [] sessions [] calls [R4 matched E4] records [E4] files [" + file + "] digests [eu-central-11,eu-central-12] findings [] others []"},
 		{"E2", "", "requests [] sessions [] calls [] records [E2] files [test] digests [] findings [bypass] others []"},
 		{"", "carol", "requests [] sessions [] calls [R4 matched E4] records [E4] files [" + file + "] digests [eu-central-11,eu-central-12] findings [] others []"},
-		{"", "alice", "requests [A1 approved by bob] sessions [S1] calls [R1 matched E1,R2,R3] records [E1] files [test] digests [] findings [bypass] others [role.updated]"},
+		{"", "alice", "requests [A1 approved by bob] sessions [S1] calls [R1 matched E1,R2,R3] records [E1,E2] files [test] digests [] findings [bypass] others [role.updated]"},
 	} {
 		packed, err := a.client.Bundle(t.Context(), c.request, c.user, "", true, true)
 		if err != nil {

@@ -170,10 +170,11 @@ func (h trailHistory) Digests(ctx context.Context, c cloudtrail.Chain, since, un
 }
 
 func (h trailHistory) LiveChains(ctx context.Context, since time.Time) ([]cloudtrail.LiveChain, error) {
-	rows, err := h.a.store.Conn().Query(ctx, `SELECT bucket, account, region, trail, home_region, argMax(key, end_time), max(end_time) FROM trail_digests
+	rows, err := h.a.store.Conn().Query(ctx, `SELECT bucket, account, region, trail, home_region, argMax(key, end_time) AS last, max(end_time) FROM trail_digests
 		WHERE NOT backfill AND end_time > ? GROUP BY bucket, account, region, trail, home_region
-		HAVING countIf(verdict != 'missing' AND checked_at BETWEEN end_time AND end_time + toIntervalSecond(?)) >= ?`,
-		since, int64(cloudtrail.LiveWithin/time.Second), cloudtrail.LiveAtLeast)
+		HAVING countIf(verdict != 'missing' AND checked_at BETWEEN end_time AND end_time + toIntervalSecond(?)) >= ?
+		AND (account, region, trail, home_region, last) NOT IN (SELECT account, region, trail, home_region, previous_key FROM trail_digests WHERE NOT backfill AND end_time > ?)`,
+		since, int64(cloudtrail.LiveWithin/time.Second), cloudtrail.LiveAtLeast, since)
 	if err != nil {
 		return nil, fmt.Errorf("chains that arrive: %w", err)
 	}

@@ -42,6 +42,14 @@ func TestLiveChains(t *testing.T) {
 			}
 		}
 	}
+	// One that goes on in another bucket.
+	for i, bucket := range []string{"b", "b", "b", "c"} {
+		end := now.Add(time.Duration(i-5) * time.Hour)
+		if err := s.Conn().Exec(t.Context(), `INSERT INTO trail_digest_rows (account, region, trail, home_region, bucket, key, backfill, end_time, verdict, checked_at, previous_key) VALUES ('1', 'r', 'moved', 'h', ?, ?, false, ?, 'valid', ?, ?)`,
+			bucket, end.Format(time.RFC3339), end, end, end.Add(-time.Hour).Format(time.RFC3339)); err != nil {
+			t.Fatal(err)
+		}
+	}
 	got, err := trailHistory{&Auditor{store: s}}.LiveChains(t.Context(), now.AddDate(0, 0, -30))
 	want := []cloudtrail.LiveChain{{Chain: cloudtrail.Chain{Bucket: "b", Account: "1", Region: "r", Trail: "live", HomeRegion: "h"},
 		Key: now.Add(-time.Hour).Format(time.RFC3339), End: now.Add(-time.Hour)}}

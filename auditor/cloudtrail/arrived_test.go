@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/posternhq/postern/deploy/simaws"
 	"github.com/posternhq/postern/events"
 )
 
@@ -116,6 +117,79 @@ func TestGapAndBackfillDigests(t *testing.T) {
 	if len(s) != 1 || !strings.HasPrefix(s[0], "trail_gap ") || !strings.Contains(said, "No log files were delivered") {
 		t.Errorf("findings %q; the AWS CLI says\n%s", s, said)
 	}
+}
+
+// A trail that is given another bucket, and its first one again, goes on: neither is
+// anything gone, nor is it silent.
+func TestTrailInAnotherBucket(t *testing.T) {
+	c := newCloud(t)
+	c.pass(time.Since(c.clock()) - 2*time.Hour)
+	tr := c.trail("main", 0)
+	begin := c.clock()
+	other := tr
+	other.Bucket = "trail-other"
+	if err := c.PutBucket(simaws.Bucket{Account: c.account, Region: home, Name: other.Bucket}); err != nil {
+		t.Fatal(err)
+	}
+	arrive := func(bucket string, hours int) (last string) {
+		t.Helper()
+		for range hours {
+			c.pass(15 * time.Minute)
+			if _, err := c.Digest(); err != nil {
+				t.Fatal(err)
+			}
+			d := c.keys(bucket, "/CloudTrail-Digest/")
+			last = d[len(d)-1]
+			c.arrive(bucket, last)
+		}
+		return last
+	}
+	silent := func(last string) {
+		t.Helper()
+		_, end, _ := chainOf("", last)
+		c.in.now = func() time.Time { return end.Add(silentAfter + time.Minute) }
+		if err := c.in.Validator().Silent(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	clean := func(when string) {
+		t.Helper()
+		if s := c.summaries("main"); len(s) > 0 {
+			t.Errorf("%s:%s", when, lines(s))
+		}
+	}
+	silent(arrive(tr.Bucket, 3))
+	if s := c.summaries("main"); len(s) != 1 || !strings.Contains(s[0], "no digest file since") {
+		t.Fatalf("it is silent:%s", lines(s))
+	}
+	move := func(to simaws.Trail) {
+		t.Helper()
+		if err := c.PutTrail(to); err != nil {
+			t.Fatal(err)
+		}
+	}
+	move(other)
+	arrive(other.Bucket, 1)
+	clean("it goes on in another bucket")
+	arrive(other.Bucket, 1)
+	_, first, _ := chainOf("", c.keys(tr.Bucket, "/CloudTrail-Digest/")[2])
+	c.in.now = func() time.Time { return first.Add(silentAfter + time.Minute) }
+	if err := c.in.Validator().Silent(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	clean("and is not silent")
+	for _, bucket := range []string{tr.Bucket, other.Bucket} {
+		if v := c.validate(bucket, Filter{Since: begin}); v.DigestsInvalid != 0 || len(v.Problems) > 0 {
+			t.Errorf("%s: %+v", bucket, v)
+		}
+	}
+	move(tr)
+	arrive(tr.Bucket, 2)
+	clean("it is back")
+	if v := c.validate(tr.Bucket, Filter{Since: begin}); v.DigestsValid != 5 || v.DigestsInvalid != 0 || len(v.Problems) > 0 {
+		t.Errorf("%+v", v)
+	}
+	clean("in the end")
 }
 
 // judgeChain, given what is known before and what comes.

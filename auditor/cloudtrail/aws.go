@@ -144,12 +144,13 @@ func (a *AWS) bucket(ctx context.Context, name string) (*s3.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	region := cfg.Region
+	region, told := cfg.Region, true
 	head, err := s3.NewFromConfig(cfg).HeadBucket(ctx, &s3.HeadBucketInput{Bucket: &name})
 	if err == nil && head.BucketRegion != nil {
 		region = *head.BucketRegion
 	} else if e, ok := errors.AsType[*awshttp.ResponseError](err); ok { // a bucket of another region says so in its refusal
-		if r := e.HTTPResponse().Header.Get("X-Amz-Bucket-Region"); r != "" {
+		r := e.HTTPResponse().Header.Get("X-Amz-Bucket-Region")
+		if told = r != ""; told {
 			region = r
 		}
 	} else if err != nil {
@@ -159,17 +160,44 @@ func (a *AWS) bucket(ctx context.Context, name string) (*s3.Client, error) {
 	client := s3.NewFromConfig(cfg, func(o *s3.Options) {
 		o.DisableLogOutputChecksumValidationSkipped = true // CloudTrail's objects may have none
 	})
+	if !told { // it may be of another region: that is asked again
+		return client, nil
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.buckets[name] = client
 	return client, nil
 }
 
-// object is one object of S3, open for reading.
+// object is one object of S3, open for reading. Where its connection breaks off, another one
+// goes on from there.
 type object struct {
 	io.ReadCloser
 	etag string
 	meta map[string]string
+
+	at      int64
+	resumed int
+	resume  func(at int64) (io.ReadCloser, error)
+}
+
+// maxResumed is how often an object is gone on with.
+const maxResumed = 3
+
+func (o *object) Read(p []byte) (int, error) {
+	n, err := o.ReadCloser.Read(p)
+	o.at += int64(n)
+	if err == nil || err == io.EOF || o.resumed == maxResumed {
+		return n, err
+	}
+	rest, failed := o.resume(o.at)
+	if failed != nil {
+		return n, err
+	}
+	_ = o.Close()
+	o.ReadCloser = rest
+	o.resumed++
+	return n, nil
 }
 
 func (a *AWS) open(ctx context.Context, bucket, key string) (*object, error) {
@@ -181,7 +209,13 @@ func (a *AWS) open(ctx context.Context, bucket, key string) (*object, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", s3Name(bucket, key), err)
 	}
-	return &object{out.Body, strings.Trim(aws.ToString(out.ETag), `"`), out.Metadata}, nil
+	return &object{ReadCloser: out.Body, etag: strings.Trim(aws.ToString(out.ETag), `"`), meta: out.Metadata, resume: func(at int64) (io.ReadCloser, error) {
+		rest, err := client.GetObject(ctx, &s3.GetObjectInput{Bucket: &bucket, Key: &key, Range: aws.String(fmt.Sprintf("bytes=%d-", at)), IfMatch: out.ETag})
+		if err != nil {
+			return nil, err
+		}
+		return rest.Body, nil
+	}}, nil
 }
 
 func (a *AWS) etag(ctx context.Context, bucket, key string) (string, error) {

@@ -317,6 +317,14 @@ func (h *streamHistory) Digests(ctx context.Context, c Chain, since, until time.
 
 func (h *streamHistory) LiveChains(ctx context.Context, since time.Time) ([]LiveChain, error) {
 	all, err := h.states(ctx)
+	followed := map[string]bool{} // by the key, which names the trail
+	if err == nil {
+		err = h.all(ctx, events.CloudTrail, func(p events.Payload) {
+			if d, ok := p.(*events.CloudTrailDigestChecked); ok && !d.Backfill {
+				followed[d.PreviousKey] = true
+			}
+		})
+	}
 	var out []LiveChain
 	for c, states := range all {
 		live, last := 0, LiveChain{Chain: c}
@@ -332,7 +340,7 @@ func (h *streamHistory) LiveChains(ctx context.Context, since time.Time) ([]Live
 				last.Key, last.End = key, end
 			}
 		}
-		if live >= LiveAtLeast && !c.Backfill {
+		if live >= LiveAtLeast && !c.Backfill && !followed[last.Key] {
 			out = append(out, last)
 		}
 	}

@@ -136,8 +136,9 @@ func reference(b []byte) (*Record, bool) {
 			Session:    Session{SourceIdentity: text(s["sourceIdentity"]), Issuer: Issuer{Type: text(issuer["type"]), ARN: text(issuer["arn"]), UserName: text(issuer["userName"])}},
 			OnBehalfOf: Behalf{UserID: text(object(i["onBehalfOf"])["userId"])},
 		},
-		Response:  Response{IssuedAccessKeyID: text(object(object(m["responseElements"])["credentials"])["accessKeyId"])},
-		EventTime: parseTime(text(m["eventTime"])),
+		Response:          Response{IssuedAccessKeyID: text(object(object(m["responseElements"])["credentials"])["accessKeyId"])},
+		OriginalRequestID: text(object(m["addendum"])["originalRequestID"]),
+		EventTime:         parseTime(text(m["eventTime"])),
 	}
 	var list []json.RawMessage
 	_ = json.Unmarshal(m["resources"], &list)

@@ -17,6 +17,9 @@ type link struct {
 
 	previous          string
 	previousSignature string
+	// from is the bucket that the previous one is in, where it is another: the trail was
+	// given this one since.
+	from string
 }
 
 // fault is what is wrong with a chain.
@@ -59,6 +62,8 @@ func judgeChain(before *link, since time.Time, links []link) []fault {
 				out = append(out, fault{kind: kindGap, key: l.key, from: before.end, to: l.start,
 					reason: fmt.Sprintf("CloudTrail began a new chain: no digest file covers %s to %s", clock(before.end), clock(l.start))})
 			}
+		case l.from != "":
+			// The chain of the other bucket's files ends with the previous one, this one's begins.
 		case before == nil && (since.IsZero() || l.start.Before(since)):
 			// Here begins what is asked about.
 		case before == nil || l.previous != before.key:

@@ -40,6 +40,7 @@ const (
 	behalfUserID
 
 	issuedAccessKeyID
+	originalRequestID
 	resourceARN
 	resourceName
 
@@ -58,6 +59,7 @@ const (
 	behalfShape
 	responseShape
 	credentialsShape
+	addendumShape
 	resourceList
 	resourceItem
 )
@@ -71,6 +73,7 @@ var shapes = [...]struct{ first, last field }{
 	behalfShape:      {behalfUserID, behalfUserID},
 	responseShape:    {issuedAccessKeyID, issuedAccessKeyID},
 	credentialsShape: {issuedAccessKeyID, issuedAccessKeyID},
+	addendumShape:    {originalRequestID, originalRequestID},
 	resourceList:     {resourceARN, resourceName},
 	resourceItem:     {resourceARN, resourceName},
 }
@@ -122,6 +125,8 @@ func lookup(sh shape, key []byte) (field, shape) {
 			return none, identityShape
 		case "responseElements":
 			return none, responseShape
+		case "addendum":
+			return none, addendumShape
 		case "resources":
 			return none, resourceList
 		}
@@ -173,6 +178,10 @@ func lookup(sh shape, key []byte) (field, shape) {
 	case credentialsShape:
 		if string(key) == "accessKeyId" {
 			return issuedAccessKeyID, other
+		}
+	case addendumShape:
+		if string(key) == "originalRequestID" {
+			return originalRequestID, other
 		}
 	case resourceItem:
 		switch string(key) {

@@ -1,7 +1,9 @@
 package cloudtrail
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -29,6 +31,8 @@ func (g *Ingester) Path(ctx context.Context, path string, each func(Result)) err
 	return g.files(ctx, files, func(_ string, r Result) { each(r) })
 }
 
+// files publishes files, of which one that can't be read holds no other up: the first such
+// error is returned once the others are done.
 func (g *Ingester) files(ctx context.Context, files []string, each func(string, Result)) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -40,14 +44,16 @@ func (g *Ingester) files(ctx context.Context, files []string, each func(string, 
 		wg.Go(func() {
 			for name := range work {
 				r, err := g.open(ctx, name)
+				_, unread := errors.AsType[*fs.PathError](err)
 				mu.Lock()
-				if err != nil {
-					if first == nil {
-						first = err
-					}
-					cancel()
-				} else {
+				switch {
+				case err == nil:
 					each(name, r)
+				case unread:
+					first = cmp.Or(first, err)
+				default:
+					first = cmp.Or(first, err)
+					cancel()
 				}
 				mu.Unlock()
 			}
@@ -80,7 +86,8 @@ func (g *Ingester) open(ctx context.Context, name string) (Result, error) {
 
 // List returns the log files under a path, a file or a directory, sorted. A
 // file that is named is taken whatever its name; in a directory only those that IsLogFile
-// tells. Links to files are followed, and to a directory where it is the path itself.
+// tells. Links to files are followed, and to a directory where it is the path itself. A
+// directory below that can't be read is an error, and hides no other.
 func List(path string) ([]string, error) {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -90,10 +97,12 @@ func List(path string) ([]string, error) {
 		return []string{path}, nil
 	}
 	var out []string
+	var failed error
 	root := path + string(filepath.Separator) // of a link, where that leads to
-	err = filepath.WalkDir(root, func(p string, d fs.DirEntry, err error) error {
+	_ = filepath.WalkDir(root, func(p string, d fs.DirEntry, err error) error {
 		if err != nil {
-			return err
+			failed = cmp.Or(failed, err)
+			return nil
 		}
 		if !IsLogFile(d.Name()) || d.IsDir() {
 			return nil
@@ -103,7 +112,7 @@ func List(path string) ([]string, error) {
 		}
 		return nil
 	})
-	return out, err
+	return out, failed
 }
 
 // IsLogFile tells log files by name. Digest files hold no records.

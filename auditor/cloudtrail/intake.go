@@ -85,13 +85,24 @@ func (in *Intake) message(ctx context.Context, queue string, body []byte) (Resul
 		}
 		all.Records = 1
 	}
-	for _, o := range n.objects {
+	var failed, dead []error
+	for _, o := range n.objects { // one that can't be taken in keeps out no other
 		res, err := in.Object(ctx, o.bucket, o.key)
-		if err != nil {
-			return all, err
-		}
 		all.Records += res.Records
 		all.LastSeq = max(all.LastSeq, res.LastSeq)
+		if _, is := errors.AsType[poison](err); is {
+			dead = append(dead, err)
+		} else if err != nil {
+			failed = append(failed, err)
+		}
+	}
+	switch {
+	case len(failed) > 0:
+		return all, failed[0]
+	case len(dead) > 1:
+		return all, poison{fmt.Errorf("%w, and %d more objects", dead[0], len(dead)-1)}
+	case len(dead) > 0:
+		return all, dead[0]
 	}
 	return all, nil
 }

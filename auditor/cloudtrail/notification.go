@@ -24,11 +24,14 @@ type s3Object struct{ bucket, key string }
 // (https://docs.aws.amazon.com/awscloudtrail/latest/userguide/configure-sns-notifications-for-cloudtrail.html),
 // or an event of EventBridge, of S3 or a CloudTrail record
 // (https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-service-event-cloudtrail.html).
-// One that speaks of nothing, such as S3's test message, has neither objects nor
-// a record.
+// One that speaks of nothing, such as the test messages of S3 and CloudTrail, has neither
+// objects nor a record.
 func parseNotification(body []byte) (notification, error) {
 	return parseMessage(body, 0)
 }
+
+// validationMessage is what CloudTrail sends to a topic that it is given, to see whether it may.
+const validationMessage = "CloudTrail validation message."
 
 // maxEnvelopes is how often a message may be wrapped in another: S3 in SNS, in
 // SNS once more.
@@ -58,6 +61,7 @@ func parseMessage(body []byte, depth int) (notification, error) {
 		S3ObjectKey json.RawMessage `json:"s3ObjectKey"`
 		// EventBridge
 		ID         string          `json:"id"`
+		Source     string          `json:"source"`
 		DetailType string          `json:"detail-type"`
 		Detail     json.RawMessage `json:"detail"`
 	}
@@ -69,6 +73,9 @@ func parseMessage(body []byte, depth int) (notification, error) {
 	case m.Message != nil && m.Type == "Notification":
 		if depth >= maxEnvelopes {
 			return n, errors.New("no notification: too many envelopes of SNS")
+		}
+		if *m.Message == validationMessage {
+			return n, nil
 		}
 		return parseMessage([]byte(*m.Message), depth+1)
 	case m.Event == "s3:TestEvent":
@@ -94,6 +101,8 @@ func parseMessage(body []byte, depth int) (notification, error) {
 			return n, fmt.Errorf("an event of S3 that can't be read: %w", err)
 		}
 		n.objects = append(n.objects, s3Object{d.Bucket.Name, d.Object.Key})
+	case m.Source == "aws.s3" && strings.HasPrefix(m.DetailType, "Object "):
+		return n, nil // as of ObjectRemoved, or tags and the like
 	case m.DetailType != "":
 		if _, err := Parse(m.Detail); err != nil {
 			return n, fmt.Errorf("an event of EventBridge, %q: %w", m.DetailType, err)

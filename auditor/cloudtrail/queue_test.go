@@ -164,6 +164,32 @@ func TestDeadLetters(t *testing.T) {
 	}
 }
 
+// An object that can't be taken in keeps out none of those that a message names besides. What
+// S3 tells of objects that are there, or were, and CloudTrail's test message are passed over.
+func TestOneObjectKeepsOutNoOther(t *testing.T) {
+	c := newCloud(t)
+	q := c.queue("q")
+	tr := c.trail("main", 1)
+	keys := c.keys(tr.Bucket, "/CloudTrail/")
+	c.DeleteTrail(tr)
+	c.remove(tr.Bucket, keys[0])
+	for _, body := range []string{
+		fmt.Sprintf(`{"s3Bucket":%q,"s3ObjectKey":[%q,%q]}`, tr.Bucket, keys[0], keys[1]),
+		fmt.Sprintf(`{"source":"aws.s3","detail-type":"Object Deleted","detail":{"version":"0","bucket":{"name":%q},"object":{"key":%q},"reason":"DeleteObject"}}`, tr.Bucket, keys[0]),
+		fmt.Sprintf(`{"source":"aws.s3","detail-type":"Object Tags Added","detail":{"version":"0","bucket":{"name":%q},"object":{"key":%q}}}`, tr.Bucket, keys[1]),
+		`{"Type":"Notification","MessageId":"1","TopicArn":"arn:aws:sns:us-east-1:111122223333:t","Message":"CloudTrail validation message.","Timestamp":"2026-03-01T12:00:00.000Z"}`,
+	} {
+		if err := c.Send(q.url, body); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.drain(q)
+	records, files, rejected, _, _ := c.on()
+	if _, _, deleted := c.Queued(q.url); records != 1 || files != 1 || rejected != 1 || deleted != 4 {
+		t.Errorf("%d records in %d files, want 1; %d messages set aside, want 1; %d deleted", records, files, rejected, deleted)
+	}
+}
+
 // While a message is at work it stays hidden, however long that takes; it is
 // deleted when its records are durable, and not before.
 func TestVisibility(t *testing.T) {

@@ -23,8 +23,8 @@ const maxRecord = 4 << 20
 // holding one record and 256 KB in memory. The bytes are valid during the call
 // only.
 //
-// An error of each ends it and is returned as it is; every other error is a
-// *FileError and says what is wrong with the file.
+// An error of each ends it and is returned as it is, and so is one of r's own; every other
+// error is a *FileError and says what is wrong with the file.
 func Read(r io.Reader, each func(position int, raw []byte, record *Record) error) error {
 	_, err := read(r, nil, each)
 	return err
@@ -34,6 +34,30 @@ func Read(r io.Reader, each func(position int, raw []byte, record *Record) error
 // file, the first member of a gzipped one, to its end whatever stands there. It
 // is false when that end was not reached.
 func read(r io.Reader, content hash.Hash, each func(int, []byte, *Record) error) (whole bool, err error) {
+	from := &source{Reader: r}
+	whole, err = readFrom(from, content, each)
+	if _, bad := errors.AsType[*FileError](err); bad && from.err != nil {
+		err = from.err
+	}
+	return whole, err
+}
+
+// source is what a file is read from. Where that breaks off, a connection to S3 say,
+// nothing is wrong with the file: it is to be read another time.
+type source struct {
+	io.Reader
+	err error
+}
+
+func (s *source) Read(p []byte) (int, error) {
+	n, err := s.Reader.Read(p)
+	if err != nil && err != io.EOF {
+		s.err = err
+	}
+	return n, err
+}
+
+func readFrom(r io.Reader, content hash.Hash, each func(int, []byte, *Record) error) (whole bool, err error) {
 	b := buffers.Get().(*buffer)
 	defer buffers.Put(b)
 	b.in.Reset(r)

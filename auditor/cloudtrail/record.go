@@ -38,6 +38,9 @@ type Record struct {
 	// gives no ARN.
 	Resources []string
 	Response  Response
+	// OriginalRequestID is of a record that adds to an earlier one of the same call, under
+	// ids of its own: addendum.originalRequestID, since version 1.08.
+	OriginalRequestID string
 	// EventTime is in UTC; 1970 where it can't be read: what would stand in its
 	// place would not be the same at every delivery, and it is part of the key.
 	EventTime time.Time
@@ -107,9 +110,10 @@ func (s *scanner) record(b []byte) (*Record, error) {
 			Session:    Session{SourceIdentity: text(sourceIdentity), Issuer: Issuer{Type: text(issuerType), ARN: text(issuerARN), UserName: text(issuerUserName)}},
 			OnBehalfOf: Behalf{UserID: text(behalfUserID)},
 		},
-		Response:  Response{IssuedAccessKeyID: text(issuedAccessKeyID)},
-		EventTime: parseTime(text(eventTime)),
-		compact:   !s.spaced,
+		Response:          Response{IssuedAccessKeyID: text(issuedAccessKeyID)},
+		OriginalRequestID: text(originalRequestID),
+		EventTime:         parseTime(text(eventTime)),
+		compact:           !s.spaced,
 	}
 	for i := 0; i < len(s.resources); i += 2 {
 		if arn := s.resources[i].text(b, &shared); arn != "" {

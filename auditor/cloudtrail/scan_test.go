@@ -56,6 +56,7 @@ func FuzzParse(f *testing.F) {
 		`{"eventN\u0061me":"\u00e9\ud83d\ude00\"\\\/\b","resources":[{"ARN":"a"},{"arn":"b","ARN":null},7,{"resourceName":"c"},[{"ARN":"d"}]],"resources":[{"ARN":"e"}]}`,
 		`{"eventName":"é` + "\xff" + `","readOnly":"TRUE","managementEvent":true,"errorCode":{"a":[1,-0.5e+3,false,null]}}`,
 		`{"eventName":"A","responseElements":{"credentials":{"accessKeyId":"ASIA"}},"errorMessage":-0}`,
+		`{"eventName":"A","requestID":"b","addendum":{"reason":"UPDATED_DATA","originalRequestID":"a","originalEventID":"c"},"addendum":{"originalRequestID":7}}`,
 		`{"eventName" : "A" }x`, `{"eventName":"A","x":01}`, `{"eventName":"A","x":tru}`, "{\"eventName\":\"A\n\"}", `{"eventName":"\u12g4"}`,
 		`{"eventName":"A",}`, `{"eventName":"A","x":[1,]}`, `{,}`, `{"eventName":"A","x":1.}`, `{"eventName":"A","x":-}`,
 	} {

@@ -93,7 +93,7 @@ func (v *Validator) silent(ctx context.Context, c LiveChain, now time.Time) erro
 		return nil
 	}
 	return v.findings(ctx, c.Chain, "", nil, []problem{{kindGap, afterIt(c.Bucket, last),
-		fmt.Sprintf("no digest file since %s, and CloudTrail delivers one an hour: the trail was stopped or deleted, or log file validation switched off", clock(end))}})
+		fmt.Sprintf("no digest file since %s, and CloudTrail delivers one an hour: the trail was stopped, deleted or given a bucket that the auditor is not told of, or log file validation switched off", clock(end))}})
 }
 
 // silences are those that a digest file ends: after the one before it that is there,
@@ -101,7 +101,10 @@ func (v *Validator) silent(ctx context.Context, c LiveChain, now time.Time) erro
 func silences(chain Chain, before, l *link, known map[string]DigestState) []problem {
 	var out []problem
 	after := func(key string) { out = append(out, problem{kind: kindGap, name: afterIt(chain.Bucket, key)}) }
-	if l.previous != "" {
+	switch {
+	case l.from != "":
+		out = append(out, problem{kind: kindGap, name: afterIt(l.from, l.previous)})
+	case l.previous != "":
 		after(l.previous)
 	}
 	if before == nil {

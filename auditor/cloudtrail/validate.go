@@ -30,7 +30,8 @@ type History interface {
 	// between two times, by key; a zero time bounds nothing.
 	Digests(ctx context.Context, c Chain, since, until time.Time) (map[string]DigestState, error)
 	// LiveChains returns the chains with LiveAtLeast digest files that end after a time
-	// and were checked LiveWithin of their end; backfill digests are none.
+	// and were checked LiveWithin of their end, but those of which the last is followed in
+	// another bucket; backfill digests are none.
 	LiveChains(ctx context.Context, since time.Time) ([]LiveChain, error)
 	// Findings returns, of findings whose ids are these, or these and @ and
 	// something, the id of the one that is open, "" where all are resolved.
@@ -424,7 +425,11 @@ func (v *Validator) read(ctx context.Context, chain Chain, key string) (*digest,
 		return nil, nil, err
 	}
 	defer o.Close()
-	d, err := readDigest(o, o.meta, chain)
+	from := &source{Reader: o}
+	d, err := readDigest(from, o.meta, chain)
+	if from.err != nil {
+		return nil, nil, fmt.Errorf("read %s: %w", s3Name(chain.Bucket, key), from.err)
+	}
 	if err == nil {
 		err = d.verify(ctx, v.keys, chain.Region, chain.Bucket, key)
 	}
@@ -439,6 +444,9 @@ func (v *Validator) read(ctx context.Context, chain Chain, key string) (*digest,
 	l.verdict, l.start, l.end, l.signature, l.previous = events.DigestValid, d.start, d.end, d.signature, d.previousKey()
 	if d.PreviousSigned != nil {
 		l.previousSignature = *d.PreviousSigned
+	}
+	if l.previous != "" && *d.PreviousBucket != chain.Bucket {
+		l.from = *d.PreviousBucket
 	}
 	return d, l, nil
 }

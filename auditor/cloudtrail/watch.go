@@ -2,6 +2,7 @@ package cloudtrail
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -58,14 +59,12 @@ func (w *Watcher) Run(ctx context.Context) error {
 // that were.
 func (w *Watcher) Look(ctx context.Context) (int, error) {
 	var files []string
+	var failed error
 	marks := map[string]mark{}
 	for _, dir := range w.dirs {
 		found, err := List(dir)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return 0, err
+		if !errors.Is(err, fs.ErrNotExist) {
+			failed = cmp.Or(failed, err) // what can be read is taken in
 		}
 		for _, name := range found {
 			info, err := os.Stat(name)
@@ -80,7 +79,7 @@ func (w *Watcher) Look(ctx context.Context) (int, error) {
 		}
 	}
 	if len(files) == 0 {
-		return 0, nil
+		return 0, failed
 	}
 	out, err := os.OpenFile(w.memory, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
@@ -93,7 +92,7 @@ func (w *Watcher) Look(ctx context.Context) (int, error) {
 		n++
 		fmt.Fprintf(out, "%d\t%d\t%s\n", marks[name].size, marks[name].changed, strconv.Quote(name))
 	})
-	return n, err
+	return n, cmp.Or(err, failed)
 }
 
 func (w *Watcher) load() error {

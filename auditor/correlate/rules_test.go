@@ -394,6 +394,15 @@ func TestSelectors(t *testing.T) {
 	if _, err := correlate.ParseSelectors(`{"a":`, ""); err == nil {
 		t.Error("selectors that are no JSON were read")
 	}
+	// They may select it.
+	s := correlate.New(correlate.Config{})
+	s.AddTrail(correlate.Trail{Account: "111111111111", HomeRegion: "eu-central-1"})
+	s.AddRequest(loud, start)
+	now := start.Add(time.Hour)
+	js, err := s.Advance(correlate.Clock{Now: now, Requests: now, Records: now}, nil)
+	if err != nil || len(js) != 1 || js[0].Verdict.Verdict != events.Missing {
+		t.Errorf("by selectors that are not known: %+v, %v", js, err)
+	}
 }
 
 // Whom a record is about, where its own name for them is another.

@@ -15,7 +15,8 @@ type Trail struct {
 	HomeRegion   string
 	MultiRegion  bool
 	Organization bool
-	Selectors    []Selector
+	// Selectors are as ParseSelectors makes them, nil where they are not known.
+	Selectors []Selector
 }
 
 // Selector is a basic event selector or an advanced one, as CloudTrail's API has
@@ -62,8 +63,9 @@ func ParseSelectors(basic, advanced string) ([]Selector, error) {
 func (s *State) AddTrail(t Trail) { s.trails[t.ARN] = t }
 
 // unlogged says that trails are known which see the account and region of a
-// request, and that none selects it. What is not certain counts as selected, and
-// so does a trail that was stopped: then the record is missing.
+// request, and that none selects it. What is not certain counts as selected, be it for
+// selectors that can't be read, and so does a trail that was stopped: then the record is
+// missing.
 func (s *State) unlogged(r *Request) bool {
 	covered := false
 	for _, t := range s.trails {
@@ -71,7 +73,7 @@ func (s *State) unlogged(r *Request) bool {
 			continue
 		}
 		covered = true
-		if slices.ContainsFunc(t.Selectors, func(x Selector) bool { return x.selects(r) }) {
+		if len(t.Selectors) == 0 || slices.ContainsFunc(t.Selectors, func(x Selector) bool { return x.selects(r) }) {
 			return false
 		}
 	}

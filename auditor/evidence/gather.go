@@ -161,7 +161,22 @@ func (g *gathering) user(name string, since time.Time) {
 	}
 	g.take(`stream = 'ACCESS' AND signature IN ('', 'valid') AND stored_at >= @since AND thing = concat('user/', @user)`, at, who)
 	g.callsWhere(`received_at >= @since AND user = @user`, at, who)
+	g.around(at, who)
 	g.take(`stream = 'FINDINGS' AND type LIKE 'io.postern.finding.%'`+mine, at, who)
+}
+
+// around gathers AWS's records of a person's calls that no request of postern's made: in
+// consoles, with keys and links that they were given, by services in their name, and those
+// that went around postern.
+func (g *gathering) around(since, user any) {
+	const key = `event_time, recipient_account_id, event_id`
+	const rows = `SELECT ` + key + ` FROM cloudtrail_rows WHERE event_time >= @since AND `
+	things := g.ask(`SELECT concat('cloudtrail/', recipient_account_id, '/', event_id) FROM cloudtrail WHERE event_time >= @since
+		AND (`+key+`) IN (`+rows+`federated_user = @user UNION ALL `+rows+`lent_to = @user) AND if(lent_to != '', lent_to, federated_user) = @user
+		AND verdict IN ('bypass', 'console', 'exported', 'forwarded', 'token') ORDER BY `+key, since, user)
+	for part := range slices.Chunk(things, 1000) {
+		g.records(epoch, part)
+	}
 }
 
 // sessions gathers sessions whole: what they rest on and all of their calls.

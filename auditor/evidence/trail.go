@@ -128,18 +128,26 @@ func (v *vouching) digest(d *events.CloudTrailDigestChecked, about *Digest) erro
 	return nil
 }
 
-// conclude says of each file and record whether AWS's signature leads to it. That
-// a record is not in the log file that it names is an error.
+// version is a log file by what its object had in it: that may be written again, and be
+// taken in once more.
+type version struct{ name, sum string }
+
+// conclude says of each file and record whether AWS's signature leads to it: of a file that
+// was taken in with several contents, to the one that has the record. That a record is in
+// none of them, and the bundle has all, is an error.
 func (v *vouching) conclude(s *Summary) error {
-	signed := map[string]bool{} // names of files
-	content := map[string][]json.RawMessage{}
+	signed := map[version]bool{}
+	content := map[version][]json.RawMessage{}
+	versions := map[string][]version{}
 	for i := range s.Files {
 		f := &s.Files[i]
+		this := version{f.File, f.SHA256}
+		versions[f.File] = append(versions[f.File], this)
 		log := v.logs[f.SHA256]
 		f.Included = log != nil
 		if by := v.by[f.File]; by != nil && v.vouched[f.File] == f.SHA256 {
 			f.Digest = by.Key
-			signed[f.File] = true
+			signed[this] = true
 		}
 		if log == nil {
 			continue
@@ -148,19 +156,24 @@ func (v *vouching) conclude(s *Summary) error {
 		if err != nil {
 			return err
 		}
-		content[f.File] = records
+		content[this] = records
 	}
 	for _, d := range v.records {
-		in, ok := content[d.File]
-		if !ok {
-			continue
+		has, all, sure := false, len(versions[d.File]) > 0, false
+		for _, of := range versions[d.File] {
+			in, ok := content[of]
+			if !ok {
+				all = false // it may be in this one
+			} else if d.Position >= 0 && d.Position < len(in) && bytes.Equal(in[d.Position], wholeRecord(d)) {
+				has, sure = true, sure || signed[of]
+			}
 		}
-		if d.Position < 0 || d.Position >= len(in) || !bytes.Equal(in[d.Position], wholeRecord(d)) {
+		if all && !has {
 			return fmt.Errorf("record %s is not what the log file %s has at place %d", d.EventID, d.File, d.Position)
 		}
 		for i := range s.Records {
-			if r := &s.Records[i]; r.EventID == d.EventID && r.RecipientAccountID == d.RecipientAccountID {
-				r.SignedByAWS = signed[d.File]
+			if r := &s.Records[i]; has && r.EventID == d.EventID && r.RecipientAccountID == d.RecipientAccountID {
+				r.SignedByAWS = sure
 			}
 		}
 	}

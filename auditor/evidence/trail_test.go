@@ -11,6 +11,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"fmt"
+	"maps"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -143,6 +144,54 @@ func TestSignedByAWS(t *testing.T) {
 			}
 			if c.signed && (s.Digests[0].SignedBy != "f00d" || s.Files[0].Digest != p.digest.Key || !s.Files[0].Included) {
 				t.Errorf("%+v, %+v", s.Digests, s.Files)
+			}
+		})
+	}
+}
+
+// A log file whose object was written again, and taken in again, lends nothing of AWS's
+// signature to what is in the other content, and hinders no bundle.
+func TestLogFileWrittenAgain(t *testing.T) {
+	aws, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, record, received, digest := signedTrail(t, aws)
+	forged := *record
+	forged.EventID, forged.Position, forged.Record = "E9", 0, []byte(`{"eventName":"ListBuckets","eventID":"E9"}`)
+	other := []byte(`{"Records":[` + string(forged.Record) + `]}`)
+	sum := sha256.Sum256(other)
+	again := events.CloudTrailFileReceived{File: received.File, Records: 1, SHA256: hex.EncodeToString(sum[:])}
+	for _, c := range []struct {
+		name string
+		logs map[string][]byte
+		all  []events.Payload
+		want map[string]bool // signed, by event id
+	}{
+		{"both", map[string][]byte{received.SHA256: file, again.SHA256: other}, []events.Payload{received, record, digest, &again, &forged}, map[string]bool{"E1": true, "E9": false}},
+		{"the other's record alone", map[string][]byte{received.SHA256: file, again.SHA256: other}, []events.Payload{received, digest, &again, &forged}, map[string]bool{"E9": false}},
+		{"the first one's alone", map[string][]byte{received.SHA256: file, again.SHA256: other}, []events.Payload{received, record, digest, &again}, map[string]bool{"E1": true}},
+		{"the first content can't be had", map[string][]byte{again.SHA256: other}, []events.Payload{received, record, digest, &again, &forged}, map[string]bool{"E1": false, "E9": false}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			b := evidence.Bundle{Logs: c.logs}
+			for i, payload := range c.all {
+				body, err := events.Encode(events.Event{Meta: events.Meta{ID: fmt.Sprint(i), Source: "/test", Time: time.Unix(1, 0)}, Data: payload})
+				if err != nil {
+					t.Fatal(err)
+				}
+				b.Items = append(b.Items, evidence.Item{Stream: events.CloudTrail, Seq: uint64(i + 1), Body: body})
+			}
+			s, err := b.Summary()
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := map[string]bool{}
+			for _, r := range s.Records {
+				got[r.EventID] = r.SignedByAWS
+			}
+			if !maps.Equal(got, c.want) {
+				t.Errorf("signed by AWS: %v, want %v", got, c.want)
 			}
 		})
 	}

@@ -63,6 +63,10 @@ func text(v any) string {
 	if err != nil {
 		return fmt.Sprint(v)
 	}
+	var s string
+	if b[0] == '"' && json.Unmarshal(b, &s) == nil { // a UUID, an address, a decimal number
+		return s
+	}
 	return string(b)
 }
 

@@ -32,8 +32,8 @@ type LeastPolicy struct {
 	Used     []Use      `json:"used"`
 	// Unrecognised are calls of which postern doesn't know the IAM action.
 	Unrecognised []Call `json:"unrecognised,omitempty"`
-	// Elsewhere are the role's calls around postern's proxy, such as those of
-	// consoles: the policies don't cover them.
+	// Elsewhere are the role's calls around postern's proxy, such as those of consoles, with
+	// exported keys and by AWS services in its name: the policies don't cover them.
 	Elsewhere []Call `json:"elsewhere,omitempty"`
 	// Inexact are resources with characters that IAM takes in no policy: in their
 	// places are ? and *. No more than mostInexact are named.
@@ -150,7 +150,7 @@ func (a *Asker) Policy(ctx context.Context, f PolicyFilter, actions Actions) (*L
 			return err
 		}
 		whose := *around.clone()
-		around.add(`verdict IN ('console', 'bypass', '') AND NOT match(error_code, 'AccessDenied|Unauthorized|NotAuthorized')`)
+		around.add(`verdict IN ('console', 'exported', 'token', 'forwarded', 'bypass', '') AND NOT match(error_code, 'AccessDenied|Unauthorized|NotAuthorized')`)
 		count, args := a.count(hourly{side: theirs, columns: "issuer_arn, event_source, event_name, error_code, verdict", condition: *around, mark: whose}, since)
 		err = a.conn.Select(ctx, &p.Elsewhere, `SELECT toString(event_source) AS service, toString(event_name) AS operation, toString(verdict) AS verdict, sum(n) AS calls
 		FROM (`+count+`) GROUP BY ALL ORDER BY calls DESC, service, operation, verdict LIMIT 100`, args...)

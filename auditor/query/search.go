@@ -68,6 +68,21 @@ func (f *Filter) Check(now time.Time) error {
 	return err
 }
 
+// Fix makes times that are relative to now absolute: what is asked page after page is then
+// about the same time, however long that takes.
+func (f *Filter) Fix(now time.Time) error {
+	b, err := f.bounds(now)
+	if err != nil {
+		return err
+	}
+	for text, at := range map[*string]time.Time{&f.Since: b.since, &f.Until: b.until} {
+		if *text != "" {
+			*text = at.Format(time.RFC3339Nano)
+		}
+	}
+	return nil
+}
+
 // bounds checks f, and reads the times in it.
 func (f *Filter) bounds(now time.Time) (b bounds, err error) {
 	if f.Limit < 0 || f.Limit > 10_000 {

@@ -60,3 +60,23 @@ func TestSQLAnswers(t *testing.T) {
 		}
 	}
 }
+
+// As files have it, text is as it reads, of whatever type.
+func TestSQLAsFile(t *testing.T) {
+	_, dsn := tables(t)
+	sql := query.NewSQL(embeddedtest.Open(t, embeddedtest.ReaderDSN(t, dsn)), query.Limits{})
+	a, err := sql.Run(t.Context(), `SELECT toUUID('11111111-1111-1111-1111-111111111111') AS u, toIPv4('192.0.2.1') AS v4, toIPv6('2001:db8::1') AS v6, toDecimal64(1.5, 2) AS d,
+		toInt128(-1) AS n, map(toUUID('11111111-1111-1111-1111-111111111111'), 1) AS m, ['a'] AS l, NULL AS x`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b strings.Builder
+	if err := a.WriteCSV(&b); err != nil {
+		t.Fatal(err)
+	}
+	const want = "u,v4,v6,d,n,m,l,x\r\n" +
+		`11111111-1111-1111-1111-111111111111,192.0.2.1,2001:db8::1,1.5,-1,"{""11111111-1111-1111-1111-111111111111"":1}","[""a""]",` + "\r\n"
+	if b.String() != want {
+		t.Errorf("%s, want %s", b.String(), want)
+	}
+}

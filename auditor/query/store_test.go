@@ -100,6 +100,28 @@ func TestPolicy(t *testing.T) {
 	}
 }
 
+// Each call of the role that did not come through the proxy is told of, and a policy lacks:
+// with exported keys and links, and by services in its name.
+func TestPolicyTellsWhatItLacks(t *testing.T) {
+	c, dsn := tables(t)
+	const ops = "arn:aws:iam::1:role/Ops"
+	var want []query.Call
+	for _, verdict := range []string{"bypass", "console", "exported", "forwarded", "token", "matched", "proxied", "credentials"} {
+		exec(t, c, `INSERT INTO cloudtrail_rows (event_time, recipient_account_id, event_id, event_source, event_name, issuer_arn, present) VALUES ('2026-03-01 12:00:00', '1', ?, 's3.amazonaws.com', ?, ?, 1)`, verdict, "By-"+verdict, ops)
+		exec(t, c, `INSERT INTO cloudtrail_rows (event_time, recipient_account_id, event_id, verdict) VALUES ('2026-03-01 12:00:00', '1', ?, ?)`, verdict, verdict)
+		if len(want) < 5 {
+			want = append(want, query.Call{Service: "s3.amazonaws.com", Operation: "By-" + verdict, Verdict: verdict, Calls: 1})
+		}
+	}
+	p, err := query.New(embeddedtest.Open(t, embeddedtest.ReaderDSN(t, dsn)), nil).Policy(t.Context(), query.PolicyFilter{AWSRole: "Ops"}, func(string, string) ([]string, int) { return nil, 0 })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(want, p.Elsewhere); d != "" {
+		t.Errorf("elsewhere (-want +got):\n%s", d)
+	}
+}
+
 // A policy reads its own role's rows, of however many others there are.
 func TestPolicyReadsOneRole(t *testing.T) {
 	c, dsn := tables(t)

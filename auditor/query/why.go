@@ -1,6 +1,7 @@
 package query
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -211,31 +212,41 @@ func (a *Asker) listChain(ctx context.Context, c *Chain, user string, lists []st
 		if err != nil {
 			return err
 		}
-		members, made := map[string]*Step{}, (*Step)(nil)
+		type member struct {
+			Name string `json:"name"`
+			Kind string `json:"membership_kind"`
+		}
+		members, made := map[member]*Step{}, (*Step)(nil)
 		for _, e := range found {
 			if e.EventTime.After(started) {
 				break
 			}
 			var d struct {
-				Member struct {
-					Name string `json:"name"`
-					Kind string `json:"membership_kind"`
-				} `json:"member"`
-				Reason string `json:"reason"`
+				Member    member     `json:"member"`
+				Removed   []member   `json:"removed"`
+				ExpiresAt *time.Time `json:"expires_at"`
+				Reason    string     `json:"reason"`
 			}
 			_ = json.Unmarshal([]byte(e.Data), &d) // a summary only; Data has it all
+			for _, m := range append(d.Removed, d.Member) {
+				delete(members, m) // who is made one anew is one by that
+			}
 			switch kind := strings.Split(e.Type, "."); kind[3] {
 			case "member_added":
 				s := e.step("membership", fmt.Sprintf("%s %s made a member of access list %s by %s: %s", d.Member.Kind, d.Member.Name, list, e.Actor, d.Reason))
-				if d.Member.Kind == "user" && d.Member.Name == user || d.Member.Kind == "list" && slices.Contains(lists, d.Member.Name) {
-					members[d.Member.Kind+"/"+d.Member.Name] = &s
+				is := d.Member.Kind == "user" && d.Member.Name == user || d.Member.Kind == "list" && slices.Contains(lists, d.Member.Name)
+				if is && (d.ExpiresAt == nil || d.ExpiresAt.After(started)) {
+					members[d.Member] = &s
 				}
+			case "deleted":
+				clear(members)
 			case "created", "updated", "reviewed":
 				s := e.step("access_list", fmt.Sprintf("access list %s, %s by %s", list, kind[3], e.Actor))
 				made = &s
 			}
 		}
-		for _, m := range slices.Sorted(maps.Keys(members)) {
+		byName := func(x, y member) int { return cmp.Or(strings.Compare(x.Kind, y.Kind), strings.Compare(x.Name, y.Name)) }
+		for _, m := range slices.SortedFunc(maps.Keys(members), byName) {
 			c.Steps = append(c.Steps, *members[m])
 		}
 		if made != nil {
