@@ -47,7 +47,7 @@ func (h *Helper) newTransports() {
 	}
 	pool := &bufferPool{}
 	h.toProxy = &httputil.ReverseProxy{
-		Rewrite:        func(p *httputil.ProxyRequest) { keep(p) },
+		Rewrite:        func(p *httputil.ProxyRequest) { keep(p); told(p) },
 		Transport:      links{h},
 		ModifyResponse: h.answered,
 		FlushInterval:  -1, // as it comes
@@ -135,6 +135,17 @@ func keep(p *httputil.ProxyRequest) {
 	}
 	for _, name := range [...]string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto"} {
 		if v, ok := p.In.Header[name]; ok {
+			p.Out.Header[name] = v
+		}
+	}
+}
+
+// told gives back what the helper says to the proxy: ReverseProxy takes out all headers
+// that the client names in Connection, and without Postern-Unverified the proxy would
+// take for verified what nobody has.
+func told(p *httputil.ProxyRequest) {
+	for name, v := range p.In.Header {
+		if strings.HasPrefix(name, "Postern-") {
 			p.Out.Header[name] = v
 		}
 	}

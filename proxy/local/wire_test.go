@@ -150,3 +150,23 @@ func TestNotToldToContinue(t *testing.T) {
 		}
 	}
 }
+
+// What the helper says of a request arrives, whatever headers the client calls its
+// connection's own: the proxy would take for verified what nobody has verified.
+func TestConnectionNamesOurHeaders(t *testing.T) {
+	var s seen
+	h := pair(t, func(_ http.ResponseWriter, r *http.Request) {
+		s.add(r.Header.Get("Postern-Session"), r.Header.Get("Postern-Unverified"), r.Header.Get("X-Hop"))
+	})
+	r := request(t, "GET", "https://bucket.s3.eu-central-1.amazonaws.com/key", nil)
+	r.Header.Set("X-Amz-Security-Token", "somebody's")
+	guessed := []local.Var{{Name: "AWS_ACCESS_KEY_ID", Value: "ASIASOMEBODYSOWN0001"}, {Name: "AWS_SECRET_ACCESS_KEY", Value: "guessed"}}
+	conn, in := wire(t, h, r.URL.Host)
+	io.WriteString(conn, head(sign(t, r, guessed, "s3", emptyHash), "X-Hop: 1", "Connection: postern-unverified, Postern-Session, x-hop")+"\r\n")
+	if resp, err := http.ReadResponse(in, r); err != nil || resp.StatusCode != http.StatusOK {
+		t.Fatal(resp, err)
+	}
+	if got := s.take(); len(got) != 1 || got[0] != "01K0SESSION1 1 " {
+		t.Errorf("at the proxy: %q", got)
+	}
+}
