@@ -130,6 +130,7 @@ func (h *Helper) answered(resp *http.Response) error {
 func keep(p *httputil.ProxyRequest) {
 	p.Out.URL.RawQuery = p.In.URL.RawQuery
 	p.Out.Host = p.In.Host
+	p.Out.Trailer = p.In.Trailer // which the server fills in once the body was read: a copy stays empty
 	if p.Out.Body == nil && len(p.Out.TransferEncoding) > 0 {
 		p.Out.Body = http.NoBody // with nil, net/http forgets the encoding, see readdress
 	}

@@ -170,3 +170,26 @@ func TestConnectionNamesOurHeaders(t *testing.T) {
 		t.Errorf("at the proxy: %q", got)
 	}
 }
+
+// What a client sends after its body arrives as well.
+func TestTrailers(t *testing.T) {
+	var s seen
+	h := pair(t, func(_ http.ResponseWriter, r *http.Request) {
+		b, err := io.ReadAll(r.Body)
+		s.add(string(b), r.Trailer.Get("X-Late"), fmt.Sprint(err))
+	})
+	r := request(t, "PUT", "https://bucket.s3.eu-central-1.amazonaws.com/key", nil)
+	conn, in := wire(t, h, r.URL.Host)
+	io.WriteString(conn, head(sign(t, r, h.Env(), "s3", unsigned), "Transfer-Encoding: chunked", "Trailer: X-Late")+"\r\n4\r\nbody\r\n0\r\nX-Late: yes\r\n\r\n")
+	if resp, err := http.ReadResponse(in, r); err != nil || resp.StatusCode != http.StatusOK {
+		t.Fatal(resp, err)
+	}
+	r = request(t, "PUT", "https://bucket.s3.eu-central-1.amazonaws.com/key", struct{ io.Reader }{strings.NewReader("body")})
+	r.Trailer = http.Header{"X-Late": {"yes"}}
+	if resp, body := do(t, client(t, h.Env(), true), sign(t, r, h.Env(), "s3", unsigned)); resp.StatusCode != http.StatusOK {
+		t.Fatal(resp.StatusCode, body)
+	}
+	if got := s.take(); len(got) != 2 || got[0] != "body yes <nil>" || got[1] != got[0] {
+		t.Errorf("at the proxy: %q", got)
+	}
+}
