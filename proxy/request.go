@@ -261,6 +261,7 @@ func (c *call) parse() bool {
 			delete(h, name)
 		}
 	}
+	dropNamed(h) // AWS does not get them, so nothing is to be decided by them
 	c.path, c.query, _ = strings.Cut(c.r.RequestURI, "?")
 	c.about.Path = c.path
 	if !strings.HasPrefix(c.path, "/") {
