@@ -161,6 +161,22 @@ func TestApprovedLater(t *testing.T) {
 	r.clean()
 }
 
+// An approval is of a body, not of what is said of it where AWS does not check that.
+func TestApprovedBodyIsTheOneSent(t *testing.T) {
+	r := holding(t, 300*time.Millisecond)
+	cl, next := r.client(r.session(wants)), r.held(t)
+	got := cl.send(t, cl.put(t, "one"))
+	d := next()
+	<-got
+	r.approve(d)
+	lies := cl.put(t, "two")
+	lies.Header.Set("Postern-Payload-Sha256", hexHash([]byte("one")))
+	if a := <-cl.send(t, lies); a.status != 403 || strings.Contains(a.body, d.AccessRequestID) {
+		t.Errorf("another body, said to be the same: %d %s", a.status, a.body)
+	}
+	r.clean()
+}
+
 // An approval is good for one call, whichever proxy makes it.
 func TestOneApprovalTwoProxies(t *testing.T) {
 	r := holding(t, 2*time.Second)
