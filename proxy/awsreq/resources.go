@@ -246,21 +246,46 @@ func s3Resources(in *Input, r *Request) []string {
 	if key != "" {
 		out = keyed(prefix+object, key)
 	}
-	src := in.Header["X-Amz-Copy-Source"]
-	if len(src) > 1 {
-		r.doubtful("names what it copies twice")
+	return append(out, sources(in, r)...)
+}
+
+// sources names what a request copies.
+func sources(in *Input, r *Request) []string {
+	switch src := in.Header["X-Amz-Copy-Source"]; len(src) {
+	case 0:
+		return nil
+	case 1:
+		return copied(src[0], r)
 	}
-	if len(src) == 1 {
-		s, _, _ := strings.Cut(strings.TrimPrefix(src[0], "/"), "?versionId=")
-		if strings.Contains(s, "?") {
-			r.doubtful("does not say where the key that it copies ends")
-		}
-		if prefix = "arn:" + r.Partition + ":s3:::"; strings.HasPrefix(decode(s, true), "arn:") {
-			prefix = ""
-		}
-		out = append(out, keyed(prefix, s)...)
+	r.doubtful("names what it copies twice")
+	return nil
+}
+
+// copied names what X-Amz-Copy-Source names: BUCKET/KEY or an ARN, encoded in part or as a
+// whole, the slash that may stand in front included
+// (https://github.com/aws/aws-sdk-js/issues/1821).
+func copied(source string, r *Request) []string {
+	source, _, _ = strings.Cut(slashless(source), "?versionId=")
+	plain := decode(source, true)
+	switch {
+	case strings.Contains(source, "?"), strings.Contains(plain, "?versionId="):
+		r.doubtful("does not say where the key that it copies ends")
+	case strings.HasPrefix(plain, "/"):
+		r.doubtful("does not say which bucket it copies from")
+	case strings.HasPrefix(plain, "arn:"):
+		return keyed("", source)
 	}
-	return out
+	return keyed("arn:"+r.Partition+":s3:::", source)
+}
+
+// slashless is a copy's source without the slash in front.
+func slashless(source string) string {
+	for _, slash := range [...]string{"/", "%2F", "%2f"} {
+		if rest, ok := strings.CutPrefix(source, slash); ok {
+			return rest
+		}
+	}
+	return source
 }
 
 // keyed decodes a key behind what stands in front of it. A plus sign that is not
