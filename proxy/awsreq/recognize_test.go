@@ -74,7 +74,8 @@ func TestRecognizeS3(t *testing.T) {
 		ph  = "https://s3.eu-west-1.amazonaws.com/"
 		obj = "arn:aws:s3:::b/k"
 	)
-	cp := http.Header{"X-Amz-Copy-Source": {"/src/a%20b?versionId=1"}}
+	const directory, directoryARN = "https://b--use1-az4--x-s3.s3express-use1-az4.us-east-1.amazonaws.com/", "arn:aws:s3express:us-east-1:" + account + ":bucket/b--use1-az4--x-s3"
+	cp, fromDirectory := http.Header{"X-Amz-Copy-Source": {"/src/a%20b?versionId=1"}}, http.Header{"X-Amz-Copy-Source": {"%2Fsrc--use1-az4--x-s3%2Fk"}}
 	for _, c := range []struct {
 		line      string
 		header    http.Header
@@ -133,6 +134,11 @@ func TestRecognizeS3(t *testing.T) {
 		{"PUT " + vh + "k", cp, "", "s3:PutObject", []string{"s3:GetObjectVersion"}, []string{obj, "arn:aws:s3:::src/a b"}},
 		{"POST " + vh + "?delete", nil, "<Delete><Object><Key>k</Key><VersionId>v</VersionId></Object></Delete>", "s3:DeleteObject", []string{"s3:DeleteObjectVersion"}, []string{obj}},
 		{"POST " + vh + "?delete", nil, "<Delete><Object>", "s3:DeleteObject", []string{"s3:DeleteObjectVersion"}, []string{"arn:aws:s3:::b/*"}},
+		// Directory buckets: what is copied into one is read from wherever it is, and the other way round.
+		{"PUT " + directory + "k", cp, "", "s3express:CreateSession", []string{"s3:GetObjectVersion"}, []string{directoryARN, "arn:aws:s3:::src/a b"}},
+		{"PUT " + directory + "k?partNumber=1&uploadId=u", http.Header{"X-Amz-Copy-Source": {"src%2Fk"}}, "", "s3express:CreateSession", []string{"s3:GetObject"}, []string{directoryARN, "arn:aws:s3:::src/k"}},
+		{"PUT " + directory + "k", fromDirectory, "", "s3express:CreateSession", nil, []string{directoryARN, "arn:aws:s3express:us-east-1:" + account + ":bucket/src--use1-az4--x-s3"}},
+		{"PUT https://b.s3.us-east-1.amazonaws.com/k", fromDirectory, "", "s3:PutObject", []string{"s3express:CreateSession"}, []string{obj, "arn:aws:s3express:us-east-1:" + account + ":bucket/src--use1-az4--x-s3"}},
 		{"GET https://ap-" + account + ".s3-object-lambda.eu-west-1.amazonaws.com/k", nil, "", "s3-object-lambda:GetObject", nil,
 			[]string{"arn:aws:s3-object-lambda:eu-west-1:" + account + ":accesspoint/ap"}},
 		{"POST https://route.s3-object-lambda.eu-west-1.amazonaws.com/WriteGetObjectResponse", nil, "", "s3-object-lambda:WriteGetObjectResponse", nil, nil},

@@ -229,10 +229,7 @@ func s3Resources(in *Input, r *Request) []string {
 		if account == "" {
 			return nil
 		}
-		if strings.HasSuffix(bucket, "--xa-s3") {
-			return []string{"arn:" + r.Partition + ":s3express:" + r.Region + ":" + account + ":accesspoint/" + bucket}
-		}
-		return []string{"arn:" + r.Partition + ":s3express:" + r.Region + ":" + account + ":bucket/" + bucket}
+		return append([]string{directory(bucket, account, r)}, sources(in, r)...)
 	default:
 		if strings.HasPrefix(bucket, "arn:") {
 			return nil
@@ -247,6 +244,21 @@ func s3Resources(in *Input, r *Request) []string {
 		out = keyed(prefix+object, key)
 	}
 	return append(out, sources(in, r)...)
+}
+
+// directory is the ARN of a directory bucket, or of an access point of one.
+func directory(bucket, account string, r *Request) string {
+	kind := ":bucket/"
+	if strings.HasSuffix(bucket, "--xa-s3") {
+		kind = ":accesspoint/"
+	}
+	return "arn:" + r.Partition + ":s3express:" + r.Region + ":" + account + kind + bucket
+}
+
+// ofDirectory tells whether a copy's source, decoded, is in a directory bucket.
+func ofDirectory(source string) bool {
+	bucket, _, _ := strings.Cut(source, "/")
+	return strings.HasSuffix(bucket, "--x-s3") || strings.HasSuffix(bucket, "--xa-s3") || strings.HasPrefix(source, "arn:") && strings.Contains(source, ":s3express:")
 }
 
 // sources names what a request copies.
@@ -274,6 +286,9 @@ func copied(source string, r *Request) []string {
 		r.doubtful("does not say which bucket it copies from")
 	case strings.HasPrefix(plain, "arn:"):
 		return keyed("", source)
+	case ofDirectory(plain):
+		bucket, _, _ := strings.Cut(plain, "/")
+		return []string{directory(bucket, r.Account, r)}
 	}
 	return keyed("arn:"+r.Partition+":s3:::", source)
 }
