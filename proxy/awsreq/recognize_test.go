@@ -206,6 +206,8 @@ func TestRecognizeOthers(t *testing.T) {
 			"GetCallerIdentity", "sts:GetCallerIdentity", nil, Read, nil},
 		{"POST https://monitoring.us-east-1.amazonaws.com/service/GraniteServiceVersion20100801/operation/PutMetricData", nil, "",
 			"PutMetricData", "cloudwatch:PutMetricData", nil, Write, nil},
+		{"POST https://monitoring.us-east-1.amazonaws.com/v1/service/GraniteServiceVersion20100801/operation/PutMetricData", nil, "",
+			"PutMetricData", "cloudwatch:PutMetricData", nil, Write, nil},
 		{"POST https://monitoring.us-east-1.amazonaws.com/", form, "Action=PutMetricData", "PutMetricData", "cloudwatch:PutMetricData", nil, Write, nil},
 		{"POST https://sqs.us-east-1.amazonaws.com/", jsonTarget("AmazonSQS.SendMessageBatch"), `{"QueueUrl":"https://sqs.us-east-1.amazonaws.com/` + account + `/q"}`,
 			"SendMessageBatch", "sqs:SendMessage", nil, Write, []string{"arn:aws:sqs:us-east-1:" + account + ":q"}},
@@ -262,6 +264,7 @@ func TestAmbiguous(t *testing.T) {
 	form := http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}
 	both := http.Header{"Content-Type": {"application/x-www-form-urlencoded"}, "X-Amz-Target": {"AmazonSQS.ListQueues"}}
 	target := http.Header{"Content-Type": {"application/x-amz-json-1.0"}, "X-Amz-Target": {"DynamoDB_20120810.GetItem"}}
+	cbor := http.Header{"Content-Type": {"application/cbor"}, "Smithy-Protocol": {"rpc-v2-cbor"}}
 	for _, c := range []struct {
 		line   string
 		header http.Header
@@ -271,6 +274,8 @@ func TestAmbiguous(t *testing.T) {
 		{"POST https://ec2.us-east-1.amazonaws.com/", form, "Action=DescribeInstances&Action=TerminateInstances"},
 		{"POST https://ec2.us-east-1.amazonaws.com/", form, "Action=DescribeInstances&%41ction=TerminateInstances"},
 		{"POST https://sqs.us-east-1.amazonaws.com/", both, "Action=DeleteQueue&QueueUrl=x"},
+		{"POST https://monitoring.us-east-1.amazonaws.com/v1/service/GraniteServiceVersion20100801/operation/DeleteAlarms?Action=ListMetrics", cbor, ""},
+		{"POST https://monitoring.us-east-1.amazonaws.com/service/x.GraniteServiceVersion20100801/operation/DeleteAlarms?Action=ListMetrics", cbor, ""},
 		{"PUT https://b.s3.us-east-1.amazonaws.com/k?tagging&acl", nil, ""},
 		{"DELETE https://s3.us-east-1.amazonaws.com/b%2Fk", nil, ""},
 		{"GET https://s3.us-east-1.amazonaws.com/b%2fk/x", nil, ""},
