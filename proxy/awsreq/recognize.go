@@ -236,7 +236,7 @@ func (t *Table) find(in *Input, cands []int32, signing string, caps *captures) (
 	case op < 0:
 	case leadsElsewhere(in.Path):
 		return -1, "has a path with . or .. in it"
-	case overridden(in):
+	case overridden(in), caps.twice:
 		return -1, twoOperations
 	}
 	return op, ""

@@ -276,6 +276,8 @@ func TestAmbiguous(t *testing.T) {
 		{"POST https://sqs.us-east-1.amazonaws.com/", both, "Action=DeleteQueue&QueueUrl=x"},
 		{"POST https://monitoring.us-east-1.amazonaws.com/v1/service/GraniteServiceVersion20100801/operation/DeleteAlarms?Action=ListMetrics", cbor, ""},
 		{"POST https://monitoring.us-east-1.amazonaws.com/service/x.GraniteServiceVersion20100801/operation/DeleteAlarms?Action=ListMetrics", cbor, ""},
+		{"POST https://cloudfront.amazonaws.com/2020-05-31/tagging?Operation=Tag&Operation=Untag&Resource=r", nil, ""},
+		{"POST https://cloudfront.amazonaws.com/2020-05-31/tagging?Operation=Untag&Resource=r&%4Fperation=Tag", nil, ""},
 		{"PUT https://b.s3.us-east-1.amazonaws.com/k?tagging&acl", nil, ""},
 		{"DELETE https://s3.us-east-1.amazonaws.com/b%2Fk", nil, ""},
 		{"GET https://s3.us-east-1.amazonaws.com/b%2fk/x", nil, ""},
