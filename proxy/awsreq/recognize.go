@@ -321,6 +321,9 @@ func (t *Table) byAction(in *Input, cands []int32) (op int32, twice bool) {
 	form := in.form()
 	name, n1 := single(in.RawQuery, key)
 	inForm, n2 := single(form, key)
+	if n1 > 0 && form == "" { // a service may not mind what its body is called
+		_, n2 = single(bytesAsString(in.Body), key)
+	}
 	if name == "" {
 		name = inForm
 	}

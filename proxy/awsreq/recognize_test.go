@@ -278,6 +278,7 @@ func TestAmbiguous(t *testing.T) {
 		{"POST https://monitoring.us-east-1.amazonaws.com/service/x.GraniteServiceVersion20100801/operation/DeleteAlarms?Action=ListMetrics", cbor, ""},
 		{"POST https://cloudfront.amazonaws.com/2020-05-31/tagging?Operation=Tag&Operation=Untag&Resource=r", nil, ""},
 		{"POST https://cloudfront.amazonaws.com/2020-05-31/tagging?Operation=Untag&Resource=r&%4Fperation=Tag", nil, ""},
+		{"POST https://ec2.us-east-1.amazonaws.com/?Action=DescribeInstances", http.Header{"Content-Type": {"text/plain"}}, "Version=2016-11-15&Action=TerminateInstances"},
 		{"PUT https://b.s3.us-east-1.amazonaws.com/k?tagging&acl", nil, ""},
 		{"DELETE https://s3.us-east-1.amazonaws.com/b%2Fk", nil, ""},
 		{"GET https://s3.us-east-1.amazonaws.com/b%2fk/x", nil, ""},
