@@ -152,7 +152,8 @@ func told(p *httputil.ProxyRequest) {
 	}
 }
 
-// servePlain passes an http:// request to a host other than AWS's.
+// servePlain passes an http:// request, or an https:// one that a client leaves to the
+// helper, to a host other than AWS's.
 func (h *Helper) servePlain(w http.ResponseWriter, r *http.Request) {
 	u := *r.URL
 	if err := sigv4.SetTarget(&u, requestTarget(r)); err != nil {

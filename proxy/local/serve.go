@@ -24,7 +24,9 @@ func (h *Helper) serveProxy(run context.Context, w http.ResponseWriter, r *http.
 	switch {
 	case r.Method == http.MethodConnect:
 		h.serveConnect(run, w, r)
-	case r.URL.Scheme == "http" && r.URL.Host != "":
+	// https, too: there are clients that have a proxy speak TLS for them (urllib3's
+	// use_forwarding_for_https).
+	case (r.URL.Scheme == "http" || r.URL.Scheme == "https") && r.URL.Host != "":
 		if h.isAWS(relative(bareHost(r.Host))) {
 			h.serveAWS(w, r)
 			return
