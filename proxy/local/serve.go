@@ -186,6 +186,11 @@ func (h *Helper) readdress(r *http.Request, v *verified) error {
 			delete(r.Header, name)
 		}
 	}
+	// A server may leave an offer of another protocol alone, as AWS does with "h2c", which
+	// curl and others make at every http:// address (RFC 9110, section 7.8).
+	if !strings.EqualFold(r.Header.Get("Upgrade"), "websocket") {
+		delete(r.Header, "Upgrade")
+	}
 	r.Header["Postern-Session"] = []string{session}
 	if v.unknown {
 		r.Header["Postern-Unverified"] = []string{"1"}

@@ -193,3 +193,20 @@ func TestTrailers(t *testing.T) {
 		t.Errorf("at the proxy: %q", got)
 	}
 }
+
+// An offer to go on in HTTP/2 is left alone: the call is made all the same.
+func TestUpgradeLeftAlone(t *testing.T) {
+	var s seen
+	h := pair(t, func(_ http.ResponseWriter, r *http.Request) {
+		s.add(r.Method, r.Header.Get("Upgrade"), r.Header.Get("Connection"), r.Header.Get("Http2-Settings"))
+	})
+	r := request(t, "GET", "https://bucket.s3.eu-central-1.amazonaws.com/key", nil)
+	conn, in := wire(t, h, r.URL.Host)
+	io.WriteString(conn, head(sign(t, r, h.Env(), "s3", emptyHash), "Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA")+"\r\n")
+	if resp, err := http.ReadResponse(in, r); err != nil || resp.StatusCode != http.StatusOK {
+		t.Fatal(resp, err)
+	}
+	if got := s.take(); len(got) != 1 || got[0] != "GET   " {
+		t.Errorf("at the proxy: %q", got)
+	}
+}
