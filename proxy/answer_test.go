@@ -52,6 +52,24 @@ func TestPresignedV2OnGlobalHost(t *testing.T) {
 	}
 }
 
+// S3 says by a redirect that a bucket is elsewhere, and CloudTrail takes that for an error.
+func TestRedirectIsAnError(t *testing.T) {
+	r := newRig(t, func(_ *proxy.Config, a *ststest.AWS) {
+		a.Serve = func(w http.ResponseWriter, r *http.Request, _ ststest.Key) {
+			w.Header().Set("Content-Type", "application/xml")
+			w.WriteHeader(http.StatusMovedPermanently)
+			io.WriteString(w, `<?xml version="1.0" encoding="UTF-8"?><Error><Code>PermanentRedirect</Code><Endpoint>b.s3.eu-west-1.amazonaws.com</Endpoint></Error>`)
+		}
+	})
+	c := r.client(r.session())
+	if resp, body := c.do(t, c.request(t, "GET", object, nil)); resp.StatusCode != http.StatusMovedPermanently || !strings.Contains(body, "PermanentRedirect") {
+		t.Errorf("%d %s", resp.StatusCode, body)
+	}
+	if done := payloads[*events.AWSRequestCompleted](r.audit()); len(done) != 1 || done[0].AWSErrorCode != "PermanentRedirect" {
+		t.Error(shown(done))
+	}
+}
+
 // A request that a dying connection may have brought to AWS is not sent again: only the
 // client knows whether it wants that, and then there is a record of it.
 func TestNothingIsSentAgain(t *testing.T) {

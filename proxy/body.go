@@ -2,9 +2,11 @@ package proxy
 
 import (
 	"bytes"
+	"compress/gzip"
 	"errors"
 	"io"
 	"net/http"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -94,6 +96,22 @@ func (b *body) begin(length int64) error {
 		b.reader = io.MultiReader(b.reader, b.src)
 	}
 	return nil
+}
+
+// said is what was read of the body, as its service reads it: CloudWatch takes it
+// compressed, and SDKs send what is longer than 10 KiB so
+// (https://docs.aws.amazon.com/sdkref/latest/guide/feature-compression.html).
+func (c *call) said() (text []byte, whole bool) {
+	text, whole = c.body.head, c.body.whole
+	if c.host.SigningName != "monitoring" || !strings.EqualFold(c.r.Header.Get("Content-Encoding"), "gzip") {
+		return text, whole
+	}
+	z, err := gzip.NewReader(bytes.NewReader(text))
+	if err != nil {
+		return text, whole
+	}
+	text, err = io.ReadAll(io.LimitReader(z, headSize))
+	return text, whole && err == nil && len(text) < headSize
 }
 
 // tells whether recognition may need the body. S3's objects are left alone: their names

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"encoding/json"
 	"net/http"
@@ -15,7 +16,7 @@ const maxSaid = 4 << 10
 // to some operations before it knows how they end ("CompleteMultipartUpload" in
 // the Amazon S3 API Reference).
 func mayFail(status int, operation string) bool {
-	if status >= http.StatusBadRequest {
+	if status >= http.StatusMultipleChoices { // S3's redirects are errors, too
 		return true
 	}
 	switch operation {
@@ -60,17 +61,18 @@ func codeIn(contentType string, body []byte) string {
 	case len(body) == 0:
 	case strings.Contains(contentType, "json"):
 		var e struct {
-			Type string `json:"__type"`
-			Code string `json:"code"`
+			Type  string          `json:"__type"`
+			Code  string          `json:"code"`
+			Error json.RawMessage // what services of the query protocol answer who accepts JSON
 		}
 		// A longer body is cut, and names its type first if it has one.
 		if json.Unmarshal(body, &e) != nil {
 			e.Type = between(body, `"__type":"`, `"`)
 		}
-		if e.Type == "" {
-			return e.Code
+		if e.Type == "" && e.Code == "" {
+			_ = json.Unmarshal(e.Error, &e) // it may be a text
 		}
-		return e.Type
+		return cmp.Or(e.Type, e.Code)
 	case strings.Contains(contentType, "cbor"):
 		return textAfter(body, "__type")
 	default:

@@ -13,6 +13,8 @@ func TestCodeIn(t *testing.T) {
 		{"application/x-amz-json-1.1", `{"__type":"ValidationException","message":"x`, "ValidationException"},
 		{"application/json", `{"code":"BadRequest:http://internal/","message":"x"}`, "BadRequest"},
 		{"application/json", `[1]`, ""},
+		{"application/json", `{"Error":{"Code":"ExpiredToken","Message":"x","Type":"Sender"},"RequestId":"r"}`, "ExpiredToken"},
+		{"application/json", `{"error":"invalid_grant","error_description":"x"}`, ""},
 		{"application/cbor", "\xbf\x66__type\x78\x21aws.protocoltests#InvalidGreeting\x67message\x62hi\xff", "InvalidGreeting"},
 		{"application/cbor", "\xa1\x79\x00\x06__type\x79\x00\x02hi", "hi"},
 		{"application/cbor", "\xbf\x66__type\x78\x20cut", ""},

@@ -175,7 +175,7 @@ func (c *call) bodyHash() (string, bool) {
 	case c.r.ContentLength > holdBytes:
 		c.deny(denial{cause: grants.CauseRule, reason: fmt.Sprintf("a call that needs an approval can have a body of %d MiB at most, unless its hash is declared", holdBytes>>20)})
 		return "", false
-	case c.hash != "":
+	case c.hash != "" && c.auth.Payload == sigv4.PayloadUndeclared: // what AWS does not check is anybody's word
 		return c.hash, true
 	}
 	if !c.readBody() {
@@ -188,10 +188,10 @@ func (c *call) bodyHash() (string, bool) {
 // every signature, and say nothing about the call.
 var signing = []string{
 	"X-Amz-Algorithm", "X-Amz-Credential", "X-Amz-Date", "X-Amz-Expires", "X-Amz-Signedheaders", "X-Amz-Signature", "X-Amz-Security-Token", "X-Amz-S3session-Token",
-	"X-Amz-Content-Sha256", "X-Amz-User-Agent",
+	"X-Amz-Content-Sha256", "X-Amz-User-Agent", "X-Amzn-Trace-Id",
 }
 
-// said are the headers that say something about the call, besides X-Amz-*.
+// said are the headers that say something about the call, besides X-Amz-* and X-Amzn-*.
 var said = []string{
 	"Cache-Control", "Content-Disposition", "Content-Encoding", "Content-Language", "Content-Type", "Expires", "Range",
 	"If-Match", "If-Modified-Since", "If-None-Match", "If-Unmodified-Since",
@@ -213,7 +213,8 @@ func (c *call) digest(body string) string {
 	}
 	names := make([]string, 0, len(c.r.Header))
 	for name := range c.r.Header {
-		if slices.Contains(said, name) || strings.HasPrefix(name, "X-Amz-") && !slices.Contains(signing, name) {
+		amz := strings.HasPrefix(name, "X-Amz-") || strings.HasPrefix(name, "X-Amzn-")
+		if slices.Contains(said, name) || amz && !slices.Contains(signing, name) {
 			names = append(names, name)
 		}
 	}

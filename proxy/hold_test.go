@@ -161,6 +161,59 @@ func TestApprovedLater(t *testing.T) {
 	r.clean()
 }
 
+// An approval is of a body, not of what is said of it where AWS does not check that.
+func TestApprovedBodyIsTheOneSent(t *testing.T) {
+	r := holding(t, 300*time.Millisecond)
+	cl, next := r.client(r.session(wants)), r.held(t)
+	got := cl.send(t, cl.put(t, "one"))
+	d := next()
+	<-got
+	r.approve(d)
+	lies := cl.put(t, "two")
+	lies.Header.Set("Postern-Payload-Sha256", hexHash([]byte("one")))
+	if a := <-cl.send(t, lies); a.status != 403 || strings.Contains(a.body, d.AccessRequestID) {
+		t.Errorf("another body, said to be the same: %d %s", a.status, a.body)
+	}
+	r.clean()
+}
+
+// What services are told in headers of theirs is part of a call: a model is not asked
+// without the guardrail with which that was approved.
+func TestApprovedWithItsHeaders(t *testing.T) {
+	r := holding(t, 300*time.Millisecond)
+	cl, next := r.client(r.session(func(s *events.SessionStarted) {
+		s.Permissions = []events.Permission{{Role: "dev", Effect: "Allow"}, {Role: "dev", Effect: "Deny", Actions: []string{"bedrock:InvokeModel"}, Approval: true}}
+	})), r.held(t)
+	ask := func(guardrail, trace string) answer {
+		const body = `{"prompt":"p"}`
+		req, err := http.NewRequestWithContext(t.Context(), "POST", "https://bedrock-runtime.us-east-1.amazonaws.com/model/m/invoke", strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if guardrail != "" {
+			req.Header.Set("X-Amzn-Bedrock-GuardrailIdentifier", guardrail)
+		}
+		if err := cl.signer.SignHTTP(t.Context(), helperKey, req, hexHash([]byte(body)), "bedrock", "us-east-1", time.Now()); err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("X-Amzn-Trace-Id", trace)
+		req.Header.Set("Postern-Session", cl.session)
+		return <-cl.send(t, req)
+	}
+	if a := ask("g", "1"); a.status != 403 {
+		t.Fatalf("not approved: %d %s", a.status, a.body)
+	}
+	d := next()
+	r.approve(d)
+	if a := ask("", "1"); a.status != 403 || strings.Contains(a.body, d.AccessRequestID) {
+		t.Errorf("without the guardrail: %d %s", a.status, a.body)
+	}
+	if a := ask("g", "2"); a.status != 200 {
+		t.Errorf("the identical call: %d %s", a.status, a.body)
+	}
+	r.clean()
+}
+
 // An approval is good for one call, whichever proxy makes it.
 func TestOneApprovalTwoProxies(t *testing.T) {
 	r := holding(t, 2*time.Second)

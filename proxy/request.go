@@ -239,8 +239,9 @@ func (c *call) serve() {
 
 // parameters is what the call says, without secrets.
 func (c *call) parameters() json.RawMessage {
+	text, whole := c.said()
 	return c.p.params.Of(&params.Input{Service: c.about.Service, Operation: c.about.Operation, RawQuery: c.query,
-		ContentType: c.r.Header.Get("Content-Type"), Body: c.body.head, Whole: c.body.whole})
+		ContentType: c.r.Header.Get("Content-Type"), Body: text, Whole: whole})
 }
 
 // parse takes the request's head apart.
@@ -261,6 +262,7 @@ func (c *call) parse() bool {
 			delete(h, name)
 		}
 	}
+	dropNamed(h) // AWS does not get them, so nothing is to be decided by them
 	c.path, c.query, _ = strings.Cut(c.r.RequestURI, "?")
 	c.about.Path = c.path
 	if !strings.HasPrefix(c.path, "/") {
@@ -342,7 +344,7 @@ func (c *call) input() *awsreq.Input {
 		SigningName: c.auth.Service, SigningRegion: c.auth.Region, Account: c.about.Account,
 	}
 	if c.body != nil {
-		in.Body, in.BodyComplete = c.body.head, c.body.whole
+		in.Body, in.BodyComplete = c.said()
 	}
 	return in
 }

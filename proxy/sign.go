@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/textproto"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -87,13 +88,7 @@ func endToEnd(h http.Header) http.Header {
 	for name, v := range h {
 		out[name] = v
 	}
-	for _, line := range h["Connection"] {
-		for name := range strings.SplitSeq(line, ",") {
-			if name = textproto.CanonicalMIMEHeaderKey(textproto.TrimString(name)); name != "" {
-				delete(out, name)
-			}
-		}
-	}
+	dropNamed(out)
 	trailers := strings.Contains(strings.ToLower(h.Get("Te")), "trailers")
 	for _, name := range hopByHop {
 		delete(out, name)
@@ -102,6 +97,17 @@ func endToEnd(h http.Header) http.Header {
 		out["Te"] = []string{"trailers"}
 	}
 	return out
+}
+
+// dropNamed deletes the headers that Connection names: they go no further.
+func dropNamed(h http.Header) {
+	for _, line := range h["Connection"] {
+		for name := range strings.SplitSeq(line, ",") {
+			if name = textproto.CanonicalMIMEHeaderKey(textproto.TrimString(name)); !slices.Contains(hopByHop, name) {
+				delete(h, name)
+			}
+		}
+	}
 }
 
 // credentials are those to sign with, and their end: the session's, or the user's

@@ -11,8 +11,8 @@ import (
 // copySource resolves x-amz-copy-source to a pinned object; done lets go.
 func (c *s3Call) copySource() (b *bucket, o *object, done func(), err error) {
 	src, _, _ := strings.Cut(c.r.Header.Get("X-Amz-Copy-Source"), "?versionId=")
-	src, err = percentDecode(strings.TrimPrefix(src, "/"))
-	name, key, ok := strings.Cut(src, "/")
+	src, err = percentDecode(src)
+	name, key, ok := strings.Cut(strings.TrimPrefix(src, "/"), "/") // clients encode it as a whole, too
 	if err != nil || !ok || key == "" {
 		return nil, nil, nil, failure(http.StatusBadRequest, "InvalidArgument", "Copy Source must mention the source bucket and key: sourcebucket/sourcekey")
 	}

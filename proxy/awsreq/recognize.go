@@ -201,11 +201,18 @@ func (t *Table) find(in *Input, cands []int32, signing string, caps *captures) (
 	}
 	target := t.byTarget(in, cands)
 	add(target)
-	add(t.byPath(in, cands))
+	path := t.byPath(in, cands)
+	add(path)
 	found, twice := t.byAction(in, cands)
 	add(found)
-	// A service that heeds X-Amz-Target may read one that we do not, or one of several.
-	unheard := op >= 0 && target < 0 && len(in.Header["X-Amz-Target"]) > 0 && t.svcs[t.ops[op].service].target != ""
+	// A service that heeds X-Amz-Target may read one that we do not, or one of several, and
+	// one that speaks Smithy RPC v2 such a path.
+	unheard := false
+	if op >= 0 {
+		s := &t.svcs[t.ops[op].service]
+		unheard = target < 0 && len(in.Header["X-Amz-Target"]) > 0 && s.target != "" ||
+			path < 0 && len(in.Header["Smithy-Protocol"]) > 0 && s.protocol == "smithy-rpc-v2-cbor"
+	}
 	ambiguous = ambiguous || twice || unheard
 	if ambiguous {
 		return -1, twoOperations
@@ -229,7 +236,7 @@ func (t *Table) find(in *Input, cands []int32, signing string, caps *captures) (
 	case op < 0:
 	case leadsElsewhere(in.Path):
 		return -1, "has a path with . or .. in it"
-	case overridden(in):
+	case overridden(in), caps.twice:
 		return -1, twoOperations
 	}
 	return op, ""
@@ -280,13 +287,14 @@ func (t *Table) byTarget(in *Input, cands []int32) int32 {
 	return -1
 }
 
-// byPath reads Smithy RPC v2: /service/Name/operation/Operation.
+// byPath reads Smithy RPC v2: /service/Name/operation/Operation, whatever is in front of it
+// (https://smithy.io/2.0/additional-specs/protocols/smithy-rpc-v2.html#requests).
 func (t *Table) byPath(in *Input, cands []int32) int32 {
-	rest, ok := strings.CutPrefix(in.Path, "/service/")
-	if !ok || in.Method != http.MethodPost {
+	i := strings.LastIndex(in.Path, "/service/")
+	if i < 0 || in.Method != http.MethodPost {
 		return -1
 	}
-	name, op, ok := strings.Cut(rest, "/operation/")
+	name, op, ok := strings.Cut(in.Path[i+len("/service/"):], "/operation/")
 	if !ok || name == "" {
 		return -1
 	}
@@ -313,6 +321,9 @@ func (t *Table) byAction(in *Input, cands []int32) (op int32, twice bool) {
 	form := in.form()
 	name, n1 := single(in.RawQuery, key)
 	inForm, n2 := single(form, key)
+	if n1 > 0 && form == "" { // a service may not mind what its body is called
+		_, n2 = single(bytesAsString(in.Body), key)
+	}
 	if name == "" {
 		name = inForm
 	}

@@ -74,7 +74,8 @@ func TestRecognizeS3(t *testing.T) {
 		ph  = "https://s3.eu-west-1.amazonaws.com/"
 		obj = "arn:aws:s3:::b/k"
 	)
-	cp := http.Header{"X-Amz-Copy-Source": {"/src/a%20b?versionId=1"}}
+	const directory, directoryARN = "https://b--use1-az4--x-s3.s3express-use1-az4.us-east-1.amazonaws.com/", "arn:aws:s3express:us-east-1:" + account + ":bucket/b--use1-az4--x-s3"
+	cp, fromDirectory := http.Header{"X-Amz-Copy-Source": {"/src/a%20b?versionId=1"}}, http.Header{"X-Amz-Copy-Source": {"%2Fsrc--use1-az4--x-s3%2Fk"}}
 	for _, c := range []struct {
 		line      string
 		header    http.Header
@@ -133,6 +134,11 @@ func TestRecognizeS3(t *testing.T) {
 		{"PUT " + vh + "k", cp, "", "s3:PutObject", []string{"s3:GetObjectVersion"}, []string{obj, "arn:aws:s3:::src/a b"}},
 		{"POST " + vh + "?delete", nil, "<Delete><Object><Key>k</Key><VersionId>v</VersionId></Object></Delete>", "s3:DeleteObject", []string{"s3:DeleteObjectVersion"}, []string{obj}},
 		{"POST " + vh + "?delete", nil, "<Delete><Object>", "s3:DeleteObject", []string{"s3:DeleteObjectVersion"}, []string{"arn:aws:s3:::b/*"}},
+		// Directory buckets: what is copied into one is read from wherever it is, and the other way round.
+		{"PUT " + directory + "k", cp, "", "s3express:CreateSession", []string{"s3:GetObjectVersion"}, []string{directoryARN, "arn:aws:s3:::src/a b"}},
+		{"PUT " + directory + "k?partNumber=1&uploadId=u", http.Header{"X-Amz-Copy-Source": {"src%2Fk"}}, "", "s3express:CreateSession", []string{"s3:GetObject"}, []string{directoryARN, "arn:aws:s3:::src/k"}},
+		{"PUT " + directory + "k", fromDirectory, "", "s3express:CreateSession", nil, []string{directoryARN, "arn:aws:s3express:us-east-1:" + account + ":bucket/src--use1-az4--x-s3"}},
+		{"PUT https://b.s3.us-east-1.amazonaws.com/k", fromDirectory, "", "s3:PutObject", []string{"s3express:CreateSession"}, []string{obj, "arn:aws:s3express:us-east-1:" + account + ":bucket/src--use1-az4--x-s3"}},
 		{"GET https://ap-" + account + ".s3-object-lambda.eu-west-1.amazonaws.com/k", nil, "", "s3-object-lambda:GetObject", nil,
 			[]string{"arn:aws:s3-object-lambda:eu-west-1:" + account + ":accesspoint/ap"}},
 		{"POST https://route.s3-object-lambda.eu-west-1.amazonaws.com/WriteGetObjectResponse", nil, "", "s3-object-lambda:WriteGetObjectResponse", nil, nil},
@@ -200,6 +206,8 @@ func TestRecognizeOthers(t *testing.T) {
 			"GetCallerIdentity", "sts:GetCallerIdentity", nil, Read, nil},
 		{"POST https://monitoring.us-east-1.amazonaws.com/service/GraniteServiceVersion20100801/operation/PutMetricData", nil, "",
 			"PutMetricData", "cloudwatch:PutMetricData", nil, Write, nil},
+		{"POST https://monitoring.us-east-1.amazonaws.com/v1/service/GraniteServiceVersion20100801/operation/PutMetricData", nil, "",
+			"PutMetricData", "cloudwatch:PutMetricData", nil, Write, nil},
 		{"POST https://monitoring.us-east-1.amazonaws.com/", form, "Action=PutMetricData", "PutMetricData", "cloudwatch:PutMetricData", nil, Write, nil},
 		{"POST https://sqs.us-east-1.amazonaws.com/", jsonTarget("AmazonSQS.SendMessageBatch"), `{"QueueUrl":"https://sqs.us-east-1.amazonaws.com/` + account + `/q"}`,
 			"SendMessageBatch", "sqs:SendMessage", nil, Write, []string{"arn:aws:sqs:us-east-1:" + account + ":q"}},
@@ -256,6 +264,7 @@ func TestAmbiguous(t *testing.T) {
 	form := http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}
 	both := http.Header{"Content-Type": {"application/x-www-form-urlencoded"}, "X-Amz-Target": {"AmazonSQS.ListQueues"}}
 	target := http.Header{"Content-Type": {"application/x-amz-json-1.0"}, "X-Amz-Target": {"DynamoDB_20120810.GetItem"}}
+	cbor := http.Header{"Content-Type": {"application/cbor"}, "Smithy-Protocol": {"rpc-v2-cbor"}}
 	for _, c := range []struct {
 		line   string
 		header http.Header
@@ -265,6 +274,11 @@ func TestAmbiguous(t *testing.T) {
 		{"POST https://ec2.us-east-1.amazonaws.com/", form, "Action=DescribeInstances&Action=TerminateInstances"},
 		{"POST https://ec2.us-east-1.amazonaws.com/", form, "Action=DescribeInstances&%41ction=TerminateInstances"},
 		{"POST https://sqs.us-east-1.amazonaws.com/", both, "Action=DeleteQueue&QueueUrl=x"},
+		{"POST https://monitoring.us-east-1.amazonaws.com/v1/service/GraniteServiceVersion20100801/operation/DeleteAlarms?Action=ListMetrics", cbor, ""},
+		{"POST https://monitoring.us-east-1.amazonaws.com/service/x.GraniteServiceVersion20100801/operation/DeleteAlarms?Action=ListMetrics", cbor, ""},
+		{"POST https://cloudfront.amazonaws.com/2020-05-31/tagging?Operation=Tag&Operation=Untag&Resource=r", nil, ""},
+		{"POST https://cloudfront.amazonaws.com/2020-05-31/tagging?Operation=Untag&Resource=r&%4Fperation=Tag", nil, ""},
+		{"POST https://ec2.us-east-1.amazonaws.com/?Action=DescribeInstances", http.Header{"Content-Type": {"text/plain"}}, "Version=2016-11-15&Action=TerminateInstances"},
 		{"PUT https://b.s3.us-east-1.amazonaws.com/k?tagging&acl", nil, ""},
 		{"DELETE https://s3.us-east-1.amazonaws.com/b%2Fk", nil, ""},
 		{"GET https://s3.us-east-1.amazonaws.com/b%2fk/x", nil, ""},

@@ -230,10 +230,7 @@ func s3Resources(in *Input, r *Request) []string {
 		if account == "" {
 			return nil
 		}
-		if strings.HasSuffix(bucket, "--xa-s3") {
-			return []string{"arn:" + r.Partition + ":s3express:" + r.Region + ":" + account + ":accesspoint/" + bucket}
-		}
-		return []string{"arn:" + r.Partition + ":s3express:" + r.Region + ":" + account + ":bucket/" + bucket}
+		return append([]string{directory(bucket, account, r)}, sources(in, r)...)
 	default:
 		if strings.HasPrefix(bucket, "arn:") {
 			return nil
@@ -247,21 +244,64 @@ func s3Resources(in *Input, r *Request) []string {
 	if key != "" {
 		out = keyed(prefix+object, key)
 	}
-	src := in.Header["X-Amz-Copy-Source"]
-	if len(src) > 1 {
-		r.doubtful("names what it copies twice")
+	return append(out, sources(in, r)...)
+}
+
+// directory is the ARN of a directory bucket, or of an access point of one.
+func directory(bucket, account string, r *Request) string {
+	kind := ":bucket/"
+	if strings.HasSuffix(bucket, "--xa-s3") {
+		kind = ":accesspoint/"
 	}
-	if len(src) == 1 {
-		s, _, _ := strings.Cut(strings.TrimPrefix(src[0], "/"), "?versionId=")
-		if strings.Contains(s, "?") {
-			r.doubtful("does not say where the key that it copies ends")
-		}
-		if prefix = "arn:" + r.Partition + ":s3:::"; strings.HasPrefix(decode(s, true), "arn:") {
-			prefix = ""
-		}
-		out = append(out, keyed(prefix, s)...)
+	return "arn:" + r.Partition + ":s3express:" + r.Region + ":" + account + kind + bucket
+}
+
+// ofDirectory tells whether a copy's source, decoded, is in a directory bucket.
+func ofDirectory(source string) bool {
+	bucket, _, _ := strings.Cut(source, "/")
+	return strings.HasSuffix(bucket, "--x-s3") || strings.HasSuffix(bucket, "--xa-s3") || strings.HasPrefix(source, "arn:") && strings.Contains(source, ":s3express:")
+}
+
+// sources names what a request copies.
+func sources(in *Input, r *Request) []string {
+	switch src := in.Header["X-Amz-Copy-Source"]; len(src) {
+	case 0:
+		return nil
+	case 1:
+		return copied(src[0], r)
 	}
-	return out
+	r.doubtful("names what it copies twice")
+	return nil
+}
+
+// copied names what X-Amz-Copy-Source names: BUCKET/KEY or an ARN, encoded in part or as a
+// whole, the slash that may stand in front included
+// (https://github.com/aws/aws-sdk-js/issues/1821).
+func copied(source string, r *Request) []string {
+	source, _, _ = strings.Cut(slashless(source), "?versionId=")
+	plain := decode(source, true)
+	switch {
+	case strings.Contains(source, "?"), strings.Contains(plain, "?versionId="):
+		r.doubtful("does not say where the key that it copies ends")
+	case strings.HasPrefix(plain, "/"):
+		r.doubtful("does not say which bucket it copies from")
+	case strings.HasPrefix(plain, "arn:"):
+		return keyed("", source)
+	case ofDirectory(plain):
+		bucket, _, _ := strings.Cut(plain, "/")
+		return []string{directory(bucket, r.Account, r)}
+	}
+	return keyed("arn:"+r.Partition+":s3:::", source)
+}
+
+// slashless is a copy's source without the slash in front.
+func slashless(source string) string {
+	for _, slash := range [...]string{"/", "%2F", "%2f"} {
+		if rest, ok := strings.CutPrefix(source, slash); ok {
+			return rest
+		}
+	}
+	return source
 }
 
 // keyed decodes a key behind what stands in front of it. A plus sign that is not

@@ -26,6 +26,8 @@ const maxLabels = 12
 type captures struct {
 	val [maxLabels]string
 	n   int
+	// twice: a parameter that tells the operation is there several times.
+	twice bool
 }
 
 func (t *Table) node() int32 {
@@ -89,14 +91,14 @@ func (t *Table) matchREST(svc int32, in *Input, caps *captures) (op int32, score
 	if root == 0 {
 		return -1, 0
 	}
-	caps.n = 0
+	caps.n, caps.twice = 0, false
 	return t.walk(root, strings.Trim(in.Path, "/"), in, caps, 0)
 }
 
 func (t *Table) walk(at int32, rest string, in *Input, caps *captures, score int) (int32, int) {
 	n := &t.nodes[at]
 	if rest == "" {
-		if op := t.choose(n.ops, in); op >= 0 {
+		if op := t.choose(n.ops, in, caps); op >= 0 {
 			return op, score + 4*len(t.ops[op].query) + 1
 		}
 		return -1, 0
@@ -151,7 +153,7 @@ func (t *Table) behindGreedy(at int32, rest string, in *Input, caps *captures, s
 
 // choose picks, of the operations at one path, the one of this method whose
 // query constants are all there, and of several the one with the most.
-func (t *Table) choose(ops []int32, in *Input) int32 {
+func (t *Table) choose(ops []int32, in *Input, caps *captures) int32 {
 	best, most := int32(-1), -1
 	for _, i := range ops {
 		o := &t.ops[i]
@@ -168,6 +170,10 @@ func (t *Table) choose(ops []int32, in *Input) int32 {
 		ok := true
 		for _, c := range o.query {
 			v, found := queryValue(params, c.name)
+			if c.value != "" && found {
+				_, times := single(params, c.name)
+				caps.twice = caps.twice || times > 1
+			}
 			ok = ok && found && (c.value == "" || equalDecoded(v, c.value))
 		}
 		if ok {

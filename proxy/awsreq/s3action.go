@@ -17,8 +17,12 @@ import (
 func (t *Table) s3Action(in *Input, r *Request) {
 	switch in.Host.S3 {
 	case S3Express:
-		// All of a directory bucket's data operations are authorised by a session.
-		r.Action, r.Also = "s3express:CreateSession", nil
+		// All of a directory bucket's data operations are authorised by a session; what is
+		// copied into it may be read from elsewhere.
+		r.Action, r.Also = createSession, nil
+		if read := in.reads(); read != createSession && (r.Operation == "CopyObject" || r.Operation == "UploadPartCopy") {
+			r.Also = []Action{{read, Read}}
+		}
 		return
 	case S3ExpressPath:
 		t.s3Also(in, r)
@@ -40,6 +44,21 @@ func (t *Table) s3Action(in *Input, r *Request) {
 	case S3Outposts:
 		t.s3Elsewhere("s3-outposts", r)
 	}
+}
+
+const createSession = "s3express:CreateSession"
+
+// reads is the action by which a copy reads its source, which directory buckets grant by a
+// session (https://docs.aws.amazon.com/AmazonS3/latest/userguide/directory-buckets-objects-copy.html).
+func (in *Input) reads() string {
+	v := in.Header["X-Amz-Copy-Source"]
+	switch {
+	case len(v) == 1 && ofDirectory(decode(slashless(v[0]), true)):
+		return createSession
+	case len(v) == 1 && strings.Contains(v[0], "?versionId="):
+		return "s3:GetObjectVersion"
+	}
+	return "s3:GetObject"
 }
 
 // s3Elsewhere puts another prefix's actions in the place of S3's, where it has
@@ -123,11 +142,11 @@ func (t *Table) s3Also(in *Input, r *Request) {
 	}
 	switch r.Operation {
 	case "CopyObject", "UploadPartCopy":
-		if v := in.Header["X-Amz-Copy-Source"]; len(v) == 1 && strings.Contains(v[0], "?versionId=") {
+		if read := in.reads(); read != "s3:GetObject" {
 			r.Also = slices.Clone(r.Also)
 			for i, a := range r.Also {
 				if a.Name == "s3:GetObject" {
-					r.Also[i].Name = "s3:GetObjectVersion"
+					r.Also[i].Name = read
 				}
 			}
 		}

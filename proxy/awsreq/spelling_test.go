@@ -33,6 +33,9 @@ func TestSpelling(t *testing.T) {
 	del := func(body string) *Input {
 		return request(t, tab, "POST https://b.s3.us-east-1.amazonaws.com/?delete", nil, "<Delete>"+body+"</Delete>")
 	}
+	copyFrom := func(source string) *Input {
+		return request(t, tab, "PUT https://b.s3.us-east-1.amazonaws.com/k", http.Header{"X-Amz-Copy-Source": {source}}, "")
+	}
 	transact := func(body string) *Input { return target("dynamodb", "DynamoDB_20120810.TransactGetItems", body) }
 	for name, c := range map[string]struct {
 		in   *Input
@@ -128,6 +131,13 @@ func TestSpelling(t *testing.T) {
 		"same":    {request(t, tab, "GET https://eks.us-east-1.amazonaws.com/clusters/c", http.Header{"X-Http-Method-Override": {"GET"}}, ""), of("eks") + "cluster/c"},
 		"copied":  {request(t, tab, "PUT https://b.s3.us-east-1.amazonaws.com/k", http.Header{"X-Amz-Copy-Source": {"c/ok", "c/secret"}}, ""), "!"},
 		"copied2": {request(t, tab, "PUT https://b.s3.us-east-1.amazonaws.com/k", http.Header{"X-Amz-Copy-Source": {"c/ok?x"}}, ""), "!"},
+
+		"copied3": {copyFrom("%2Fc%2Fsecret"), "arn:aws:s3:::b/k arn:aws:s3:::c/secret"},
+		"copied4": {copyFrom("%2fc/secret?versionId=v"), "arn:aws:s3:::b/k arn:aws:s3:::c/secret"},
+		"copied5": {copyFrom("/%2Fc%2Fsecret"), "!"},
+		"copied6": {copyFrom("//c/secret"), "!"},
+		"copied7": {copyFrom("c%2Fsecret%3FversionId=v"), "!"},
+		"copied8": {copyFrom("%2Farn%3Aaws%3As3%3Aus-east-1%3A" + account + "%3Aaccesspoint%2Fa%2Fobject%2Fk"), "arn:aws:s3:::b/k " + of("s3") + "accesspoint/a/object/k"},
 
 		"plus":             {get("GET https://b.s3.us-east-1.amazonaws.com/my+secret%2B"), "arn:aws:s3:::b/my+secret+ arn:aws:s3:::b/my secret+"},
 		"plus2":            {request(t, tab, "PUT https://b.s3.us-east-1.amazonaws.com/k", http.Header{"X-Amz-Copy-Source": {"/c/my+secret"}}, ""), "arn:aws:s3:::b/k arn:aws:s3:::c/my+secret arn:aws:s3:::c/my secret"},

@@ -2,6 +2,7 @@ package grants
 
 import (
 	"strings"
+	"unicode/utf8"
 
 	"github.com/posternhq/postern/events"
 )
@@ -213,7 +214,9 @@ func meets(pattern, part string) bool {
 				j = len(at)
 			case j < len(part) && part[j] == '*': // takes this, and may take more
 				next[j] = true
-			case j < len(part) && (pattern[i] == '?' || part[j] == '?' || pattern[i] == part[j] || fold && lower(pattern[i]) == lower(part[j])):
+			case j < len(part) && pattern[i] == '?':
+				next[j+width(part[j:])] = true
+			case j < len(part) && (part[j] == '?' || pattern[i] == part[j] || fold && lower(pattern[i]) == lower(part[j])):
 				next[j+1] = true
 			}
 		}
@@ -260,7 +263,7 @@ func matchOneRegion(list []string, region string) (answer, string) {
 	return best, entry
 }
 
-// glob matches s against an IAM pattern: "*" is any text, "?" any one byte, but no
+// glob matches s against an IAM pattern: "*" is any text, "?" any one character, but no
 // "*" that stands for more
 // (https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_resource.html).
 func glob(pattern, s string, fold bool) bool {
@@ -268,6 +271,8 @@ func glob(pattern, s string, fold bool) bool {
 	for ; i < len(s) && i < len(pattern) && pattern[i] != '*'; i++ { // most differ early
 		if c := pattern[i]; c != s[i] && (c != '?' || s[i] == '*') && !(fold && lower(c) == lower(s[i])) {
 			return false
+		} else if c == '?' && s[i] >= utf8.RuneSelf {
+			break
 		}
 	}
 	p := i
@@ -280,7 +285,10 @@ func glob(pattern, s string, fold bool) bool {
 			}
 			star, from = p, i
 			p++
-		case p < len(pattern) && (pattern[p] == '?' && s[i] != '*' || pattern[p] == s[i] || fold && lower(pattern[p]) == lower(s[i])):
+		case p < len(pattern) && pattern[p] == '?' && s[i] != '*':
+			p++
+			i += width(s[i:])
+		case p < len(pattern) && (pattern[p] == s[i] || fold && lower(pattern[p]) == lower(s[i])):
 			p++
 			i++
 		case star >= 0:
@@ -294,6 +302,15 @@ func glob(pattern, s string, fold bool) bool {
 		p++
 	}
 	return p == len(pattern)
+}
+
+// width is that of the first character of s, in bytes.
+func width(s string) int {
+	if s[0] < utf8.RuneSelf {
+		return 1
+	}
+	_, n := utf8.DecodeRuneInString(s)
+	return n
 }
 
 func lower(c byte) byte {

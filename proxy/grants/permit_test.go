@@ -172,6 +172,24 @@ func fields(s string) []string {
 	return strings.Split(s, ",")
 }
 
+// A character is one, however many bytes it takes.
+func TestGlobCharacters(t *testing.T) {
+	for _, c := range []struct {
+		pattern, s string
+		want       bool
+	}{
+		{"b/secret-?", "b/secret-é", true}, {"b/secret-?", "b/secret-🙂", true}, {"b/?b", "b/éb", true}, {"?é?", "aéb", true}, {"*?", "日", true}, {"*-?/x", "a-日/x", true},
+		{"b/secret-??", "b/secret-é", false}, {"b/secret-?", "b/secret-", false}, {"b/é", "b/è", false}, {"b/?", "b/\xff", true}, {"b/?", "b/\xff\xff", false},
+	} {
+		if got := grants.Glob(c.pattern, c.s); got != c.want {
+			t.Errorf("glob(%q, %q) = %v", c.pattern, c.s, got)
+		}
+		if c.want && !grants.Meets(c.pattern, c.s+"*") {
+			t.Errorf("%q and %q* have nothing in common", c.pattern, c.s)
+		}
+	}
+}
+
 // FuzzGlob compares with path.Match where both give the pattern one meaning.
 func FuzzGlob(f *testing.F) {
 	for _, s := range []string{"*", "a*b", "?", "a?c*", "**a", "*a*a*b"} {
@@ -196,6 +214,7 @@ func FuzzMeets(f *testing.F) {
 	f.Add("a*c", "ab*", "abc")
 	f.Add("*?b", "a*", "aab")
 	f.Add("user/alice", "user/*alice", "user/alice")
+	f.Add("a?*", "a\u00e9*", "a\u00e9c")
 	f.Fuzz(func(t *testing.T, pattern, part, text string) {
 		if strings.Contains(text, "*") || strings.Contains(part, "?") || !grants.Glob(part, text) {
 			t.Skip("the part does not stand for the text")

@@ -1,8 +1,12 @@
 package local_test
 
 import (
+	"bufio"
+	"io"
+	"net"
 	"net/http"
 	"net/url"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -41,5 +45,34 @@ func TestAbsoluteHost(t *testing.T) {
 	r := sign(t, request(t, "GET", "https://s3.eu-centrl-1.amazonaws.com./", nil), env, "s3", emptyHash)
 	if resp, body := do(t, client(t, env, false), r); resp.StatusCode != http.StatusBadRequest {
 		t.Errorf("no such region: %d %s", resp.StatusCode, body)
+	}
+}
+
+// A client may have its proxy speak TLS for it, as botocore does by
+// proxy_use_forwarding_for_https.
+func TestForwardedTLS(t *testing.T) {
+	var s seen
+	h := pair(t, func(_ http.ResponseWriter, r *http.Request) { s.add(r.Host, r.RequestURI) })
+	conn, err := net.Dial("tcp", h.Addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	r := sign(t, request(t, "GET", "https://bucket.s3.eu-central-1.amazonaws.com/key?x=1", nil), h.Env(), "s3", emptyHash)
+	for _, changed := range []string{"", "2"} {
+		io.WriteString(conn, strings.Replace(head(r), "/key?x=1", r.URL.String()+changed, 1)+"\r\n")
+		resp, err := http.ReadResponse(bufio.NewReader(conn), r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := map[string]int{"": http.StatusOK, "2": http.StatusForbidden}[changed]; resp.StatusCode != want {
+			t.Errorf("%d, want %d", resp.StatusCode, want)
+		}
+		if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+			t.Error(err)
+		}
+	}
+	if diff := cmp.Diff([]string{"bucket.s3.eu-central-1.amazonaws.com /key?x=1"}, s.take()); diff != "" {
+		t.Error(diff)
 	}
 }

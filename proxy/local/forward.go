@@ -47,7 +47,7 @@ func (h *Helper) newTransports() {
 	}
 	pool := &bufferPool{}
 	h.toProxy = &httputil.ReverseProxy{
-		Rewrite:        func(p *httputil.ProxyRequest) { keep(p) },
+		Rewrite:        func(p *httputil.ProxyRequest) { keep(p); told(p) },
 		Transport:      links{h},
 		ModifyResponse: h.answered,
 		FlushInterval:  -1, // as it comes
@@ -130,6 +130,7 @@ func (h *Helper) answered(resp *http.Response) error {
 func keep(p *httputil.ProxyRequest) {
 	p.Out.URL.RawQuery = p.In.URL.RawQuery
 	p.Out.Host = p.In.Host
+	p.Out.Trailer = p.In.Trailer // which the server fills in once the body was read: a copy stays empty
 	if p.Out.Body == nil && len(p.Out.TransferEncoding) > 0 {
 		p.Out.Body = http.NoBody // with nil, net/http forgets the encoding, see readdress
 	}
@@ -140,7 +141,19 @@ func keep(p *httputil.ProxyRequest) {
 	}
 }
 
-// servePlain passes an http:// request to a host other than AWS's.
+// told gives back what the helper says to the proxy: ReverseProxy takes out all headers
+// that the client names in Connection, and without Postern-Unverified the proxy would
+// take for verified what nobody has.
+func told(p *httputil.ProxyRequest) {
+	for name, v := range p.In.Header {
+		if strings.HasPrefix(name, "Postern-") {
+			p.Out.Header[name] = v
+		}
+	}
+}
+
+// servePlain passes an http:// request, or an https:// one that a client leaves to the
+// helper, to a host other than AWS's.
 func (h *Helper) servePlain(w http.ResponseWriter, r *http.Request) {
 	u := *r.URL
 	if err := sigv4.SetTarget(&u, requestTarget(r)); err != nil {

@@ -87,8 +87,19 @@ func (h *Helper) refusal(resp *http.Response) {
 	resp.Header.Del("Postern-Requestable-Role")
 	resp.Header.Del("Postern-Access-Request")
 	resp.Header.Del("Postern-Session-Over")
+	h.sayHead(resp)
 	if h.cfg.Refused != nil && resp.StatusCode == http.StatusForbidden && (r.Role != "" || r.AccessRequest != "") {
 		h.cfg.Refused(r)
+	}
+}
+
+// sayHead tells the user why the proxy refused a HEAD: its answer has no body, and of the
+// headers that AWS's error is in, clients show none.
+func (h *Helper) sayHead(resp *http.Response) {
+	why, refused := strings.CutPrefix(resp.Header.Get("X-Amz-Error-Message"), "postern: ")
+	if r := resp.Request; refused && r.Method == http.MethodHead {
+		h.log.Warn().Str("code", resp.Header.Get("X-Amz-Error-Code")).Str("method", r.Method).
+			Str("host", r.Host).Str("path", r.URL.Path).Str("reason", why).Msg("request refused")
 	}
 }
 

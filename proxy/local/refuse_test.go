@@ -10,6 +10,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rs/zerolog"
+
+	"github.com/posternhq/postern/proxy/awserr"
 	"github.com/posternhq/postern/proxy/local"
 )
 
@@ -145,6 +148,38 @@ func TestNotAProxyRequest(t *testing.T) {
 	_, _ = io.WriteString(conn, "\x16\x03\x01 this is no HTTP\r\n\r\n")
 	if b, err := io.ReadAll(conn); err != nil || !strings.Contains(string(b), "400 Bad Request") {
 		t.Errorf("%q %v", b, err)
+	}
+}
+
+// spoken takes lines of a log.
+type spoken chan string
+
+func (s spoken) Write(p []byte) (int, error) {
+	s <- string(p)
+	return len(p), nil
+}
+
+// Clients show nothing of what a HEAD was refused for, so the helper says it.
+func TestRefusedHead(t *testing.T) {
+	p := newPKI(t)
+	s := standIn(t, p, func(w http.ResponseWriter, r *http.Request) {
+		awserr.Write(w, r, awserr.Error{Code: "AccessDenied", Message: "postern: role dev denies s3:GetObject. Run: postern request create", RequestID: "r"})
+	})
+	said := make(spoken, 10)
+	h := run(t, local.Config{ProxyAddr: s.Listener.Addr().String(), ProxyTLS: p.client(), Sessions: []local.Session{{ID: "S"}},
+		Log: zerolog.New(said).Level(zerolog.WarnLevel)})
+	for _, method := range []string{"GET", "HEAD"} {
+		r := sign(t, request(t, method, "https://bucket.s3.eu-central-1.amazonaws.com/key", nil), h.Env(), "s3", emptyHash)
+		if resp, _ := do(t, client(t, h.Env(), false), r); resp.StatusCode != http.StatusForbidden {
+			t.Errorf("%s: %d", method, resp.StatusCode)
+		}
+	}
+	got := ""
+	if len(said) == 1 {
+		got = <-said
+	}
+	if !strings.Contains(got, `"path":"/key","reason":"role dev denies s3:GetObject. Run: postern request create"`) {
+		t.Errorf("said %s", got)
 	}
 }
 

@@ -24,7 +24,9 @@ func (h *Helper) serveProxy(run context.Context, w http.ResponseWriter, r *http.
 	switch {
 	case r.Method == http.MethodConnect:
 		h.serveConnect(run, w, r)
-	case r.URL.Scheme == "http" && r.URL.Host != "":
+	// https, too: there are clients that have a proxy speak TLS for them (urllib3's
+	// use_forwarding_for_https).
+	case (r.URL.Scheme == "http" || r.URL.Scheme == "https") && r.URL.Host != "":
 		if h.isAWS(relative(bareHost(r.Host))) {
 			h.serveAWS(w, r)
 			return
@@ -183,6 +185,11 @@ func (h *Helper) readdress(r *http.Request, v *verified) error {
 		if strings.HasPrefix(name, "Postern-") {
 			delete(r.Header, name)
 		}
+	}
+	// A server may leave an offer of another protocol alone, as AWS does with "h2c", which
+	// curl and others make at every http:// address (RFC 9110, section 7.8).
+	if !strings.EqualFold(r.Header.Get("Upgrade"), "websocket") {
+		delete(r.Header, "Upgrade")
 	}
 	r.Header["Postern-Session"] = []string{session}
 	if v.unknown {

@@ -24,8 +24,6 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
-	"github.com/rs/zerolog"
-
 	"github.com/posternhq/postern/proxy/local"
 )
 
@@ -87,7 +85,6 @@ func run(t testing.TB, c local.Config) *local.Helper {
 	if c.Dir == "" {
 		c.Dir = filepath.Join(t.TempDir(), "local")
 	}
-	c.Log = zerolog.Nop()
 	h, err := local.New(c)
 	if err != nil {
 		t.Fatal(err)

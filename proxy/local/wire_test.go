@@ -150,3 +150,63 @@ func TestNotToldToContinue(t *testing.T) {
 		}
 	}
 }
+
+// What the helper says of a request arrives, whatever headers the client calls its
+// connection's own: the proxy would take for verified what nobody has verified.
+func TestConnectionNamesOurHeaders(t *testing.T) {
+	var s seen
+	h := pair(t, func(_ http.ResponseWriter, r *http.Request) {
+		s.add(r.Header.Get("Postern-Session"), r.Header.Get("Postern-Unverified"), r.Header.Get("X-Hop"))
+	})
+	r := request(t, "GET", "https://bucket.s3.eu-central-1.amazonaws.com/key", nil)
+	r.Header.Set("X-Amz-Security-Token", "somebody's")
+	guessed := []local.Var{{Name: "AWS_ACCESS_KEY_ID", Value: "ASIASOMEBODYSOWN0001"}, {Name: "AWS_SECRET_ACCESS_KEY", Value: "guessed"}}
+	conn, in := wire(t, h, r.URL.Host)
+	io.WriteString(conn, head(sign(t, r, guessed, "s3", emptyHash), "X-Hop: 1", "Connection: postern-unverified, Postern-Session, x-hop")+"\r\n")
+	if resp, err := http.ReadResponse(in, r); err != nil || resp.StatusCode != http.StatusOK {
+		t.Fatal(resp, err)
+	}
+	if got := s.take(); len(got) != 1 || got[0] != "01K0SESSION1 1 " {
+		t.Errorf("at the proxy: %q", got)
+	}
+}
+
+// What a client sends after its body arrives as well.
+func TestTrailers(t *testing.T) {
+	var s seen
+	h := pair(t, func(_ http.ResponseWriter, r *http.Request) {
+		b, err := io.ReadAll(r.Body)
+		s.add(string(b), r.Trailer.Get("X-Late"), fmt.Sprint(err))
+	})
+	r := request(t, "PUT", "https://bucket.s3.eu-central-1.amazonaws.com/key", nil)
+	conn, in := wire(t, h, r.URL.Host)
+	io.WriteString(conn, head(sign(t, r, h.Env(), "s3", unsigned), "Transfer-Encoding: chunked", "Trailer: X-Late")+"\r\n4\r\nbody\r\n0\r\nX-Late: yes\r\n\r\n")
+	if resp, err := http.ReadResponse(in, r); err != nil || resp.StatusCode != http.StatusOK {
+		t.Fatal(resp, err)
+	}
+	r = request(t, "PUT", "https://bucket.s3.eu-central-1.amazonaws.com/key", struct{ io.Reader }{strings.NewReader("body")})
+	r.Trailer = http.Header{"X-Late": {"yes"}}
+	if resp, body := do(t, client(t, h.Env(), true), sign(t, r, h.Env(), "s3", unsigned)); resp.StatusCode != http.StatusOK {
+		t.Fatal(resp.StatusCode, body)
+	}
+	if got := s.take(); len(got) != 2 || got[0] != "body yes <nil>" || got[1] != got[0] {
+		t.Errorf("at the proxy: %q", got)
+	}
+}
+
+// An offer to go on in HTTP/2 is left alone: the call is made all the same.
+func TestUpgradeLeftAlone(t *testing.T) {
+	var s seen
+	h := pair(t, func(_ http.ResponseWriter, r *http.Request) {
+		s.add(r.Method, r.Header.Get("Upgrade"), r.Header.Get("Connection"), r.Header.Get("Http2-Settings"))
+	})
+	r := request(t, "GET", "https://bucket.s3.eu-central-1.amazonaws.com/key", nil)
+	conn, in := wire(t, h, r.URL.Host)
+	io.WriteString(conn, head(sign(t, r, h.Env(), "s3", emptyHash), "Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA")+"\r\n")
+	if resp, err := http.ReadResponse(in, r); err != nil || resp.StatusCode != http.StatusOK {
+		t.Fatal(resp, err)
+	}
+	if got := s.take(); len(got) != 1 || got[0] != "GET   " {
+		t.Errorf("at the proxy: %q", got)
+	}
+}

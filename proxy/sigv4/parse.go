@@ -86,7 +86,7 @@ func parseHeader(m *message, v string) (*Authorization, error) {
 	case algECDSA:
 		a.Algorithm = SigV4A
 	default:
-		return nil, &Error{Kind: ErrUnsupported, Detail: fmt.Sprintf("authorization scheme %.40q; use %s", alg, algHMAC)}
+		return nil, &Error{Kind: ErrUnsupported, Detail: fmt.Sprintf("authorization scheme %s; use %s", scheme(alg), algHMAC)}
 	}
 	bad := func(format string, args ...any) (*Authorization, error) {
 		return nil, &Error{Kind: ErrMalformed, Service: a.Service, Detail: "Authorization header: " + fmt.Sprintf(format, args...)}
@@ -105,8 +105,11 @@ func parseHeader(m *message, v string) (*Authorization, error) {
 		case "Signature":
 			dst = &a.Signature
 		}
-		if !ok || dst == nil || val == "" {
-			return bad("cannot read %.40q", key)
+		switch {
+		case dst == nil: // whatever it is
+			return bad("holds something other than Credential, SignedHeaders and Signature")
+		case !ok || val == "":
+			return bad("cannot read %s", key)
 		}
 		if *dst != "" {
 			return bad("%s given twice", key)
@@ -134,6 +137,17 @@ func parseHeader(m *message, v string) (*Authorization, error) {
 		return bad("%s", err)
 	}
 	return a, a.parsePayload(m, "")
+}
+
+// scheme is what may be said of an authorization scheme that is not ours. Anything but a
+// well-known name may be a secret: APIs of customers' own take tokens without a scheme.
+func scheme(alg string) string {
+	for _, name := range [...]string{"AWS", "AWS3", "AWS3-HTTPS", "Basic", "Bearer", "Digest", "Negotiate"} {
+		if strings.EqualFold(alg, name) {
+			return strconv.Quote(name)
+		}
+	}
+	return "unknown"
 }
 
 // parseTime reads X-Amz-Date, else Date.

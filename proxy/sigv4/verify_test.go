@@ -101,6 +101,19 @@ func TestParseRefuses(t *testing.T) {
 	}
 }
 
+// What is refused goes into logs and events, and what stands in the place of a scheme may
+// be a secret.
+func TestParseTellsNoSecret(t *testing.T) {
+	for _, auth := range []string{"hunter2", "hunter2 x", "Bearer hunter2", "AWS4-HMAC-SHA256 hunter2", "AWS4-HMAC-SHA256 hunter2=x"} {
+		if _, err := Parse(wire(t, "GET / HTTP/1.1\nHost: h\nAuthorization: "+auth+"\n\n")); err == nil || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%s: %v", auth, err)
+		}
+	}
+	if _, err := Parse(wire(t, "GET / HTTP/1.1\nHost: h\nAuthorization: bearer x\n\n")); err == nil || !strings.Contains(err.Error(), `"Bearer"`) {
+		t.Errorf("a known scheme: %v", err)
+	}
+}
+
 func TestTime(t *testing.T) {
 	r, a := signed(t, "sts", "GET / HTTP/1.1\nHost: sts.amazonaws.com\n\n")
 	var s Signer
