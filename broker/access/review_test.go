@@ -54,6 +54,8 @@ func TestThresholds(t *testing.T) {
 			[]events.Payload{review("bob", approves, 0), &events.LockPlaced{LockID: "L", Target: events.LockTarget{Kind: "user", Name: "bob"}}}, "dan", approves, []int{0}, "", "", ""},
 		{"an approval of somebody who may review no more", []events.Threshold{{Approve: 2, Deny: 1}}, nil,
 			[]events.Payload{review("bob", approves, 0), &events.UserUpdated{User: events.User{Name: "bob", Roles: []string{"reader"}}}}, "dan", approves, []int{0}, "", "", ""},
+		{"an approval of somebody who is no lead any more", []events.Threshold{{Name: "leads", Filter: byLead, Approve: 2, Deny: 1}}, nil,
+			[]events.Payload{user("lin", "lead"), review("lin", approves, 0), &events.UserUpdated{User: events.User{Name: "lin", Roles: []string{"reviewer"}}}}, "lea", approves, []int{0}, "", "", ""},
 		{"what no approval meets", []events.Threshold{{Deny: 1}}, nil, nil, "bob", approves, []int{0}, "", "", ""},
 		{"what a denial meets", []events.Threshold{{Deny: 1}}, nil, nil, "bob", denies, []int{0}, Refused, "", ""},
 		{"what no denial meets", []events.Threshold{{Approve: 2}}, nil, nil, "bob", denies, []int{0}, "", "", ""},
