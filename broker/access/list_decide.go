@@ -29,7 +29,8 @@ func Add(s *State, env Env, c AddMember) ([]events.Event, error) {
 	if err := s.admissible(env, l, c); err != nil {
 		return nil, err
 	}
-	if old, ok := s.members[c.List][c.Member]; ok && old.Reason == c.Reason && sameEnd(old.ExpiresAt, c.ExpiresAt) {
+	if old, ok := s.members[c.List][c.Member]; ok && old.Reason == c.Reason && sameEnd(old.ExpiresAt, c.ExpiresAt) &&
+		(c.Member.Kind != events.KindUser || s.still(c.Member.Name, old.Seq)) { // else it is an earlier user's
 		return nil, nil
 	}
 	return env.one("", s.Head(listOf(c.List)).EventID,

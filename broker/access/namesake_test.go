@@ -67,6 +67,17 @@ func TestNamesake(t *testing.T) {
 		then(t, nil, err, nil, "conflict: role engineer, which request R1 asks for, was removed")
 	})
 
+	t.Run("a member who is added again", func(t *testing.T) {
+		s := company(t).given(oncall("l", nil), joins("l", "alice"), &events.UserDeleted{Name: "alice"}, user("alice", "reader"))
+		add := AddMember{List: "l", Member: events.ListMember{Name: "alice", Kind: events.KindUser}}
+		if got := s.when(Add(s.state, s.env("bob"), add)); len(got) != 1 || !s.state.IsMember("alice", "l", at) {
+			t.Errorf("she is no member, as if she were one already: %+v", got)
+		}
+		if got := s.when(Add(s.state, s.env("bob"), add)); len(got) != 0 {
+			t.Errorf("the same again: %+v", got)
+		}
+	})
+
 	t.Run("an owner", func(t *testing.T) {
 		s := company(t).given(oncall("l", nil), &events.UserDeleted{Name: "bob"}, user("bob", "reviewer"))
 		owns := func(want bool) {
