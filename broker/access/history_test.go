@@ -173,6 +173,11 @@ func TestCouldWildcards(t *testing.T) {
 	if got := h.State.Wildcards(Question{User: "alice"}, hour(1)); !cmp.Equal(got, map[string][]string{"open": {"arn:aws:iam::*:role/S*"}}) {
 		t.Errorf("wildcards %v", got)
 	}
+	end := hour(2)
+	over := fold(append(day, told{1, &events.UserUpdated{User: events.User{Name: "alice", Roles: []string{"any"}, Connector: "okta", ExpiresAt: &end}}}), hour(2))
+	if got := over.State.Wildcards(Question{User: "alice"}, hour(2)); got != nil {
+		t.Errorf("wildcards of somebody whose connector's word is over: %v", got)
+	}
 	if got := say(h, Question{User: "alice", AWSRole: arn}, hour(1)); !cmp.Equal(got, []string{"Spelled by any: e3 e1 e2"}) {
 		t.Errorf("by ARN %v", got)
 	}
