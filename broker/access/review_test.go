@@ -112,6 +112,29 @@ func TestAutoApproval(t *testing.T) {
 	}
 }
 
+// A rule with a schedule approves no access that begins outside it, nor is asked for there.
+func TestAutoApprovalLater(t *testing.T) {
+	s := company(t).given(&events.RoleUpdated{Role: events.Role{Name: "reader", Allow: events.RoleConditions{Request: &events.RequestConditions{
+		Roles: []string{"engineer"},
+		AutoApprove: []events.AutoApproval{{Name: "noon", Roles: []string{"engineer"},
+			Schedule: &events.Schedule{Windows: []events.Window{{Start: "11:00", End: "14:00"}}}}}, // it is noon
+	}}}})
+	for begins, approved := range map[time.Duration]bool{0: true, time.Hour: true, 3 * time.Hour: false, 24 * time.Hour: true, 30 * time.Hour: false} {
+		c := CreateRequest{User: "alice", Roles: []string{"engineer"}}
+		if begins > 0 {
+			c.StartsAt = at.Add(begins)
+		}
+		es, err := Create(s.state, s.env("alice"), c)
+		if err != nil || (len(es) == 2) != approved {
+			t.Errorf("access that begins in %s: %d events, %v; approved by the rule: want %v", begins, len(es), err, approved)
+		}
+	}
+	s.now = at.Add(3 * time.Hour)
+	if es, err := Create(s.state, s.env("alice"), CreateRequest{User: "alice", Roles: []string{"engineer"}, StartsAt: at.Add(24 * time.Hour)}); err != nil || len(es) != 1 {
+		t.Errorf("asked for outside the schedule: %d events, %v", len(es), err)
+	}
+}
+
 // breakGlass has alice in, with a review owed.
 func breakGlass(t *testing.T) (*story, string) {
 	s := board(t).given(&events.RoleUpdated{Role: events.Role{Name: "reader", Allow: events.RoleConditions{Request: &events.RequestConditions{
