@@ -209,8 +209,14 @@ func (b *Broker) authenticate(req *http.Request) (identity.Person, error) {
 		if err == nil {
 			err = access.AdmitDevice(s, now, who.Device)
 		}
-		if err == nil && who.IssuedAt.Before(u.CreatedAt.Add(-clockTolerance)) {
-			err = unauthenticated("the certificate is of an earlier user of this name")
+		if err == nil {
+			earlier, known := s.OfEarlier(u, who.Serial)
+			if !known {
+				earlier = who.IssuedAt.Before(u.CreatedAt.Add(-clockTolerance))
+			}
+			if earlier {
+				err = unauthenticated("the certificate is of an earlier user of this name")
+			}
 		}
 	})
 	return who, err

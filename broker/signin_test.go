@@ -251,6 +251,28 @@ func TestCertificateOfThePast(t *testing.T) {
 	}
 }
 
+// A user may be made again in the second in which the one before signed in.
+func TestCertificateOfANamesake(t *testing.T) {
+	b, _, _ := demoBroker(t)
+	ctx := t.Context()
+	admin, alice := as(t, b, "admin"), as(t, b, "alice")
+	if _, err := alice.Status(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := admin.DeleteResource(ctx, "user", "alice"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := admin.Apply(ctx, "f", []byte("kind: user\nmetadata: {name: alice}\nspec: {roles: [aws-reader]}\n"), false); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := alice.Status(ctx); code(err) != api.CodeUnauthenticated || !strings.Contains(err.Error(), "earlier user") {
+		t.Errorf("the certificate of the alice before: %v", err)
+	}
+	if _, err := as(t, b, "alice").Status(ctx); err != nil {
+		t.Errorf("a new certificate: %v", err)
+	}
+}
+
 func TestStrangers(t *testing.T) {
 	b, _, _ := demoBroker(t)
 	ctx := t.Context()
