@@ -187,5 +187,5 @@ func (b *Broker) postFactorBrowser(c *call) (any, error) {
 			return nil, &api.Error{Status: http.StatusNotFound, Code: api.CodeNotFound, Message: "you have no second factor " + in.Remove, Next: "postern mfa ls"}
 		}
 	}
-	return b.begin(flow{Purpose: in.Purpose, Port: in.Port, Challenge: in.Challenge, User: c.who.User, App: in.App, Remove: in.Remove})
+	return b.begin(flow{Purpose: in.Purpose, Port: in.Port, Challenge: in.Challenge, User: c.who.User, App: in.App, Remove: in.Remove, By: &c.who})
 }

@@ -127,7 +127,7 @@ func (b *Broker) step(v *visit) (p proof, err error) {
 	if err := b.seed.Open(sealStep, v.PostFormValue("step"), b.now(), &p); err != nil {
 		return p, invalid("this form: %v", err)
 	}
-	return p, nil
+	return p, b.goesOn(p.Flow)
 }
 
 type enrollStep struct {

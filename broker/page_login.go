@@ -30,7 +30,7 @@ func (b *Broker) flow(token string) (f flow, err error) {
 	if err := b.seed.Open(sealFlow, token, b.now(), &f); err != nil {
 		return f, invalid("this link: %v", err)
 	}
-	return f, nil
+	return f, b.goesOn(f)
 }
 
 type signinPage struct {
