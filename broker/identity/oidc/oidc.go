@@ -231,11 +231,11 @@ func (c *Clients) person(ctx context.Context, o *events.OIDCConnector, p *oidc.P
 		if info.Subject != id.Subject {
 			return Person{}, fmt.Errorf("userinfo: it is about %q, the ID token about %q", info.Subject, id.Subject)
 		}
-		if err := info.Claims(&claims); err != nil {
+		if err := read(info.Claims, claims); err != nil {
 			return Person{}, fmt.Errorf("userinfo: %w", err)
 		}
 	}
-	if err := id.Claims(&claims); err != nil { // signed: these win
+	if err := read(id.Claims, claims); err != nil { // signed: these win
 		return Person{}, fmt.Errorf("ID token: %w", err)
 	}
 	sum := sha256.Sum256([]byte(raw))

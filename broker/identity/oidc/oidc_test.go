@@ -114,6 +114,21 @@ func TestHonest(t *testing.T) {
 	}
 }
 
+// Numbers are what the provider wrote: groups whose ids differ in the last digit are two.
+func TestNumbers(t *testing.T) {
+	h := newHostile(t)
+	h.claims["gid"] = json.RawMessage(`[12345678, 9007199254740992, 9007199254740993]`)
+	h.userinfo["uid"] = json.RawMessage(`1000000000`)
+	p, err := h.exchange(t)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string][]string{"gid": p.Claims["gid"], "uid": p.Claims["uid"]}
+	if d := cmp.Diff(map[string][]string{"gid": {"12345678", "9007199254740992", "9007199254740993"}, "uid": {"1000000000"}}, got); d != "" {
+		t.Errorf("(-want +got):\n%s", d)
+	}
+}
+
 // Whatever a provider, or somebody in its place, does wrong signs nobody in.
 func TestAttacks(t *testing.T) {
 	for name, c := range map[string]struct {
