@@ -174,6 +174,8 @@ func TestParseFaults(t *testing.T) {
 		{"version", "kind: user\nversion: two\nmetadata: {name: r}\n", "f.yaml:2: version: \"two\" is not a version"},
 		{"keys of Teleport's own", "kind: saml\nmetadata: {name: adfs}\nspec:\n  signing_key_pair: {cert: c, private_key: k}\n",
 			"f.yaml:4: spec.signing_key_pair: is not supported: brokers sign and decrypt by a key of their own; leave it out, and give the identity provider postern's metadata (/v1/webapi/saml/metadata/adfs)"},
+		{"user of a connector", "kind: user\nmetadata: {name: erin}\nspec:\n  roles: [r]\n  connector: okta\n",
+			"f.yaml:5: spec.connector: who signs in with okta is written by their sign-ins, and by no file: leave this document out"},
 		{"key twice", "kind: user\nmetadata:\n  name: a\n  name: b\n", "f.yaml:4: metadata.name: stands there twice"},
 		{"document twice", "kind: user\nmetadata: {name: a}\n---\nkind: user\nmetadata: {name: a}\n", "f.yaml:5: metadata.name: user a stands on line 1 already"},
 		{"no kind", "metadata: {name: a}\n", "f.yaml:1: kind: missing"},
