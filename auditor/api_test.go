@@ -68,8 +68,13 @@ func (ca *authority) sign(c, parent *x509.Certificate, pub any) *x509.Certificat
 }
 
 func (ca *authority) issue(name string, roles ...string) tls.Certificate {
+	return ca.issueOn("", name, roles...)
+}
+
+// issueOn is issue for a sign-in from a machine.
+func (ca *authority) issueOn(device, name string, roles ...string) tls.Certificate {
 	k := newKey(ca.t)
-	c := ca.sign(&x509.Certificate{Subject: pkix.Name{CommonName: name, Organization: roles}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+	c := ca.sign(&x509.Certificate{Subject: pkix.Name{CommonName: name, Organization: roles, SerialNumber: device}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth}}, ca.cert, &k.PublicKey)
 	return tls.Certificate{Certificate: [][]byte{c.Raw}, PrivateKey: k}
 }
@@ -85,8 +90,12 @@ func (ca *authority) client(w *world, name string, roles ...string) *client.Clie
 }
 
 func (ca *authority) http(name string, roles ...string) *http.Client {
+	return ca.by(ca.issue(name, roles...))
+}
+
+func (ca *authority) by(cert tls.Certificate) *http.Client {
 	return &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{
-		RootCAs: ca.pool(), Certificates: []tls.Certificate{ca.issue(name, roles...)}, MinVersion: tls.VersionTLS13}}}
+		RootCAs: ca.pool(), Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS13}}}
 }
 
 func apiWorld(t testing.TB) (*world, *authority) {
