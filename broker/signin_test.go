@@ -273,6 +273,47 @@ func TestCertificateOfANamesake(t *testing.T) {
 	}
 }
 
+// What an earlier user of a name asked for, and where they signed in, is not shown to a
+// later one as their own.
+func TestRequestsOfANamesake(t *testing.T) {
+	b, _, _ := demoBroker(t)
+	ctx := t.Context()
+	admin, alice := as(t, b, "admin"), as(t, b, "alice")
+	q, err := alice.CreateRequest(ctx, api.CreateRequest{Roles: []string{"aws-engineer"}, Reason: "of the alice before"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := admin.DeleteResource(ctx, "user", "alice"); err != nil {
+		t.Fatal(err)
+	}
+	if all, err := admin.Signins(ctx, "alice"); err != nil || len(all) != 0 {
+		t.Errorf("sign-ins of nobody: %+v, %v", all, err)
+	}
+	if _, err := admin.Apply(ctx, "f", []byte("kind: user\nmetadata: {name: alice}\nspec: {roles: [aws-reader]}\n"), false); err != nil {
+		t.Fatal(err)
+	}
+	alice = as(t, b, "alice")
+	if all, err := alice.Requests(ctx, ""); err != nil || len(all) != 0 {
+		t.Errorf("her requests: %+v, %v", all, err)
+	}
+	if err := alice.DropRequest(ctx, q.ID); code(err) != api.CodeNotFound {
+		t.Errorf("she drops one: %v", err)
+	}
+	if all, err := alice.Signins(ctx, ""); err != nil || len(all) != 1 || !all[0].Current {
+		t.Errorf("her sign-ins: %+v, %v", all, err)
+	}
+	mine, err := alice.CreateRequest(ctx, api.CreateRequest{Roles: []string{"aws-engineer"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if all, err := alice.Requests(ctx, ""); err != nil || len(all) != 1 || all[0].ID != mine.ID {
+		t.Errorf("her requests now: %+v, %v", all, err)
+	}
+	if all, err := admin.Requests(ctx, ""); err != nil || len(all) != 2 {
+		t.Errorf("all requests: %d, %v", len(all), err)
+	}
+}
+
 func TestStrangers(t *testing.T) {
 	b, _, _ := demoBroker(t)
 	ctx := t.Context()
