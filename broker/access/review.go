@@ -53,11 +53,6 @@ func Decide(s *State, env Env, c SubmitReview) ([]events.Event, error) {
 	if err := MayReview(s, env, c.Reviewer, q); err != nil {
 		return nil, err
 	}
-	if slices.ContainsFunc(q.Reviews, func(r Review) bool {
-		return r.Reviewer == c.Reviewer && r.Verdict == c.Verdict && s.still(r.Reviewer, r.Seq)
-	}) {
-		return nil, refuse(Conflict, "%s has reviewed request %s already (%s)", c.Reviewer, q.RequestID, c.Verdict)
-	}
 	if c.Verdict == approves {
 		if err := s.approvable(q, env.Now); err != nil {
 			return nil, err
@@ -69,7 +64,15 @@ func Decide(s *State, env Env, c SubmitReview) ([]events.Event, error) {
 		return nil, refuse(Denied, "a review by %s counts for none of the request's thresholds: their filters want somebody else, or another reason", c.Reviewer)
 	}
 	review := env.event(q.RequestID, s.Head(q.Channel()).EventID, reviewed)
-	return append([]events.Event{review}, s.resolve(env, q, review)...), nil
+	out := append([]events.Event{review}, s.resolve(env, q, review)...)
+	// The same again says nothing, unless it comes to a decision now: approvals may count
+	// again that did not when the last one was given.
+	if len(out) == 1 && slices.ContainsFunc(q.Reviews, func(r Review) bool {
+		return r.Reviewer == c.Reviewer && r.Verdict == c.Verdict && s.still(r.Reviewer, r.Seq)
+	}) {
+		return nil, refuse(Conflict, "%s has reviewed request %s already (%s)", c.Reviewer, q.RequestID, c.Verdict)
+	}
+	return out, nil
 }
 
 // approvable says why a request can't be approved any more, or nil.

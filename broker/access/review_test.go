@@ -56,6 +56,8 @@ func TestThresholds(t *testing.T) {
 			[]events.Payload{review("bob", approves, 0), &events.UserUpdated{User: events.User{Name: "bob", Roles: []string{"reader"}}}}, "dan", approves, []int{0}, "", "", ""},
 		{"an approval of somebody who is no lead any more", []events.Threshold{{Name: "leads", Filter: byLead, Approve: 2, Deny: 1}}, nil,
 			[]events.Payload{user("lin", "lead"), review("lin", approves, 0), &events.UserUpdated{User: events.User{Name: "lin", Roles: []string{"reviewer"}}}}, "lea", approves, []int{0}, "", "", ""},
+		{"the same again, when it decides", []events.Threshold{{Approve: 2, Deny: 1}}, nil,
+			[]events.Payload{review("bob", approves, 0), review("dan", approves, 0)}, "bob", approves, []int{0}, Approved, "", ""},
 		{"what no approval meets", []events.Threshold{{Deny: 1}}, nil, nil, "bob", approves, []int{0}, "", "", ""},
 		{"what a denial meets", []events.Threshold{{Deny: 1}}, nil, nil, "bob", denies, []int{0}, Refused, "", ""},
 		{"what no denial meets", []events.Threshold{{Approve: 2}}, nil, nil, "bob", denies, []int{0}, "", "", ""},
@@ -75,6 +77,34 @@ func TestThresholds(t *testing.T) {
 			}
 			then(t, es, err, want, c.refused)
 		})
+	}
+}
+
+// Approvals of people who sign in at an identity provider on different days come together
+// once both are signed in.
+func TestApprovalsOfConnectors(t *testing.T) {
+	s := board(t).given(asked("R1", func(q *events.RequestCreated) { q.Thresholds = []events.Threshold{{Approve: 2, Deny: 1}} }))
+	signedIn := func(name string, until time.Time) *events.UserUpdated {
+		return &events.UserUpdated{User: events.User{Name: name, Roles: []string{"reviewer"}, Connector: "okta", ExpiresAt: &until}}
+	}
+	approve := func(name string) []events.Payload {
+		t.Helper()
+		return s.when(Decide(s.state, s.env(name), SubmitReview{RequestID: "R1", Reviewer: name, Verdict: approves}))
+	}
+	s.given(signedIn("bob", at.Add(time.Hour)))
+	if got := approve("bob"); len(got) != 1 {
+		t.Fatalf("one of two: %+v", got)
+	}
+	s.now = at.Add(2 * time.Hour)
+	s.given(signedIn("dan", at.Add(9*time.Hour)))
+	if got := approve("dan"); len(got) != 1 {
+		t.Fatalf("the other, when nobody knows whether bob is still there: %+v", got)
+	}
+	_, err := Decide(s.state, s.env("dan"), SubmitReview{RequestID: "R1", Reviewer: "dan", Verdict: approves})
+	then(t, nil, err, nil, "conflict: dan has reviewed request R1 already")
+	s.given(signedIn("bob", at.Add(9*time.Hour)))
+	if got := approve("bob"); len(got) != 2 {
+		t.Errorf("both are signed in: %+v", got)
 	}
 }
 
