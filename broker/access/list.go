@@ -84,6 +84,8 @@ func (s *State) applyList(e events.Event) {
 		}
 		delete(s.members, d.Name)
 		delete(s.Lists, d.Name)
+		// A later list of the name is told of no promotion to this one.
+		maps.DeleteFunc(s.promoted, func(_ string, p *events.RequestPromoted) bool { return p.List == d.Name })
 	case *events.AccessListMemberAdded:
 		m := Membership{Reason: d.Reason, By: d.By, RequestID: d.RequestID, AddedAt: e.Time, Seq: s.Head(d.Channel()).Seq, EventID: e.ID}
 		if d.ExpiresAt != nil {

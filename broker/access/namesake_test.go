@@ -78,6 +78,22 @@ func TestNamesake(t *testing.T) {
 		}
 	})
 
+	t.Run("a list", func(t *testing.T) {
+		promoted := &events.RequestPromoted{RequestID: "R1", User: "alice", List: "l", By: "bob"}
+		for name, given := range map[string][]events.Payload{
+			"promoted before":         {promoted, &events.AccessListDeleted{Name: "l"}},
+			"promoted across the end": {&events.AccessListDeleted{Name: "l"}, promoted},
+		} {
+			s := company(t).given(oncall("l", nil), asked("R1", nil)).given(given...).given(oncall("l", nil))
+			if due, _ := s.state.ListsDue(at); len(due) > 0 {
+				t.Errorf("%s: the later list is to be told something: %v", name, due)
+			}
+			if es, err := TellList(s.state, s.env("postern"), "l"); err != nil || len(es) > 0 {
+				t.Errorf("%s: the later list is told %+v, %v", name, es, err)
+			}
+		}
+	})
+
 	t.Run("an owner", func(t *testing.T) {
 		s := company(t).given(oncall("l", nil), &events.UserDeleted{Name: "bob"}, user("bob", "reviewer"))
 		owns := func(want bool) {

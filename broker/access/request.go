@@ -130,7 +130,7 @@ func (s *State) applyRequest(e events.Event) {
 		id = d.RequestID
 	case *events.RequestPromoted:
 		id = d.RequestID
-		if q := s.Requests[id]; q != nil && s.still(q.User, q.Seq) {
+		if q := s.Requests[id]; q != nil && s.still(q.User, q.Seq) && s.Lists[d.List] != nil {
 			s.promoted[id] = d
 		}
 	default:
