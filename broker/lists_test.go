@@ -129,6 +129,38 @@ func TestAccessListLapses(t *testing.T) {
 	}
 }
 
+// A review that is due concerns members, and no later user of a member's name.
+func TestAccessListOfANamesake(t *testing.T) {
+	b, _, clk := demoBroker(t)
+	bob, admin := as(t, b, "bob"), as(t, b, "admin")
+	ctx := t.Context()
+	text := strings.Replace(oncallList, "audit: {", "audit: {next_audit_date: "+clk.now().Add(-time.Hour).UTC().Format(time.RFC3339)+", ", 1)
+	if _, err := admin.Apply(ctx, "list.yaml", []byte(text), false); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := bob.AddMember(ctx, "oncall", api.AddMember{Name: "alice", Kind: "user"}); err != nil {
+		t.Fatal(err)
+	}
+	due := func(want int) {
+		t.Helper()
+		if s, err := as(t, b, "alice").Status(ctx); err != nil || len(s.ReviewsDue) != want {
+			t.Errorf("reviews due: %+v, %v; want %d", s.ReviewsDue, err, want)
+		}
+	}
+	due(1)
+	if err := admin.DeleteResource(ctx, "user", "alice"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := admin.Apply(ctx, "f", []byte("kind: user\nmetadata: {name: alice}\nspec: {roles: [aws-reader]}\n"), false); err != nil {
+		t.Fatal(err)
+	}
+	due(0)
+	if _, err := bob.AddMember(ctx, "oncall", api.AddMember{Name: "alice", Kind: "user"}); err != nil {
+		t.Fatal(err)
+	}
+	due(1)
+}
+
 // A reviewer who owns a list answers a request with a membership.
 func TestPromoteRequest(t *testing.T) {
 	b, j, _ := demoBroker(t)

@@ -286,8 +286,10 @@ func (s *State) Counts(list string, m events.ListMember, now time.Time) (reason 
 	}
 	u := s.Users[m.Name]
 	switch {
-	case u == nil || ship.Seq < u.CreatedSeq:
+	case u == nil:
 		return "the user is gone", false
+	case ship.Seq < u.CreatedSeq:
+		return "it is of an earlier user of this name: add them again, or remove it", false
 	case !meets(u, l.MembershipRequires):
 		return "does not meet the requirements", false
 	}

@@ -69,6 +69,9 @@ func TestNamesake(t *testing.T) {
 
 	t.Run("a member who is added again", func(t *testing.T) {
 		s := company(t).given(oncall("l", nil), joins("l", "alice"), &events.UserDeleted{Name: "alice"}, user("alice", "reader"))
+		if why, ok := s.state.Counts("l", events.ListMember{Name: "alice", Kind: events.KindUser}, at); ok || why != "it is of an earlier user of this name: add them again, or remove it" {
+			t.Errorf("the membership of before: %v, %q", ok, why)
+		}
 		add := AddMember{List: "l", Member: events.ListMember{Name: "alice", Kind: events.KindUser}}
 		if got := s.when(Add(s.state, s.env("bob"), add)); len(got) != 1 || !s.state.IsMember("alice", "l", at) {
 			t.Errorf("she is no member, as if she were one already: %+v", got)
