@@ -4,6 +4,7 @@ import (
 	"crypto/elliptic"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -196,6 +197,24 @@ func TestLoginRefused(t *testing.T) {
 	}
 	if err := b.SetPassword(ctx, "test", "ghost", secret); code(err) != api.CodeNotFound {
 		t.Errorf("password of nobody: %v", err)
+	}
+}
+
+// Who has no second factor where one is required cannot add one: the next step is
+// somebody else's.
+func TestLoginWithoutFactor(t *testing.T) {
+	b, _, _ := demoBroker(t)
+	admin := as(t, b, "admin")
+	if _, err := admin.Apply(t.Context(), "f", []byte("kind: cluster_settings\nspec: {second_factor: required}\n"), true); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.SetPassword(t.Context(), "test", "alice", secret); err != nil {
+		t.Fatal(err)
+	}
+	_, _, err := login(t, b, "alice", secret, "")
+	var e *api.Error
+	if !errors.As(err, &e) || e.Code != api.CodeNoFactor || e.Next != "ask whoever runs postern for a new link (postern users reset alice)" {
+		t.Errorf("%v", err)
 	}
 }
 
