@@ -155,6 +155,17 @@ func TestUnfounded(t *testing.T) {
 			&events.UserUpdated{User: events.User{Name: "alice", Roles: []string{"reader", "admin"}}},
 			&events.RoleUpdated{Role: events.Role{Name: "admin", Deny: events.RoleConditions{AWSRoleARNs: []string{readerARN}}}},
 		}, "role admin denies"},
+		{"a role that a request gave besides denies now", readerARN, []events.Payload{&events.RoleUpdated{Role: events.Role{Name: "engineer",
+			Allow: events.RoleConditions{AppLabels: all, AWSRoleARNs: []string{"*"}}, Deny: events.RoleConditions{AWSRoleARNs: []string{readerARN}}}}}, "role engineer denies"},
+		{"another request gives a role that denies", readerARN, []events.Payload{
+			&events.RoleUpdated{Role: events.Role{Name: "admin", Deny: events.RoleConditions{AWSRoleARNs: []string{readerARN}}}},
+			asked("R2", func(q *events.RequestCreated) { q.Roles = []string{"admin"} }),
+			&events.RequestApproved{RequestID: "R2", User: "alice", Roles: []string{"admin"}, AccessExpiresAt: at.Add(time.Hour)},
+		}, "role admin denies"},
+		{"another request gives one that does not", readerARN, []events.Payload{
+			asked("R2", func(q *events.RequestCreated) { q.Roles = []string{"admin"} }),
+			&events.RequestApproved{RequestID: "R2", User: "alice", Roles: []string{"admin"}, AccessExpiresAt: at.Add(time.Hour)},
+		}, ""},
 		{"access given up", adminARN, []events.Payload{&events.RequestDropped{RequestID: "R1", By: "alice"}}, "request R1 was given up"},
 		{"the granted role went", adminARN, []events.Payload{&events.RoleDeleted{Name: "engineer"}}, "role engineer does not give"},
 		{"a lock ends nothing by itself", adminARN, []events.Payload{
