@@ -1,13 +1,45 @@
 package main
 
 import (
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"os/exec"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/creack/pty"
+
+	"github.com/posternhq/postern/broker/client"
 )
+
+// TestWaitOutlastsBrokers: who waits for a decision waits on while brokers are started
+// anew, and no longer than until one refuses.
+func TestWaitOutlastsBrokers(t *testing.T) {
+	answers := []string{`503 {"error":{"code":"unavailable","message":"the broker is still reading its history"}}`, `200 {"id":"R1","state":"approved"}`,
+		`404 {"error":{"code":"not_found","message":"there is no access request R1"}}`}
+	srv := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		status, body, _ := strings.Cut(answers[0], " ")
+		answers = answers[1:]
+		n, _ := strconv.Atoi(status)
+		w.WriteHeader(n)
+		_, _ = io.WriteString(w, body)
+	}))
+	defer srv.Close()
+	b, err := client.New(srv.URL, srv.Client().Transport.(*http.Transport).TLSClientConfig)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &cli{ctx: t.Context(), stderr: io.Discard}
+	if r, err := c.awaitDecision(t.Context(), b, "R1"); err != nil || r.State != "approved" {
+		t.Errorf("%+v, %v", r, err)
+	}
+	if _, err := c.awaitDecision(t.Context(), b, "R1"); err == nil || !strings.Contains(err.Error(), "no access request") {
+		t.Errorf("refused: %v", err)
+	}
+}
 
 // TestWaitIsSeen: on a terminal, `postern aws --request` shows that it waits, and
 // goes on once somebody has decided.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -171,8 +172,10 @@ func (c *cli) awaitDecision(ctx context.Context, b *client.Client, id string) (a
 		if time.Since(asked) >= poll {
 			asked = time.Now()
 			r, err := b.Request(ctx, id)
-			// A broker out of reach may come back; one that refuses has spoken.
-			if _, refused := errors.AsType[*api.Error](err); refused || err == nil && r.State != "pending" {
+			// A broker that is out of reach, or reads its history, may come back; one that
+			// refuses has spoken.
+			no, said := errors.AsType[*api.Error](err)
+			if said && no.Status < http.StatusInternalServerError || err == nil && r.State != "pending" {
 				if spin {
 					fmt.Fprint(c.stderr, erase)
 				}

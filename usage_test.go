@@ -74,6 +74,8 @@ func TestBadValues(t *testing.T) {
 		{"events tail --since x", `--since: "x" is neither a time`},
 		{"tokens add --type x", `--type: "x" cannot join: want proxy or auditor`},
 		{"tokens add --type proxy --uses -1", "--uses=-1: must be positive"},
+		{"users add no-such --roles r --ttl 8d", "--ttl: a link holds 168h0m0s at most, not 8d"},
+		{"users reset no-such --ttl soon", `--ttl: "soon" is not a duration`},
 		{"ca rotate --from x", `--from: "x" is no phase: want steady, introduced or switched`},
 	} {
 		var stdout, stderr strings.Builder

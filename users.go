@@ -7,12 +7,14 @@ import (
 	"fmt"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/posternhq/postern/broker/api"
 	"github.com/posternhq/postern/broker/client"
+	"github.com/posternhq/postern/broker/resource"
 )
 
 func (c *cli) users() *cobra.Command {
@@ -23,6 +25,7 @@ func (c *cli) users() *cobra.Command {
 	var pseudonym bool
 	add := &cobra.Command{
 		Use: "add NAME --roles R[,R]", Short: "Make a user and a link with which they set password and second factor", Args: cobra.ExactArgs(1),
+		PreRunE: linkTTL(&ttl), // before there is a user without a link
 		RunE: c.withBroker(func(cmd *cobra.Command, b *client.Client, args []string) error {
 			if pseudonym {
 				p, err := b.NewPerson(cmd.Context(), args[0])
@@ -54,6 +57,7 @@ func (c *cli) users() *cobra.Command {
 		Use: "reset NAME", Short: "Make a link with which a user sets password and second factor anew", Args: cobra.ExactArgs(1),
 		Long: "Make a link with which a user sets password and second factor anew. What they have\n" +
 			"holds until the link is used; to stop them at once, place a lock.",
+		PreRunE: linkTTL(&ttl),
 		RunE: c.withBroker(func(cmd *cobra.Command, b *client.Client, args []string) error {
 			return c.invite(cmd.Context(), b, args[0], ttl)
 		}),
@@ -75,6 +79,23 @@ func (c *cli) users() *cobra.Command {
 	}
 	cmd.AddCommand(add, reset, list, rm, c.usersForget())
 	return cmd
+}
+
+// linkTTL refuses what no link can hold.
+func linkTTL(ttl *string) func(*cobra.Command, []string) error {
+	return func(*cobra.Command, []string) error {
+		const most = 168 * time.Hour
+		if *ttl == "" {
+			return nil
+		}
+		switch d, err := resource.ParseDuration(*ttl); {
+		case err != nil:
+			return usageError{fmt.Errorf("--ttl: %w", err)}
+		case d > most:
+			return usageError{fmt.Errorf("--ttl: a link holds %s at most, not %s", most, *ttl)}
+		}
+		return nil
+	}
 }
 
 // exitNotForgotten is the exit code of `users forget` of somebody who is in events by name.

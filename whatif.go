@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"strings"
 	"time"
 
@@ -215,6 +216,8 @@ type rerunSession struct {
 	same        bool
 	permissions []events.Permission
 	refused     string
+	// requests are the access requests that it rests on: one more is a call's own approval.
+	requests []string
 }
 
 // run visits every call since a time, with what would be different.
@@ -306,7 +309,7 @@ func (r *rerun) start(e streamed, d *events.SessionStarted) {
 		}
 		r.most = 2*len(r.sessions) + 1000
 	}
-	s := &rerunSession{eventID: e.ID, ends: d.ExpiresAt}
+	s := &rerunSession{eventID: e.ID, ends: d.ExpiresAt, requests: d.RequestIDs}
 	if g, err := r.supposed.Session(d, e.Time); err != nil {
 		s.refused = err.Error()
 	} else {
@@ -339,7 +342,9 @@ func (r *rerun) recorded(q *events.AWSRequest) grants.Call {
 
 // judge says what would be different about a call, nil for nothing.
 func (s *rerunSession) judge(e events.Event, q *events.AWSRequest, admitted bool, r *rerun) *whatIfChange {
-	d := grants.Judge(s.permissions, r.recorded(q))
+	call := r.recorded(q)
+	call.Approved = admitted && slices.ContainsFunc(q.AccessRequestIDs, func(id string) bool { return !slices.Contains(s.requests, id) })
+	d := grants.Judge(s.permissions, call)
 	would, reason := d.Allowed, d.Reason()
 	if s.refused != "" {
 		would, reason = false, "there would be no session: "+s.refused

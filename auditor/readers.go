@@ -120,8 +120,8 @@ func (a *Auditor) runSQL(r *http.Request, statement string) (any, error) {
 	return query.NewSQL(store.Scoped(*a.narrow.Load(), who.accounts), query.Limits{Plain: true}).Run(r.Context(), statement)
 }
 
-// readers are the users, sign-ins, roles, locks and tokens of ACCESS that decide who
-// may ask, as far as the ledger has them. What no broker decided counts for nothing.
+// readers are the roles, users, locks and tokens of ACCESS that decide who may ask, as
+// far as the ledger has them. What no broker decided counts for nothing.
 type readers struct {
 	mu     sync.Mutex
 	at     time.Time // of the last look
@@ -129,21 +129,18 @@ type readers struct {
 	roles  map[string]*events.Role
 	tokens map[string]*events.AuditTokenCreated
 	locks  map[string]*events.LockPlaced
-	users  map[string]account
-	// revoked are certificates by serial, with their ends.
-	revoked map[string]time.Time
+	users  map[string]*holder
+	// revoked are the sign-ins that were, by the serial of the certificate.
+	revoked map[string]*events.SigninRevoked
 }
 
-// account is what became of a user. One who is not known bars nobody.
-type account struct {
-	gone, disabled bool
-	// since tells the user from an earlier one of the name.
-	since time.Time
+// holder is a user as the event of a sequence leaves them; since is when they were made.
+type holder struct {
+	seq               uint64
+	since             time.Time
+	roles             []string
+	disabled, deleted bool
 }
-
-// issuedLate is how much later than a certificate's beginning its sign-in may have been:
-// brokers set it back by a minute, and their clocks may be five seconds apart.
-const issuedLate = time.Minute + 5*time.Second
 
 // readersEvery is how old the last look may be: how long a token that was
 // deleted works on, besides the time that it takes to store events.
@@ -178,14 +175,15 @@ func (a *Auditor) whoAsks(r *http.Request) (reader, error) {
 	who := reader{name: c.Subject.CommonName}
 	err := a.readers.with(r.Context(), a, func(rs *readers) (err error) {
 		now := time.Now()
-		if err := rs.over(c, now); err != nil {
+		roles, err := rs.holds(c, now)
+		if err != nil {
 			return err
 		}
 		targets := []events.LockTarget{{Kind: "user", Name: who.name}}
 		if id := c.Subject.SerialNumber; id != "" {
 			targets = append(targets, events.LockTarget{Kind: "device", Name: id})
 		}
-		for _, role := range c.Subject.Organization {
+		for _, role := range roles {
 			targets = append(targets, events.LockTarget{Kind: "role", Name: role})
 		}
 		for _, l := range rs.locks {
@@ -193,30 +191,39 @@ func (a *Auditor) whoAsks(r *http.Request) (reader, error) {
 				return forbidden("%s %s is locked: %s", l.Target.Kind, l.Target.Name, l.Message)
 			}
 		}
-		who.accounts, err = rs.scope(who.name, c.Subject.Organization, a.c.ReaderRoles)
+		who.accounts, err = rs.scope(who.name, roles, a.c.ReaderRoles)
 		return err
 	})
 	return who, err
 }
 
-// over says why a certificate that TLS has verified counts no more: connections
-// outlive certificates, and certificates those whom they name.
-func (rs *readers) over(c *x509.Certificate, now time.Time) error {
-	user := c.Subject.CommonName
-	u := rs.users[user]
-	switch until, revoked := rs.revoked[c.SerialNumber.Text(16)]; {
-	case now.After(c.NotAfter):
-		return unauthorized("your certificate expired at %s: sign in again with `postern login`", c.NotAfter.UTC().Format(time.RFC3339))
-	case revoked && now.Before(until):
-		return unauthorized("this sign-in of user %s was revoked: sign in again with `postern login`", user)
-	case u.gone:
-		return forbidden("user %s was removed", user)
-	case u.disabled:
-		return forbidden("user %s is disabled", user)
-	case c.NotBefore.Add(issuedLate).Before(u.since):
-		return unauthorized("the certificate is of an earlier user %s: sign in again with `postern login`", user)
+// dated is how long before it is issued a certificate begins, and how far the clocks of
+// brokers may be apart.
+const dated = time.Minute + 5*time.Second
+
+// holds are the roles of a certificate that its user still has: connections outlive
+// certificates, and certificates those whom they name. What the ledger has not heard of yet,
+// such as a user who was just made, is as the certificate says.
+func (rs *readers) holds(c *x509.Certificate, now time.Time) ([]string, error) {
+	name := c.Subject.CommonName
+	if now.After(c.NotAfter) {
+		return nil, unauthorized("your certificate expired at %s: sign in with `postern login`", c.NotAfter.UTC().Format(time.RFC3339))
 	}
-	return nil
+	if d := rs.revoked[c.SerialNumber.Text(16)]; d != nil {
+		return nil, unauthorized("this sign-in was revoked by %s: sign in with `postern login`", d.By)
+	}
+	u := rs.users[name]
+	switch {
+	case u == nil:
+		return c.Subject.Organization, nil
+	case u.deleted:
+		return nil, forbidden("there is no user %s any more", name)
+	case u.disabled:
+		return nil, forbidden("user %s is disabled", name)
+	case c.NotBefore.Add(dated).Before(u.since):
+		return nil, unauthorized("the certificate is of an earlier user of this name: sign in with `postern login`")
+	}
+	return slices.DeleteFunc(slices.Clone(c.Subject.Organization), func(role string) bool { return !slices.Contains(u.roles, role) }), nil
 }
 
 // scope is what holders of roles may see together, nil for all accounts: what the
@@ -311,57 +318,69 @@ func (rs *readers) with(ctx context.Context, a *Auditor, look func(*readers) err
 func (rs *readers) update(ctx context.Context, a *Auditor) error {
 	if rs.roles == nil {
 		rs.roles, rs.tokens, rs.locks = map[string]*events.Role{}, map[string]*events.AuditTokenCreated{}, map[string]*events.LockPlaced{}
-		rs.users, rs.revoked = map[string]account{}, map[string]time.Time{}
+		rs.users, rs.revoked = map[string]*holder{}, map[string]*events.SigninRevoked{}
 	}
-	maps.DeleteFunc(rs.revoked, func(_ string, until time.Time) bool { return time.Now().After(until) })
 	floor := a.Floor(events.Access)
-	rows, err := a.store.Conn().Query(ctx, `SELECT raw FROM events WHERE stream = 'ACCESS' AND seq > ? AND signature IN ('', 'valid')
-		AND match(type, '^io\\.postern\\.(role|lock|audit_token|user|signin\\.revoked)\\.') ORDER BY seq`, rs.after)
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var raw string
-		if err := rows.Scan(&raw); err != nil {
+	const genuine = `SELECT seq, raw FROM events WHERE stream = 'ACCESS' AND seq > ? AND signature IN ('', 'valid') AND `
+	for _, which := range []string{
+		`(match(type, '^io\\.postern\\.(role|lock|audit_token)\\.') OR type IN ('io.postern.user.created.v1', 'io.postern.user.deleted.v1', 'io.postern.signin.revoked.v1')) ORDER BY seq`,
+		// Every sign-in at an identity provider is one: the last of each user is enough.
+		`type = 'io.postern.user.updated.v1' ORDER BY seq DESC LIMIT 1 BY channel`,
+	} {
+		rows, err := a.store.Conn().Query(ctx, genuine+which, rs.after)
+		if err != nil {
 			return err
 		}
-		e, err := events.Decode([]byte(raw))
-		if err != nil {
-			continue // of another version, and none that this one knows to grant by
+		for rows.Next() {
+			var seq uint64
+			var raw string
+			if err := rows.Scan(&seq, &raw); err != nil {
+				return errors.Join(err, rows.Close())
+			}
+			if e, err := events.Decode([]byte(raw)); err == nil { // else of another version, and none that this one knows to grant by
+				rs.fold(seq, e)
+			}
 		}
-		switch d := e.Data.(type) {
-		case *events.UserCreated:
-			rs.users[d.Name] = account{disabled: d.Disabled, since: e.Time}
-		case *events.UserUpdated:
-			u := rs.users[d.Name]
-			u.disabled = d.Disabled
-			rs.users[d.Name] = u
-		case *events.UserDeleted:
-			rs.users[d.Name] = account{gone: true}
-		case *events.SigninRevoked:
-			rs.revoked[d.CertificateSerial] = d.ExpiresAt
-		case *events.RoleCreated:
-			rs.roles[d.Name] = &d.Role
-		case *events.RoleUpdated:
-			rs.roles[d.Name] = &d.Role
-		case *events.RoleDeleted:
-			delete(rs.roles, d.Name)
-		case *events.LockPlaced:
-			rs.locks[d.LockID] = d
-		case *events.LockLifted:
-			delete(rs.locks, d.LockID)
-		case *events.AuditTokenCreated:
-			rs.tokens[d.Name] = d
-		case *events.AuditTokenDeleted:
-			delete(rs.tokens, d.Name)
+		if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+			return err
 		}
 	}
-	if err := rows.Err(); err != nil {
-		return err
-	}
+	maps.DeleteFunc(rs.revoked, func(_ string, d *events.SigninRevoked) bool { return !time.Now().Before(d.ExpiresAt) })
 	rs.after = max(rs.after, floor)
 	return nil
+}
+
+func (rs *readers) fold(seq uint64, e events.Event) {
+	switch d := e.Data.(type) {
+	case *events.RoleCreated:
+		rs.roles[d.Name] = &d.Role
+	case *events.RoleUpdated:
+		rs.roles[d.Name] = &d.Role
+	case *events.RoleDeleted:
+		delete(rs.roles, d.Name)
+	case *events.LockPlaced:
+		rs.locks[d.LockID] = d
+	case *events.LockLifted:
+		delete(rs.locks, d.LockID)
+	case *events.AuditTokenCreated:
+		rs.tokens[d.Name] = d
+	case *events.AuditTokenDeleted:
+		delete(rs.tokens, d.Name)
+	case *events.UserCreated:
+		rs.users[d.Name] = &holder{seq: seq, since: e.Time, roles: d.Roles, disabled: d.Disabled}
+	case *events.UserUpdated:
+		u := rs.users[d.Name]
+		if u == nil {
+			u = &holder{}
+		}
+		if u.seq < seq {
+			rs.users[d.Name] = &holder{seq: seq, since: u.since, roles: d.Roles, disabled: d.Disabled}
+		}
+	case *events.UserDeleted:
+		rs.users[d.Name] = &holder{seq: seq, deleted: true}
+	case *events.SigninRevoked:
+		rs.revoked[d.CertificateSerial] = d
+	}
 }
 
 // openScope sets the store up for readers of some accounts. Until that works they

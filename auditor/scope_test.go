@@ -3,6 +3,8 @@ package auditor_test
 import (
 	"crypto/sha256"
 	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -395,6 +397,57 @@ func TestTokens(t *testing.T) {
 		s, _ := w.ask(ca.http("ann", "auditor"), "GET /v1/audit/coverage", "")
 		return s == http.StatusOK
 	})
+}
+
+// What ends a sign-in, a user or a role of theirs closes the audit trail at once, whatever
+// the certificate says.
+func TestCertificatesThatEnd(t *testing.T) {
+	t.Parallel()
+	w, ca := apiWorld(t)
+	holds := func(what string, h *http.Client, status int, says string) {
+		t.Helper()
+		w.until(what, func() bool {
+			s, body := w.ask(h, "GET /v1/audit/coverage", "")
+			return s == status && strings.Contains(body, says)
+		})
+	}
+	user := func(roles ...string) events.User { return events.User{Name: "bea", Roles: roles} }
+	bea := ca.http("bea", "auditor")
+	holds("of whom the ledger has not heard", bea, http.StatusOK, "")
+	made := time.Now().Add(-time.Hour)
+	w.sayAt(made, &events.UserCreated{User: user("auditor"), By: "admin"})
+	w.say(journal.NewID(), "", &events.UserUpdated{User: user("reader"), By: "admin"})
+	holds("who is no auditor any more", bea, http.StatusForbidden, "holds none of the roles")
+	w.say(journal.NewID(), "", &events.UserUpdated{User: user("auditor", "reader"), By: "admin"})
+	holds("who is one again", bea, http.StatusOK, "")
+	off := user("auditor")
+	off.Disabled = true
+	w.say(journal.NewID(), "", &events.UserUpdated{User: off, By: "admin"})
+	holds("who is disabled", bea, http.StatusForbidden, "user bea is disabled")
+	w.say(journal.NewID(), "", &events.UserUpdated{User: user("auditor"), By: "admin"})
+	holds("who is enabled again", bea, http.StatusOK, "")
+
+	signin := func(c x509.Certificate) tls.Certificate {
+		c.Subject.CommonName, c.Subject.Organization = "bea", []string{"auditor"}
+		return ca.issueTo(&c)
+	}
+	brief := ca.by(signin(x509.Certificate{NotAfter: time.Now().Add(10 * time.Second)}))
+	holds("with a certificate that ends", brief, http.StatusOK, "")
+	lost := signin(x509.Certificate{Subject: pkix.Name{SerialNumber: "2ecc63a3c4f1d4d0cca8631f478469f1"}})
+	holds("from a machine", ca.by(lost), http.StatusOK, "")
+	w.say(journal.NewID(), "", &events.LockPlaced{LockID: "d", Target: events.LockTarget{Kind: "device", Name: "2ecc63a3c4f1d4d0cca8631f478469f1"}, Message: "lost", By: "admin"})
+	holds("from a machine that is locked", ca.by(lost), http.StatusForbidden, "lost")
+	holds("from another", bea, http.StatusOK, "")
+	w.say(journal.NewID(), "", &events.LockLifted{LockID: "d", By: "admin"})
+	w.say(journal.NewID(), "", &events.SigninRevoked{CertificateSerial: lost.Leaf.SerialNumber.Text(16), User: "bea", ExpiresAt: time.Now().Add(time.Hour), By: "carl"})
+	holds("by a sign-in that was revoked", ca.by(lost), http.StatusUnauthorized, "revoked by carl")
+	holds("by another", bea, http.StatusOK, "")
+
+	w.say(journal.NewID(), "", &events.UserDeleted{Name: "bea", By: "admin"})
+	holds("who is gone", bea, http.StatusForbidden, "no user bea any more")
+	w.sayAt(time.Now().Add(time.Hour), &events.UserCreated{User: user("auditor"), By: "admin"})
+	holds("an earlier user of a name", bea, http.StatusUnauthorized, "earlier user")
+	holds("with a certificate that has ended, over a connection of before", brief, http.StatusUnauthorized, "expired")
 }
 
 // Every table is for readers of some accounts, by a row policy, or is not at all:

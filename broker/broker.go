@@ -103,7 +103,8 @@ type Broker struct {
 	closing chan struct{} // closed when it is to end
 	addr    net.Addr      // set before ready is closed
 
-	forgotten time.Time // when the janitor last had the state forget
+	// When the janitor last had the state forget, and last looked what is due.
+	forgotten, swept time.Time
 
 	certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error) // the API's own
 }

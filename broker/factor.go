@@ -39,8 +39,9 @@ func (b *Broker) totpSecret(user, factorID string) []byte {
 	return b.seed.Derive("totp\x00"+user+"\x00"+factorID, mfa.SecretSize)
 }
 
-// asksFactor is the answer to whoever proved everything but a second factor.
-func asksFactor(message string, factors []events.Factor) *api.Error {
+// asksFactor is the answer to whoever proved everything but a second factor. Who signs in,
+// "" for who has, cannot add one.
+func asksFactor(message, signsIn string, factors []events.Factor) *api.Error {
 	e := &api.Error{Status: http.StatusUnauthorized, Code: api.CodeNoFactor, Message: message}
 	for _, f := range factors {
 		if !slices.Contains(e.Details, f.Kind) {
@@ -49,7 +50,10 @@ func asksFactor(message string, factors []events.Factor) *api.Error {
 	}
 	if len(factors) == 0 {
 		e.Message += ", and you have none"
-		e.Next = "postern mfa add, or ask whoever runs postern for a new invitation"
+		e.Next = "postern mfa add"
+		if signsIn != "" {
+			e.Next = "ask whoever runs postern for a new link (postern users reset " + signsIn + ")"
+		}
 	}
 	return e
 }
@@ -187,5 +191,5 @@ func (b *Broker) postFactorBrowser(c *call) (any, error) {
 			return nil, &api.Error{Status: http.StatusNotFound, Code: api.CodeNotFound, Message: "you have no second factor " + in.Remove, Next: "postern mfa ls"}
 		}
 	}
-	return b.begin(flow{Purpose: in.Purpose, Port: in.Port, Challenge: in.Challenge, User: c.who.User, App: in.App, Remove: in.Remove})
+	return b.begin(flow{Purpose: in.Purpose, Port: in.Port, Challenge: in.Challenge, User: c.who.User, App: in.App, Remove: in.Remove, By: &c.who})
 }

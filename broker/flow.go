@@ -12,6 +12,7 @@ import (
 	"github.com/posternhq/postern/broker/access"
 	"github.com/posternhq/postern/broker/api"
 	"github.com/posternhq/postern/broker/device"
+	"github.com/posternhq/postern/broker/identity"
 	"github.com/posternhq/postern/events/journal"
 )
 
@@ -38,6 +39,17 @@ type flow struct {
 	User   string `json:"user,omitempty"`
 	App    string `json:"app,omitempty"`
 	Remove string `json:"remove,omitempty"`
+	// By is the certificate that asked for it, nil for sign-ins.
+	By *identity.Person `json:"by,omitempty"`
+}
+
+// goesOn refuses a flow whose certificate does not do any more: what a sign-in began, its
+// revocation ends.
+func (b *Broker) goesOn(f flow) (err error) {
+	if f.By != nil {
+		b.ledger.read(func(s *access.State, now time.Time) { err = admitted(s, now, *f.By) })
+	}
+	return err
 }
 
 // Purposes of flows, and of proofs of second factors.

@@ -190,6 +190,9 @@ func TestWords(t *testing.T) {
 		d := at.Sub(b.now())
 		return d > 6*24*time.Hour && d <= 7*24*time.Hour
 	}
+	if got := sentence("émile has left"); got != "Émile has left." {
+		t.Errorf("what a page says: %q", got)
+	}
 	l, err := admin.PlaceLock(ctx, api.CreateLock{Target: api.LockTarget{Kind: "agent", Name: "typo"}, TTL: "7d"})
 	if err != nil || !week(*l.ExpiresAt) || !strings.Contains(l.Warning, "no proxy has announced itself as typo") {
 		t.Errorf("a lock for a week: %+v, %v", l, err)

@@ -50,6 +50,8 @@ func (b *Broker) sweep(ctx context.Context) time.Duration {
 		b.forgotten = now
 		l.state.Forget(now.Add(-remember))
 	}
+	begins := touched.Began(l.state, b.swept, now)
+	b.swept = now
 	l.mu.Unlock()
 
 	var sessions, requests, lists, locks []string
@@ -62,6 +64,7 @@ func (b *Broker) sweep(ctx context.Context) time.Duration {
 				next = due
 			}
 		}
+		sooner(begins)
 		var due time.Time
 		lists, due = s.ListsDue(now)
 		sooner(due)

@@ -129,6 +129,83 @@ func TestAccessListLapses(t *testing.T) {
 	}
 }
 
+// What a role denies that a request gives, it denies sessions that run, once the access
+// begins.
+func TestDenialBegins(t *testing.T) {
+	b, _, clk := demoBroker(t)
+	alice, bob, admin := as(t, b, "alice"), as(t, b, "bob"), as(t, b, "admin")
+	ctx := t.Context()
+	if _, err := admin.Apply(ctx, "f", []byte(`
+kind: role
+metadata: {name: aws-strict}
+spec:
+  deny: {aws_role_arns: ["arn:aws:iam::123456789012:role/ReadOnly"]}
+---
+kind: role
+metadata: {name: asks}
+spec:
+  allow: {request: {roles: [aws-strict]}}
+---
+kind: user
+metadata: {name: alice}
+spec: {roles: [aws-reader, asks]}
+`), true); err != nil {
+		t.Fatal(err)
+	}
+	s, err := alice.StartSession(ctx, api.StartSession{App: "awsconsole"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	begins := clk.now().Add(time.Hour)
+	q, err := alice.CreateRequest(ctx, api.CreateRequest{Roles: []string{"aws-strict"}, StartsAt: &begins})
+	if err == nil {
+		_, err = bob.Review(ctx, q.ID, api.CreateReview{Verdict: "approve"})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := alice.Session(ctx, s.ID); err != nil || got.State != "running" {
+		t.Errorf("before it begins: %+v, %v", got, err)
+	}
+	clk.advance(time.Hour)
+	b.ledger.changed <- struct{}{} // the janitor sleeps by the real clock
+	if got := waitSession(t, b, s.ID, "ended"); !strings.Contains(got.EndReason, "role aws-strict denies") {
+		t.Errorf("the session ended because %q", got.EndReason)
+	}
+}
+
+// A review that is due concerns members, and no later user of a member's name.
+func TestAccessListOfANamesake(t *testing.T) {
+	b, _, clk := demoBroker(t)
+	bob, admin := as(t, b, "bob"), as(t, b, "admin")
+	ctx := t.Context()
+	text := strings.Replace(oncallList, "audit: {", "audit: {next_audit_date: "+clk.now().Add(-time.Hour).UTC().Format(time.RFC3339)+", ", 1)
+	if _, err := admin.Apply(ctx, "list.yaml", []byte(text), false); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := bob.AddMember(ctx, "oncall", api.AddMember{Name: "alice", Kind: "user"}); err != nil {
+		t.Fatal(err)
+	}
+	due := func(want int) {
+		t.Helper()
+		if s, err := as(t, b, "alice").Status(ctx); err != nil || len(s.ReviewsDue) != want {
+			t.Errorf("reviews due: %+v, %v; want %d", s.ReviewsDue, err, want)
+		}
+	}
+	due(1)
+	if err := admin.DeleteResource(ctx, "user", "alice"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := admin.Apply(ctx, "f", []byte("kind: user\nmetadata: {name: alice}\nspec: {roles: [aws-reader]}\n"), false); err != nil {
+		t.Fatal(err)
+	}
+	due(0)
+	if _, err := bob.AddMember(ctx, "oncall", api.AddMember{Name: "alice", Kind: "user"}); err != nil {
+		t.Fatal(err)
+	}
+	due(1)
+}
+
 // A reviewer who owns a list answers a request with a membership.
 func TestPromoteRequest(t *testing.T) {
 	b, j, _ := demoBroker(t)

@@ -63,7 +63,11 @@ func (b *Broker) askFactor(v *visit, p proof, fault string) error {
 		if p.Flow.Purpose == forFactor && p.Flow.Remove == "" {
 			return b.showEnroll(v, p, "", "")
 		}
-		return asksFactor("a second factor is asked for", nil)
+		signsIn := ""
+		if p.Flow.Purpose == forSignin { // the last one was removed meanwhile
+			signsIn = p.User
+		}
+		return asksFactor("a second factor is asked for", signsIn, nil)
 	}
 	page := factorPage{Fault: fault, Why: map[string]string{
 		forSignin: "Your password was right.", forSession: "A role asks for it at the start of a session on " + p.Flow.App + ".",
@@ -127,7 +131,7 @@ func (b *Broker) step(v *visit) (p proof, err error) {
 	if err := b.seed.Open(sealStep, v.PostFormValue("step"), b.now(), &p); err != nil {
 		return p, invalid("this form: %v", err)
 	}
-	return p, nil
+	return p, b.goesOn(p.Flow)
 }
 
 type enrollStep struct {

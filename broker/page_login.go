@@ -30,7 +30,7 @@ func (b *Broker) flow(token string) (f flow, err error) {
 	if err := b.seed.Open(sealFlow, token, b.now(), &f); err != nil {
 		return f, invalid("this link: %v", err)
 	}
-	return f, nil
+	return f, b.goesOn(f)
 }
 
 type signinPage struct {
@@ -55,7 +55,7 @@ func (b *Broker) postLoginPage(v *visit) error {
 	}
 	p := proof{Flow: f, User: user, Method: "password"}
 	if have, needed := b.factors(user); needed && len(have) == 0 {
-		return asksFactor("a second factor is asked for", nil)
+		return asksFactor("a second factor is asked for", user, nil)
 	} else if needed {
 		return b.askFactor(v, p, "")
 	}

@@ -145,14 +145,13 @@ func mayRead(s *access.State, now time.Time, user string, q *access.Request) boo
 		return false
 	}
 	sub := s.Subject(u, now)
-	return q.User == user || sub.Review(q.Wish()) == nil || sub.May("read", "request") ||
-		slices.ContainsFunc(q.Reviews, func(r access.Review) bool { return r.Reviewer == user })
+	return s.AskedBy(q, user) || sub.Review(q.Wish()) == nil || sub.May("read", "request") || s.ReviewedBy(q, user)
 }
 
 func (b *Broker) deleteRequest(c *call) (any, error) {
 	id := c.PathValue("id")
 	return nil, b.do(c.Context(), c.who, func(s *access.State, env access.Env) ([]events.Event, error) {
-		if q := s.Requests[id]; q == nil || q.User != c.who.User && mustMay(s, env.Now, c.who.User, "delete", "request") != nil {
+		if q := s.Requests[id]; q == nil || !s.AskedBy(q, c.who.User) && mustMay(s, env.Now, c.who.User, "delete", "request") != nil {
 			return nil, &access.Error{Code: access.NotFound, Message: fmt.Sprintf("there is no access request %s that %s may drop", id, c.who.User)}
 		}
 		return access.Drop(s, env, id, "")

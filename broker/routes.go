@@ -201,19 +201,30 @@ func (b *Broker) authenticate(req *http.Request) (identity.Person, error) {
 	if err != nil {
 		return identity.Person{}, unauthenticated(err.Error())
 	}
-	b.ledger.read(func(s *access.State, now time.Time) {
-		var u *access.User
-		if u, err = access.Admit(s, now, who.User); err == nil {
-			err = s.Holds(who.Serial)
-		}
-		if err == nil {
-			err = access.AdmitDevice(s, now, who.Device)
-		}
-		if err == nil && who.IssuedAt.Before(u.CreatedAt.Add(-clockTolerance)) {
-			err = unauthenticated("the certificate is of an earlier user of this name")
-		}
-	})
+	b.ledger.read(func(s *access.State, now time.Time) { err = admitted(s, now, who) })
 	return who, err
+}
+
+// admitted says why a certificate does not do, however good it is, or nil.
+func admitted(s *access.State, now time.Time, who identity.Person) error {
+	u, err := access.Admit(s, now, who.User)
+	if err == nil {
+		err = s.Holds(who.Serial)
+	}
+	if err == nil {
+		err = access.AdmitDevice(s, now, who.Device)
+	}
+	if err != nil {
+		return err
+	}
+	earlier, known := s.OfEarlier(u, who.Serial)
+	if !known {
+		earlier = who.IssuedAt.Before(u.CreatedAt.Add(-clockTolerance))
+	}
+	if earlier {
+		return unauthenticated("the certificate is of an earlier user of this name")
+	}
+	return nil
 }
 
 func unauthenticated(reason string) *api.Error {

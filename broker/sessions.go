@@ -63,7 +63,7 @@ func (b *Broker) postSession(c *call) (any, error) {
 	var refusal *access.Error
 	if errors.As(err, &refusal) && refusal.Code == access.NoFactor {
 		have, _ := b.factors(c.who.User)
-		return nil, asksFactor(refusal.Message, have)
+		return nil, asksFactor(refusal.Message, "", have)
 	}
 	if err != nil {
 		return nil, err

@@ -37,7 +37,7 @@ func (b *Broker) postLogin(c *call) (any, error) {
 	p := proof{Flow: f, User: in.User, Method: "password"}
 	if have, needed := b.factors(in.User); needed {
 		if in.TOTP == "" {
-			return nil, asksFactor("a second factor is asked for", have)
+			return nil, asksFactor("a second factor is asked for", in.User, have)
 		}
 		if p.Factor, p.FactorEvent, err = b.proveFactor(c.Context(), in.User, factorProof{code: in.TOTP}, forSignin, addr); err != nil {
 			return nil, err

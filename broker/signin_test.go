@@ -4,6 +4,7 @@ import (
 	"crypto/elliptic"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -199,6 +200,24 @@ func TestLoginRefused(t *testing.T) {
 	}
 }
 
+// Who has no second factor where one is required cannot add one: the next step is
+// somebody else's.
+func TestLoginWithoutFactor(t *testing.T) {
+	b, _, _ := demoBroker(t)
+	admin := as(t, b, "admin")
+	if _, err := admin.Apply(t.Context(), "f", []byte("kind: cluster_settings\nspec: {second_factor: required}\n"), true); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.SetPassword(t.Context(), "test", "alice", secret); err != nil {
+		t.Fatal(err)
+	}
+	_, _, err := login(t, b, "alice", secret, "")
+	var e *api.Error
+	if !errors.As(err, &e) || e.Code != api.CodeNoFactor || e.Next != "ask whoever runs postern for a new link (postern users reset alice)" {
+		t.Errorf("%v", err)
+	}
+}
+
 // Whom the broker no longer knows it refuses, however good the certificate.
 func TestCertificateOfThePast(t *testing.T) {
 	b, _, clk := demoBroker(t)
@@ -248,6 +267,69 @@ func TestCertificateOfThePast(t *testing.T) {
 	}
 	if _, err := as(t, b, "alice").Status(ctx); err != nil {
 		t.Errorf("a new certificate: %v", err)
+	}
+}
+
+// A user may be made again in the second in which the one before signed in.
+func TestCertificateOfANamesake(t *testing.T) {
+	b, _, _ := demoBroker(t)
+	ctx := t.Context()
+	admin, alice := as(t, b, "admin"), as(t, b, "alice")
+	if _, err := alice.Status(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := admin.DeleteResource(ctx, "user", "alice"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := admin.Apply(ctx, "f", []byte("kind: user\nmetadata: {name: alice}\nspec: {roles: [aws-reader]}\n"), false); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := alice.Status(ctx); code(err) != api.CodeUnauthenticated || !strings.Contains(err.Error(), "earlier user") {
+		t.Errorf("the certificate of the alice before: %v", err)
+	}
+	if _, err := as(t, b, "alice").Status(ctx); err != nil {
+		t.Errorf("a new certificate: %v", err)
+	}
+}
+
+// What an earlier user of a name asked for, and where they signed in, is not shown to a
+// later one as their own.
+func TestRequestsOfANamesake(t *testing.T) {
+	b, _, _ := demoBroker(t)
+	ctx := t.Context()
+	admin, alice := as(t, b, "admin"), as(t, b, "alice")
+	q, err := alice.CreateRequest(ctx, api.CreateRequest{Roles: []string{"aws-engineer"}, Reason: "of the alice before"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := admin.DeleteResource(ctx, "user", "alice"); err != nil {
+		t.Fatal(err)
+	}
+	if all, err := admin.Signins(ctx, "alice"); err != nil || len(all) != 0 {
+		t.Errorf("sign-ins of nobody: %+v, %v", all, err)
+	}
+	if _, err := admin.Apply(ctx, "f", []byte("kind: user\nmetadata: {name: alice}\nspec: {roles: [aws-reader]}\n"), false); err != nil {
+		t.Fatal(err)
+	}
+	alice = as(t, b, "alice")
+	if all, err := alice.Requests(ctx, ""); err != nil || len(all) != 0 {
+		t.Errorf("her requests: %+v, %v", all, err)
+	}
+	if err := alice.DropRequest(ctx, q.ID); code(err) != api.CodeNotFound {
+		t.Errorf("she drops one: %v", err)
+	}
+	if all, err := alice.Signins(ctx, ""); err != nil || len(all) != 1 || !all[0].Current {
+		t.Errorf("her sign-ins: %+v, %v", all, err)
+	}
+	mine, err := alice.CreateRequest(ctx, api.CreateRequest{Roles: []string{"aws-engineer"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if all, err := alice.Requests(ctx, ""); err != nil || len(all) != 1 || all[0].ID != mine.ID {
+		t.Errorf("her requests now: %+v, %v", all, err)
+	}
+	if all, err := admin.Requests(ctx, ""); err != nil || len(all) != 2 {
+		t.Errorf("all requests: %d, %v", len(all), err)
 	}
 }
 

@@ -25,7 +25,7 @@ func (b *Broker) getSignins(c *call) (any, error) {
 	b.ledger.read(func(s *access.State, now time.Time) {
 		for _, serial := range slices.Sorted(maps.Keys(s.Signins)) {
 			x := s.Signins[serial]
-			if x.Revoked == nil && now.Before(x.ExpiresAt) && (user == "*" || user == x.User) {
+			if x.Revoked == nil && now.Before(x.ExpiresAt) && (user == "*" || user == x.User) && s.Users[x.User] != nil && x.Seq >= s.Users[x.User].CreatedSeq {
 				out.Signins = append(out.Signins, api.Signin{
 					Serial: serial, User: x.User, Method: x.Method, Connector: x.Connector, ClientAddr: x.ClientAddr, Device: x.Device, DeviceName: x.DeviceName,
 					SignedInAt: x.At.UTC(), ExpiresAt: x.ExpiresAt, Current: serial == c.who.Serial,

@@ -576,6 +576,34 @@ func TestManageFactors(t *testing.T) {
 	}
 }
 
+// Who signed in on a machine that is lost by now registers no second factor from there.
+func TestManageFactorsRevoked(t *testing.T) {
+	b, _, clk := demoBroker(t)
+	ctx := t.Context()
+	admin, alice := as(t, b, "admin"), as(t, b, "alice")
+	v := newVisitor(t, b)
+	to, err := alice.FactorInBrowser(ctx, api.BrowserProof{Purpose: "factor", Port: 12345, Challenge: challenge()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	v.visit(to.URL)
+	secret := v.secret()
+	signins, err := admin.Signins(ctx, "alice")
+	if err != nil || len(signins) != 1 {
+		t.Fatalf("%+v, %v", signins, err)
+	}
+	if err := admin.RevokeSignin(ctx, signins[0].Serial); err != nil {
+		t.Fatal(err)
+	}
+	v.submit("code", mfa.Code(secret, mfa.Step(clk.now())))
+	v.sees(http.StatusForbidden, "revoked by admin")
+	v.visit(to.URL)
+	v.sees(http.StatusForbidden, "revoked by admin")
+	if have, _ := b.factors("alice"); len(have) != 0 {
+		t.Errorf("a sign-in that was revoked gave alice a second factor: %+v", have)
+	}
+}
+
 // await returns the first payload of a type, once the stream has it.
 func await[P events.Payload](t *testing.T, j *journal.Journal) (p P) {
 	t.Helper()

@@ -59,8 +59,9 @@ func (h *holds) leave(user string) {
 }
 
 // approved waits until the call is approved, and takes the approval, which is
-// good for one call. Otherwise it has answered the client.
-func (c *call) approved(roles []string) bool {
+// good for one call. Otherwise it has answered the client. Locks on its access request
+// stop the call, waiting or running.
+func (c *call) approved(roles []string, watch *grants.Watch) bool {
 	if !c.p.holds.enter(c.user) {
 		c.deny(denial{cause: grants.CauseRule, reason: fmt.Sprintf("%d of your calls wait for their approval at this proxy already", maxHolds), next: "postern request ls"})
 		return false
@@ -79,6 +80,10 @@ func (c *call) approved(roles []string) bool {
 			if id, ok = c.ask(roles, digest); !ok {
 				return false
 			}
+		}
+		if d, ok := watch.Also(events.LockTarget{Kind: "request", Name: id}, c.p.now()); !ok {
+			c.denyDecision(&d)
+			return false
 		}
 		verdict, by := c.await(id, end.C)
 		rule := fmt.Sprintf("role %s wants %s approved", strings.Join(roles, ", "), cmp.Or(c.about.Action, "this call"))

@@ -233,6 +233,26 @@ func TestOneApprovalTwoProxies(t *testing.T) {
 	}
 }
 
+// A lock on the access request of a call keeps an approval from being used until it is
+// lifted.
+func TestApprovedAndLocked(t *testing.T) {
+	r := holding(t, 300*time.Millisecond)
+	cl, next := r.client(r.session(wants)), r.held(t)
+	got := cl.send(t, cl.put(t, "one"))
+	d := next()
+	<-got
+	r.approve(d)
+	r.emit(&events.LockPlaced{LockID: "lock-3", Target: events.LockTarget{Kind: "request", Name: d.AccessRequestID}, By: "admin", Message: "wait"})
+	if a := <-cl.send(t, cl.put(t, "one")); a.status != 403 || !strings.Contains(a.body, "lock lock-3 on access request "+d.AccessRequestID+", placed by admin: wait") {
+		t.Errorf("by a locked approval: %d %s", a.status, a.body)
+	}
+	r.emit(&events.LockLifted{LockID: "lock-3", By: "admin"})
+	if a := <-cl.send(t, cl.put(t, "one")); a.status != 200 {
+		t.Errorf("the lock lifted: %d %s", a.status, a.body)
+	}
+	r.clean()
+}
+
 func TestHeldThenNot(t *testing.T) {
 	for _, c := range []struct {
 		name, want string
@@ -249,6 +269,9 @@ func TestHeldThenNot(t *testing.T) {
 		}},
 		{"locked", "lock lock-1 on user alice", func(r *rig, _ *events.SessionStarted, d *events.AWSCallHeld) {
 			r.emit(&events.LockPlaced{LockID: "lock-1", Target: events.LockTarget{Kind: "user", Name: "alice"}, By: "admin"})
+		}},
+		{"its access request locked", "lock lock-2 on access request", func(r *rig, _ *events.SessionStarted, d *events.AWSCallHeld) {
+			r.emit(&events.LockPlaced{LockID: "lock-2", Target: events.LockTarget{Kind: "request", Name: d.AccessRequestID}, By: "admin"})
 		}},
 		{"session ended", "was ended by bob", func(r *rig, s *events.SessionStarted, _ *events.AWSCallHeld) {
 			r.emit(&events.SessionEnded{SessionID: s.SessionID, User: "alice", By: "bob"})

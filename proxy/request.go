@@ -202,7 +202,7 @@ func (c *call) serve() {
 	what := c.p.asked(&rec)
 	decision := c.p.grants.Check(c.id, c.user, what, c.p.now())
 	if roles := decision.Approvers(&what); len(roles) > 0 {
-		if !c.approved(roles) {
+		if !c.approved(roles, watch) {
 			return
 		}
 		what.Approved = true

@@ -96,7 +96,11 @@ func Create(s *State, env Env, c CreateRequest) ([]events.Event, error) {
 		asked.StartsAt = &at
 	}
 	out := env.one(id, "", asked)
-	rule := sub.AutoApproval(policy.Wish{User: c.User, Roles: ask.Roles, Reason: c.Reason}, ttl, env.Now)
+	begins := env.Now
+	if !c.StartsAt.IsZero() {
+		begins = c.StartsAt
+	}
+	rule := sub.AutoApproval(policy.Wish{User: c.User, Roles: ask.Roles, Reason: c.Reason}, ttl, env.Now, begins)
 	if rule == "" && !c.BreakGlass {
 		return out, nil
 	}

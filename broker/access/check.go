@@ -81,10 +81,14 @@ func CheckUser(u events.User) []policy.Fault {
 	return c
 }
 
+// noTrait is what no trait's name holds: no template could name it. Claims and attributes
+// of such names are left out of what a provider says.
+const noTrait = "\"{}()[] \t\n"
+
 // traits checks names and values of traits.
 func (c *check) traits(path string, traits map[string][]string) {
 	for _, name := range slices.Sorted(maps.Keys(traits)) {
-		if name == "" || strings.ContainsAny(name, "\"{}()[] \t\n") {
+		if name == "" || strings.ContainsAny(name, noTrait) {
 			c.that(path, fmt.Errorf("%q is not a trait's name", name))
 		}
 		for i, v := range traits[name] {

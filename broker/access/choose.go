@@ -57,14 +57,23 @@ func chooseARN(sub policy.Subject, app events.App, named string, asks map[string
 	return "", e
 }
 
-// offer adds to a denial what the user can do about it.
-func (s *State) offer(e *Error, now time.Time, user string, roles []string) *Error {
+// offer adds to a denial of an AWS role, which roles would give, what the user can do
+// about it.
+func (s *State) offer(e *Error, now time.Time, user, arn string, roles []string) *Error {
+	// asks is which of the roles a request asks for, -1 where none: another role of the
+	// name may be meant, or other AWS roles.
+	asks := func(q *Request) int {
+		if len(q.Resources) > 0 && !policy.Within(q.Resources, arn) {
+			return -1
+		}
+		return slices.IndexFunc(roles, func(r string) bool { return slices.Contains(q.Roles, r) && s.meant(r, q) != nil })
+	}
 	for _, id := range slices.Sorted(maps.Keys(s.pending)) {
 		q := s.pending[id]
-		if q.User != user || q.State(now) != Pending {
+		if q.User != user || q.State(now) != Pending || s.approvable(q, now) != nil {
 			continue
 		}
-		if i := slices.IndexFunc(roles, func(r string) bool { return slices.Contains(q.Roles, r) }); i >= 0 {
+		if i := asks(q); i >= 0 {
 			e.Details = append(e.Details, fmt.Sprintf("access request %s for role %s waits for a review", id, roles[i]))
 			e.Next, e.RequestID = "postern request show "+id, id
 			return e
@@ -72,7 +81,7 @@ func (s *State) offer(e *Error, now time.Time, user string, roles []string) *Err
 	}
 	for _, id := range slices.Sorted(maps.Keys(s.granted[user])) {
 		q := s.granted[user][id]
-		if now.Before(q.Starts()) && slices.ContainsFunc(roles, func(r string) bool { return slices.Contains(q.Roles, r) }) {
+		if now.Before(q.Starts()) && asks(q) >= 0 {
 			e.Details = append(e.Details, fmt.Sprintf("access request %s is approved, and its access begins at %s", id, q.Starts().Format(time.RFC3339)))
 			return e
 		}

@@ -85,6 +85,7 @@ func CheckConnector(c events.Connector) []policy.Fault {
 	case c.SAML != nil:
 		mappings = "spec.attributes_to_roles"
 		out.that("spec.acs", checkURL(c.SAML.ACS))
+		out.that("spec.username_attribute", checkClaim(c.SAML.UsernameAttribute))
 		if c.SAML.EntityDescriptor == "" {
 			out.that("spec.entity_descriptor", errors.New("missing: the identity provider's metadata, XML"))
 		}
@@ -97,10 +98,19 @@ func CheckConnector(c events.Connector) []policy.Fault {
 		if m.Claim == "" || len(m.Roles) == 0 {
 			out.that(at, errors.New("needs a claim or attribute, a value and roles"))
 		}
+		out.that(at, checkClaim(m.Claim))
 		_, err := mappingForm(m.Value)
 		out.that(at+".value", err)
 	}
 	return out
+}
+
+// checkClaim refuses names of claims and attributes that never come to be known.
+func checkClaim(name string) error {
+	if strings.ContainsAny(name, noTrait) {
+		return fmt.Errorf("%q has spaces, quotes or brackets, and is left out of what the provider says: have the provider send it by another name", name)
+	}
+	return nil
 }
 
 // checkURL wants https, or http on this machine for trying things out.

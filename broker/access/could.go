@@ -178,7 +178,7 @@ func (s *State) SessionLocks(x *Session, now time.Time) []*Lock {
 // nothing spells out, so that Could lists none of them.
 func (s *State) Wildcards(q Question, now time.Time) map[string][]string {
 	u := s.Users[q.User]
-	if u == nil || u.Disabled || q.AWSRole != "" {
+	if u == nil || u.Disabled || u.Expired(now) || q.AWSRole != "" {
 		return nil
 	}
 	out := map[string][]string{}

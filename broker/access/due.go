@@ -54,6 +54,11 @@ func (t *Touched) Add(p events.Payload) bool {
 		note(&t.requests, d.RequestID)
 	case *events.RequestDropped:
 		note(&t.requests, d.RequestID)
+	case *events.RequestApproved: // a role that it gives may deny
+		if len(d.Roles) == 0 {
+			return false
+		}
+		note(&t.users, d.User)
 	case *events.SigninRevoked:
 		note(&t.signins, d.CertificateSerial)
 	case *events.SessionStarted:
@@ -66,6 +71,22 @@ func (t *Touched) Add(p events.Payload) bool {
 		return false
 	}
 	return true
+}
+
+// Began notes whose granted access began after a moment and has by now, and returns when
+// the next begins (zero: none).
+func (t *Touched) Began(s *State, after, now time.Time) (next time.Time) {
+	for user, granted := range s.granted {
+		for _, q := range granted {
+			switch begins := q.Starts(); {
+			case begins.After(now):
+				next = sooner(next, begins)
+			case begins.After(after):
+				note(&t.users, user)
+			}
+		}
+	}
+	return next
 }
 
 func note(m *map[string]bool, name string) {
@@ -93,8 +114,8 @@ func (t *Touched) concerns(s *State, x *Session, now time.Time) bool {
 		}
 	}
 	if u := s.Users[x.User]; u != nil && len(t.roles) > 0 {
-		for _, r := range s.Subject(u, now).RoleNames() { // another role of theirs may deny now
-			if t.roles[r] {
+		for _, h := range s.Subject(u, now).Roles { // another role of theirs may deny now
+			if t.roles[h.Name] {
 				return true
 			}
 		}

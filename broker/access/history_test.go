@@ -173,6 +173,11 @@ func TestCouldWildcards(t *testing.T) {
 	if got := h.State.Wildcards(Question{User: "alice"}, hour(1)); !cmp.Equal(got, map[string][]string{"open": {"arn:aws:iam::*:role/S*"}}) {
 		t.Errorf("wildcards %v", got)
 	}
+	end := hour(2)
+	over := fold(append(day, told{1, &events.UserUpdated{User: events.User{Name: "alice", Roles: []string{"any"}, Connector: "okta", ExpiresAt: &end}}}), hour(2))
+	if got := over.State.Wildcards(Question{User: "alice"}, hour(2)); got != nil {
+		t.Errorf("wildcards of somebody whose connector's word is over: %v", got)
+	}
 	if got := say(h, Question{User: "alice", AWSRole: arn}, hour(1)); !cmp.Equal(got, []string{"Spelled by any: e3 e1 e2"}) {
 		t.Errorf("by ARN %v", got)
 	}
@@ -214,9 +219,6 @@ func TestCouldAgreesWithStart(t *testing.T) {
 }
 
 func TestWatch(t *testing.T) {
-	flip := func(h float64, effect, event string, expired bool) string {
-		return fmt.Sprintf("%v %s %s %v", h, effect, event, expired)
-	}
 	for _, c := range []struct {
 		name     string
 		from, to float64
@@ -235,40 +237,69 @@ func TestWatch(t *testing.T) {
 		{"nothing", 0, 0.9, readerARN, "", nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			h := NewHistory(hour(c.to))
-			var w *Watch
-			for i, e := range aDay() {
-				at := hour(e.hour)
-				if at.After(hour(c.to)) {
-					break
-				}
-				x := events.Event{Meta: events.Meta{ID: fmt.Sprintf("e%d", i+1), Time: at}, Data: e.what}
-				if !at.After(hour(c.from)) {
-					h.Apply(x, uint64(i+1), at)
-					continue
-				}
-				if w == nil {
-					w = h.NewWatch("alice", "prod", c.arn, hour(c.from))
-				}
-				h.Step(x, uint64(i+1), at, hour(c.to), []*Watch{w})
-			}
-			if w == nil {
-				w = h.NewWatch("alice", "prod", c.arn, hour(c.from))
-			}
-			h.Settle(w, hour(c.to))
-			var got []string
-			for _, f := range w.Flips {
-				got = append(got, flip(f.At.Sub(at).Hours(), f.Effect, f.Cause.EventID, f.Expired))
-			}
-			if d := cmp.Diff(c.want, got); d != "" || w.Effect() != c.effect {
-				t.Errorf("effect %q, want %q; flips (-want +got):\n%s", w.Effect(), c.effect, d)
-			}
-			before, after := fold(aDay(), hour(c.from)), fold(aDay(), hour(c.to))
-			if e := effect(rightsAt(before, c.arn, hour(c.from)), rightsAt(after, c.arn, hour(c.to))); e != c.effect {
-				t.Errorf("comparing both ends says %q, the watch %q", e, c.effect)
-			}
+			watch(t, aDay(), c.from, c.to, c.arn, c.effect, c.want)
 		})
 	}
+}
+
+func flip(h float64, effect, event string, expired bool) string {
+	return fmt.Sprintf("%v %s %s %v", h, effect, event, expired)
+}
+
+// watch follows what alice may do from one hour of a day to another.
+func watch(t *testing.T, day []told, from, to float64, arn, wantEffect string, want []string) {
+	t.Helper()
+	h := NewHistory(hour(to))
+	var w *Watch
+	for i, e := range day {
+		at := hour(e.hour)
+		if at.After(hour(to)) {
+			break
+		}
+		x := events.Event{Meta: events.Meta{ID: fmt.Sprintf("e%d", i+1), Time: at}, Data: e.what}
+		if !at.After(hour(from)) {
+			h.Apply(x, uint64(i+1), at)
+			continue
+		}
+		if w == nil {
+			w = h.NewWatch("alice", "prod", arn, hour(from))
+		}
+		h.Step(x, uint64(i+1), at, hour(to), []*Watch{w})
+	}
+	if w == nil {
+		w = h.NewWatch("alice", "prod", arn, hour(from))
+	}
+	h.Settle(w, hour(to))
+	var got []string
+	for _, f := range w.Flips {
+		got = append(got, flip(f.At.Sub(at).Hours(), f.Effect, f.Cause.EventID, f.Expired))
+	}
+	if d := cmp.Diff(want, got); d != "" || w.Effect() != wantEffect {
+		t.Errorf("effect %q, want %q; flips (-want +got):\n%s", w.Effect(), wantEffect, d)
+	}
+	before, after := fold(day, hour(from)), fold(day, hour(to))
+	if e := effect(rightsAt(before, arn, hour(from)), rightsAt(after, arn, hour(to))); e != wantEffect {
+		t.Errorf("comparing both ends says %q, the watch %q", e, wantEffect)
+	}
+}
+
+// Of who signs in at an identity provider, the end of its word is a step, too.
+func TestWatchConnector(t *testing.T) {
+	signedIn := func(until float64) events.User {
+		end := hour(until)
+		return events.User{Name: "alice", Roles: []string{"reader"}, Connector: "okta", ExpiresAt: &end}
+	}
+	day := append(aDay()[:3:3], // reader, engineer and prod
+		told{1, &events.UserCreated{User: signedIn(4), By: "connector/okta"}},                                       // e4
+		told{3, &events.UserUpdated{User: signedIn(5), By: "connector/okta"}},                                       // e5
+		told{7, &events.UserUpdated{User: signedIn(9), By: "connector/okta"}},                                       // e6
+		told{8, &events.RoleUpdated{Role: events.Role{Name: "engineer"}, By: "admin"}},                              // e7
+		told{9.5, &events.AppUpdated{App: events.App{Name: "prod", RoleARNs: []string{readerARN}}, By: "somebody"}}) // e8
+	watch(t, day, 0.5, 4.5, readerARN, "gained", []string{flip(1, "gained", "e4", false)})
+	watch(t, day, 4, 6, readerARN, "lost", []string{flip(5, "lost", "e5", true)})
+	watch(t, day, 6, 8.5, readerARN, "gained", []string{flip(7, "gained", "e6", false)})
+	watch(t, day, 4, 8.5, readerARN, "", []string{flip(5, "lost", "e5", true), flip(7, "gained", "e6", false)})
+	watch(t, day, 8.5, 10, readerARN, "lost", []string{flip(9, "lost", "e6", true)})
 }
 
 func rightsAt(h *History, arn string, now time.Time) string {

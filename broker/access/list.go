@@ -84,6 +84,8 @@ func (s *State) applyList(e events.Event) {
 		}
 		delete(s.members, d.Name)
 		delete(s.Lists, d.Name)
+		// A later list of the name is told of no promotion to this one.
+		maps.DeleteFunc(s.promoted, func(_ string, p *events.RequestPromoted) bool { return p.List == d.Name })
 	case *events.AccessListMemberAdded:
 		m := Membership{Reason: d.Reason, By: d.By, RequestID: d.RequestID, AddedAt: e.Time, Seq: s.Head(d.Channel()).Seq, EventID: e.ID}
 		if d.ExpiresAt != nil {
@@ -284,8 +286,10 @@ func (s *State) Counts(list string, m events.ListMember, now time.Time) (reason 
 	}
 	u := s.Users[m.Name]
 	switch {
-	case u == nil || ship.Seq < u.CreatedSeq:
+	case u == nil:
 		return "the user is gone", false
+	case ship.Seq < u.CreatedSeq:
+		return "it is of an earlier user of this name: add them again, or remove it", false
 	case !meets(u, l.MembershipRequires):
 		return "does not meet the requirements", false
 	}

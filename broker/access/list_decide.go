@@ -29,7 +29,8 @@ func Add(s *State, env Env, c AddMember) ([]events.Event, error) {
 	if err := s.admissible(env, l, c); err != nil {
 		return nil, err
 	}
-	if old, ok := s.members[c.List][c.Member]; ok && old.Reason == c.Reason && sameEnd(old.ExpiresAt, c.ExpiresAt) {
+	if old, ok := s.members[c.List][c.Member]; ok && old.Reason == c.Reason && sameEnd(old.ExpiresAt, c.ExpiresAt) &&
+		(c.Member.Kind != events.KindUser || s.still(c.Member.Name, old.Seq)) { // else it is an earlier user's
 		return nil, nil
 	}
 	return env.one("", s.Head(listOf(c.List)).EventID,
@@ -73,6 +74,8 @@ func (l *List) ownerNames() []string {
 func (s *State) admissible(env Env, l *List, c AddMember) error {
 	_, there := s.members[c.List][c.Member]
 	switch {
+	case c.Member.Kind != events.KindUser && c.Member.Kind != events.KindList: // it would be a member that is given nothing
+		return refuse(Invalid, "kind: %q is neither %s nor %s", c.Member.Kind, events.KindUser, events.KindList)
 	case !s.knows(c.Member):
 		return refuse(NotFound, "there is no %s %s", c.Member.Kind, c.Member.Name)
 	case len(c.Reason) > maxText:

@@ -152,6 +152,7 @@ func TestKeepLists(t *testing.T) {
 			&events.AccessListUpdated{AccessList: oncall("oncall", func(l *events.AccessList) { l.Owners = []events.ListOwner{{Name: "team", Kind: events.KindList}} }).AccessList}),
 			add("carol", AddMember{List: "oncall", Member: alice}), []events.Payload{&events.AccessListMemberAdded{List: "oncall", Member: alice, By: "carol"}}, ""},
 		{"a user who is not there", base, add("bob", AddMember{List: "oncall", Member: events.ListMember{Name: "zoe", Kind: events.KindUser}}), nil, "not_found: no user zoe"},
+		{"what is neither", base, add("bob", AddMember{List: "oncall", Member: events.ListMember{Name: "alice"}}), nil, "invalid: neither user nor list"},
 		{"who does not meet the requirements", []events.Payload{oncall("oncall", func(l *events.AccessList) { l.MembershipRequires.Roles = []string{"admin"} })},
 			add("bob", AddMember{List: "oncall", Member: alice}), nil, "conflict: does not meet"},
 		{"in the past", base, add("bob", AddMember{List: "oncall", Member: alice, ExpiresAt: &at}), nil, "invalid: end before it begins"},

@@ -67,6 +67,36 @@ func TestNamesake(t *testing.T) {
 		then(t, nil, err, nil, "conflict: role engineer, which request R1 asks for, was removed")
 	})
 
+	t.Run("a member who is added again", func(t *testing.T) {
+		s := company(t).given(oncall("l", nil), joins("l", "alice"), &events.UserDeleted{Name: "alice"}, user("alice", "reader"))
+		if why, ok := s.state.Counts("l", events.ListMember{Name: "alice", Kind: events.KindUser}, at); ok || why != "it is of an earlier user of this name: add them again, or remove it" {
+			t.Errorf("the membership of before: %v, %q", ok, why)
+		}
+		add := AddMember{List: "l", Member: events.ListMember{Name: "alice", Kind: events.KindUser}}
+		if got := s.when(Add(s.state, s.env("bob"), add)); len(got) != 1 || !s.state.IsMember("alice", "l", at) {
+			t.Errorf("she is no member, as if she were one already: %+v", got)
+		}
+		if got := s.when(Add(s.state, s.env("bob"), add)); len(got) != 0 {
+			t.Errorf("the same again: %+v", got)
+		}
+	})
+
+	t.Run("a list", func(t *testing.T) {
+		promoted := &events.RequestPromoted{RequestID: "R1", User: "alice", List: "l", By: "bob"}
+		for name, given := range map[string][]events.Payload{
+			"promoted before":         {promoted, &events.AccessListDeleted{Name: "l"}},
+			"promoted across the end": {&events.AccessListDeleted{Name: "l"}, promoted},
+		} {
+			s := company(t).given(oncall("l", nil), asked("R1", nil)).given(given...).given(oncall("l", nil))
+			if due, _ := s.state.ListsDue(at); len(due) > 0 {
+				t.Errorf("%s: the later list is to be told something: %v", name, due)
+			}
+			if es, err := TellList(s.state, s.env("postern"), "l"); err != nil || len(es) > 0 {
+				t.Errorf("%s: the later list is told %+v, %v", name, es, err)
+			}
+		}
+	})
+
 	t.Run("an owner", func(t *testing.T) {
 		s := company(t).given(oncall("l", nil), &events.UserDeleted{Name: "bob"}, user("bob", "reviewer"))
 		owns := func(want bool) {

@@ -65,6 +65,14 @@ func (q *Request) Wish() policy.Wish {
 	return w
 }
 
+// AskedBy reports whether a request is a user's own, and of no earlier one of the name.
+func (s *State) AskedBy(q *Request, user string) bool { return q.User == user && s.still(user, q.Seq) }
+
+// ReviewedBy reports whether a user has reviewed a request.
+func (s *State) ReviewedBy(q *Request, user string) bool {
+	return slices.ContainsFunc(q.Reviews, func(r Review) bool { return r.Reviewer == user && s.still(user, r.Seq) })
+}
+
 // Starts is when the granted access begins, zero for at once.
 func (q *Request) Starts() time.Time {
 	if q.Approval == nil || q.Approval.AccessStartsAt == nil {
@@ -122,7 +130,7 @@ func (s *State) applyRequest(e events.Event) {
 		id = d.RequestID
 	case *events.RequestPromoted:
 		id = d.RequestID
-		if q := s.Requests[id]; q != nil && s.still(q.User, q.Seq) {
+		if q := s.Requests[id]; q != nil && s.still(q.User, q.Seq) && s.Lists[d.List] != nil {
 			s.promoted[id] = d
 		}
 	default:

@@ -53,11 +53,6 @@ func Decide(s *State, env Env, c SubmitReview) ([]events.Event, error) {
 	if err := MayReview(s, env, c.Reviewer, q); err != nil {
 		return nil, err
 	}
-	if slices.ContainsFunc(q.Reviews, func(r Review) bool {
-		return r.Reviewer == c.Reviewer && r.Verdict == c.Verdict && s.still(r.Reviewer, r.Seq)
-	}) {
-		return nil, refuse(Conflict, "%s has reviewed request %s already (%s)", c.Reviewer, q.RequestID, c.Verdict)
-	}
 	if c.Verdict == approves {
 		if err := s.approvable(q, env.Now); err != nil {
 			return nil, err
@@ -69,7 +64,15 @@ func Decide(s *State, env Env, c SubmitReview) ([]events.Event, error) {
 		return nil, refuse(Denied, "a review by %s counts for none of the request's thresholds: their filters want somebody else, or another reason", c.Reviewer)
 	}
 	review := env.event(q.RequestID, s.Head(q.Channel()).EventID, reviewed)
-	return append([]events.Event{review}, s.resolve(env, q, review)...), nil
+	out := append([]events.Event{review}, s.resolve(env, q, review)...)
+	// The same again says nothing, unless it comes to a decision now: approvals may count
+	// again that did not when the last one was given.
+	if len(out) == 1 && slices.ContainsFunc(q.Reviews, func(r Review) bool {
+		return r.Reviewer == c.Reviewer && r.Verdict == c.Verdict && s.still(r.Reviewer, r.Seq)
+	}) {
+		return nil, refuse(Conflict, "%s has reviewed request %s already (%s)", c.Reviewer, q.RequestID, c.Verdict)
+	}
+	return out, nil
 }
 
 // approvable says why a request can't be approved any more, or nil.
@@ -94,9 +97,11 @@ func (s *State) resolve(env Env, q *Request, review events.Event) []events.Event
 	reviewed, _ := review.Data.(*events.RequestReviewed)
 	after.Reviews = append(slices.DeleteFunc(slices.Clone(q.Reviews), func(r Review) bool { return r.Reviewer == reviewed.Reviewer }),
 		Review{RequestReviewed: *reviewed})
-	// An approval counts as long as its author, and no later one of the name, could give it.
-	able := func(r Review) bool {
-		return (r.Seq == 0 || s.still(r.Reviewer, r.Seq)) && MayReview(s, env, r.Reviewer, q) == nil
+	// An approval counts for a threshold as long as its author, and no later one of the
+	// name, could give it there.
+	able := func(r Review, threshold int) bool {
+		return (r.Seq == 0 || s.still(r.Reviewer, r.Seq)) && MayReview(s, env, r.Reviewer, q) == nil &&
+			slices.Contains(s.Subject(s.Users[r.Reviewer], env.Now).CountsFor(q.Thresholds, q.Wish(), r.Reason), threshold)
 	}
 	event := func(p events.Payload) []events.Event {
 		return []events.Event{env.event(q.RequestID, review.ID, p)}
@@ -127,8 +132,8 @@ func (s *State) resolve(env Env, q *Request, review events.Event) []events.Event
 
 // tally is what the reviews come to: Approved, Refused or Pending. One denial
 // threshold that is met refuses; to approve, each set needs one that is met.
-// Approvals count only of whom able, if given, still lets approve.
-func (q *Request) tally(able func(Review) bool) string {
+// Approvals count only of whom able, if given, still lets approve for a threshold.
+func (q *Request) tally(able func(Review, int) bool) string {
 	for i, t := range q.Thresholds {
 		if t.Deny > 0 && q.count(i, denies, nil) >= t.Deny {
 			return Refused
@@ -142,7 +147,7 @@ func (q *Request) tally(able func(Review) bool) string {
 	return Approved
 }
 
-func (q *Request) approvedBy(i int, able func(Review) bool) bool {
+func (q *Request) approvedBy(i int, able func(Review, int) bool) bool {
 	return i >= 0 && i < len(q.Thresholds) && q.Thresholds[i].Approve > 0 && q.count(i, approves, able) >= q.Thresholds[i].Approve
 }
 
@@ -159,11 +164,11 @@ func (q *Request) sets() [][]int {
 }
 
 // count is how many reviews with a verdict count for threshold i.
-func (q *Request) count(i int, verdict string, able func(Review) bool) int {
+func (q *Request) count(i int, verdict string, able func(Review, int) bool) int {
 	n := 0
 	for _, r := range q.Reviews {
 		counts := slices.Contains(r.Thresholds, i) || r.Thresholds == nil && q.Thresholds[i].Filter == ""
-		if r.Verdict == verdict && counts && (able == nil || able(r)) {
+		if r.Verdict == verdict && counts && (able == nil || able(r, i)) {
 			n++
 		}
 	}
@@ -181,7 +186,7 @@ func (q *Request) reviewers(verdict string) []string {
 }
 
 // met names the thresholds that decided.
-func (q *Request) met(able func(Review) bool, verdict string) string {
+func (q *Request) met(able func(Review, int) bool, verdict string) string {
 	var names []string
 	for i, t := range q.Thresholds {
 		decided := verdict == denies && t.Deny > 0 && q.count(i, denies, nil) >= t.Deny || verdict == approves && q.approvedBy(i, able)

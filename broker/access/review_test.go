@@ -54,6 +54,10 @@ func TestThresholds(t *testing.T) {
 			[]events.Payload{review("bob", approves, 0), &events.LockPlaced{LockID: "L", Target: events.LockTarget{Kind: "user", Name: "bob"}}}, "dan", approves, []int{0}, "", "", ""},
 		{"an approval of somebody who may review no more", []events.Threshold{{Approve: 2, Deny: 1}}, nil,
 			[]events.Payload{review("bob", approves, 0), &events.UserUpdated{User: events.User{Name: "bob", Roles: []string{"reader"}}}}, "dan", approves, []int{0}, "", "", ""},
+		{"an approval of somebody who is no lead any more", []events.Threshold{{Name: "leads", Filter: byLead, Approve: 2, Deny: 1}}, nil,
+			[]events.Payload{user("lin", "lead"), review("lin", approves, 0), &events.UserUpdated{User: events.User{Name: "lin", Roles: []string{"reviewer"}}}}, "lea", approves, []int{0}, "", "", ""},
+		{"the same again, when it decides", []events.Threshold{{Approve: 2, Deny: 1}}, nil,
+			[]events.Payload{review("bob", approves, 0), review("dan", approves, 0)}, "bob", approves, []int{0}, Approved, "", ""},
 		{"what no approval meets", []events.Threshold{{Deny: 1}}, nil, nil, "bob", approves, []int{0}, "", "", ""},
 		{"what a denial meets", []events.Threshold{{Deny: 1}}, nil, nil, "bob", denies, []int{0}, Refused, "", ""},
 		{"what no denial meets", []events.Threshold{{Approve: 2}}, nil, nil, "bob", denies, []int{0}, "", "", ""},
@@ -73,6 +77,34 @@ func TestThresholds(t *testing.T) {
 			}
 			then(t, es, err, want, c.refused)
 		})
+	}
+}
+
+// Approvals of people who sign in at an identity provider on different days come together
+// once both are signed in.
+func TestApprovalsOfConnectors(t *testing.T) {
+	s := board(t).given(asked("R1", func(q *events.RequestCreated) { q.Thresholds = []events.Threshold{{Approve: 2, Deny: 1}} }))
+	signedIn := func(name string, until time.Time) *events.UserUpdated {
+		return &events.UserUpdated{User: events.User{Name: name, Roles: []string{"reviewer"}, Connector: "okta", ExpiresAt: &until}}
+	}
+	approve := func(name string) []events.Payload {
+		t.Helper()
+		return s.when(Decide(s.state, s.env(name), SubmitReview{RequestID: "R1", Reviewer: name, Verdict: approves}))
+	}
+	s.given(signedIn("bob", at.Add(time.Hour)))
+	if got := approve("bob"); len(got) != 1 {
+		t.Fatalf("one of two: %+v", got)
+	}
+	s.now = at.Add(2 * time.Hour)
+	s.given(signedIn("dan", at.Add(9*time.Hour)))
+	if got := approve("dan"); len(got) != 1 {
+		t.Fatalf("the other, when nobody knows whether bob is still there: %+v", got)
+	}
+	_, err := Decide(s.state, s.env("dan"), SubmitReview{RequestID: "R1", Reviewer: "dan", Verdict: approves})
+	then(t, nil, err, nil, "conflict: dan has reviewed request R1 already")
+	s.given(signedIn("bob", at.Add(9*time.Hour)))
+	if got := approve("bob"); len(got) != 2 {
+		t.Errorf("both are signed in: %+v", got)
 	}
 }
 
@@ -107,6 +139,29 @@ func TestAutoApproval(t *testing.T) {
 	}
 	if es, _ := Create(s.state, s.env("alice"), CreateRequest{User: "alice", Roles: []string{"engineer"}, TTL: 2 * time.Hour}); len(es) != 1 {
 		t.Error("the rule approves longer than it may")
+	}
+}
+
+// A rule with a schedule approves no access that begins outside it, nor is asked for there.
+func TestAutoApprovalLater(t *testing.T) {
+	s := company(t).given(&events.RoleUpdated{Role: events.Role{Name: "reader", Allow: events.RoleConditions{Request: &events.RequestConditions{
+		Roles: []string{"engineer"},
+		AutoApprove: []events.AutoApproval{{Name: "noon", Roles: []string{"engineer"},
+			Schedule: &events.Schedule{Windows: []events.Window{{Start: "11:00", End: "14:00"}}}}}, // it is noon
+	}}}})
+	for begins, approved := range map[time.Duration]bool{0: true, time.Hour: true, 3 * time.Hour: false, 24 * time.Hour: true, 30 * time.Hour: false} {
+		c := CreateRequest{User: "alice", Roles: []string{"engineer"}}
+		if begins > 0 {
+			c.StartsAt = at.Add(begins)
+		}
+		es, err := Create(s.state, s.env("alice"), c)
+		if err != nil || (len(es) == 2) != approved {
+			t.Errorf("access that begins in %s: %d events, %v; approved by the rule: want %v", begins, len(es), err, approved)
+		}
+	}
+	s.now = at.Add(3 * time.Hour)
+	if es, err := Create(s.state, s.env("alice"), CreateRequest{User: "alice", Roles: []string{"engineer"}, StartsAt: at.Add(24 * time.Hour)}); err != nil || len(es) != 1 {
+		t.Errorf("asked for outside the schedule: %d events, %v", len(es), err)
 	}
 }
 

@@ -131,7 +131,7 @@ func Start(s *State, env Env, c StartSession) ([]events.Event, error) {
 	}
 	g, err := sub.Grant(app.App, arn, c.RequestID)
 	if err != nil {
-		return nil, s.offer(denied(err), env.Now, c.User, asks[arn])
+		return nil, s.offer(denied(err), env.Now, c.User, arn, asks[arn])
 	}
 	parsed, err := policy.ParseRoleARN(arn)
 	if err != nil {

@@ -16,6 +16,11 @@ func TestStart(t *testing.T) {
 		return []events.Payload{asked(id, nil), &events.RequestApproved{RequestID: id, User: "alice", Roles: []string{"engineer"},
 			AccessExpiresAt: at.Add(time.Duration(hours) * time.Hour)}}
 	}
+	later := func(id, arn string) []events.Payload {
+		begin := at.Add(time.Hour)
+		return []events.Payload{asked(id, func(q *events.RequestCreated) { q.Resources, q.StartsAt = []string{arn}, &begin }),
+			&events.RequestApproved{RequestID: id, User: "alice", Roles: []string{"engineer"}, AccessStartsAt: &begin, AccessExpiresAt: begin.Add(time.Hour)}}
+	}
 	lock := func(kind, name string) events.Payload {
 		return &events.LockPlaced{LockID: "L1", Target: events.LockTarget{Kind: kind, Name: name}}
 	}
@@ -49,6 +54,18 @@ func TestStart(t *testing.T) {
 		{"by ARN", nil, StartSession{AWSRole: readerARN}, started(nil), "", ""},
 		{"not hers", nil, StartSession{AWSRole: "Admin"}, nil, "denied: no role of alice allows " + adminARN, `postern request create --roles engineer --reason "…"`},
 		{"not hers, asked already", []events.Payload{asked("R1", nil)}, StartSession{AWSRole: adminARN}, nil, "denied: no role", "postern request show R1"},
+		{"not hers, asked for another", []events.Payload{asked("R1", func(q *events.RequestCreated) { q.Resources = []string{readerARN} })}, StartSession{AWSRole: adminARN}, nil,
+			"denied: no role", `postern request create --roles engineer --reason "…"`},
+		{"not hers, asked for with others", []events.Payload{asked("R1", func(q *events.RequestCreated) { q.Resources = []string{readerARN, "123456789012"} })}, StartSession{AWSRole: adminARN}, nil,
+			"denied: no role", "postern request show R1"},
+		{"not hers, asked for another, to begin later", later("R1", readerARN), StartSession{AWSRole: adminARN}, nil,
+			"denied: no role", `postern request create --roles engineer --reason "…"`},
+		{"not hers, to begin later", later("R1", adminARN), StartSession{AWSRole: adminARN}, nil, "denied: no role", ""},
+		{"not hers, an earlier alice asked", []events.Payload{asked("R1", nil), &events.UserDeleted{Name: "alice"}, user("alice", "reader")}, StartSession{AWSRole: adminARN}, nil,
+			"denied: no role", `postern request create --roles engineer --reason "…"`},
+		{"not hers, asked for an earlier role", []events.Payload{asked("R1", nil), &events.RoleDeleted{Name: "engineer"}, role("engineer", func(r *events.Role) {
+			r.Allow.AppLabels, r.Allow.AWSRoleARNs = map[string][]string{"*": {"*"}}, []string{"*"}
+		})}, StartSession{AWSRole: adminARN}, nil, "denied: no role", `postern request create --roles engineer --reason "…"`},
 		{"no such role", nil, StartSession{AWSRole: "Root"}, nil, "not_found: no AWS role Root", "postern apps ls"},
 		{"no such app", nil, StartSession{App: "ghost"}, nil, "not_found: no app ghost", "postern apps ls"},
 		{"none of hers, several to ask for", []events.Payload{&events.RoleUpdated{Role: events.Role{Name: "reader", Allow: events.RoleConditions{
@@ -138,6 +155,17 @@ func TestUnfounded(t *testing.T) {
 			&events.UserUpdated{User: events.User{Name: "alice", Roles: []string{"reader", "admin"}}},
 			&events.RoleUpdated{Role: events.Role{Name: "admin", Deny: events.RoleConditions{AWSRoleARNs: []string{readerARN}}}},
 		}, "role admin denies"},
+		{"a role that a request gave besides denies now", readerARN, []events.Payload{&events.RoleUpdated{Role: events.Role{Name: "engineer",
+			Allow: events.RoleConditions{AppLabels: all, AWSRoleARNs: []string{"*"}}, Deny: events.RoleConditions{AWSRoleARNs: []string{readerARN}}}}}, "role engineer denies"},
+		{"another request gives a role that denies", readerARN, []events.Payload{
+			&events.RoleUpdated{Role: events.Role{Name: "admin", Deny: events.RoleConditions{AWSRoleARNs: []string{readerARN}}}},
+			asked("R2", func(q *events.RequestCreated) { q.Roles = []string{"admin"} }),
+			&events.RequestApproved{RequestID: "R2", User: "alice", Roles: []string{"admin"}, AccessExpiresAt: at.Add(time.Hour)},
+		}, "role admin denies"},
+		{"another request gives one that does not", readerARN, []events.Payload{
+			asked("R2", func(q *events.RequestCreated) { q.Roles = []string{"admin"} }),
+			&events.RequestApproved{RequestID: "R2", User: "alice", Roles: []string{"admin"}, AccessExpiresAt: at.Add(time.Hour)},
+		}, ""},
 		{"access given up", adminARN, []events.Payload{&events.RequestDropped{RequestID: "R1", By: "alice"}}, "request R1 was given up"},
 		{"the granted role went", adminARN, []events.Payload{&events.RoleDeleted{Name: "engineer"}}, "role engineer does not give"},
 		{"a lock ends nothing by itself", adminARN, []events.Payload{

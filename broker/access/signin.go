@@ -13,7 +13,8 @@ import (
 // Signin is a certificate that somebody signed in for.
 type Signin struct {
 	*events.SigninSucceeded
-	At time.Time
+	At  time.Time
+	Seq uint64 // of the sign-in, 0 where only its end is known
 	// Revoked is set once somebody ended it before its time.
 	Revoked *events.SigninRevoked
 }
@@ -38,14 +39,14 @@ const (
 	FactorRequired = "required"
 )
 
-func (s *State) applySignin(e events.Event) {
+func (s *State) applySignin(e events.Event, seq uint64) {
 	switch d := e.Data.(type) {
 	case *events.SigninSucceeded:
 		if d.Device != "" {
 			s.Devices[d.Device] = &Device{ID: d.Device, Name: d.DeviceName, User: d.User, At: e.Time, EventID: e.ID}
 		}
 		if s.Signins[d.CertificateSerial] == nil { // else it is a copy, and revoked may be what it copies
-			s.Signins[d.CertificateSerial] = &Signin{SigninSucceeded: d, At: e.Time}
+			s.Signins[d.CertificateSerial] = &Signin{SigninSucceeded: d, At: e.Time, Seq: seq}
 		}
 	case *events.SigninRevoked:
 		x := Signin{SigninSucceeded: &events.SigninSucceeded{User: d.User, CertificateSerial: d.CertificateSerial, ExpiresAt: d.ExpiresAt}}
@@ -77,6 +78,16 @@ func (s *State) Holds(serial string) error {
 		return &Error{Code: Denied, Message: fmt.Sprintf("this sign-in was revoked by %s", x.Revoked.By), Next: "postern login"}
 	}
 	return nil
+}
+
+// OfEarlier reports whether a certificate is of an earlier user of the name; not known
+// where the history has no sign-in for it.
+func (s *State) OfEarlier(u *User, serial string) (earlier, known bool) {
+	x := s.Signins[serial]
+	if x == nil || x.Seq == 0 {
+		return false, false
+	}
+	return x.Seq < u.CreatedSeq, true
 }
 
 // PutSettings replaces the cluster settings. There are always some.

@@ -163,6 +163,17 @@ func TestCheckConnector(t *testing.T) {
 			t.Errorf("%q: %v", url, faults)
 		}
 	}
+	for name, ok := range map[string]bool{"http://schemas.example.com/claims/Group": true, "urn:oid:1.3.6.1": true, "Member of": false, `a"b`: false, "groups[0]": false} {
+		c := okta(events.RoleMapping{Claim: name, Value: "*", Roles: []string{"reader"}}).Connector
+		c.SAML = &events.SAMLConnector{ACS: "https://p/acs", EntityDescriptor: "x"}
+		if faults := CheckConnector(c); (len(faults) == 0) != ok {
+			t.Errorf("roles by %q: %v", name, faults)
+		}
+		c.Mappings, c.SAML.UsernameAttribute = okta().Mappings, name
+		if faults := CheckConnector(c); (len(faults) == 0) != ok {
+			t.Errorf("users named by %q: %v", name, faults)
+		}
+	}
 }
 
 // A session ends with the sign-in by which it was started, and with no other.

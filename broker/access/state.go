@@ -178,7 +178,7 @@ func (s *State) Pass(e events.Event, channel string, seq uint64) {
 func (s *State) Apply(e events.Event, seq uint64) {
 	switch e.Data.(type) {
 	case *events.SigninSucceeded:
-		s.applySignin(e)
+		s.applySignin(e, seq)
 		return // no aggregate: nothing is decided on their channel
 	case *events.SigninFailed:
 		return // nothing is decided by them, and names are anybody's
@@ -253,7 +253,7 @@ func (s *State) Apply(e events.Event, seq uint64) {
 		s.applyList(e)
 		s.applyCredential(e)
 		s.applyConnector(e)
-		s.applySignin(e)
+		s.applySignin(e, seq)
 	}
 }
 

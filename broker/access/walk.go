@@ -58,7 +58,7 @@ func (w *Watch) Effect() string { return effect(w.first, w.rights) }
 func (h *History) rightsOf(w *Watch, now time.Time) string {
 	s := h.State
 	u, app := s.Users[w.User], s.Apps[w.App]
-	if u == nil || u.Disabled || app == nil || !policy.Belongs(app.App, w.ARN) {
+	if u == nil || u.Disabled || u.Expired(now) || app == nil || !policy.Belongs(app.App, w.ARN) {
 		return ""
 	}
 	free := s.Subject(u, now)
@@ -100,7 +100,8 @@ func (h *History) causeOf(p events.Payload) Cause {
 	return h.made[p.Thing()]
 }
 
-// Settle notes what time alone has done up to now: access and locks that ended.
+// Settle notes what time alone has done up to now: access, locks and the word of a
+// connector that ended.
 func (h *History) Settle(w *Watch, now time.Time) {
 	type end struct {
 		at    time.Time
@@ -111,6 +112,9 @@ func (h *History) Settle(w *Watch, now time.Time) {
 		if at.After(w.settled) && !at.After(now) {
 			ends = append(ends, end{at, thing})
 		}
+	}
+	if u := h.State.Users[w.User]; u != nil && u.ExpiresAt != nil {
+		add(*u.ExpiresAt, "user/"+w.User)
 	}
 	for id, q := range h.State.granted[w.User] {
 		add(q.Starts(), "request/"+id)

@@ -70,9 +70,10 @@ type autoRule struct {
 	max      time.Duration
 }
 
-// AutoApproval names the rules that approve a wish of the subject as it is made,
-// for access of this length; "" where one of the roles has no such rule.
-func (s Subject) AutoApproval(w Wish, ttl time.Duration, now time.Time) string {
+// AutoApproval names the rules that approve a wish of the subject as it is made, for
+// access of this length that begins at some time; "" where one of the roles has no such
+// rule. A schedule has to be open now, and when the access begins.
+func (s Subject) AutoApproval(w Wish, ttl time.Duration, now, begins time.Time) string {
 	facts := s.facts("user", w)
 	var names []string
 	for _, role := range w.Roles {
@@ -82,7 +83,7 @@ func (s Subject) AutoApproval(w Wish, ttl time.Duration, now time.Time) string {
 				continue
 			}
 			i := slices.IndexFunc(h.allow.auto, func(a autoRule) bool {
-				return anyMatch(a.roles, role, s.Traits) && a.where.True(facts) && a.schedule.open(now) && (a.max == 0 || ttl <= a.max)
+				return anyMatch(a.roles, role, s.Traits) && a.where.True(facts) && a.schedule.open(now) && a.schedule.open(begins) && (a.max == 0 || ttl <= a.max)
 			})
 			if i >= 0 && name == "" {
 				name = h.Name + "/" + h.allow.auto[i].name

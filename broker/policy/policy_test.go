@@ -208,6 +208,9 @@ func TestCovers(t *testing.T) {
 	put := events.Permission{Role: "q", Effect: "Allow", Actions: []string{"s3:Put*"}}
 	all := events.Permission{Role: "a", Effect: "Allow"}
 	no := events.Permission{Role: "d", Effect: "Deny", Actions: []string{"s3:Delete*"}}
+	two := func(a, b string) events.Permission {
+		return events.Permission{Role: "r", Effect: "Allow", Actions: []string{a, b}}
+	}
 	type ps = []events.Permission
 	for _, c := range []struct {
 		name        string
@@ -223,6 +226,9 @@ func TestCovers(t *testing.T) {
 		{"a new denial", ps{all, no}, nil, false},
 		{"a denial gone", nil, ps{all, no}, true},
 		{"the same denial", ps{all, no}, ps{get, no}, true},
+		{"in another order", ps{two("s3:Get*", "s3:List*")}, ps{two("s3:List*", "s3:Get*")}, true},
+		{"one of two", ps{two("s3:Get*", "s3:Get*")}, ps{two("s3:List*", "s3:Get*")}, false},
+		{"two of one", ps{two("s3:Get*", "s3:List*")}, ps{two("s3:Get*", "s3:Get*")}, false}, // as far as entries tell
 	} {
 		if got := Covers(c.now, c.before); got != c.want {
 			t.Errorf("%s: %v, want %v", c.name, got, c.want)

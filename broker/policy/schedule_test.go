@@ -79,14 +79,14 @@ func TestAutoApproval(t *testing.T) {
 		{"out of hours", rule("x", func(a *events.AutoApproval) { a.Schedule = &night }), nil, []string{"ops-db"}, ""},
 		{"by the reason", rule("x", func(a *events.AutoApproval) { a.Where = `regexp.match(request.reason, "INC-*")` }), nil, []string{"ops-db"}, "x/r"},
 	} {
-		got := subject(t, c.traits, c.role).AutoApproval(Wish{User: "alice", Roles: c.wish, Reason: "INC-1"}, time.Hour, at)
+		got := subject(t, c.traits, c.role).AutoApproval(Wish{User: "alice", Roles: c.wish, Reason: "INC-1"}, time.Hour, at, at)
 		if got != c.want {
 			t.Errorf("%s: %q, want %q", c.name, got, c.want)
 		}
 	}
 	granted := subject(t, traits)
 	granted.Roles = []Held{{Role: compile(t, onCall), RequestID: "R1", Until: at.Add(time.Hour)}}
-	if got := granted.AutoApproval(Wish{User: "alice", Roles: []string{"ops-db"}}, time.Hour, at); got != "" {
+	if got := granted.AutoApproval(Wish{User: "alice", Roles: []string{"ops-db"}}, time.Hour, at, at); got != "" {
 		t.Errorf("a role that was granted for a while approves: %s", got)
 	}
 }

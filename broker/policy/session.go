@@ -255,8 +255,16 @@ func narrows(p events.Permission) bool {
 func allowsAll(p events.Permission) bool { return p.DryRun || !narrows(p) }
 
 func same(a, b events.Permission) bool {
-	return a.Role == b.Role && a.Effect == b.Effect && a.DryRun == b.DryRun && a.Approval == b.Approval && slices.Equal(a.Actions, b.Actions) &&
-		slices.Equal(a.Resources, b.Resources) && slices.Equal(a.Regions, b.Regions)
+	return a.Role == b.Role && a.Effect == b.Effect && a.DryRun == b.DryRun && a.Approval == b.Approval && alike(a.Actions, b.Actions) &&
+		alike(a.Resources, b.Resources) && alike(a.Regions, b.Regions)
+}
+
+// alike compares what lists hold: providers say the values of a trait in any order.
+func alike(a, b []string) bool {
+	within := func(a, b []string) bool {
+		return !slices.ContainsFunc(a, func(s string) bool { return !slices.Contains(b, s) })
+	}
+	return slices.Equal(a, b) || within(a, b) && within(b, a)
 }
 
 // Still says why a session that rests on roles, by name, and on access requests

@@ -45,7 +45,7 @@ func (r *reader) saml(n *yaml.Node, path string, meta metadata) *events.Connecto
 		r.fault(n, at, "is not supported: give the identity provider's metadata as entity_descriptor")
 	}
 	unsupported := func(n *yaml.Node, at string) {
-		r.fault(n, at, "is not supported: postern neither signs its requests nor reads encrypted assertions")
+		r.fault(n, at, "is not supported: brokers sign and decrypt by a key of their own; leave it out, and give the identity provider postern's metadata (/v1/webapi/saml/metadata/%s)", meta.name)
 	}
 	r.fields(n, path, map[string]func(*yaml.Node, string){
 		"display":                 func(n *yaml.Node, at string) { c.Display = r.text(n, at) },

@@ -17,6 +17,9 @@ func (r *reader) user(n *yaml.Node, path string, meta metadata) *events.User {
 		"roles":    func(n *yaml.Node, at string) { u.Roles = r.list(n, at) },
 		"traits":   func(n *yaml.Node, at string) { u.Traits = r.traits(n, at) },
 		"disabled": func(n *yaml.Node, at string) { u.Disabled = r.flag(n, at) },
+		"connector": func(n *yaml.Node, at string) {
+			r.fault(n, at, "who signs in with %s is written by their sign-ins, and by no file: leave this document out", r.text(n, at))
+		},
 		"expires": func(n *yaml.Node, at string) {
 			r.fault(n, at, "users that expire are not supported: the user would stay for ever")
 		},

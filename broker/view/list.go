@@ -48,7 +48,10 @@ func reviewsDue(s *access.State, user string, now time.Time) []api.AccessList {
 	var out []api.AccessList
 	for _, name := range slices.Sorted(maps.Keys(s.Lists)) {
 		l := s.Lists[name]
-		_, member := s.Members(name)[events.ListMember{Name: user, Kind: events.KindUser}]
+		ship, member := s.Members(name)[events.ListMember{Name: user, Kind: events.KindUser}]
+		if u := s.Users[user]; u == nil || ship.Seq < u.CreatedSeq {
+			member = false // of an earlier user of the name
+		}
 		if l.State(now) != access.Current && (member || s.Owns(user, name, now)) {
 			out = append(out, AccessList(s, l, user, false, now))
 		}

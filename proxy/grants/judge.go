@@ -7,7 +7,9 @@ import "github.com/posternhq/postern/events"
 func Judge(perms []events.Permission, call Call) Decision {
 	d := Decision{Allowed: len(perms) == 0}
 	if !d.Allowed {
-		d.permit(&policy{perms: perms}, &call, false)
+		p := newPolicy(perms)
+		d.permit(p, &call, false)
+		d.hold(p, &call, false)
 	}
 	return d
 }

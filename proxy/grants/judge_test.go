@@ -14,6 +14,7 @@ func TestJudgeAgreesWithCheck(t *testing.T) {
 		"none":   nil,
 		"reads":  {{Role: "r", Effect: "Allow", Actions: []string{"@Read"}}},
 		"denies": {{Role: "r", Effect: "Allow"}, {Role: "d", Effect: "Deny", Resources: []string{"arn:aws:s3:::b/*"}}},
+		"holds":  {{Role: "r", Effect: "Allow"}, {Role: "r", Effect: "Deny", Actions: []string{"s3:PutObject"}, Approval: true}},
 		"there":  {{Role: "r", Effect: "Allow", Regions: []string{"eu-*"}}},
 	} {
 		g := New("p")
@@ -25,6 +26,7 @@ func TestJudgeAgreesWithCheck(t *testing.T) {
 		for _, call := range []Call{
 			{Action: "s3:GetObject", AccessLevel: "Read", Resources: []string{"arn:aws:s3:::b/k"}, Region: "eu-west-1"},
 			{Action: "s3:PutObject", AccessLevel: "Write", Resources: []string{"arn:aws:s3:::c/k"}, Region: "us-east-1"},
+			{Action: "s3:PutObject", AccessLevel: "Write", Resources: []string{"arn:aws:s3:::c/k"}, Region: "us-east-1", Approved: true},
 			{},
 		} {
 			want, got := g.Check("S", "u", call, start), Judge(perms, call)

@@ -17,6 +17,15 @@ type policy struct {
 	dryRun, approvals bool
 }
 
+func newPolicy(perms []events.Permission) *policy {
+	p := &policy{perms: perms}
+	for i := range perms {
+		p.dryRun = p.dryRun || perms[i].DryRun
+		p.approvals = p.approvals || perms[i].Approval
+	}
+	return p
+}
+
 // policy finds or makes the policy of a list, nil for an empty one.
 func (g *Grants) policy(perms []events.Permission) *policy {
 	if len(perms) == 0 {
@@ -25,12 +34,8 @@ func (g *Grants) policy(perms []events.Permission) *policy {
 	text := fmt.Sprintf("%#v", perms)
 	p := g.policies[text]
 	if p == nil {
-		p = &policy{text: text, perms: perms}
-		for i := range perms {
-			p.dryRun = p.dryRun || perms[i].DryRun
-			p.approvals = p.approvals || perms[i].Approval
-		}
-		g.policies[text] = p
+		p = newPolicy(perms)
+		p.text, g.policies[text] = text, p
 	}
 	p.sessions++
 	return p

@@ -45,6 +45,21 @@ func (g *Grants) Watch(sessionID, user string, now time.Time, cut func(Decision)
 	return w, d
 }
 
+// Also has locks on one more target stop the call from now on. Not ok says that there is
+// one, and the decision which.
+func (w *Watch) Also(target events.LockTarget, now time.Time) (d Decision, ok bool) {
+	w.g.mu.RLock()
+	defer w.g.mu.RUnlock()
+	d = Decision{id: w.session.start.SessionID, session: w.session}
+	if t := w.g.targets[target]; t != nil && d.locked(t, now.UnixNano()) {
+		return d, false
+	}
+	w.g.runningMu.Lock()
+	defer w.g.runningMu.Unlock()
+	w.also = append(slices.Clip(w.also), target)
+	return d, true
+}
+
 // Stop ends the registration. It may be called twice.
 func (w *Watch) Stop() {
 	w.g.runningMu.Lock()

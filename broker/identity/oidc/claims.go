@@ -1,6 +1,8 @@
 package oidc
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -10,6 +12,18 @@ import (
 // (OpenID Connect Core 1.0, section 2, and RFC 7519).
 var technical = []string{
 	"iss", "aud", "exp", "iat", "nbf", "jti", "nonce", "azp", "at_hash", "c_hash", "s_hash", "sid", "auth_time", "session_state",
+}
+
+// read adds claims to those that are known. Numbers stay as they are written: ids may
+// have more digits than a float holds.
+func read(claims func(any) error, into map[string]any) error {
+	var raw json.RawMessage
+	if err := claims(&raw); err != nil {
+		return err
+	}
+	d := json.NewDecoder(bytes.NewReader(raw))
+	d.UseNumber()
+	return d.Decode(&into)
 }
 
 // traits makes claims lists of text: text, numbers, truth values and lists of
@@ -26,7 +40,7 @@ func traits(claims map[string]any) map[string][]string {
 		}
 		for _, item := range list {
 			switch item.(type) {
-			case string, bool, float64:
+			case string, bool, json.Number:
 				out[name] = append(out[name], fmt.Sprint(item))
 			}
 		}

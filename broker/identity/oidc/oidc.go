@@ -158,9 +158,13 @@ func (c *Clients) Device(ctx context.Context, o *events.OIDCConnector) (Device, 
 	// The library sends no secret here; providers differ in how they take it
 	// (RFC 6749, 2.3.1), as it finds out by itself elsewhere.
 	basic := &http.Client{Timeout: timeout, Transport: basicAuth{conf.ClientID, conf.ClientSecret}}
-	d, err := conf.DeviceAuth(oidc.ClientContext(ctx, basic))
+	var opts []oauth2.AuthCodeOption
+	if o.ACRValues != "" {
+		opts = append(opts, oauth2.SetAuthURLParam("acr_values", o.ACRValues))
+	}
+	d, err := conf.DeviceAuth(oidc.ClientContext(ctx, basic), opts...)
 	if err != nil && conf.ClientSecret != "" {
-		d, err = conf.DeviceAuth(oidc.ClientContext(ctx, c.http), oauth2.SetAuthURLParam("client_secret", conf.ClientSecret))
+		d, err = conf.DeviceAuth(oidc.ClientContext(ctx, c.http), append(opts, oauth2.SetAuthURLParam("client_secret", conf.ClientSecret))...)
 	}
 	if err != nil {
 		return Device{}, fmt.Errorf("device flow: %w", err)
@@ -222,6 +226,9 @@ func (c *Clients) person(ctx context.Context, o *events.OIDCConnector, p *oidc.P
 	if nonce != nil && subtle.ConstantTimeCompare([]byte(id.Nonce), []byte(*nonce)) != 1 {
 		return Person{}, errors.New("ID token: its nonce is not of this sign-in")
 	}
+	if err := checkACR(o, id); err != nil {
+		return Person{}, err
+	}
 	claims := map[string]any{}
 	if p.UserInfoEndpoint() != "" {
 		info, err := p.UserInfo(oidc.ClientContext(ctx, c.http), oauth2.StaticTokenSource(token))
@@ -231,17 +238,35 @@ func (c *Clients) person(ctx context.Context, o *events.OIDCConnector, p *oidc.P
 		if info.Subject != id.Subject {
 			return Person{}, fmt.Errorf("userinfo: it is about %q, the ID token about %q", info.Subject, id.Subject)
 		}
-		if err := info.Claims(&claims); err != nil {
+		if err := read(info.Claims, claims); err != nil {
 			return Person{}, fmt.Errorf("userinfo: %w", err)
 		}
 	}
-	if err := id.Claims(&claims); err != nil { // signed: these win
+	if err := read(id.Claims, claims); err != nil { // signed: these win
 		return Person{}, fmt.Errorf("ID token: %w", err)
 	}
 	sum := sha256.Sum256([]byte(raw))
 	out := Person{Claims: traits(claims), ID: "oidc/" + hex.EncodeToString(sum[:])}
 	out.User, err = userName(o, claims)
 	return out, err
+}
+
+// checkACR wants that the provider says that it did what acr_values asked for: it may
+// leave that be (OpenID Connect Core 1.0, 3.1.2.1).
+func checkACR(o *events.OIDCConnector, id *oidc.IDToken) error {
+	if o.ACRValues == "" {
+		return nil
+	}
+	var said struct {
+		ACR string `json:"acr"`
+	}
+	if err := id.Claims(&said); err != nil {
+		return fmt.Errorf("ID token: %w", err)
+	}
+	if !slices.Contains(strings.Fields(o.ACRValues), said.ACR) {
+		return fmt.Errorf("the provider signed them in by acr %q, and the connector's acr_values want %q", said.ACR, o.ACRValues)
+	}
+	return nil
 }
 
 // userName is the claim that names a user. An email address that the provider

@@ -32,6 +32,7 @@ type hostile struct {
 	claims   map[string]any
 	userinfo map[string]any
 	issuer   string
+	wants    string // of acr_values
 }
 
 func newHostile(t *testing.T) *hostile {
@@ -98,7 +99,7 @@ func hs256(key []byte) func(map[string]any) string {
 
 func (h *hostile) exchange(t *testing.T) (Person, error) {
 	t.Helper()
-	o := &events.OIDCConnector{IssuerURL: h.URL, ClientID: "postern", RedirectURL: "https://localhost/callback"}
+	o := &events.OIDCConnector{IssuerURL: h.URL, ClientID: "postern", RedirectURL: "https://localhost/callback", ACRValues: h.wants}
 	return New().Exchange(t.Context(), o, "code", "N", "verifier")
 }
 
@@ -111,6 +112,35 @@ func TestHonest(t *testing.T) {
 	want := map[string][]string{"sub": {"42"}, "email": {"dana@example.com"}, "email_verified": {"true"}, "groups": {"a", "b"}, "team": {"blue"}}
 	if d := cmp.Diff(want, p.Claims); d != "" {
 		t.Errorf("claims; what is signed wins over userinfo (-want +got):\n%s", d)
+	}
+}
+
+// Numbers are what the provider wrote: groups whose ids differ in the last digit are two.
+func TestNumbers(t *testing.T) {
+	h := newHostile(t)
+	h.claims["gid"] = json.RawMessage(`[12345678, 9007199254740992, 9007199254740993]`)
+	h.userinfo["uid"] = json.RawMessage(`1000000000`)
+	p, err := h.exchange(t)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string][]string{"gid": p.Claims["gid"], "uid": p.Claims["uid"]}
+	if d := cmp.Diff(map[string][]string{"gid": {"12345678", "9007199254740992", "9007199254740993"}, "uid": {"1000000000"}}, got); d != "" {
+		t.Errorf("(-want +got):\n%s", d)
+	}
+}
+
+// What acr_values ask for is asked of the signed token: providers may leave it be.
+func TestACR(t *testing.T) {
+	for said, ok := range map[string]bool{"": false, "urn:password": false, "urn:mfa": true, "urn:key": true, "urn:mfa urn:key": false} {
+		h := newHostile(t)
+		h.wants, h.userinfo["acr"] = "urn:mfa urn:key", "urn:mfa"
+		if said != "" {
+			h.claims["acr"] = said
+		}
+		if p, err := h.exchange(t); (err == nil) != ok || !ok && !strings.Contains(err.Error(), "acr_values want") {
+			t.Errorf("acr %q: %+v, %v", said, p, err)
+		}
 	}
 }
 
