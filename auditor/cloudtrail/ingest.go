@@ -50,7 +50,8 @@ type Result struct {
 
 // File publishes every record of a log file, and returns when all of them are
 // durable. A malformed file is no error: it is said so in the result and by an
-// event, and what came before the bad place stays. progress, which may be nil,
+// event, and what came before the bad place stays. One that cannot be read to its end is
+// an error, and is not called malformed. progress, which may be nil,
 // hears the number of records read so far, now and then.
 func (g *Ingester) File(ctx context.Context, name string, r io.Reader, progress func(records int)) (Result, error) {
 	return g.file(ctx, name, "", r, progress)
@@ -59,8 +60,8 @@ func (g *Ingester) File(ctx context.Context, name string, r io.Reader, progress 
 func (g *Ingester) file(ctx context.Context, name, etag string, r io.Reader, progress func(records int)) (Result, error) {
 	res := Result{File: name}
 	p := &publisher{g: g, ctx: ctx}
-	sum := sha256.New()
-	whole, err := read(r, sum, func(position int, raw []byte, record *Record) error {
+	sum, from := sha256.New(), &source{Reader: r}
+	whole, err := read(from, sum, func(position int, raw []byte, record *Record) error {
 		e := received(name, position, raw, record)
 		res.Records++
 		if progress != nil && res.Records%500 == 0 {
@@ -72,6 +73,9 @@ func (g *Ingester) file(ctx context.Context, name, etag string, r io.Reader, pro
 	res.LastSeq = last
 	if perr != nil {
 		return res, fmt.Errorf("ingest %s: %w", name, perr)
+	}
+	if from.err != nil { // however what there was of it looks
+		return res, fmt.Errorf("ingest %s: %w", name, unread{from.err})
 	}
 	var bad *FileError
 	if errors.As(err, &bad) {

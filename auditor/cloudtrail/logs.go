@@ -3,6 +3,7 @@ package cloudtrail
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"golang.org/x/sync/errgroup"
 
@@ -75,10 +76,11 @@ func (v *Validator) log(ctx context.Context, l digestLog, state FileState, again
 		return "", false, err
 	}
 	defer o.Close()
-	sum, trailing, err := hashLog(o)
+	from := &source{Reader: o}
+	sum, trailing, err := hashLog(from)
 	switch {
-	case err != nil && ctx.Err() != nil:
-		return "", false, err
+	case from.err != nil:
+		return "", false, fmt.Errorf("read %s: %w", s3Name(l.Bucket, l.Key), from.err)
 	case err != nil:
 		return "invalid format: " + err.Error(), false, nil
 	case sum != l.Hash:

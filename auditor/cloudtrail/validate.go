@@ -424,7 +424,11 @@ func (v *Validator) read(ctx context.Context, chain Chain, key string) (*digest,
 		return nil, nil, err
 	}
 	defer o.Close()
-	d, err := readDigest(o, o.meta, chain)
+	from := &source{Reader: o}
+	d, err := readDigest(from, o.meta, chain)
+	if from.err != nil {
+		return nil, nil, fmt.Errorf("read %s: %w", s3Name(chain.Bucket, key), from.err)
+	}
 	if err == nil {
 		err = d.verify(ctx, v.keys, chain.Region, chain.Bucket, key)
 	}
