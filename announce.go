@@ -46,6 +46,8 @@ type announcement struct {
 	says   api.Announcement
 	log    zerolog.Logger
 	ready  chan struct{} // closed after the first try
+
+	complaint complaint
 }
 
 // Ready is closed once the broker was told, or could not be.
@@ -76,15 +78,16 @@ func (a *announcement) Run(ctx context.Context) error {
 
 // announce announces once and returns when to do so again.
 func (a *announcement) announce(ctx context.Context) time.Duration {
-	ctx, cancel := context.WithTimeout(ctx, announceTimeout)
+	try, cancel := context.WithTimeout(ctx, announceTimeout)
 	defer cancel()
-	out, err := a.broker.Announce(ctx, a.says)
+	out, err := a.broker.Announce(try, a.says)
 	if err != nil {
-		if ctx.Err() == nil {
-			a.log.Warn().Err(err).Msg("cannot announce this proxy to the broker yet; trying again")
+		if ctx.Err() == nil { // else it is told to stop
+			a.complaint.say(a.log.Warn().Err(err), err, "cannot announce this proxy to the broker yet; trying again")
 		}
 		return announceRetry
 	}
+	a.complaint = complaint{}
 	return min(max(time.Until(out.ExpiresAt)/3, announceRetry), announceAgain)
 }
 

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -52,6 +54,35 @@ func TestProxyAnnouncesWhileItServes(t *testing.T) {
 		}
 		if !b.withdrawn {
 			t.Error("it did not withdraw")
+		}
+	})
+}
+
+// silentBroker never answers.
+type silentBroker struct{}
+
+func (silentBroker) Announce(ctx context.Context, _ api.Announcement) (api.Announced, error) {
+	<-ctx.Done()
+	return api.Announced{}, ctx.Err()
+}
+
+func (silentBroker) Withdraw(context.Context, string) error { return nil }
+
+// That a broker does not answer is said, once in a while.
+func TestProxyCannotAnnounce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var said bytes.Buffer
+		a := &announcement{broker: silentBroker{}, ready: make(chan struct{}), log: zerolog.New(&said)}
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- a.Run(ctx) }()
+		time.Sleep(sayAgain / 2)
+		stop()
+		if err := <-ended; err != nil {
+			t.Fatal(err)
+		}
+		if n := strings.Count(said.String(), "cannot announce this proxy"); n != 1 {
+			t.Errorf("said %d times:\n%s", n, said.String())
 		}
 	})
 }

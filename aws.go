@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -188,7 +190,7 @@ func (c *cli) withHelper(ctx context.Context, apps []string, port int, use func(
 		ProxyTLS: tlsConfig,
 		Sessions: configured, Successor: p.successor(sessions),
 		KeySeed:  p.KeyPEM,
-		CABundle: keptBundle(), NodeCerts: os.Getenv("NODE_EXTRA_CA_CERTS"),
+		CABundle: keptBundle(), NodeCerts: os.Getenv("NODE_EXTRA_CA_CERTS"), Through: keptProxy(),
 		Dir: dir,
 		Log: c.warnings(),
 	}
@@ -303,6 +305,15 @@ func keptBundle() string {
 		}
 	}
 	return path
+}
+
+// keptProxy is how hosts other than AWS's are reached: as HTTPS_PROXY and NO_PROXY say,
+// where they are the user's; nil where a helper has set them, which may be gone.
+func keptProxy() func(*http.Request) (*url.URL, error) {
+	if ofHelper(os.Getenv("AWS_CA_BUNDLE"), "aws-ca-*.pem") {
+		return nil
+	}
+	return http.ProxyFromEnvironment
 }
 
 // ofHelper tells the files that helpers make for their clients, by name.

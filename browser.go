@@ -76,8 +76,9 @@ func (b *browserReturn) wait(ctx context.Context, c *cli, to api.Browser) (strin
 	}
 }
 
-// launchBrowser runs $BROWSER, or what opens links on this system. "none" opens none.
-func launchBrowser(ctx context.Context, url string) error {
+// browserCommand runs $BROWSER, or what opens links on this system; nil where that is
+// "none", which opens none. It outlives ctx: browsers stay.
+func browserCommand(ctx context.Context, url string) *exec.Cmd {
 	command := []string{os.Getenv("BROWSER")}
 	switch {
 	case command[0] == "none":
@@ -90,10 +91,18 @@ func launchBrowser(ctx context.Context, url string) error {
 	default:
 		command = []string{"xdg-open"}
 	}
-	cmd := exec.CommandContext(context.WithoutCancel(ctx), command[0], append(command[1:], url)...)
+	return exec.CommandContext(context.WithoutCancel(ctx), command[0], append(command[1:], url)...)
+}
+
+// launchBrowser opens a link.
+func launchBrowser(ctx context.Context, url string) error {
+	cmd := browserCommand(ctx, url)
+	if cmd == nil {
+		return nil
+	}
 	if err := cmd.Start(); err != nil {
 		return err
 	}
-	go func() { _ = cmd.Wait() }() // browsers stay
+	go func() { _ = cmd.Wait() }()
 	return nil
 }

@@ -72,6 +72,8 @@ func (c *Config) checkNATS() (key, problem string) {
 		return "nats.url", "embedded: true runs a server here; give one or the other"
 	case !n.Embedded && n.URL == "" && !c.joins():
 		return "nats", "give url: nats://HOST:4222, or embedded: true"
+	case n.Embedded && c.Broker == nil && !c.joins():
+		return "nats.embedded", "the broker, which makes the streams and credentials for them, does not run here: give the url of the server that it uses, or join: to each service"
 	case n.Replicas != 0 && n.Replicas != 1 && n.Replicas != 3 && n.Replicas != 5:
 		return "nats.replicas", "must be 1, 3 or 5"
 	case n.Embedded && n.Replicas > 1:

@@ -17,6 +17,7 @@ func TestConfigCheck(t *testing.T) {
 		{"a port that is none", "nats: {embedded: true, listen: \"127.0.0.1:abc\"}\nbroker: {}\n", "line 1: nats.listen: must be HOST:PORT"},
 		{"a port too great", "nats: {embedded: true}\nbroker:\n  listen: 127.0.0.1:99999\n", "line 3: broker.listen: must be HOST:PORT"},
 		{"one port for two", "nats: {embedded: true}\nbroker: {listen: \"127.0.0.1:3080\"}\nproxy: {listen: \"0.0.0.0:3080\"}\n", "line 3: proxy.listen: 0.0.0.0:3080 is taken by broker.listen"},
+		{"streams that nobody makes", "nats: {embedded: true}\nproxy: {tls: {cert_file: FILE, key_file: FILE, client_ca_file: FILE}}\n", "line 1: nats.embedded: the broker, which makes the streams and credentials for them, does not run here"},
 		{"NATS over HTTP", "nats:\n  url: http://nats.example.com\nbroker: {}\n", "line 2: nats.url: must be nats://"},
 		{"a port of NATS too great", "nats: {url: \"nats://n:4222,nats://h:99999\"}\nbroker: {}\n", "line 1: nats.url: must be nats://HOST:PORT"},
 		{"a port of NATS that is 0", "nats: {url: \"h:0\"}\nbroker: {}\n", "line 1: nats.url: must be nats://HOST:PORT"},

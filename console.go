@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"os/exec"
-	"runtime"
 	"sync"
 	"text/tabwriter"
 	"time"
@@ -94,20 +92,27 @@ func openBrowser(ctx context.Context, url string) error {
 	go func() { _ = srv.Serve(l) }()
 	defer func() { _ = srv.Shutdown(context.WithoutCancel(ctx)) }()
 
-	opener := map[string][]string{
-		"darwin":  {"open"},
-		"windows": {"rundll32", "url.dll,FileProtocolHandler"},
-	}[runtime.GOOS]
-	if opener == nil {
-		opener = []string{"xdg-open"}
+	errNone := errors.New("no browser could be opened: use --print and open the link yourself")
+	cmd := browserCommand(ctx, "http://"+l.Addr().String()+path)
+	if cmd == nil || cmd.Start() != nil {
+		return errNone
 	}
-	opener = append(opener, "http://"+l.Addr().String()+path)
-	if err := exec.CommandContext(ctx, opener[0], opener[1:]...).Run(); err != nil {
-		return errors.New("no browser could be opened: use --print and open the link yourself")
-	}
+	failed := make(chan struct{})
+	go func() { // what opens links may be the browser itself, which stays
+		if cmd.Wait() != nil {
+			close(failed)
+		}
+	}()
 	select {
 	case <-taken:
 		return nil
+	case <-failed:
+		select {
+		case <-taken: // by another browser, that runs
+			return nil
+		default:
+			return errNone
+		}
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-time.After(time.Minute):

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"go.yaml.in/yaml/v3"
@@ -45,5 +46,19 @@ func TestDeployedConfigurations(t *testing.T) {
 	}
 	if seen != 2 {
 		t.Errorf("%d configurations in the manifests, want the core's and the proxy's", seen)
+	}
+}
+
+// The unit starts every service, a broker, too, which has no token: systemd starts none
+// that lacks the file of a credential, and knows no optional ones (systemd.exec(5)).
+func TestUnitNeedsNoToken(t *testing.T) {
+	b, err := os.ReadFile("deploy/systemd/postern.service")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(b)) {
+		if strings.HasPrefix(line, "LoadCredential") {
+			t.Errorf("a service without it does not start: %s", line)
+		}
 	}
 }

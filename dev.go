@@ -324,12 +324,15 @@ func (s *services) startSim(ctx context.Context, dir string) (*simaws.Sim, error
 	if err := writePrivateBytes(file, creds); err != nil {
 		return nil, err
 	}
-	for _, name := range []string{"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE", "AWS_CONFIG_FILE"} {
-		if err := os.Unsetenv(name); err != nil {
-			return nil, err
+	// Nothing of the user's own AWS goes before them, or leads elsewhere.
+	for _, kv := range os.Environ() {
+		if name, _, _ := strings.Cut(kv, "="); strings.HasPrefix(name, "AWS_") {
+			if err := os.Unsetenv(name); err != nil {
+				return nil, err
+			}
 		}
 	}
-	return sim, os.Setenv("AWS_SHARED_CREDENTIALS_FILE", file)
+	return sim, errors.Join(os.Setenv("AWS_SHARED_CREDENTIALS_FILE", file), os.Setenv("AWS_CONFIG_FILE", os.DevNull))
 }
 
 // operationOf names the operation that a request asks for, for what the

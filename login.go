@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -66,6 +67,8 @@ func (c *cli) runLogin(ctx context.Context, in loginInput) error {
 		return usageError{errors.New("where to sign in? give --proxy HOST[:PORT]")}
 	case in.user == "" && in.auth == authLocal:
 		return usageError{errors.New("who signs in? give --user")}
+	case strings.ContainsAny(in.proxy, "/@ ") || !hostPortAddr(withPort(in.proxy, brokerPort)):
+		return usageError{fmt.Errorf("--proxy=%s: want HOST[:PORT], such as postern.example.com or postern.example.com:%s", in.proxy, brokerPort)}
 	case in.device && (in.auth == authLocal || in.auth == authBrowser):
 		return usageError{errors.New("--device goes with --auth and a connector's name")}
 	}

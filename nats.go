@@ -39,7 +39,7 @@ func dialNATS(url string, opts []nats.Option) (*nats.Conn, error) {
 	}, opts...)
 	nc, err := nats.Connect(url, opts...)
 	if err != nil {
-		return nil, fmt.Errorf("connect to NATS at %s: %w", url, err)
+		return nil, fmt.Errorf("connect to NATS at %s: %w", withoutUser(url), err) // the user's password may be in it
 	}
 	return nc, nil
 }

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/rs/zerolog"
 
 	"github.com/posternhq/postern/broker"
 	"github.com/posternhq/postern/broker/api"
@@ -55,7 +56,7 @@ func (s *services) place(ctx context.Context, kind, name string, join *JoinConfi
 		if files == nil {
 			show = s.broker.Server(names)
 		}
-		out.tls, err = mutualTLS(show, clientAuth[kind])
+		out.tls, err = mutualTLS(show, clientAuth[kind], s.log.With().Str("service", kind).Logger())
 		return out, err
 	}
 	m := s.membership(kind, name, join, names)
@@ -77,7 +78,7 @@ func (s *services) place(ctx context.Context, kind, name string, join *JoinConfi
 	if err := s.stack.start(ctx, kind+" membership", m); err != nil {
 		return out, err
 	}
-	out.tls, err = mutualTLS(m.server, clientAuth[kind])
+	out.tls, err = mutualTLS(m.server, clientAuth[kind], m.log)
 	return out, err
 }
 
@@ -157,7 +158,10 @@ func fromFiles(files *TLSFiles) showing {
 	return func() (*tls.Certificate, *x509.CertPool, error) {
 		cert, err := tls.LoadX509KeyPair(files.CertFile, files.KeyFile)
 		if err != nil {
-			return nil, nil, err
+			return nil, nil, fmt.Errorf("cert_file %s, key_file %s: %w", files.CertFile, files.KeyFile, err)
+		}
+		if end := cert.Leaf.NotAfter; time.Now().After(end) {
+			return nil, nil, fmt.Errorf("cert_file %s: the certificate ended at %s: put another one there", files.CertFile, end.Format(time.RFC3339))
 		}
 		ca, err := os.ReadFile(files.ClientCAFile)
 		if err != nil {
@@ -173,8 +177,9 @@ func fromFiles(files *TLSFiles) showing {
 
 // mutualTLS asks for what to show and whom to trust at every connection, so that
 // both may change while the server runs. Sessions are resumed only as long as
-// neither has changed.
-func mutualTLS(show showing, auth tls.ClientAuthType) (*tls.Config, error) {
+// neither has changed. Where it has nothing to show, the log says why: who connects is not
+// told.
+func mutualTLS(show showing, auth tls.ClientAuthType, log zerolog.Logger) (*tls.Config, error) {
 	var mu sync.Mutex
 	var last *tls.Config
 	now := func(*tls.ClientHelloInfo) (*tls.Config, error) {
@@ -197,7 +202,16 @@ func mutualTLS(show showing, auth tls.ClientAuthType) (*tls.Config, error) {
 		return nil, err
 	}
 	conf := first.Clone()
-	conf.GetConfigForClient = now
+	var refusing complaint
+	conf.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		c, err := now(hello)
+		if err != nil {
+			mu.Lock()
+			defer mu.Unlock()
+			refusing.say(log.Error().Err(err), err, "connections are refused: there is no certificate to show, or no CA to verify clients by")
+		}
+		return c, err
+	}
 	return conf, nil
 }
 

@@ -70,7 +70,7 @@ func (s *services) serve(ctx context.Context, admin string) error {
 			s.cfg.Proxy = nil
 		}
 	}
-	err := s.start(ctx)
+	err := ifTaken(s.start(ctx), "another address for this in the configuration")
 	if err == nil {
 		err = s.bootstrap(ctx, admin)
 	}

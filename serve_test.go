@@ -91,7 +91,7 @@ func TestServeSaysWhatItDoes(t *testing.T) {
 		t.Errorf("a second process: %+v", line)
 	}
 	c.write("second.yaml", fmt.Appendf(nil, "data_dir: %s/second\nnats: {embedded: true, listen: %q}\nbroker: {listen: \"127.0.0.1:0\"}\n", c.dir, c.ports["nats"]))
-	if line := last("second.yaml"); !strings.Contains(line.Error, "address already in use") {
+	if line := last("second.yaml"); !strings.Contains(line.Error, "address already in use") || !strings.Contains(line.Error, "stop what listens there, or choose another address") {
 		t.Errorf("the port of NATS is taken: %+v", line)
 	}
 	if line := last("second.yaml", "--admin-identity", filepath.Join(c.dir, "absent", "admin.pem")); !strings.Contains(line.Error, "is no directory") {

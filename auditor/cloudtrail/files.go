@@ -1,7 +1,6 @@
 package cloudtrail
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,6 +17,9 @@ import (
 // the stream.
 const filesAtOnce = 8
 
+// maxNamed is how many files that can't be read are named at once.
+const maxNamed = 10
+
 // Path publishes a log file, or all log files of a directory tree. each hears
 // of every file that is done; it is called from one goroutine at a time.
 func (g *Ingester) Path(ctx context.Context, path string, each func(Result)) error {
@@ -31,28 +33,36 @@ func (g *Ingester) Path(ctx context.Context, path string, each func(Result)) err
 	return g.files(ctx, files, func(_ string, r Result) { each(r) })
 }
 
-// files publishes files, of which one that can't be read holds no other up: the first such
-// error is returned once the others are done.
+// files publishes log files. One that can't be read holds up none of the others; it is
+// in the error, as is what ended all.
 func (g *Ingester) files(ctx context.Context, files []string, each func(string, Result)) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var mu sync.Mutex
 	var first error
+	var bad []error
+	more := 0 // than are in bad
 	work := make(chan string)
 	var wg sync.WaitGroup
 	for range min(filesAtOnce, len(files)) {
 		wg.Go(func() {
 			for name := range work {
 				r, err := g.open(ctx, name)
-				_, unread := errors.AsType[*fs.PathError](err)
+				_, skip := errors.AsType[unread](err)
 				mu.Lock()
 				switch {
 				case err == nil:
 					each(name, r)
-				case unread:
-					first = cmp.Or(first, err)
+				case skip && ctx.Err() == nil:
+					bad = append(bad, err)
+					if len(bad) > maxNamed {
+						bad = bad[:maxNamed]
+						more++
+					}
 				default:
-					first = cmp.Or(first, err)
+					if first == nil {
+						first = err
+					}
 					cancel()
 				}
 				mu.Unlock()
@@ -70,15 +80,18 @@ feed:
 	close(work)
 	wg.Wait()
 	if first == nil {
-		return ctx.Err()
+		first = ctx.Err()
 	}
-	return first
+	if more > 0 {
+		bad = append(bad, fmt.Errorf("and %d more files", more))
+	}
+	return errors.Join(append(bad, first)...)
 }
 
 func (g *Ingester) open(ctx context.Context, name string) (Result, error) {
 	f, err := os.Open(name)
 	if err != nil {
-		return Result{}, fmt.Errorf("ingest: %w", err)
+		return Result{}, fmt.Errorf("ingest: %w", unread{err})
 	}
 	defer f.Close()
 	return g.File(ctx, filepath.ToSlash(name), f, nil)
@@ -86,8 +99,8 @@ func (g *Ingester) open(ctx context.Context, name string) (Result, error) {
 
 // List returns the log files under a path, a file or a directory, sorted. A
 // file that is named is taken whatever its name; in a directory only those that IsLogFile
-// tells. Links to files are followed, and to a directory where it is the path itself. A
-// directory below that can't be read is an error, and hides no other.
+// tells. Links to files are followed, and to a directory where it is the path itself. Folders
+// in it that can't be read are in the error, beside the files of the others.
 func List(path string) ([]string, error) {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -97,11 +110,13 @@ func List(path string) ([]string, error) {
 		return []string{path}, nil
 	}
 	var out []string
-	var failed error
+	var bad []error
 	root := path + string(filepath.Separator) // of a link, where that leads to
-	_ = filepath.WalkDir(root, func(p string, d fs.DirEntry, err error) error {
+	err = filepath.WalkDir(root, func(p string, d fs.DirEntry, err error) error {
 		if err != nil {
-			failed = cmp.Or(failed, err)
+			if !errors.Is(err, fs.ErrNotExist) { // else it is gone
+				bad = append(bad, err)
+			}
 			return nil
 		}
 		if !IsLogFile(d.Name()) || d.IsDir() {
@@ -112,7 +127,7 @@ func List(path string) ([]string, error) {
 		}
 		return nil
 	})
-	return out, failed
+	return out, errors.Join(append(bad, err)...)
 }
 
 // IsLogFile tells log files by name. Digest files hold no records.

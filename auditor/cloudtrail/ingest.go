@@ -50,7 +50,8 @@ type Result struct {
 
 // File publishes every record of a log file, and returns when all of them are
 // durable. A malformed file is no error: it is said so in the result and by an
-// event, and what came before the bad place stays. progress, which may be nil,
+// event, and what came before the bad place stays. One that cannot be read to its end is
+// an error, and is not called malformed. progress, which may be nil,
 // hears the number of records read so far, now and then.
 func (g *Ingester) File(ctx context.Context, name string, r io.Reader, progress func(records int)) (Result, error) {
 	return g.file(ctx, name, "", r, progress)

@@ -36,11 +36,16 @@ func Read(r io.Reader, each func(position int, raw []byte, record *Record) error
 func read(r io.Reader, content hash.Hash, each func(int, []byte, *Record) error) (whole bool, err error) {
 	from := &source{Reader: r}
 	whole, err = readFrom(from, content, each)
-	if _, bad := errors.AsType[*FileError](err); bad && from.err != nil {
-		err = from.err
+	if _, bad := errors.AsType[*FileError](err); from.err != nil && (err == nil || bad) {
+		return false, unread{from.err}
 	}
 	return whole, err
 }
+
+// unread says that a file could not be read, which is no fault of the file's, nor of others.
+type unread struct{ error }
+
+func (u unread) Unwrap() error { return u.error }
 
 // source is what a file is read from. Where that breaks off, a connection to S3 say,
 // nothing is wrong with the file: it is to be read another time.

@@ -2,7 +2,6 @@ package cloudtrail
 
 import (
 	"bufio"
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,12 +22,15 @@ type Watcher struct {
 	memory   string
 	every    time.Duration
 	seen     map[string]mark
+
+	said   string // last, and when
+	saidAt time.Time
 }
 
 type mark struct{ size, changed int64 }
 
 // NewWatcher watches dirs and keeps its memory in dataDir. A directory that
-// isn't there is waited for.
+// isn't there is waited for, and the log says so.
 func NewWatcher(g *Ingester, dirs []string, dataDir string) *Watcher {
 	return &Watcher{ingester: g, dirs: dirs, memory: filepath.Join(dataDir, "cloudtrail-files.tsv"), every: time.Second, seen: map[string]mark{}}
 }
@@ -44,8 +46,8 @@ func (w *Watcher) Run(ctx context.Context) error {
 	tick := time.NewTicker(w.every)
 	defer tick.Stop()
 	for {
-		if _, err := w.Look(ctx); err != nil && ctx.Err() == nil {
-			w.ingester.log.Warn().Err(err).Msg("cloudtrail directory; trying again")
+		if _, err := w.Look(ctx); ctx.Err() == nil {
+			w.say(err)
 		}
 		select {
 		case <-ctx.Done():
@@ -55,16 +57,33 @@ func (w *Watcher) Run(ctx context.Context) error {
 	}
 }
 
+// say logs what is wrong once, and again when it is another thing or after a while: it
+// is looked at every second.
+func (w *Watcher) say(err error) {
+	if err == nil {
+		w.said = ""
+		return
+	}
+	if err.Error() == w.said && time.Since(w.saidAt) < sayAgain {
+		return
+	}
+	w.said, w.saidAt = err.Error(), time.Now()
+	w.ingester.log.Warn().Err(err).Msg("cloudtrail directory: not all of it can be read; trying again")
+}
+
+const sayAgain = 5 * time.Minute
+
 // Look takes in what is new since the last look, and returns how many files
-// that were.
+// that were. What can't be read, a directory or a file, is in the error and holds up
+// nothing else.
 func (w *Watcher) Look(ctx context.Context) (int, error) {
 	var files []string
-	var failed error
+	var bad []error
 	marks := map[string]mark{}
 	for _, dir := range w.dirs {
 		found, err := List(dir)
-		if !errors.Is(err, fs.ErrNotExist) {
-			failed = cmp.Or(failed, err) // what can be read is taken in
+		if err != nil {
+			bad = append(bad, err)
 		}
 		for _, name := range found {
 			info, err := os.Stat(name)
@@ -79,11 +98,11 @@ func (w *Watcher) Look(ctx context.Context) (int, error) {
 		}
 	}
 	if len(files) == 0 {
-		return 0, failed
+		return 0, errors.Join(bad...)
 	}
 	out, err := os.OpenFile(w.memory, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
-		return 0, err
+		return 0, errors.Join(append(bad, err)...)
 	}
 	defer out.Close()
 	n := 0
@@ -92,7 +111,7 @@ func (w *Watcher) Look(ctx context.Context) (int, error) {
 		n++
 		fmt.Fprintf(out, "%d\t%d\t%s\n", marks[name].size, marks[name].changed, strconv.Quote(name))
 	})
-	return n, cmp.Or(err, failed)
+	return n, errors.Join(append(bad, err)...)
 }
 
 func (w *Watcher) load() error {

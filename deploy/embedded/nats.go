@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"path/filepath"
 	"sync/atomic"
@@ -28,7 +29,7 @@ type NATSConfig struct {
 	// written within two minutes. Acknowledged events are then lost when the
 	// machine loses power: it is for tests only.
 	LazySync bool
-	MaxStore int64 // greatest size of the streams on disk in bytes; 0: three quarters of the free space
+	MaxStore int64 // greatest size of the streams on disk in bytes; 0: as much as the disk takes
 	Log      zerolog.Logger
 }
 
@@ -199,6 +200,12 @@ func (n *NATS) options() (*server.Options, error) {
 	if port == 0 {
 		port = server.RANDOM_PORT
 	}
+	// The server's own limit is three quarters of the disk, and what it refuses then is
+	// not for want of room: nobody could make any (see mended).
+	maxStore := n.cfg.MaxStore
+	if maxStore == 0 {
+		maxStore = math.MaxInt64
+	}
 	return &server.Options{
 		ServerName:        "postern",
 		Host:              n.cfg.Host,
@@ -209,7 +216,7 @@ func (n *NATS) options() (*server.Options, error) {
 		MaxPayload:        MaxPayload,
 		MaxControlLine:    4096,
 		JetStream:         true,
-		JetStreamMaxStore: n.cfg.MaxStore,
+		JetStreamMaxStore: maxStore,
 		StoreDir:          n.cfg.Dir,
 		SyncAlways:        !n.cfg.LazySync,
 		TrustedOperators:  []*jwt.OperatorClaims{operator},

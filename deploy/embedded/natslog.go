@@ -21,8 +21,22 @@ func (l *natsLog) Tracef(f string, v ...any)  { l.log.Trace().Msgf(f, v...) }
 
 // Fatalf keeps the error for Run: nats-server would end the process here.
 func (l *natsLog) Fatalf(f string, v ...any) {
+	err := fmt.Errorf(f, v...)
+	for _, x := range v {
+		if cause, ok := x.(error); ok { // the server's format prints it, and wraps nothing
+			err = fatalError{err.Error(), cause}
+		}
+	}
 	select {
-	case l.fatal <- fmt.Errorf(f, v...):
+	case l.fatal <- err:
 	default:
 	}
 }
+
+type fatalError struct {
+	said  string
+	cause error
+}
+
+func (e fatalError) Error() string { return e.said }
+func (e fatalError) Unwrap() error { return e.cause }

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httputil"
+	"net/url"
 	"os"
 	"path/filepath"
 	"sync"
@@ -53,6 +54,9 @@ type Config struct {
 	// NodeCerts is a PEM file that is trusted too if it can be read: what
 	// NODE_EXTRA_CA_CERTS was. "" for none.
 	NodeCerts string
+	// Through tells by which HTTP proxy hosts other than AWS's are reached, as
+	// http.ProxyFromEnvironment does; nil: by none.
+	Through func(*http.Request) (*url.URL, error)
 	// Refused is told what the proxy has refused and a request for access would
 	// mend, before the client is; nil: nobody is. It must not block.
 	Refused func(Refusal)

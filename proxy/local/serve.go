@@ -9,9 +9,11 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"strings"
 
 	"github.com/posternhq/postern/proxy/sigv4"
+	"github.com/posternhq/postern/proxy/through"
 )
 
 // serveProxy answers on the port that HTTPS_PROXY names. run ends when the
@@ -58,7 +60,7 @@ func (h *Helper) serveConnect(run context.Context, w http.ResponseWriter, r *htt
 		}
 		return
 	}
-	upstream, err := h.dialer.DialContext(r.Context(), "tcp", r.Host)
+	upstream, err := h.reach(r.Context(), host, r.Host)
 	if err != nil {
 		// Clients blame the proxy for what CONNECT is refused. Where only an AWS client
 		// could have meant it, it is told in its own tongue.
@@ -77,6 +79,20 @@ func (h *Helper) serveConnect(run context.Context, w http.ResponseWriter, r *htt
 		return
 	}
 	splice(run, c, upstream)
+}
+
+// reach connects to a host that is none of AWS's: as the client would have, had
+// HTTPS_PROXY not become the helper's address.
+func (h *Helper) reach(ctx context.Context, host, addr string) (net.Conn, error) {
+	if h.cfg.Through != nil && !underAWS(host) {
+		by, err := h.cfg.Through(&http.Request{URL: &url.URL{Scheme: "https", Host: addr}})
+		if err == nil && by != nil && (by.Scheme == "http" || by.Scheme == "https") && by.Host != h.Addr() {
+			ctx, cancel := context.WithTimeout(ctx, h.dialer.Timeout)
+			defer cancel()
+			return through.Dial(ctx, &h.dialer, by, addr)
+		}
+	}
+	return h.dialer.DialContext(ctx, "tcp", addr)
 }
 
 func noSuchName(err error) bool {

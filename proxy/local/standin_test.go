@@ -107,12 +107,16 @@ func run(t testing.TB, c local.Config) *local.Helper {
 }
 
 // pair is a stand-in behind a helper with one session.
-func pair(t testing.TB, handler http.HandlerFunc) *local.Helper {
+func pair(t testing.TB, handler http.HandlerFunc, change ...func(*local.Config)) *local.Helper {
 	t.Helper()
 	p := newPKI(t)
 	s := standIn(t, p, handler)
-	return run(t, local.Config{ProxyAddr: s.Listener.Addr().String(), ProxyTLS: p.client(),
-		Sessions: []local.Session{{ID: "01K0SESSION1", App: "awsconsole", Region: "eu-central-1"}}})
+	cfg := local.Config{ProxyAddr: s.Listener.Addr().String(), ProxyTLS: p.client(),
+		Sessions: []local.Session{{ID: "01K0SESSION1", App: "awsconsole", Region: "eu-central-1"}}}
+	for _, f := range change {
+		f(&cfg)
+	}
+	return run(t, cfg)
 }
 
 func value(t testing.TB, vars []local.Var, name string) string {

@@ -11,6 +11,8 @@ import (
 	"net/url"
 	"slices"
 	"testing"
+
+	"github.com/posternhq/postern/proxy/local"
 )
 
 // connect opens a tunnel through the helper, sending early along with CONNECT.
@@ -127,4 +129,56 @@ func TestPlainHTTP(t *testing.T) {
 	if resp, _ := do(t, c, r); resp.StatusCode != 403 || len(s.take()) != 0 {
 		t.Errorf("AWS over http, changed: %d", resp.StatusCode)
 	}
+}
+
+// Where the user's own HTTPS_PROXY leads by a proxy, other hosts are reached by it, with
+// its password, and the hosts that it leaves out are not.
+func TestTunnelThroughTheUsersProxy(t *testing.T) {
+	asked := make(chan *http.Request, 1)
+	between := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked <- r
+		c, br, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer c.Close()
+		fmt.Fprint(c, "HTTP/1.1 200 OK\r\n\r\n")
+		if line, err := br.ReadString('\n'); err != nil || line != "hello\n" {
+			t.Errorf("%q, %v", line, err)
+		}
+		fmt.Fprint(c, "the other side")
+	}))
+	defer between.Close()
+	u, err := url.Parse(between.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.User = url.UserPassword("u", "p")
+	direct, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer direct.Close()
+	h := pair(t, func(http.ResponseWriter, *http.Request) { t.Error("sent to the proxy") }, func(c *local.Config) {
+		c.Through = func(r *http.Request) (*url.URL, error) {
+			if r.URL.Host == direct.Addr().String() {
+				return nil, nil
+			}
+			return u, nil
+		}
+	})
+	_, br := connect(t, h.Addr(), "registry.example.com:443", "hello\n")
+	if b, err := io.ReadAll(br); err != nil || string(b) != "the other side" {
+		t.Errorf("%q, %v", b, err)
+	}
+	if r := <-asked; r.Method != http.MethodConnect || r.RequestURI != "registry.example.com:443" || r.Header.Get("Proxy-Authorization") != "Basic dTpw" {
+		t.Errorf("%s %s %v", r.Method, r.RequestURI, r.Header)
+	}
+	connect(t, h.Addr(), direct.Addr().String(), "")
+	c, err := direct.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Close()
 }

@@ -1,4 +1,4 @@
-package sts
+package through
 
 import (
 	"bufio"
@@ -42,7 +42,7 @@ func proxyServer(t *testing.T, answer string) (u *url.URL, asked <-chan *http.Re
 func TestConnectThroughProxy(t *testing.T) {
 	const host = "ssmmessages.us-east-1.amazonaws.com:443"
 	u, asked := proxyServer(t, "HTTP/1.1 200 OK\r\n\r\n")
-	c, err := connectThrough(t.Context(), &net.Dialer{}, u, host)
+	c, err := Dial(t.Context(), &net.Dialer{}, u, host)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,7 +61,7 @@ func TestConnectThroughProxy(t *testing.T) {
 		"what\r\n":                         "malformed",
 	} {
 		u, _ := proxyServer(t, answer)
-		c, err := connectThrough(t.Context(), &net.Dialer{}, u, host)
+		c, err := Dial(t.Context(), &net.Dialer{}, u, host)
 		if err == nil {
 			c.Close()
 		}
@@ -69,7 +69,7 @@ func TestConnectThroughProxy(t *testing.T) {
 			t.Errorf("%q: error %v", answer, err)
 		}
 	}
-	if _, err := connectThrough(t.Context(), &net.Dialer{}, &url.URL{Scheme: "socks5", Host: "127.0.0.1:1"}, host); err == nil || !strings.Contains(err.Error(), `"socks5"`) {
+	if _, err := Dial(t.Context(), &net.Dialer{}, &url.URL{Scheme: "socks5", Host: "127.0.0.1:1"}, host); err == nil || !strings.Contains(err.Error(), `"socks5"`) {
 		t.Errorf("socks5: %v", err)
 	}
 }
