@@ -231,8 +231,14 @@ func (r *rerun) run(ctx context.Context, since time.Time, visit func(at time.Tim
 			_ = r.keys.Verify(e.channel, e.Time, e.Event, e.raw) // who says so is looked at again, in order
 		}
 	}
-	next, stop := iter.Pull2(r.stream(ctx, "access.>", everything))
+	read, stop := iter.Pull2(r.stream(ctx, "access.>", everything))
 	defer stop()
+	// What no broker decided is of no time either: it would hold up all that is behind it.
+	next := func() (e streamed, err error, more bool) {
+		for e, err, more = read(); more && err == nil && !r.genuine(e); e, err, more = read() {
+		}
+		return e, err, more
+	}
 	ahead, err, more := next()
 	for e, failed := range r.stream(ctx, "audit.>", since.UTC().Format(time.RFC3339)) {
 		if failed != nil {
@@ -277,11 +283,13 @@ func call(p events.Payload) (request *events.AWSRequest, admitted bool) {
 	return nil, false
 }
 
+// genuine tells what a broker decided.
+func (r *rerun) genuine(e streamed) bool {
+	return e.Data != nil && r.keys.Verify(e.channel, e.Time, e.Event, e.raw) == nil
+}
+
 // apply folds in what a broker decided.
 func (r *rerun) apply(e streamed, since time.Time) {
-	if e.Data == nil || r.keys.Verify(e.channel, e.Time, e.Event, e.raw) != nil {
-		return
-	}
 	switch d := e.Data.(type) {
 	case *events.SessionStarted:
 		if d.ExpiresAt.After(since) {
