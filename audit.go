@@ -230,7 +230,7 @@ func printPage(w *tabwriter.Writer, page *query.Page) {
 			continue
 		}
 		r := e.CloudTrail
-		fmt.Fprintf(w, "%s\t%s\t%s:%s\t%s\t-\t%s\t%s\n", at, orDash(oneLine(r.Who())), strings.TrimSuffix(r.EventSource, ".amazonaws.com"), r.EventName, orDash(first(r.Resources)), orDash(r.Verdict), r.EventID)
+		fmt.Fprintf(w, "%s\t%s\t%s:%s\t%s\t-\t%s\t%s\n", at, orDash(oneLine(r.Who())), oneLine(strings.TrimSuffix(r.EventSource, ".amazonaws.com")), oneLine(r.EventName), orDash(first(r.Resources)), orDash(r.Verdict), oneLine(r.EventID))
 	}
 	if page.Next != "" {
 		fmt.Fprintf(w, "more: --cursor %s\n", page.Next)
@@ -314,7 +314,7 @@ func printCoverage(w *tabwriter.Writer, c *query.Coverage) {
 	if len(c.Offenders) > 0 {
 		fmt.Fprintln(w, "\nUSER\tACCOUNT\tBYPASS\tMISMATCHED\tMISSING")
 		for _, o := range c.Offenders {
-			fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%d\n", orDash(oneLine(o.User)), o.Account, o.Bypass, o.Mismatched, o.Missing)
+			fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%d\n", orDash(oneLine(o.User)), oneLine(o.Account), o.Bypass, o.Mismatched, o.Missing)
 		}
 	}
 }

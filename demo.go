@@ -54,6 +54,11 @@ type demonstration struct {
 	tf        func() error // waits for terraform init; nil: no Terraform here
 }
 
+// say narrates, in colours.
+func (d *demonstration) say(format string, args ...any) {
+	fmt.Fprintf(d.stderr, format+"\n", args...)
+}
+
 func (d *demonstration) play(ctx context.Context) error {
 	for _, scene := range []struct {
 		title string

@@ -72,7 +72,7 @@ func (c *cli) ingest(cmd *cobra.Command, a *client.Client, paths, buckets []stri
 		total.Files++
 		total.Records += int64(got.Records)
 		if tty {
-			fmt.Fprintf(c.stderr, "\r\033[K%d files, %d records: %s", total.Files, total.Records, filepath.Base(path))
+			fmt.Fprintf(c.stderr, "\r\033[K%d files, %d records: %s", total.Files, total.Records, oneLine(filepath.Base(path)))
 		}
 		if got.Rejected != "" {
 			total.Rejected++

@@ -17,9 +17,14 @@ import (
 func (c *cli) print(v any, text func(w *tabwriter.Writer)) error {
 	switch c.format {
 	case "text", "table", "":
-		w := tabwriter.NewWriter(c.stdout, 0, 0, 2, ' ', 0)
+		var b strings.Builder
+		w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 		text(w)
-		return w.Flush()
+		if err := w.Flush(); err != nil {
+			return err
+		}
+		_, err := io.WriteString(c.stdout, visible(b.String()))
+		return err
 	case "json":
 		return writeJSON(c.stdout, v)
 	case "yaml":
@@ -81,7 +86,9 @@ func blockStyle(n *yaml.Node) {
 }
 
 // say tells the user something on stderr; stdout is for data.
-func (c *cli) say(format string, args ...any) { fmt.Fprintf(c.stderr, format+"\n", args...) }
+func (c *cli) say(format string, args ...any) {
+	fmt.Fprintln(c.stderr, visible(fmt.Sprintf(format, args...)))
+}
 
 // until writes a point in time for people: the clock and what is left.
 func until(t time.Time) string {

@@ -219,11 +219,20 @@ func writeCall(w *tabwriter.Writer, call *api.HeldCall) {
 	}
 }
 
-// plain is oneLine for text of several lines.
-func plain(s string) string {
+// visible is oneLine for text of several lines.
+func visible(s string) string {
 	lines := strings.Split(s, "\n")
 	for i := range lines {
-		lines[i] = strings.TrimRight(oneLine(lines[i]), " ")
+		lines[i] = oneLine(lines[i])
+	}
+	return strings.Join(lines, "\n")
+}
+
+// plain is visible without spaces at the ends of lines.
+func plain(s string) string {
+	lines := strings.Split(visible(s), "\n")
+	for i := range lines {
+		lines[i] = strings.TrimRight(lines[i], " ")
 	}
 	return strings.Join(lines, "\n")
 }

@@ -1,11 +1,14 @@
 package main
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
+	"text/tabwriter"
 	"time"
 
+	"github.com/posternhq/postern/auditor/query"
 	"github.com/posternhq/postern/broker/api"
 )
 
@@ -47,6 +50,32 @@ func TestSameResource(t *testing.T) {
 func TestPlain(t *testing.T) {
 	if got := plain("locked: \x1b[2J\x1b]0;x\aback\n  next\u009b31m\n"); strings.ContainsAny(got, "\x1b\a\u009b") || strings.Count(got, "\n") != 2 {
 		t.Errorf("%q", got)
+	}
+}
+
+// What stands in CloudTrail's files, or comes of a service, moves no cursor and forges no
+// line, wherever a command prints it.
+func TestPrintedForPeople(t *testing.T) {
+	var out, said strings.Builder
+	c := &cli{stdout: &out, stderr: &said, format: "text"}
+	const wild = "a\x1b[2Jb\nc\td\u009b31m"
+	page := &query.Page{Entries: []query.Entry{{CloudTrail: &query.Record{EventSource: wild, EventName: wild, EventID: wild}}}}
+	err := c.print(page, func(w *tabwriter.Writer) {
+		printPage(w, page)
+		printCoverage(w, &query.Coverage{Offenders: []query.Offender{{User: "u", Account: wild}}})
+		fmt.Fprintf(w, "as it came\t%s\n", "\x1b[31m\u009b31m")
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.say("set aside: %s", "\x1b]0;title\a")
+	for _, text := range []string{out.String(), said.String()} {
+		if strings.ContainsAny(text, "\x1b\a\t\u009b") {
+			t.Errorf("%q", text)
+		}
+	}
+	if n := strings.Count(out.String(), "\n"); n != 16 {
+		t.Errorf("%d lines: %q", n, out.String())
 	}
 }
 
