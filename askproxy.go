@@ -13,11 +13,9 @@ import (
 	"time"
 
 	"github.com/posternhq/postern/broker/client"
+	"github.com/posternhq/postern/proxy"
 	"github.com/posternhq/postern/proxy/local"
 )
-
-// proxyHost is the Host by which the proxy's own endpoints are told from AWS's.
-const proxyHost = "postern.internal"
 
 // reachable are the proxies that serve all of some sessions, by what lapsed has learned
 // of these.
@@ -86,7 +84,7 @@ func (p *profile) askProxy(ctx context.Context, session, path string, in, out an
 	if err != nil {
 		return err
 	}
-	req.Host = proxyHost
+	req.Host = proxy.InternalHost
 	req.Header.Set("Content-Type", "application/json")
 	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
 		c, _, err := local.DialProxy(ctx, &net.Dialer{}, proxies, tlsConfig)
