@@ -111,7 +111,7 @@ func (b *Broker) postForget(c *call) (any, error) {
 	}
 	err = b.people.Forget(c.Context(), name)
 	if err == nil {
-		err = b.passwords.Forget(c.Context(), name)
+		err = b.passwords.Delete(c.Context(), name)
 	}
 	if err != nil {
 		return nil, b.noRegister(err)

@@ -40,11 +40,6 @@ func OpenPasswords(ctx context.Context, store *sealed.Store, dir string) (*Passw
 	return p, nil
 }
 
-// Forget destroys the hash of a user's password, if there is one.
-func (p *Passwords) Forget(ctx context.Context, user string) error {
-	return p.store.Delete(ctx, passwordName(user))
-}
-
 func (p *Passwords) migrate(ctx context.Context, path string) error {
 	text, err := readSecret(path)
 	if errors.Is(err, fs.ErrNotExist) {
