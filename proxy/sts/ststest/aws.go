@@ -132,9 +132,6 @@ func (a *AWS) Violations() []string {
 	return append([]string(nil), a.bad...)
 }
 
-// DropConnections closes the connections that are open.
-func (a *AWS) DropConnections() { a.srv.CloseClientConnections() }
-
 // Know adds a credential.
 func (a *AWS) Know(k Key) {
 	a.mu.Lock()
