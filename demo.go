@@ -54,8 +54,11 @@ type demonstration struct {
 	tf        func() error // waits for terraform init; nil: no Terraform here
 }
 
-// say narrates, in colours.
+// say narrates, on a terminal in colours.
 func (d *demonstration) say(format string, args ...any) {
+	if !isTerminal(d.stderr) {
+		format = strings.NewReplacer("\033[1m", "", "\033[36m", "", "\033[0m", "").Replace(format)
+	}
 	fmt.Fprintf(d.stderr, format+"\n", args...)
 }
 

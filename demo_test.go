@@ -9,6 +9,16 @@ import (
 	"github.com/posternhq/postern/deploy/embedded/embeddedtest"
 )
 
+// Colours are for terminals.
+func TestDemoInFiles(t *testing.T) {
+	var b strings.Builder
+	d := &demonstration{cli: &cli{stderr: &b}}
+	d.say("\033[36m%s$\033[0m postern %s \033[1mnow\033[0m", "alice", "status")
+	if got := b.String(); got != "alice$ postern status now\n" {
+		t.Errorf("%q", got)
+	}
+}
+
 // TestDemo plays what README's first command plays.
 func TestDemo(t *testing.T) {
 	if testing.Short() {
