@@ -213,7 +213,7 @@ func (p *params) addJSON(body []byte) {
 		case name == "TransactItems" && strings.HasPrefix(p.o.name, "Transact"):
 			p.addTables(raw)
 		case p.o.nests(name):
-			p.addNested(raw, name)
+			p.addNested(raw, name, 0)
 		}
 	}
 	if _, err := d.Token(); err != nil {

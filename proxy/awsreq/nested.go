@@ -31,8 +31,12 @@ func (p *params) putDeep(path, value string) {
 	}
 }
 
-// addNested reads what a structure in JSON, or a list of such, holds.
-func (p *params) addNested(raw json.RawMessage, path string) {
+// maxLists bounds how deep lists are in one another: each is read anew for those in it.
+const maxLists = 8
+
+// addNested reads what a structure in JSON, or a list of such, holds; lists is in how many
+// lists that is in a row.
+func (p *params) addNested(raw json.RawMessage, path string, lists int) {
 	switch raw = bytes.TrimLeft(raw, " \t\r\n"); {
 	case len(raw) == 0:
 	case raw[0] == '"':
@@ -40,15 +44,17 @@ func (p *params) addNested(raw json.RawMessage, path string) {
 		if json.Unmarshal(raw, &s) == nil {
 			p.putDeep(path, s)
 		}
+	case raw[0] == '[' && lists == maxLists:
+		p.unread = true
 	case raw[0] == '[':
 		var list []json.RawMessage
 		if json.Unmarshal(raw, &list) == nil {
 			for _, v := range list {
-				p.addNested(v, path)
+				p.addNested(v, path, lists+1)
 			}
 		}
 	case raw[0] == '{' && p.o.nests(path):
-		p.object(raw, false, func(name string, v json.RawMessage) { p.addNested(v, path+"."+name) })
+		p.object(raw, false, func(name string, v json.RawMessage) { p.addNested(v, path+"."+name, 0) })
 	}
 }
 

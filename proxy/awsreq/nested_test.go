@@ -30,6 +30,8 @@ func TestNested(t *testing.T) {
 		want string // "!": doubtful
 	}{
 		"list":            {events(`{"Entries":[{"EventBusName":"a","Detail":"{}"},{"EventBusName":"b"}]}`), of("events") + "event-bus/a " + of("events") + "event-bus/b"},
+		"lists in lists":  {events(`{"Entries":[[{"EventBusName":"a"}]]}`), of("events") + "event-bus/a"},
+		"no end of lists": {events(`{"Entries":[` + strings.Repeat("[", 9000) + `"` + strings.Repeat("x", 40000) + `"` + strings.Repeat("]", 9000) + `,{"EventBusName":"a"}]}`), ""},
 		"ARN":             {events(`{"Entries":[{"EventBusName":"arn:aws:events:us-east-1:999999999999:event-bus/x"}]}`), "arn:aws:events:us-east-1:999999999999:event-bus/x"},
 		"object":          {target("glue", "AWSGlue.GetSchema", `{"SchemaId":{"RegistryName":"r","SchemaName":"s"}}`), of("glue") + "registry/r " + of("glue") + "schema/s"},
 		"several":         {target("workspaces", "WorkspacesService.TerminateWorkspaces", `{"TerminateWorkspaceRequests":[{"WorkspaceId":"ws-1"},{"WorkspaceId":"ws-2"}]}`), of("workspaces") + "workspace/ws-1 " + of("workspaces") + "workspace/ws-2"},
