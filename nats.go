@@ -1,7 +1,9 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"net/url"
 	"os"
 	"sync"
 	"time"
@@ -32,14 +34,17 @@ func connectNATS(url, credsFile, caFile string, opts ...nats.Option) (*nats.Conn
 	return dialNATS(url, opts)
 }
 
-func dialNATS(url string, opts []nats.Option) (*nats.Conn, error) {
+func dialNATS(addr string, opts []nats.Option) (*nats.Conn, error) {
 	opts = append([]nats.Option{
 		nats.Name("postern"), nats.MaxReconnects(-1), nats.ReconnectWait(250 * time.Millisecond), nats.Timeout(5 * time.Second),
 		nats.ReconnectBufSize(-1), // what failed for want of NATS must not come to pass when it is back
 	}, opts...)
-	nc, err := nats.Connect(url, opts...)
+	nc, err := nats.Connect(addr, opts...)
 	if err != nil {
-		return nil, fmt.Errorf("connect to NATS at %s: %w", withoutUser(url), err) // the user's password may be in it
+		if bad, ok := errors.AsType[*url.Error](err); ok { // it has the address, too
+			err = bad.Err
+		}
+		return nil, fmt.Errorf("connect to NATS at %s: %w", withoutUser(addr), err)
 	}
 	return nc, nil
 }

@@ -105,3 +105,13 @@ func TestFilesOfTLSThatEnd(t *testing.T) {
 	write(time.Now().Add(time.Hour))
 	connect(true)
 }
+
+// What is said of a server that is not there, or whose address is none, is for logs.
+func TestNATSErrorHasNoPassword(t *testing.T) {
+	for _, addr := range []string{"nats://broker:p@ss-word@127.0.0.1:1", "nats://broker:p@ss-word@127.0.0.1:x", "tls://broker:p@ss-word@[::1"} {
+		_, err := connectNATS(addr, "", "")
+		if err == nil || !strings.Contains(err.Error(), "connect to NATS at ") || strings.Contains(err.Error(), "ss-word") || strings.Contains(err.Error(), "broker") {
+			t.Errorf("%v", err)
+		}
+	}
+}
