@@ -60,6 +60,16 @@ func chooseARN(sub policy.Subject, app events.App, named string, asks map[string
 // offer adds to a denial of an AWS role, which roles would give, what the user can do
 // about it.
 func (s *State) offer(e *Error, now time.Time, user, arn string, roles []string) *Error {
+	if !s.underway(e, now, user, arn, roles) && len(roles) > 0 {
+		e.Roles = roles[:1]
+		e.Details = append(e.Details, "roles that you may ask for and that allow it: "+strings.Join(roles, ", "))
+		e.Next = createCommand(roles[:1], nil)
+	}
+	return e
+}
+
+// underway adds to a denial the request of the user's that is to mend it, if there is one.
+func (s *State) underway(e *Error, now time.Time, user, arn string, roles []string) bool {
 	// asks is which of the roles a request asks for, -1 where none: another role of the
 	// name may be meant, or other AWS roles.
 	asks := func(q *Request) int {
@@ -76,22 +86,18 @@ func (s *State) offer(e *Error, now time.Time, user, arn string, roles []string)
 		if i := asks(q); i >= 0 {
 			e.Details = append(e.Details, fmt.Sprintf("access request %s for role %s waits for a review", id, roles[i]))
 			e.Next, e.RequestID = "postern request show "+id, id
-			return e
+			return true
 		}
 	}
 	for _, id := range slices.Sorted(maps.Keys(s.granted[user])) {
 		q := s.granted[user][id]
 		if now.Before(q.Starts()) && asks(q) >= 0 {
 			e.Details = append(e.Details, fmt.Sprintf("access request %s is approved, and its access begins at %s", id, q.Starts().Format(time.RFC3339)))
-			return e
+			e.Next = ""
+			return true
 		}
 	}
-	if len(roles) > 0 {
-		e.Roles = roles[:1]
-		e.Details = append(e.Details, "roles that you may ask for and that allow it: "+strings.Join(roles, ", "))
-		e.Next = createCommand(roles[:1], nil)
-	}
-	return e
+	return false
 }
 
 func createCommand(roles, resources []string) string {

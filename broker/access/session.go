@@ -2,6 +2,8 @@ package access
 
 import (
 	"cmp"
+	"errors"
+	"maps"
 	"slices"
 	"time"
 
@@ -126,6 +128,13 @@ func Start(s *State, env Env, c StartSession) ([]events.Event, error) {
 	sub := s.Subject(u, env.Now)
 	asks := sub.Requestable(app.App, s.allRoles())
 	arn, err := chooseARN(sub, app.App, c.AWSRole, asks)
+	if no := (*Error)(nil); errors.As(err, &no) && no.Code == Denied { // there are several to ask for
+		for _, arn := range slices.Sorted(maps.Keys(asks)) {
+			if s.underway(no, env.Now, c.User, arn, asks[arn]) {
+				break
+			}
+		}
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -16,6 +16,7 @@ func TestStart(t *testing.T) {
 		return []events.Payload{asked(id, nil), &events.RequestApproved{RequestID: id, User: "alice", Roles: []string{"engineer"},
 			AccessExpiresAt: at.Add(time.Duration(hours) * time.Hour)}}
 	}
+	asksOnly := &events.RoleUpdated{Role: events.Role{Name: "reader", Allow: events.RoleConditions{Request: &events.RequestConditions{Roles: []string{"engineer"}}}}}
 	later := func(id, arn string) []events.Payload {
 		begin := at.Add(time.Hour)
 		return []events.Payload{asked(id, func(q *events.RequestCreated) { q.Resources, q.StartsAt = []string{arn}, &begin }),
@@ -71,6 +72,10 @@ func TestStart(t *testing.T) {
 		{"none of hers, several to ask for", []events.Payload{&events.RoleUpdated{Role: events.Role{Name: "reader", Allow: events.RoleConditions{
 			Request: &events.RequestConditions{SearchAsRoles: []string{"engineer"}, Roles: []string{"engineer"}}}}}}, StartSession{}, nil,
 			"denied: no role of alice gives an AWS role of app prod", `postern request create --roles engineer --reason "…"`},
+		{"none of hers, several to ask for, asked already", []events.Payload{asksOnly, asked("R1", nil)}, StartSession{}, nil,
+			"denied: no role of alice gives an AWS role of app prod", "postern request show R1"},
+		{"none of hers, several to ask for, to begin later", append(later("R1", adminARN), asksOnly), StartSession{}, nil,
+			"denied: no role of alice gives an AWS role of app prod", ""},
 		{"granted, several to choose from", granted("R1", 2), StartSession{}, nil, "invalid: several AWS roles", "postern apps login --aws-role " + adminARN + " prod"},
 		{"granted", granted("R1", 2), StartSession{AWSRole: "Admin"}, started(func(x *events.SessionStarted) { engineer(x, "R1", 2) }), "", ""},
 		{"the latest grant", append(granted("R1", 2), granted("R2", 3)...), StartSession{AWSRole: "Admin"}, started(func(x *events.SessionStarted) { engineer(x, "R2", 3) }), "", ""},
