@@ -41,7 +41,8 @@ func DryRun(s *State, env Env, c CreateRequest) (Preview, error) {
 	for name, app := range s.Apps {
 		had := now.AWSRoles(app.App)
 		for _, reach := range then.AWSRoles(app.App) {
-			if !slices.ContainsFunc(had, func(h policy.Reach) bool { return h.ARN == reach.ARN }) {
+			_, err := then.Grant(app.App, reach.ARN, "") // a role may lack a trait of theirs
+			if err == nil && !slices.ContainsFunc(had, func(h policy.Reach) bool { return h.ARN == reach.ARN }) {
 				p.AWSRoles[name] = append(p.AWSRoles[name], reach)
 			}
 		}

@@ -165,6 +165,26 @@ func TestAutoApprovalLater(t *testing.T) {
 	}
 }
 
+// A role whose lists go by a trait that the asker does not have gives nothing: no preview
+// says so, and it is not what an AWS role is asked for by.
+func TestAskWithoutTrait(t *testing.T) {
+	s := company(t).given(&events.RoleUpdated{Role: events.Role{Name: "engineer", Allow: events.RoleConditions{
+		AppLabels: map[string][]string{"*": {"*"}}, AWSRoleARNs: []string{"*"}, AWSActions: []string{"{{external.service}}:*"}}}})
+	ask := CreateRequest{User: "alice", Resources: []string{adminARN}}
+	_, err := Create(s.state, s.env("alice"), ask)
+	then(t, nil, err, nil, "denied: no role that alice may ask for gives "+adminARN)
+	p, err := DryRun(s.state, s.env("alice"), CreateRequest{User: "alice", Roles: []string{"engineer"}})
+	if err != nil || len(p.AWSRoles) != 0 {
+		t.Errorf("it would add %v, %v", p.AWSRoles, err)
+	}
+	s.given(&events.UserUpdated{User: events.User{Name: "alice", Roles: []string{"reader"}, Traits: map[string][]string{"service": {"s3"}}}})
+	s.when(Create(s.state, s.env("alice"), ask))
+	p, err = DryRun(s.state, s.env("alice"), CreateRequest{User: "alice", Roles: []string{"engineer"}})
+	if err != nil || len(p.AWSRoles["prod"]) != 1 {
+		t.Errorf("with the trait it would add %v, %v", p.AWSRoles, err)
+	}
+}
+
 // breakGlass has alice in, with a review owed.
 func breakGlass(t *testing.T) (*story, string) {
 	s := board(t).given(&events.RoleUpdated{Role: events.Role{Name: "reader", Allow: events.RoleConditions{Request: &events.RequestConditions{

@@ -164,6 +164,9 @@ func (s Subject) with(r *Role) Subject {
 // some AWS role of an account.
 func (s Subject) gives(r *Role, arn string, apps []events.App) bool {
 	would := s.with(r)
+	if _, ok := would.allowPermission(Held{Role: r}); !ok {
+		return false // it lacks a trait of theirs, and allows no call
+	}
 	if CheckAccount(arn) == nil {
 		return slices.ContainsFunc(apps, func(app events.App) bool {
 			return slices.ContainsFunc(would.AWSRoles(app), func(reach Reach) bool {
