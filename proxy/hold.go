@@ -114,6 +114,9 @@ func (c *call) approved(roles []string, watch *grants.Watch) bool {
 				c.cut()
 				return false
 			}
+			if verdict == "" { // nobody is asked yet
+				return no(fmt.Sprintf("%s, and no broker has made access request %s of it in %v: brokers are away, or one has refused, whose log says why", rule, id, c.p.cfg.HoldFor))
+			}
 			return no(fmt.Sprintf("%s, and nobody has in %v: make the identical call again once access request %s is approved", rule, c.p.cfg.HoldFor, id))
 		}
 	}

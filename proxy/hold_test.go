@@ -233,6 +233,16 @@ func TestOneApprovalTwoProxies(t *testing.T) {
 	}
 }
 
+// Of a call that no broker asks anybody about it is not said that somebody may approve it.
+func TestHeldAndNotAsked(t *testing.T) {
+	r := holding(t, 100*time.Millisecond)
+	cl := r.client(r.session(wants))
+	if a := <-cl.send(t, cl.put(t, "one")); a.status != 403 || !strings.Contains(a.body, "no broker has made access request") || strings.Contains(a.body, "once access request") {
+		t.Errorf("%d %s", a.status, a.body)
+	}
+	r.clean()
+}
+
 // A lock on the access request of a call keeps an approval from being used until it is
 // lifted.
 func TestApprovedAndLocked(t *testing.T) {
