@@ -109,6 +109,10 @@ func TestReview(t *testing.T) {
 		{"no such request", nil, "bob", "approve", nil, "not_found: R1"},
 		{"whoever asked has gone", []events.Payload{asked("R1", nil), &events.UserDeleted{Name: "alice"}}, "bob", "approve", nil, "conflict: has left"},
 		{"a later user of the name", []events.Payload{asked("R1", nil), &events.UserDeleted{Name: "alice"}, user("alice", "reader")}, "bob", "approve", nil, "conflict: has left"},
+		{"whoever asked may ask no more", []events.Payload{asked("R1", nil), &events.UserUpdated{User: events.User{Name: "alice", Roles: []string{"admin"}}}}, "bob", "approve", nil,
+			"conflict: alice may not ask for role engineer any more"},
+		{"and is denied", []events.Payload{asked("R1", nil), &events.UserUpdated{User: events.User{Name: "alice", Roles: []string{"admin"}}}}, "bob", "deny",
+			[]events.Payload{reviewed("bob", "deny"), &events.RequestDenied{RequestID: "R1", User: "alice", Reviewers: []string{"bob"}}}, ""},
 		{"a filter that cannot be read counts nobody", []events.Payload{asked("R1", func(q *events.RequestCreated) {
 			q.Thresholds = []events.Threshold{{Filter: "x", Approve: 1, Deny: 1}}
 		})}, "bob", "approve", nil, "denied: counts for none"},

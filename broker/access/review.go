@@ -84,6 +84,9 @@ func (s *State) approvable(q *Request, now time.Time) error {
 		if s.meant(name, q) == nil {
 			return refuse(Conflict, "role %s, which request %s asks for, was removed: ask again", name, q.RequestID)
 		}
+		if q.Approval == nil && !s.Subject(s.Users[q.User], now).MayAsk(name, len(q.Resources) > 0) {
+			return refuse(Conflict, "%s may not ask for role %s any more: request %s can be denied only", q.User, name, q.RequestID)
+		}
 	}
 	if s.stranded(q, now) && !q.Owed() {
 		return refuse(Conflict, "the session of this call is over")

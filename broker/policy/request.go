@@ -131,6 +131,12 @@ func Approving(roles []*Role) Asking {
 	return a.brief()
 }
 
+// MayAsk reports whether the subject may still ask for a role, for itself or for an AWS role
+// that it gives (search).
+func (s Subject) MayAsk(role string, search bool) bool {
+	return len(s.askable(role, search, false)) > 0
+}
+
 // askable returns the request conditions that let the subject ask for a role:
 // for itself, or for an AWS role that it gives (search).
 func (s Subject) askable(name string, search, breakGlass bool) []*events.RequestConditions {
