@@ -369,7 +369,7 @@ func (t *Table) actionNamed(svc int32, name string) int32 {
 	return t.operation(svc, name)
 }
 
-// form gives the body where it is a form.
+// form gives the body where it is a form, as far as its pairs were seen whole.
 func (in *Input) form() string {
 	ct := in.Header["Content-Type"]
 	if len(in.Body) == 0 || len(ct) > 1 {
@@ -380,7 +380,11 @@ func (in *Input) form() string {
 			return ""
 		}
 	}
-	return bytesAsString(in.Body)
+	form := bytesAsString(in.Body)
+	if !in.BodyComplete { // the last pair may go on: DeleteUser in DeleteUserPolicy
+		form = form[:strings.LastIndexByte(form, '&')+1]
+	}
+	return form
 }
 
 // dataPlane handles hosts that carry customers' own APIs, which no service model

@@ -298,6 +298,20 @@ func TestAmbiguous(t *testing.T) {
 	}
 }
 
+// The name of an operation that goes on where no more was seen is none.
+func TestCutAction(t *testing.T) {
+	tab := newTable(t)
+	for _, c := range []struct{ seen, want string }{
+		{"UserName=a&Action=DeleteUser", ""}, {"Action=DeleteUser", ""}, {"Action=DeleteUser&UserName=a", "DeleteUser"}, {"UserName=a&Action=DeleteUser&", "DeleteUser"},
+	} {
+		in := request(t, tab, "POST https://iam.amazonaws.com/", http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}, c.seen)
+		in.BodyComplete = false
+		if r := tab.Recognize(in); r.Operation != c.want {
+			t.Errorf("%s…: read as %q", c.seen, r.Operation)
+		}
+	}
+}
+
 func lookups(t testing.TB, tab *Table) map[string]*Input {
 	return map[string]*Input{
 		"json": request(t, tab, "POST https://dynamodb.us-east-1.amazonaws.com/", http.Header{"X-Amz-Target": {"DynamoDB_20120810.GetItem"}}, ""),
