@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"errors"
 	"io"
+	"math"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -103,7 +104,7 @@ func (b *body) begin(length int64) error {
 // (https://docs.aws.amazon.com/sdkref/latest/guide/feature-compression.html).
 func (c *call) said() (text []byte, whole bool) {
 	text, whole = c.body.head, c.body.whole
-	if c.host.SigningName != "monitoring" || !strings.EqualFold(c.r.Header.Get("Content-Encoding"), "gzip") {
+	if !c.packed() {
 		return text, whole
 	}
 	z, err := gzip.NewReader(bytes.NewReader(text))
@@ -112,6 +113,43 @@ func (c *call) said() (text []byte, whole bool) {
 	}
 	text, err = io.ReadAll(io.LimitReader(z, headSize))
 	return text, whole && err == nil && len(text) < headSize
+}
+
+// longestForm bounds what is unpacked of one.
+const longestForm = 64 << 20
+
+// namesAnother tells whether a form names an operation behind what recognition saw of it,
+// besides the one that it was taken for. Not ok: the client was answered.
+func (c *call) namesAnother(rec *awsreq.Request) (another, ok bool) {
+	in := c.input()
+	if !c.p.table.PartOfForm(in, rec) {
+		return false, true
+	}
+	if !c.body.whole && !c.readBody() {
+		return false, false
+	}
+	open := func() io.Reader {
+		if c.body.spilled != nil {
+			return c.body.spilled.Reader()
+		}
+		return bytes.NewReader(c.body.head)
+	}
+	form := &io.LimitedReader{R: open(), N: math.MaxInt64}
+	if c.packed() {
+		z, err := gzip.NewReader(form)
+		if form = (&io.LimitedReader{R: z, N: longestForm}); err != nil {
+			form = &io.LimitedReader{R: open(), N: math.MaxInt64} // as said takes it
+		}
+	}
+	all, err := awsreq.CountActions(form)
+	seen, _ := awsreq.CountActions(bytes.NewReader(in.Body)) // memory does not fail
+	query, _ := awsreq.CountActions(strings.NewReader(in.RawQuery))
+	return err != nil || form.N == 0 || all > seen && query+all > 1, true
+}
+
+// packed tells whether the service unpacks what it is sent.
+func (c *call) packed() bool {
+	return c.host.SigningName == "monitoring" && strings.EqualFold(c.r.Header.Get("Content-Encoding"), "gzip")
 }
 
 // tells whether recognition may need the body. S3's objects are left alone: their names

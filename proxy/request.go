@@ -195,6 +195,14 @@ func (c *call) serve() {
 		c.deny(denial{cause: "signature", reason: "the request is signed in its body, by Signature Version 2, which postern does not take"})
 		return
 	}
+	if !rec.Ambiguous {
+		var ok bool
+		if rec.Ambiguous, ok = c.namesAnother(&rec); !ok {
+			return
+		} else if rec.Ambiguous {
+			rec.Doubt = "names its operation several times"
+		}
+	}
 	if rec.Ambiguous {
 		c.deny(denial{cause: "signature", reason: "the request " + rec.Doubt + "; AWS and postern might read it differently"})
 		return

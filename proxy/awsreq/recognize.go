@@ -1,6 +1,9 @@
 package awsreq
 
 import (
+	"bufio"
+	"errors"
+	"io"
 	"net/http"
 	"slices"
 	"strings"
@@ -350,6 +353,32 @@ func (t *Table) byAction(in *Input, cands []int32) (op int32, twice bool) {
 	return -1, false
 }
 
+// CountActions tells how often a form names an operation. It may be longer than what is looked
+// at of a body.
+func CountActions(form io.Reader) (n int, err error) {
+	r := bufio.NewReader(form) // names are short, values may be longer than its buffer
+	for err == nil {
+		var pair []byte
+		pair, err = r.ReadSlice('&')
+		if name, _, _ := strings.Cut(strings.TrimSuffix(string(pair), "&"), "="); equalDecoded(name, "Action") {
+			n++
+		}
+		for errors.Is(err, bufio.ErrBufferFull) {
+			_, err = r.ReadSlice('&')
+		}
+	}
+	if errors.Is(err, io.EOF) {
+		err = nil
+	}
+	return n, err
+}
+
+// PartOfForm tells whether a recognised request's operation may stand in a form, of which
+// the beginning alone was seen.
+func (t *Table) PartOfForm(in *Input, r *Request) bool {
+	return !in.BodyComplete && in.isForm() && r.op >= 0 && !strings.HasPrefix(t.svcs[t.ops[r.op].service].protocol, "rest")
+}
+
 // single finds a parameter and counts its occurrences.
 func single(query, name string) (value string, n int) {
 	for query != "" {
@@ -369,16 +398,21 @@ func (t *Table) actionNamed(svc int32, name string) int32 {
 	return t.operation(svc, name)
 }
 
+// isForm tells whether there is a body, and a form.
+func (in *Input) isForm() bool {
+	switch ct := in.Header["Content-Type"]; {
+	case len(in.Body) == 0 || len(ct) > 1:
+		return false
+	case len(ct) == 1:
+		return len(ct[0]) >= 33 && strings.EqualFold(ct[0][:33], "application/x-www-form-urlencoded")
+	}
+	return true
+}
+
 // form gives the body where it is a form, as far as its pairs were seen whole.
 func (in *Input) form() string {
-	ct := in.Header["Content-Type"]
-	if len(in.Body) == 0 || len(ct) > 1 {
+	if !in.isForm() {
 		return ""
-	}
-	if len(ct) == 1 {
-		if m := ct[0]; len(m) < 33 || !strings.EqualFold(m[:33], "application/x-www-form-urlencoded") {
-			return ""
-		}
 	}
 	form := bytesAsString(in.Body)
 	if !in.BodyComplete { // the last pair may go on: DeleteUser in DeleteUserPolicy
