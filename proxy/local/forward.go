@@ -120,6 +120,7 @@ func (h *Helper) answered(resp *http.Response) error {
 	if resp.StatusCode == http.StatusRequestHeaderFieldsTooLarge && resp.Header.Get("X-Amzn-Requestid") == "" && resp.Header.Get("X-Amz-Request-Id") == "" {
 		return errHeaders
 	}
+	h.tells(resp)
 	h.refusal(resp)
 	return h.begins(resp)
 }

@@ -88,6 +88,7 @@ type Helper struct {
 	dialer   net.Dialer
 	proxies  []string     // ProxyAddr and the others
 	good     atomic.Int32 // the one of them that answered last
+	ahead    atomic.Int64 // how far AWS's clock was ahead of ours at its last answer, in ns
 
 	intercepted *connListener // TLS connections to AWS hosts
 	tunnels     sync.WaitGroup

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	"github.com/rs/zerolog"
 
 	"github.com/posternhq/postern/proxy/awserr"
@@ -148,6 +150,36 @@ func TestNotAProxyRequest(t *testing.T) {
 	_, _ = io.WriteString(conn, "\x16\x03\x01 this is no HTTP\r\n\r\n")
 	if b, err := io.ReadAll(conn); err != nil || !strings.Contains(string(b), "400 Bad Request") {
 		t.Errorf("%q %v", b, err)
+	}
+}
+
+// An SDK on a machine whose clock is wrong goes by AWS's once an answer has told it, and so
+// does the helper; by that clock nothing else is good.
+func TestWrongClock(t *testing.T) {
+	theirs := 2 * time.Hour
+	h := pair(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Date", time.Now().Add(theirs).UTC().Format(http.TimeFormat))
+	})
+	call := func(ahead time.Duration) int {
+		r := request(t, "GET", "https://dynamodb.eu-central-1.amazonaws.com/", nil)
+		c := aws.Credentials{AccessKeyID: value(t, h.Env(), "AWS_ACCESS_KEY_ID"), SecretAccessKey: value(t, h.Env(), "AWS_SECRET_ACCESS_KEY")}
+		if err := v4.NewSigner().SignHTTP(t.Context(), c, r, emptyHash, "dynamodb", "eu-central-1", time.Now().Add(ahead)); err != nil {
+			t.Fatal(err)
+		}
+		resp, _ := do(t, client(t, h.Env(), false), r)
+		return resp.StatusCode
+	}
+	for _, c := range []struct {
+		ahead time.Duration
+		want  int
+	}{{theirs, 403}, {0, 200}, {theirs, 200}, {0, 200}, {-theirs, 403}, {theirs + time.Hour, 403}} {
+		if got := call(c.ahead); got != c.want {
+			t.Errorf("signed %v ahead of this machine, AWS %v: %d, want %d", c.ahead, theirs, got, c.want)
+		}
+	}
+	theirs = 48 * time.Hour // is not believed
+	if first, then := call(0), call(theirs); first != 200 || then != 403 {
+		t.Errorf("AWS two days ahead: %d, then %d", first, then)
 	}
 }
 

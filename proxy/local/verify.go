@@ -143,9 +143,25 @@ func (h *Helper) verify(r *http.Request) (*verified, error) {
 		}
 		v.hash = v.body.Hash
 	}
-	if err := h.verifier.Verify(r, a, c.secret, v.hash, time.Now()); err != nil {
+	now := time.Now()
+	err = h.verifier.Verify(r, a, c.secret, v.hash, now)
+	if errors.Is(err, sigv4.ErrSkewed) {
+		// SDKs go by AWS's clock once its answers have told them that this machine's is wrong.
+		err = h.verifier.Verify(r, a, c.secret, v.hash, now.Add(time.Duration(h.ahead.Load())))
+	}
+	if err != nil {
 		v.close()
 		return nil, err
 	}
 	return v, nil
+}
+
+// maxAhead bounds how far AWS's clock is believed to be from ours.
+const maxAhead = 24 * time.Hour
+
+// tells notes what an answer says of AWS's clock.
+func (h *Helper) tells(resp *http.Response) {
+	if at, err := http.ParseTime(resp.Header.Get("Date")); err == nil && time.Until(at).Abs() < maxAhead {
+		h.ahead.Store(int64(time.Until(at)))
+	}
 }
