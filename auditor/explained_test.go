@@ -65,3 +65,32 @@ func TestExplained(t *testing.T) {
 		}
 	}
 }
+
+// What is done in a console that postern opened and is no call of an API does not say that
+// it was done in a console, but by its type.
+func TestConsoleActions(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	now := time.Now().UTC().Truncate(time.Second)
+	w.sayAt(now, &events.SessionStarted{SessionID: "S1", User: "alice", App: "awsconsole", AWSRoleARN: roleARN, Account: account,
+		RoleSessionName: "alice", StartedAt: now, ExpiresAt: now.Add(time.Hour)})
+	w.sayAt(now, &events.AWSConsoleOpened{AccessKeyID: "ASIACONSOLE", SessionID: "S1", User: "alice", App: "awsconsole", AWSRoleARN: roleARN, Account: account,
+		RoleSessionName: "alice", ExpiresAt: now.Add(time.Hour), Proxy: "p1"})
+	w.settle(events.Access, events.Audit)
+	record := func(id, kind string, at time.Time) {
+		r := trail(id, "", "alice", "ASIABROWSER", "GetAlternateContact", at)
+		r.Record = json.RawMessage(strings.NewReplacer("s3.amazonaws.com", "billingconsole.amazonaws.com", "AwsApiCall", kind).Replace(string(r.Record)))
+		w.sayAt(now, r)
+	}
+	record("ACTION", "AwsConsoleAction", now.Add(time.Minute))
+	record("LATER", "AwsConsoleAction", now.Add(2*time.Hour))
+	record("CALL", "AwsApiCall", now.Add(time.Minute))
+	for id, verdict := range map[string]string{"ACTION": "console", "LATER": "bypass", "CALL": "bypass"} {
+		w.until(id+" is judged", func() bool {
+			return w.count(`SELECT count() FROM cloudtrail WHERE event_id = ? AND verdict != ''`, id) == 1
+		})
+		if w.count(`SELECT count() FROM cloudtrail WHERE event_id = ? AND verdict = ?`, id, verdict) != 1 {
+			t.Errorf("%s is not %s", id, verdict)
+		}
+	}
+}

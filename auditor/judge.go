@@ -432,6 +432,11 @@ func byService(invokedBy, sourceIP, version string, fromConsole bool) string {
 	return invokedBy
 }
 
+// consoleTypes are the types of events that nobody makes but in the console. Their records
+// need not say sessionCredentialFromConsole
+// (https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-event-reference-record-contents.html).
+var consoleTypes = []string{"AwsConsoleAction", "AwsConsoleSignIn"}
+
 func identity(roleARN, session string) correlate.Identity {
 	return correlate.IdentityOf(roleARN, session)
 }
@@ -444,10 +449,11 @@ func record(d *events.CloudTrailRecordReceived, seq uint64) (correlate.Record, b
 		return correlate.Record{}, false
 	}
 	user, _ := r.Identity.User()
+	fromConsole := r.FromConsole || slices.Contains(consoleTypes, r.EventType)
 	out := correlate.Record{
 		Account: d.RecipientAccountID, EventID: d.EventID, SharedEventID: string(r.SharedEventID), RequestID: cmp.Or(r.OriginalRequestID, r.RequestID),
 		EventTime: r.EventTime, EventSource: string(r.EventSource), EventName: string(r.EventName), SourceIdentity: string(r.Identity.Session.SourceIdentity),
-		AccessKeyID: string(r.Identity.AccessKeyID), User: user, InvokedBy: byService(r.Identity.InvokedBy, r.SourceIPAddress, r.EventVersion, r.FromConsole), FromConsole: bool(r.FromConsole),
+		AccessKeyID: string(r.Identity.AccessKeyID), User: user, InvokedBy: byService(r.Identity.InvokedBy, r.SourceIPAddress, r.EventVersion, fromConsole), FromConsole: fromConsole,
 		Refused: refused(r.ErrorCode), Resources: r.Resources,
 		IssuedAccessKeyID: r.Response.IssuedAccessKeyID, Seq: seq,
 	}
