@@ -170,12 +170,13 @@ func (g *gathering) user(name string, since time.Time) {
 // that went around postern.
 func (g *gathering) around(since, user any) {
 	const key = `event_time, recipient_account_id, event_id`
-	const rows = `SELECT ` + key + ` FROM cloudtrail_rows WHERE event_time >= @since AND `
-	things := g.ask(`SELECT concat('cloudtrail/', recipient_account_id, '/', event_id) FROM cloudtrail WHERE event_time >= @since
-		AND (`+key+`) IN (`+rows+`federated_user = @user UNION ALL `+rows+`lent_to = @user) AND if(lent_to != '', lent_to, federated_user) = @user
-		AND verdict IN ('bypass', 'console', 'exported', 'forwarded', 'token') ORDER BY `+key, since, user)
-	for part := range slices.Chunk(things, 1000) {
-		g.records(epoch, part)
+	for _, column := range []string{"federated_user", "lent_to"} { // an index each
+		things := g.ask(`SELECT concat('cloudtrail/', recipient_account_id, '/', event_id) FROM cloudtrail WHERE event_time >= @since
+			AND (`+key+`) IN (SELECT `+key+` FROM cloudtrail_rows WHERE event_time >= @since AND `+column+` = @user)
+			AND if(lent_to != '', lent_to, federated_user) = @user AND verdict IN ('bypass', 'console', 'exported', 'forwarded', 'token') ORDER BY `+key, since, user)
+		for part := range slices.Chunk(things, 1000) {
+			g.records(epoch, part)
+		}
 	}
 }
 
