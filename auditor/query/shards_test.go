@@ -39,6 +39,7 @@ func TestShardsAgree(t *testing.T) {
 			exec(t, conn, q)
 		}
 		exec(t, conn, `INSERT INTO request_rows (received_at, request_id, outcome, user, account, service, action) SELECT received_at + 1, concat('OPEN', request_id), 'admitted', user, account, service, action FROM requests WHERE modulo(cityHash64(request_id), 60) = 1`)
+		exec(t, conn, `INSERT INTO cloudtrail_rows (event_time, recipient_account_id, event_id, lent_to) SELECT event_time, recipient_account_id, event_id, 'zoë' FROM cloudtrail WHERE verdict = 'bypass'`)
 		exec(t, conn, `INSERT INTO tunnel_rows (opened_at, tunnel_id, user, account) SELECT received_at, concat('T', request_id), user, account FROM requests WHERE modulo(cityHash64(request_id), 60) = 2`)
 	}
 	reader := embeddedtest.Open(t, c.DSN(0, embedded.Reader, "postern"))
@@ -90,6 +91,7 @@ func TestShardsAgree(t *testing.T) {
 		{}, {User: user}, {User: user[:5] + "*"}, {User: "nobody"}, {AWSRole: "Role1"}, {Account: "100000000003"}, {Service: "iam"}, {Action: "dynamodb:GetItem"}, {Action: "s3:Get*"},
 		{Resource: "*data/y=*"}, {Outcome: "matched", User: user}, {Outcome: "missing"}, {Outcome: "awaiting"}, {Outcome: "denied", Service: "s3"}, {Outcome: "console"}, {Outcome: "bypass"},
 		{User: user, Since: "60d", Until: "10d"}, {FederatedUser: user},
+		{User: "zoë"}, {User: "z*", Outcome: "bypass"},
 	} {
 		agree(fmt.Sprintf("search %+v", f), func(a *query.Asker, _ clickhouse.Conn, _ *query.SQL) (any, error) {
 			var all []query.Entry
@@ -126,6 +128,9 @@ func TestShardsAgree(t *testing.T) {
 	})
 	agree("report", func(_ *query.Asker, conn clickhouse.Conn, _ *query.SQL) (any, error) {
 		return evidence.Gather(t.Context(), conn, evidence.Subject{Request: ids[0]})
+	})
+	agree("report of a user", func(_ *query.Asker, conn clickhouse.Conn, _ *query.SQL) (any, error) {
+		return evidence.Gather(t.Context(), conn, evidence.Subject{User: user})
 	})
 	for _, q := range []string{
 		`SELECT hour, account, outcome, verdict, sum(calls) AS n FROM requests_by_hour GROUP BY ALL ORDER BY ALL`,
