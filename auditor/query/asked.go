@@ -21,10 +21,13 @@ var (
 	ofPairs    = []string{"matched", "mismatched"}
 )
 
-func checkOutcome(outcome string) error {
+func (f *Filter) checkOutcome() error {
 	all := slices.Concat(outcomes, ofRequests, ofRecords, ofPairs)
-	if outcome != "" && !slices.Contains(all, outcome) {
+	if f.Outcome != "" && !slices.Contains(all, f.Outcome) {
 		return &BadInput{"outcome", "is none of " + strings.Join(all, ", ")}
+	}
+	if slices.Contains(ofRecords, f.Outcome) && (f.RequestID != "" || f.SessionID != "") { // none can match, be there ever so many
+		return &BadInput{"outcome", f.Outcome + " is a verdict on CloudTrail's records, which tell of no request or session of postern's: ask by user and time, or for all records of a request by show ID"}
 	}
 	return nil
 }

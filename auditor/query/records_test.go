@@ -160,7 +160,7 @@ func TestBadQuestions(t *testing.T) {
 	findings := func(f query.FindingFilter) error { _, err := a.Findings(t.Context(), f); return err }
 	coverage := func(since string) error { _, err := a.Coverage(t.Context(), since); return err }
 	for what, err := range map[string]error{
-		"outcome": search(query.Filter{Outcome: "nonsense"}), "until": search(query.Filter{Since: "now", Until: "1h"}),
+		"outcome": search(query.Filter{Outcome: "nonsense"}), "outcome ": search(query.Filter{Outcome: "proxied", RequestID: "R1"}), " outcome": search(query.Filter{Outcome: "exported", SessionID: "S1"}), "until": search(query.Filter{Since: "now", Until: "1h"}),
 		"state": findings(query.FindingFilter{State: "OPEN"}), "since": search(query.Filter{Since: "2300-01-01"}), "since ": coverage("1899-12-31"),
 	} {
 		var bad *query.BadInput

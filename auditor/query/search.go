@@ -100,7 +100,7 @@ func (f *Filter) bounds(now time.Time) (b bounds, err error) {
 	if b.before, err = parseCursor(f.Cursor); err != nil {
 		return b, err
 	}
-	return b, checkOutcome(f.Outcome)
+	return b, f.checkOutcome()
 }
 
 // Search finds requests, each beside its CloudTrail record, and CloudTrail
