@@ -214,6 +214,10 @@ func (a *AWS) open(ctx context.Context, bucket, key string) (*object, error) {
 		if err != nil {
 			return nil, err
 		}
+		if r := aws.ToString(rest.ContentRange); !strings.HasPrefix(r, fmt.Sprintf("bytes %d-", at)) { // all of it once more would be another file
+			_ = rest.Body.Close()
+			return nil, fmt.Errorf("asked for bytes from %d on, got %q", at, r)
+		}
 		return rest.Body, nil
 	}}, nil
 }

@@ -52,9 +52,13 @@ func TestConnectionBreaksOff(t *testing.T) {
 	d, logs := c.keys(tr.Bucket, "/CloudTrail-Digest/"), c.keys(tr.Bucket, "/CloudTrail/")
 	var mu sync.Mutex
 	breaks := map[string]int{} // how often reading an object breaks off
+	whole := false             // nobody says where an answer begins
 	c.spoil(func(r *http.Request, res *http.Response) {
 		mu.Lock()
 		defer mu.Unlock()
+		if whole {
+			res.Header.Del("Content-Range")
+		}
 		key := strings.TrimPrefix(strings.TrimPrefix(r.URL.Path, "/"), tr.Bucket+"/")
 		if r.Method != http.MethodGet || breaks[key] == 0 {
 			return
@@ -104,6 +108,14 @@ func TestConnectionBreaksOff(t *testing.T) {
 		t.Errorf("a log file of a digest file: %v", err)
 	}
 	clean("a log file of a digest file")
+	set(0, logs[1])
+	set(1, d[0])
+	whole = true
+	if err := c.in.Validator().Arrived(t.Context(), tr.Bucket, d[0]); !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("what goes on from another place: %v", err)
+	}
+	clean("what goes on from another place")
+	whole = false
 	// Once in a while it is gone on with.
 	set(2, slices.Concat(d, logs)...)
 	c.arrive(tr.Bucket, d...)
