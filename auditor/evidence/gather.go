@@ -161,21 +161,21 @@ func (g *gathering) user(name string, since time.Time) {
 	}
 	g.take(`stream = 'ACCESS' AND signature IN ('', 'valid') AND stored_at >= @since AND thing = concat('user/', @user)`, at, who)
 	g.callsWhere(`received_at >= @since AND user = @user`, at, who)
-	g.around(at, who)
+	g.around(since, at, who)
 	g.take(`stream = 'FINDINGS' AND type LIKE 'io.postern.finding.%'`+mine, at, who)
 }
 
 // around gathers AWS's records of a person's calls that no request of postern's made: in
 // consoles, with keys and links that they were given, by services in their name, and those
 // that went around postern.
-func (g *gathering) around(since, user any) {
+func (g *gathering) around(since time.Time, at, user any) {
 	const key = `event_time, recipient_account_id, event_id`
 	for _, column := range []string{"federated_user", "lent_to"} { // an index each
 		things := g.ask(`SELECT concat('cloudtrail/', recipient_account_id, '/', event_id) FROM cloudtrail WHERE event_time >= @since
 			AND (`+key+`) IN (SELECT `+key+` FROM cloudtrail_rows WHERE event_time >= @since AND `+column+` = @user)
-			AND if(lent_to != '', lent_to, federated_user) = @user AND verdict IN ('bypass', 'console', 'exported', 'forwarded', 'token') ORDER BY `+key, since, user)
+			AND if(lent_to != '', lent_to, federated_user) = @user AND verdict IN ('bypass', 'console', 'exported', 'forwarded', 'token') ORDER BY `+key, at, user)
 		for part := range slices.Chunk(things, 1000) {
-			g.records(epoch, part)
+			g.records(since.Add(-skew), part)
 		}
 	}
 }
