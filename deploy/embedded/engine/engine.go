@@ -29,14 +29,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Exit codes of [Main]. The cause is on standard error.
-const (
-	ExitStopped = 0 // it was asked to stop, and closed its tables
-	ExitFailed  = 1 // the engine refused to start, or ended by itself
-	ExitUsage   = 2
-	ExitNoLib   = 3 // the library can't be loaded
-)
-
 // Files inherited from the supervisor, in exec.Cmd.ExtraFiles' order.
 const (
 	lifelineFD = 3 // read end of a pipe: its end is the order to stop

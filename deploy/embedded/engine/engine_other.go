@@ -9,9 +9,6 @@ import (
 	"runtime"
 )
 
-// ExitNoLib is the exit code for a library that can't be loaded.
-const ExitNoLib = 3
-
 // Main says that the library isn't made for this system.
 func Main([]string) int {
 	fmt.Fprintf(os.Stderr, "clickhouse-engine: the ClickHouse library isn't made for %s: give a server's address as clickhouse.dsn\n", runtime.GOOS)
