@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/posternhq/postern/broker/api"
@@ -87,6 +88,24 @@ func (c *cli) home() (home, error) {
 		return home{}, fmt.Errorf("no home directory: give --home or POSTERN_HOME: %w", err)
 	}
 	return home{filepath.Join(dir, ".postern")}, nil
+}
+
+// elsewhere is what to do about an error that is of a home which can't be written, such as
+// that of a container's user; "" for any other.
+func (c *cli) elsewhere(err error) string {
+	at, ok := errors.AsType[*fs.PathError](err)
+	h, homeErr := c.home()
+	if !ok || homeErr != nil || !errors.Is(err, fs.ErrPermission) && !errors.Is(err, syscall.EROFS) {
+		return ""
+	}
+	within := func(dir, path string) bool {
+		below, err := filepath.Rel(dir, path)
+		return err == nil && filepath.IsLocal(below)
+	}
+	if !within(h.dir, at.Path) && !within(at.Path, h.dir) { // where a directory above it could not be made
+		return ""
+	}
+	return ": give a directory that you may write to with --home or POSTERN_HOME"
 }
 
 // profile is one user's state on one postern.

@@ -53,7 +53,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stderr, "postern:", plain(err.Error()))
 		return 2
 	default:
-		fmt.Fprintln(stderr, "postern:", plain(err.Error()))
+		fmt.Fprintln(stderr, "postern:", plain(err.Error())+c.elsewhere(err))
 		return 1
 	}
 }

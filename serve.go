@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	stdlog "log"
 	"net"
 	"os"
@@ -54,7 +55,9 @@ func (s *services) serve(ctx context.Context, admin string) error {
 	for service, runs := range map[string]bool{"broker": s.cfg.Broker != nil, "proxy": s.cfg.Proxy != nil, "auditor": s.cfg.Auditor != nil} {
 		if runs {
 			lock, err := embedded.LockDir(filepath.Join(s.cfg.DataDir, service))
-			if err != nil {
+			if errors.Is(err, fs.ErrPermission) { // a first start as root, say
+				return fmt.Errorf("data_dir: %w: %s and all that is in it must belong to the user who runs postern: chown -R it", err, s.cfg.DataDir)
+			} else if err != nil {
 				return fmt.Errorf("data_dir: %w", err)
 			}
 			defer lock.Close()

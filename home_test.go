@@ -1,0 +1,51 @@
+package main
+
+import (
+	"encoding/pem"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/rs/zerolog"
+)
+
+// Where the home of a user can't be written, such as that of a container's, the error names
+// the way to another; other errors do not.
+func TestHomeThatCannotBeWritten(t *testing.T) {
+	const home = "/sys/postern" // nobody makes anything there
+	if err := os.Mkdir(home, 0o700); err == nil || os.IsNotExist(err) {
+		os.Remove(home)
+		t.Skipf("no place that root can't write to: %v", err)
+	}
+	ca := filepath.Join(t.TempDir(), "ca.pem")
+	known := httptest.NewTLSServer(nil)
+	defer known.Close()
+	if err := os.WriteFile(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: known.Certificate().Raw}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		home string
+		want bool
+	}{{home, true}, {home + "/below/it", true}, {t.TempDir(), false}} {
+		var out strings.Builder
+		code := run([]string{"login", "--home", c.home, "--proxy", "127.0.0.1:1", "--user", "x", "--ca-file", ca}, strings.NewReader("password\n"), &out, &out)
+		if code != 1 || strings.Contains(out.String(), "POSTERN_HOME") != c.want {
+			t.Errorf("%s: code %d: %s", c.home, code, out.String())
+		}
+	}
+}
+
+// A data directory of another user's, of a first start as root say, is named with what to do.
+func TestDataDirOfSomebodyElse(t *testing.T) {
+	const dir = "/sys/postern"
+	if err := os.Mkdir(dir, 0o700); !os.IsPermission(err) {
+		os.Remove(dir)
+		t.Skipf("no place that is not root's: %v", err)
+	}
+	s := &services{cfg: &Config{DataDir: dir, Broker: &BrokerConfig{}}, log: zerolog.Nop()}
+	if err := s.serve(t.Context(), ""); err == nil || !strings.Contains(err.Error(), "chown") {
+		t.Error(err)
+	}
+}
