@@ -1,6 +1,7 @@
 package sts
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -89,7 +90,8 @@ func principal(self string) string {
 	return self
 }
 
-// noCredentials says what was tried, in the SDK's order
+// noCredentials says what was tried, in the SDK for Go's order, in which a web identity of
+// the environment goes before files
 // (https://docs.aws.amazon.com/sdkref/latest/guide/standardized-credentials.html).
 func noCredentials(err error) *Error {
 	set := func(names ...string) string {
@@ -100,16 +102,14 @@ func noCredentials(err error) *Error {
 		}
 		return names[0] + " is not set"
 	}
-	profile := os.Getenv("AWS_PROFILE")
-	if profile == "" {
-		profile = "default"
-	}
+	profile := cmp.Or(os.Getenv("AWS_PROFILE"), os.Getenv("AWS_DEFAULT_PROFILE"), "default")
+	files := cmp.Or(os.Getenv("AWS_SHARED_CREDENTIALS_FILE"), "~/.aws/credentials") + " and " + cmp.Or(os.Getenv("AWS_CONFIG_FILE"), "~/.aws/config")
 	imds := "instance metadata (IMDSv2)"
 	if strings.EqualFold(os.Getenv("AWS_EC2_METADATA_DISABLED"), "true") {
 		imds += ", which AWS_EC2_METADATA_DISABLED turns off"
 	}
-	msg := fmt.Sprintf("this proxy found no AWS credentials of its own. Tried in this order: environment (%s), shared files (profile %q in ~/.aws), web identity (%s), container (%s), %s. The last one said: %s",
-		set("AWS_ACCESS_KEY_ID"), profile, set("AWS_WEB_IDENTITY_TOKEN_FILE"),
+	msg := fmt.Sprintf("this proxy found no AWS credentials of its own. Tried in this order: environment (%s), web identity (%s), shared files (profile %q in %s), container (%s), %s. The last one said: %s",
+		set("AWS_ACCESS_KEY_ID"), set("AWS_WEB_IDENTITY_TOKEN_FILE"), profile, files,
 		set("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI"), imds, cause(err))
 	if inContainer() {
 		msg += ". In a container on EC2 the hop limit of the metadata service must be at least 2: aws ec2 modify-instance-metadata-options --instance-id ID --http-put-response-hop-limit 2"

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -377,18 +379,36 @@ func TestNoCredentials(t *testing.T) {
 	t.Setenv("AWS_CONFIG_FILE", t.TempDir()+"/config")
 	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", t.TempDir()+"/credentials")
 	t.Setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+	t.Setenv("AWS_DEFAULT_PROFILE", "work")
 	r := newRig(t, func(c *sts.Config, _ *ststest.AWS) { c.Base = nil })
 	_, err := r.Get(t.Context(), r.session("s", time.Hour), "event-1")
 	if err == nil {
 		t.Fatal("credentials out of nowhere")
 	}
 	at := 0
-	for _, part := range []string{"environment (AWS_ACCESS_KEY_ID is not set)", `shared files (profile "default"`, "web identity", "container", "instance metadata (IMDSv2), which AWS_EC2_METADATA_DISABLED turns off", "hop limit"} {
+	for _, part := range []string{"environment (AWS_ACCESS_KEY_ID is not set)", "web identity", `shared files (profile "work" in ` + os.Getenv("AWS_SHARED_CREDENTIALS_FILE"), "container", "instance metadata (IMDSv2), which AWS_EC2_METADATA_DISABLED turns off", "hop limit"} {
 		i := strings.Index(err.Error()[at:], part)
 		if i < 0 {
 			t.Fatalf("%q lacks %q in its place", err, part)
 		}
 		at += i
+	}
+}
+
+// The order is the SDK's: a web identity of the environment that fails is not made up for by
+// keys in a file.
+func TestWebIdentityGoesBeforeFiles(t *testing.T) {
+	bare(t)
+	file := filepath.Join(t.TempDir(), "keys")
+	if err := os.WriteFile(file, []byte("[default]\naws_access_key_id = "+ststest.BaseKey+"\naws_secret_access_key = "+baseSecret+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", file)
+	t.Setenv("AWS_WEB_IDENTITY_TOKEN_FILE", file+".token")
+	t.Setenv("AWS_ROLE_ARN", "arn:aws:iam::111122223333:role/proxy")
+	r := newRig(t, func(c *sts.Config, _ *ststest.AWS) { c.Base = nil })
+	if _, err := r.Get(t.Context(), r.session("s", time.Hour), "event-1"); err == nil || !strings.Contains(err.Error(), file+".token") {
+		t.Error(err)
 	}
 }
 
