@@ -112,6 +112,10 @@ func (c *cli) serveCreds(ctx context.Context, app string, port int, imds bool) e
 	if err := errors.Join(c.checkFormat(environmentFormats), checkPort(port)); err != nil {
 		return err
 	}
+	listen := fmt.Sprintf("127.0.0.1:%d", port)
+	if err := isFree(ctx, listen); err != nil { // said before any are handed out
+		return ifTaken(fmt.Errorf("credential server: %w", err), "another port with --port")
+	}
 	p, s, err := c.sessionOn(ctx, app)
 	if err != nil {
 		return err
@@ -126,7 +130,7 @@ func (c *cli) serveCreds(ctx context.Context, app string, port int, imds bool) e
 	}
 	defer free()
 	server, err := local.NewCredentialServer(local.CredentialServerConfig{
-		Listen: fmt.Sprintf("127.0.0.1:%d", port), Metadata: imds, Role: path.Base(s.AWSRoleARN), Dir: dir, Have: first,
+		Listen: listen, Metadata: imds, Role: path.Base(s.AWSRoleARN), Dir: dir, Have: first,
 		Fetch: func(ctx context.Context) (local.Exported, error) {
 			// Its user may have signed in and started a session since.
 			who, by := p, s
