@@ -149,7 +149,7 @@ func (c *Config) checkClickHouse() (key, problem string) {
 	}
 	for _, d := range []struct{ key, dsn string }{{"dsn", ch.DSN}, {"reader_dsn", ch.ReaderDSN}, {"scoped_dsn", ch.ScopedDSN}} {
 		if d.dsn != "" && !clickHouseDSN(d.dsn) {
-			return "clickhouse." + d.key, "must be clickhouse://USER:PASSWORD@HOST:9000/DATABASE"
+			return "clickhouse." + d.key, "must be clickhouse://USER:PASSWORD@HOST:9000/DATABASE, or over HTTP https://USER:PASSWORD@HOST:8443/DATABASE?secure=true, with options of the driver alone"
 		}
 	}
 	if ch.MaxMemory < 0 {

@@ -26,6 +26,7 @@ func TestConfigCheck(t *testing.T) {
 		{"a public URL of NATS", "nats: {embedded: true, public_url: \"https://n\"}\nbroker: {}\n", "line 1: nats.public_url: must be"},
 		{"no DSN", "nats: {embedded: true}\nbroker: {}\nclickhouse: {dsn: foo, reader_dsn: \"clickhouse://h/d\"}\nauditor: {}\n", "line 3: clickhouse.dsn: must be clickhouse://"},
 		{"another database's DSN", "nats: {embedded: true}\nbroker: {}\nclickhouse: {dsn: \"clickhouse://h/d\", reader_dsn: \"mysql://u:secret@h/d\"}\nauditor: {}\n", "line 3: clickhouse.reader_dsn: must be clickhouse://"},
+		{"a DSN over HTTPS that does not ask for TLS", "nats: {embedded: true}\nbroker: {}\nclickhouse: {dsn: \"https://u:secret@h:8443/d\", reader_dsn: \"clickhouse://h/d\"}\nauditor: {}\n", "line 3: clickhouse.dsn: must be clickhouse://USER:PASSWORD@HOST:9000/DATABASE, or over HTTP https://USER:PASSWORD@HOST:8443/DATABASE?secure=true"},
 		{"an address that is a URL", "nats: {embedded: true}\nbroker:\n  public_addr: https://postern.example.com\n", "line 3: broker.public_addr: must be HOST:PORT"},
 		{"an address without a port", "nats: {embedded: true}\nbroker: {proxy_addr: foo}\n", "broker.proxy_addr: must be HOST:PORT"},
 		{"join by a URL", alone + "proxy: {" + strings.Replace(joins, "b:3080", "https://b:3080", 1) + "}\n", "line 2: proxy.join.broker: must be the broker's HOST:PORT"},
@@ -79,6 +80,7 @@ func TestConfigCheck(t *testing.T) {
 		core, audits + "auditor: {}\nmetrics: {}\n", alone + "proxy: {" + joins + "}\n",
 		alone + "proxy: {" + strings.Replace(joins, "b:3080", "b:3080, c:3080", 1) + "}\n",
 		"nats: {embedded: true, listen: \"0.0.0.0:0\", public_url: \"tls://n.example.com:4222,tls://m.example.com:4222\"}\nbroker: {listen: \":3080\"}\nproxy: {listen: \"127.0.0.1:0\"}\n",
+		"nats: {embedded: true}\nbroker: {}\nclickhouse: {dsn: \"https://u:p@h:8443/d?secure=true\", reader_dsn: \"http://u:p@h:8123/d\"}\nauditor: {}\n",
 		core + "data_dir: /nowhere/yet\n", "nats: {url: \"n,nats://m,tls://[::1]:4222\"}\nbroker: {}\n",
 		core + "proxy: {record_parameters: [\"iam:*\", \"@Write\"]}\n",
 	} {
