@@ -225,10 +225,6 @@ func (c *clients) errors(t *testing.T) {
 	vars, _ := c.proxyAWS(t, home, "clients-reader")
 	c.refused(t, environ(vars), "denied", `postern request create --roles \S+ --reason`, "no role of the session allows it", len(refusals))
 
-	c.allow(t, "clients-guarded")
-	guarded, _ := c.proxyAWS(t, home, "clients-guarded")
-	c.refused(t, environ(guarded), "denied by a rule", `role clients-guarded denies \S+ by "\*"`, "role clients-guarded denies *", len(refusals))
-
 	var lock struct{ ID string }
 	if err := json.Unmarshal([]byte(c.must(t, "admin", "lock", "--app", "clients-reader", "--message", "laptop reported stolen", "--format=json")), &lock); err != nil {
 		t.Fatal(err)
@@ -238,6 +234,10 @@ func (c *clients) errors(t *testing.T) {
 
 	output(t, c.postern(t, "alice", home, "apps", "logout", "clients-reader"))
 	c.refused(t, environ(vars), "ended", "postern apps login clients-reader", "", 3)
+
+	c.allow(t, "clients-guarded") // which ends all that alice has
+	guarded, _ := c.proxyAWS(t, home, "clients-guarded")
+	c.refused(t, environ(guarded), "denied by a rule", `role clients-guarded denies \S+ by "\*"`, "role clients-guarded denies *", len(refusals))
 
 	c.allow(t, "clients-brief")
 	var session appSession

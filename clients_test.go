@@ -43,9 +43,9 @@ func TestClients(t *testing.T) {
 		{"conversations", (*clients).conversations},
 		{"multi-region access point", (*clients).multiRegion},
 		{"directory bucket", (*clients).directoryBucket},
-		{"errors", (*clients).errors},
 		{"big", (*clients).bigFiles},
 		{"terraform", (*clients).terraform},
+		{"errors", (*clients).errors}, // last: alice gets roles that deny her what the others do
 	} {
 		t.Run(client.name, func(t *testing.T) { client.run(c, t) })
 	}

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"maps"
 	"net"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -153,16 +154,10 @@ func connect(dsn string) (driver.Conn, *clickhouse.Options, error) {
 
 // isLocal says that all addresses are this machine's: blocks are not compressed for it.
 func isLocal(addrs []string) bool {
-	for _, a := range addrs {
-		host, _, err := net.SplitHostPort(a)
-		if err != nil {
-			return false
-		}
-		if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
-			return false
-		}
-	}
-	return true
+	return !slices.ContainsFunc(addrs, func(addr string) bool {
+		host, _, err := net.SplitHostPort(addr)
+		return err != nil || host != "localhost" && !net.ParseIP(host).IsLoopback()
+	})
 }
 
 // withoutDSN keeps url.Error from repeating an address that has a password.
