@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/posternhq/postern/events"
 	"github.com/posternhq/postern/proxy"
@@ -45,17 +44,8 @@ func TestCompressed(t *testing.T) {
 	}
 	call := func(query, body string) int {
 		t.Helper()
-		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "https://monitoring.us-east-1.amazonaws.com/"+query, strings.NewReader(body))
-		if err != nil {
-			t.Fatal(err)
-		}
-		req.Header.Set("Content-Type", "application/x-www-form-urlencoded; charset=utf-8")
-		req.Header.Set("Content-Encoding", "gzip")
-		if err := cl.signer.SignHTTP(t.Context(), helperKey, req, hexHash([]byte(body)), "monitoring", "us-east-1", time.Now()); err != nil {
-			t.Fatal(err)
-		}
-		req.Header.Set("Postern-Session", cl.session)
-		resp, _ := cl.do(t, req)
+		resp, _ := cl.do(t, cl.call(t, "monitoring", "POST", "https://monitoring.us-east-1.amazonaws.com/"+query, body,
+			http.Header{"Content-Type": {"application/x-www-form-urlencoded; charset=utf-8"}, "Content-Encoding": {"gzip"}}))
 		return resp.StatusCode
 	}
 	put := "Action=PutMetricData&Version=2010-08-01&Namespace=app"

@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/posternhq/postern/events"
 	"github.com/posternhq/postern/proxy"
@@ -40,15 +39,7 @@ func TestFormNamesOneOperation(t *testing.T) {
 			{"", list + much + "&%41" + del + "&x=y", http.StatusForbidden},
 			{"?Action=ListQueues&Version=2012-11-05", "QueueNamePrefix=" + much + "&A" + del, http.StatusForbidden},
 		} {
-			req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "https://sqs.us-east-1.amazonaws.com/"+c.query, strings.NewReader(c.body))
-			if err != nil {
-				t.Fatal(err)
-			}
-			req.Header.Set("Content-Type", "application/x-www-form-urlencoded; charset=utf-8")
-			if err := cl.signer.SignHTTP(t.Context(), helperKey, req, hexHash([]byte(c.body)), "sqs", "us-east-1", time.Now()); err != nil {
-				t.Fatal(err)
-			}
-			req.Header.Set("Postern-Session", cl.session)
+			req := cl.call(t, "sqs", "POST", "https://sqs.us-east-1.amazonaws.com/"+c.query, c.body, http.Header{"Content-Type": {"application/x-www-form-urlencoded; charset=utf-8"}})
 			if resp, answer := cl.do(t, req); resp.StatusCode != c.status || c.status != http.StatusOK && !strings.Contains(answer, "names its operation several times") {
 				t.Errorf("%s, %d bytes that end with %s: %d %.200s", c.query, len(c.body), c.body[len(c.body)-20:], resp.StatusCode, answer)
 			}

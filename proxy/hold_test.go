@@ -185,19 +185,12 @@ func TestApprovedWithItsHeaders(t *testing.T) {
 		s.Permissions = []events.Permission{{Role: "dev", Effect: "Allow"}, {Role: "dev", Effect: "Deny", Actions: []string{"bedrock:InvokeModel"}, Approval: true}}
 	})), r.held(t)
 	ask := func(guardrail, trace string) answer {
-		const body = `{"prompt":"p"}`
-		req, err := http.NewRequestWithContext(t.Context(), "POST", "https://bedrock-runtime.us-east-1.amazonaws.com/model/m/invoke", strings.NewReader(body))
-		if err != nil {
-			t.Fatal(err)
-		}
+		header := http.Header{}
 		if guardrail != "" {
-			req.Header.Set("X-Amzn-Bedrock-GuardrailIdentifier", guardrail)
+			header.Set("X-Amzn-Bedrock-GuardrailIdentifier", guardrail)
 		}
-		if err := cl.signer.SignHTTP(t.Context(), helperKey, req, hexHash([]byte(body)), "bedrock", "us-east-1", time.Now()); err != nil {
-			t.Fatal(err)
-		}
+		req := cl.call(t, "bedrock", "POST", "https://bedrock-runtime.us-east-1.amazonaws.com/model/m/invoke", `{"prompt":"p"}`, header)
 		req.Header.Set("X-Amzn-Trace-Id", trace)
-		req.Header.Set("Postern-Session", cl.session)
 		return <-cl.send(t, req)
 	}
 	if a := ask("g", "1"); a.status != 403 {

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -28,19 +27,8 @@ func TestLevelOfEachAction(t *testing.T) {
 			{Role: "writer", Effect: "Deny", Actions: []string{"@Permissions management", "@Tagging"}},
 		}
 	}))
-	statement := func(c *client, target, body string) *http.Request {
-		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "https://dynamodb.us-east-1.amazonaws.com/", strings.NewReader(body))
-		if err != nil {
-			t.Fatal(err)
-		}
-		req.Header.Set("X-Amz-Target", "DynamoDB_20120810."+target)
-		req.Header.Set("Content-Type", "application/x-amz-json-1.0")
-		sum := sha256.Sum256([]byte(body))
-		if err := c.signer.SignHTTP(t.Context(), helperKey, req, hex.EncodeToString(sum[:]), "dynamodb", "us-east-1", time.Now()); err != nil {
-			t.Fatal(err)
-		}
-		req.Header.Set("Postern-Session", c.session)
-		return req
+	statement := func(c *client, operation, body string) *http.Request {
+		return c.call(t, "dynamodb", "POST", "https://dynamodb.us-east-1.amazonaws.com/", body, target("DynamoDB_20120810."+operation, "1.0"))
 	}
 	put := func(url string, header ...string) *http.Request {
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, url, nil)

@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/posternhq/postern/events"
 	"github.com/posternhq/postern/proxy"
@@ -30,15 +29,7 @@ func TestDecidedByWhatAWSGets(t *testing.T) {
 	}))
 	call := func(method, url, service, named, body string, header http.Header) int {
 		t.Helper()
-		req, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
-		if err != nil {
-			t.Fatal(err)
-		}
-		req.Header = header
-		if err := cl.signer.SignHTTP(t.Context(), helperKey, req, hexHash([]byte(body)), service, "us-east-1", time.Now()); err != nil {
-			t.Fatal(err)
-		}
-		req.Header.Set("Postern-Session", cl.session)
+		req := cl.call(t, service, method, url, body, header)
 		req.Header.Set("Connection", named)
 		resp, _ := cl.do(t, req)
 		return resp.StatusCode

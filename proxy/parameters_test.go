@@ -1,12 +1,9 @@
 package proxy_test
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"net/http"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/posternhq/postern/events"
 	"github.com/posternhq/postern/proxy"
@@ -22,23 +19,13 @@ func TestParameters(t *testing.T) {
 		a.Serve = func(_ http.ResponseWriter, r *http.Request, _ ststest.Key) { got <- r.ContentLength }
 	})
 	c := r.client(r.session())
-	call := func(target, body string) {
-		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "https://secretsmanager.us-east-1.amazonaws.com/", strings.NewReader(body))
-		if err != nil {
-			t.Fatal(err)
-		}
-		req.Header.Set("X-Amz-Target", "secretsmanager."+target)
-		req.Header.Set("Content-Type", "application/x-amz-json-1.1")
-		sum := sha256.Sum256([]byte(body))
-		if err := c.signer.SignHTTP(t.Context(), helperKey, req, hex.EncodeToString(sum[:]), "secretsmanager", "us-east-1", time.Now()); err != nil {
-			t.Fatal(err)
-		}
-		req.Header.Set("Postern-Session", c.session)
+	call := func(operation, body string) {
+		req := c.call(t, "secretsmanager", "POST", "https://secretsmanager.us-east-1.amazonaws.com/", body, target("secretsmanager."+operation, "1.1"))
 		if resp, answer := c.do(t, req); resp.StatusCode != http.StatusOK {
-			t.Fatalf("%s: %d %s", target, resp.StatusCode, answer)
+			t.Fatalf("%s: %d %s", operation, resp.StatusCode, answer)
 		}
 		if n := <-got; n != int64(len(body)) {
-			t.Errorf("%s: AWS got %d bytes of %d", target, n, len(body))
+			t.Errorf("%s: AWS got %d bytes of %d", operation, n, len(body))
 		}
 	}
 	call("PutSecretValue", `{"SecretId":"prod/db","SecretString":"hunter2"}`)

@@ -3,7 +3,6 @@ package proxy_test
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"io"
 	"net"
@@ -197,18 +196,8 @@ func TestUndeclaredPayload(t *testing.T) {
 	for _, size := range []int{0, 10, 100 << 10, 3 << 20} {
 		for _, told := range []bool{true, false} {
 			body := strings.Repeat("x", size)
-			sum := sha256.Sum256([]byte(body))
-			hash := hex.EncodeToString(sum[:])
-			req, err := http.NewRequestWithContext(t.Context(), "POST", "https://dynamodb.us-east-1.amazonaws.com/", strings.NewReader(body))
-			if err != nil {
-				t.Fatal(err)
-			}
-			req.Header.Set("X-Amz-Target", "DynamoDB_20120810.GetItem")
-			req.Header.Set("Content-Type", "application/x-amz-json-1.0")
-			if err := c.signer.SignHTTP(t.Context(), helperKey, req, hash, "dynamodb", "us-east-1", time.Now()); err != nil {
-				t.Fatal(err)
-			}
-			req.Header.Set("Postern-Session", c.session)
+			hash := hexHash([]byte(body))
+			req := c.call(t, "dynamodb", "POST", "https://dynamodb.us-east-1.amazonaws.com/", body, target("DynamoDB_20120810.GetItem", "1.0"))
 			if told {
 				req.Header.Set("Postern-Payload-Sha256", hash)
 			}

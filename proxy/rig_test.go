@@ -196,6 +196,26 @@ func (c *client) sign(t testing.TB, req *http.Request, payload string) *http.Req
 	return req
 }
 
+// call is a request of a service of us-east-1 as an SDK signs it, with its body's hash.
+func (c *client) call(t testing.TB, service, method, url, body string, header http.Header) *http.Request {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header = header
+	if err := c.signer.SignHTTP(t.Context(), helperKey, req, hexHash([]byte(body)), service, "us-east-1", time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Postern-Session", c.session)
+	return req
+}
+
+// target is the head of a call by one of AWS's JSON protocols, "1.0" or "1.1".
+func target(operation, version string) http.Header {
+	return http.Header{"X-Amz-Target": {operation}, "Content-Type": {"application/x-amz-json-" + version}}
+}
+
 func (c *client) request(t testing.TB, method, url string, body io.Reader) *http.Request {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), method, url, body)

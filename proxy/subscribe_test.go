@@ -3,13 +3,10 @@ package proxy_test
 import (
 	"bufio"
 	"bytes"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"net/http"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws/protocol/eventstream"
 
@@ -67,18 +64,7 @@ func TestSubscriptions(t *testing.T) {
 			if name == "logs" {
 				body = `{"logGroupIdentifiers":["` + c.resource + `"]}`
 			}
-			req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, c.url, strings.NewReader(body))
-			if err != nil {
-				t.Fatal(err)
-			}
-			req.Header.Set("X-Amz-Target", c.target)
-			req.Header.Set("Content-Type", "application/x-amz-json-1.1")
-			sum := sha256.Sum256([]byte(body))
-			if err := cl.signer.SignHTTP(t.Context(), helperKey, req, hex.EncodeToString(sum[:]), name, "us-east-1", time.Now()); err != nil {
-				t.Fatal(err)
-			}
-			req.Header.Set("Postern-Session", s.SessionID)
-			resp, err := cl.Do(req)
+			resp, err := cl.Do(cl.call(t, name, "POST", c.url, body, target(c.target, "1.1")))
 			if err != nil {
 				t.Fatal(err)
 			}
