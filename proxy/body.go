@@ -25,6 +25,9 @@ type body struct {
 	// head is the beginning, whole says that nothing follows.
 	head  []byte
 	whole bool
+	// text is what head says to the service, all that the body says where complete.
+	text     []byte
+	complete bool
 	// spilled takes the place of head and src once the body was hashed.
 	spilled *sigv4.HashedBody
 	reader  io.Reader
@@ -39,7 +42,7 @@ type body struct {
 func newBody(r *http.Request) *body {
 	b := &body{src: r.Body, wakes: r.ProtoMajor == 2}
 	if r.ContentLength == 0 || r.Body == nil || r.Body == http.NoBody {
-		b.src, b.whole = http.NoBody, true
+		b.src, b.whole, b.complete = http.NoBody, true, true
 	}
 	b.reader = b.src
 	return b
@@ -75,8 +78,10 @@ func (b *body) release() {
 	}
 }
 
-// begin reads the beginning of a body of some length, -1 for one that is not told.
-func (b *body) begin(length int64) error {
+// begin reads the beginning of a body of some length, -1 for one that is not told. packed
+// says that its service unpacks it.
+func (b *body) begin(length int64, packed bool) error {
+	defer b.read(packed) // of one that breaks off, too
 	size := int64(headSize)
 	if length > 0 && length < size {
 		size = length
@@ -99,20 +104,32 @@ func (b *body) begin(length int64) error {
 	return nil
 }
 
-// said is what was read of the body, as its service reads it: CloudWatch takes it
-// compressed, and SDKs send what is longer than 10 KiB so
-// (https://docs.aws.amazon.com/sdkref/latest/guide/feature-compression.html).
-func (c *call) said() (text []byte, whole bool) {
-	text, whole = c.body.head, c.body.whole
-	if !c.packed() {
-		return text, whole
+// read notes what the beginning says.
+func (b *body) read(packed bool) {
+	b.text, b.complete = b.head, b.whole
+	if packed {
+		var err error
+		b.text, err = io.ReadAll(io.LimitReader(unpacked(bytes.NewReader(b.head)), headSize))
+		b.complete = b.whole && err == nil && len(b.text) < headSize
 	}
-	z, err := gzip.NewReader(bytes.NewReader(text))
-	if err != nil {
-		return text, whole
+}
+
+// all is all of a body that was read whole, from its beginning.
+func (b *body) all() io.ReadSeeker {
+	if b.spilled != nil {
+		return b.spilled.Reader()
 	}
-	text, err = io.ReadAll(io.LimitReader(z, headSize))
-	return text, whole && err == nil && len(text) < headSize
+	return bytes.NewReader(b.head)
+}
+
+// unpacked reads a body as a service does that takes it compressed; what is not is as it is.
+func unpacked(body io.ReadSeeker) io.Reader {
+	z, err := gzip.NewReader(body)
+	if err == nil {
+		return z
+	}
+	_, _ = body.Seek(0, io.SeekStart) // in memory, or a file that was just written
+	return body
 }
 
 // longestForm bounds what is unpacked of one.
@@ -128,18 +145,9 @@ func (c *call) namesAnother(rec *awsreq.Request) (another, ok bool) {
 	if !c.body.whole && !c.readBody() {
 		return false, false
 	}
-	open := func() io.Reader {
-		if c.body.spilled != nil {
-			return c.body.spilled.Reader()
-		}
-		return bytes.NewReader(c.body.head)
-	}
-	form := &io.LimitedReader{R: open(), N: math.MaxInt64}
+	form := &io.LimitedReader{R: c.body.all(), N: math.MaxInt64}
 	if c.packed() {
-		z, err := gzip.NewReader(form)
-		if form = (&io.LimitedReader{R: z, N: longestForm}); err != nil {
-			form = &io.LimitedReader{R: open(), N: math.MaxInt64} // as said takes it
-		}
+		form = &io.LimitedReader{R: unpacked(c.body.all()), N: longestForm}
 	}
 	all, err := awsreq.CountActions(form)
 	seen, _ := awsreq.CountActions(bytes.NewReader(in.Body)) // memory does not fail
@@ -147,7 +155,9 @@ func (c *call) namesAnother(rec *awsreq.Request) (another, ok bool) {
 	return err != nil || form.N == 0 || all > seen && query+all > 1, true
 }
 
-// packed tells whether the service unpacks what it is sent.
+// packed tells whether the service unpacks what it is sent: CloudWatch does, and SDKs send
+// what is longer than 10 KiB so
+// (https://docs.aws.amazon.com/sdkref/latest/guide/feature-compression.html).
 func (c *call) packed() bool {
 	return c.host.SigningName == "monitoring" && strings.EqualFold(c.r.Header.Get("Content-Encoding"), "gzip")
 }
@@ -164,7 +174,7 @@ func (c *call) peek() bool {
 	if !c.tells() {
 		return true
 	}
-	err := c.body.begin(c.r.ContentLength)
+	err := c.body.begin(c.r.ContentLength, c.packed())
 	switch {
 	case err == nil:
 		return true
@@ -187,7 +197,7 @@ func (c *call) glance() {
 	if c.tells() && c.r.Header.Get("Expect") == "" {
 		rc := http.NewResponseController(c.w)
 		_ = rc.SetReadDeadline(time.Now().Add(glanceTime)) // fails only where the connection is gone
-		if c.body.begin(c.r.ContentLength) == nil {
+		if c.body.begin(c.r.ContentLength, c.packed()) == nil {
 			_ = rc.SetReadDeadline(time.Time{})
 		}
 	}

@@ -247,9 +247,8 @@ func (c *call) serve() {
 
 // parameters is what the call says, without secrets.
 func (c *call) parameters() json.RawMessage {
-	text, whole := c.said()
 	return c.p.params.Of(&params.Input{Service: c.about.Service, Operation: c.about.Operation, RawQuery: c.query,
-		ContentType: c.r.Header.Get("Content-Type"), Body: text, Whole: whole})
+		ContentType: c.r.Header.Get("Content-Type"), Body: c.body.text, Whole: c.body.complete})
 }
 
 // parse takes the request's head apart.
@@ -352,7 +351,7 @@ func (c *call) input() *awsreq.Input {
 		SigningName: c.auth.Service, SigningRegion: c.auth.Region, Account: c.about.Account,
 	}
 	if c.body != nil {
-		in.Body, in.BodyComplete = c.said()
+		in.Body, in.BodyComplete = c.body.text, c.body.complete
 	}
 	return in
 }

@@ -71,7 +71,7 @@ func HashBody(body io.Reader, dir string) (_ *HashedBody, err error) {
 }
 
 // Reader reads the body from its beginning, apart from all other readers.
-func (b *HashedBody) Reader() io.Reader {
+func (b *HashedBody) Reader() io.ReadSeeker {
 	return io.NewSectionReader(b.ReadSeeker.(io.ReaderAt), 0, b.Size) // a file, or bytes
 }
 
