@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
@@ -30,7 +31,7 @@ const (
 
 const requestFields = `request_id, received_at, outcome, user, account, aws_role_arn, role_session_name, source_identity, access_key_id, service, signing_name, operation, aws_request_id, region, session_id, proxy, access_level, resources, duration_us, verdict, verdict_detail, cloudtrail_account, cloudtrail_event_id, cloudtrail_time`
 
-const recordFields = `recipient_account_id, event_id, shared_event_id, request_id, event_time, event_source, event_name, identity_type, principal_id, identity_account_id, identity_arn, issuer_arn, source_identity, access_key_id, if(lent_to != '', lent_to, federated_user), invoked_by, toBool(from_console OR event_type IN ('AwsConsoleAction', 'AwsConsoleSignIn')), issued_access_key_id, source_ip_address, event_version, error_code, resources, verdict, verdict_rule`
+var recordFields = `recipient_account_id, event_id, shared_event_id, request_id, event_time, event_source, event_name, identity_type, principal_id, identity_account_id, identity_arn, issuer_arn, source_identity, access_key_id, if(lent_to != '', lent_to, federated_user), invoked_by, toBool(from_console OR event_type IN ('` + strings.Join(consoleTypes, "', '") + `')), issued_access_key_id, source_ip_address, event_version, error_code, resources, verdict, verdict_rule`
 
 const credentialFields = `access_key_id, session_id, use, handed_out, user, account, aws_role_arn, assumed_role_id, role_session_name, source_identity, issued_at, expires_at`
 
