@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"strings"
 	"text/tabwriter"
-	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -84,15 +83,14 @@ func (c *cli) users() *cobra.Command {
 // linkTTL refuses what no link can hold.
 func linkTTL(ttl *string) func(*cobra.Command, []string) error {
 	return func(*cobra.Command, []string) error {
-		const most = 168 * time.Hour
 		if *ttl == "" {
 			return nil
 		}
 		switch d, err := resource.ParseDuration(*ttl); {
 		case err != nil:
 			return usageError{fmt.Errorf("--ttl: %w", err)}
-		case d > most:
-			return usageError{fmt.Errorf("--ttl: a link holds %s at most, not %s", most, *ttl)}
+		case d > api.MaxInviteTTL:
+			return usageError{fmt.Errorf("--ttl: a link holds %s at most, not %s", api.MaxInviteTTL, *ttl)}
 		}
 		return nil
 	}

@@ -14,11 +14,8 @@ import (
 	"github.com/posternhq/postern/events"
 )
 
-// Invitations hold a day unless asked otherwise, and a week at most.
-const (
-	inviteTTL    = 24 * time.Hour
-	maxInviteTTL = 7 * 24 * time.Hour
-)
+// inviteTTL is how long invitations hold unless asked otherwise.
+const inviteTTL = 24 * time.Hour
 
 // invitation is the token of a link.
 type invitation struct {
@@ -36,8 +33,8 @@ func (b *Broker) postInvitation(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if ttl = cmp.Or(ttl, inviteTTL); ttl > maxInviteTTL {
-		return nil, invalid("ttl: an invitation holds %s at most", maxInviteTTL)
+	if ttl = cmp.Or(ttl, inviteTTL); ttl > api.MaxInviteTTL {
+		return nil, invalid("ttl: an invitation holds %s at most", api.MaxInviteTTL)
 	}
 	user := c.PathValue("name")
 	es, err := b.ledger.do(c.Context(), c.who.User, func(s *access.State, env access.Env) ([]events.Event, error) {

@@ -164,6 +164,9 @@ type Factor struct {
 	AddedAt time.Time `json:"added_at"`
 }
 
+// MaxInviteTTL is how long an invitation may hold.
+const MaxInviteTTL = 7 * 24 * time.Hour
+
 // CreateInvitation asks for a link with which a user sets password and second
 // factor. TTL is a day unless it says otherwise.
 type CreateInvitation struct {
