@@ -5,10 +5,8 @@ import (
 	"encoding/json"
 	"io"
 	stdlog "log"
-	"net"
 	"net/url"
 	"strconv"
-	"strings"
 	"testing"
 	"time"
 
@@ -82,19 +80,5 @@ func TestLibrariesLog(t *testing.T) {
 	var line struct{ Level, Message string }
 	if err := json.Unmarshal(b.Bytes(), &line); err != nil || line.Level != "warn" || line.Message != "Unsolicited response" {
 		t.Errorf("%s: %v", b.Bytes(), err)
-	}
-}
-
-// A server that is away is named without the password that its address may hold.
-func TestNATSAddressWithoutPassword(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	closed := l.Addr().String()
-	l.Close()
-	_, err = connectNATS("nats://postern:hunter2@"+closed+",nats://hunter3@"+closed, "", "")
-	if err == nil || strings.Contains(err.Error(), "hunter") || !strings.Contains(err.Error(), closed) {
-		t.Error(err)
 	}
 }
