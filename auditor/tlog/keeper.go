@@ -24,7 +24,7 @@ func KeepDir(dir string) Keeper {
 			if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
 				return fmt.Errorf("witness directory: %w", err)
 			}
-			if err := writeOnce(name, c.Note); err != nil {
+			if err := writeOnce(name, c.Note, 0o644); err != nil {
 				return fmt.Errorf("witness directory: %w", err)
 			}
 		}
@@ -33,14 +33,14 @@ func KeepDir(dir string) Keeper {
 }
 
 // writeOnce makes a file whole or not at all, and leaves one that is there.
-func writeOnce(name string, b []byte) error {
+func writeOnce(name string, b []byte, mode fs.FileMode) error {
 	f, err := os.CreateTemp(filepath.Dir(name), ".new-*")
 	if err != nil {
 		return err
 	}
 	defer os.Remove(f.Name())
 	_, err = f.Write(b)
-	if err := errors.Join(err, f.Chmod(0o644), f.Sync(), f.Close()); err != nil {
+	if err := errors.Join(err, f.Chmod(mode), f.Sync(), f.Close()); err != nil {
 		return err
 	}
 	if err := os.Link(f.Name(), name); err != nil && !errors.Is(err, fs.ErrExist) {

@@ -24,12 +24,16 @@ type Key struct {
 // algorithm is Ed25519's in a note's key (https://c2sp.org/signed-note).
 const algorithm = 1
 
-// LoadKey reads the key in a file, which is made with mode 0600 if there is
-// none. name is for a new key; "" derives one from the key.
+// LoadKey reads the key in a file, which is made with mode 0600 if there is none: of
+// several that do so at once, all get the same. name is for a new key; "" derives one
+// from the key.
 func LoadKey(file, name string) (*Key, error) {
 	b, err := os.ReadFile(file)
 	if errors.Is(err, fs.ErrNotExist) {
-		return createKey(file, name)
+		if err := createKey(file, name); err != nil {
+			return nil, fmt.Errorf("log key: %w", err)
+		}
+		b, err = os.ReadFile(file)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("log key: %w", err)
@@ -44,27 +48,22 @@ func LoadKey(file, name string) (*Key, error) {
 	return k, nil
 }
 
-func createKey(file, name string) (*Key, error) {
+func createKey(file, name string) error {
 	pub, priv, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if name == "" {
 		name = fmt.Sprintf("postern/%x", pub[:8])
 	}
 	k := &Key{name, priv}
 	if _, err := k.signer(name); err != nil {
-		return nil, fmt.Errorf("log name %q: %w", name, err)
+		return fmt.Errorf("log name %q: %w", name, err)
 	}
 	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
-		return nil, err
+		return err
 	}
-	f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("log key: %w", err)
-	}
-	_, err = f.WriteString(k.private(name) + "\n")
-	return k, errors.Join(err, f.Sync(), f.Close())
+	return writeOnce(file, []byte(k.private(name)+"\n"), 0o600)
 }
 
 // parseKey reads a note's private key, "PRIVATE+KEY+NAME+HASH+KEY".

@@ -9,7 +9,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -210,6 +212,33 @@ func TestWalkFindsEveryChange(t *testing.T) {
 	}
 	if err := last.Extends(t.Context(), tlog.Files(filepath.Join(dir, "AUDIT")), fork); err == nil {
 		t.Error("a log that was cut extends what it was")
+	}
+}
+
+// TestKeyOfSeveral: of auditors that start together on one directory none makes the key
+// of another void, and none reads half of it.
+func TestKeyOfSeveral(t *testing.T) {
+	for range 20 {
+		file := filepath.Join(t.TempDir(), "log", "key")
+		keys := make([]tlog.PublicKey, 8)
+		var wg sync.WaitGroup
+		for i := range keys {
+			wg.Go(func() {
+				k, err := tlog.LoadKey(file, "")
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				keys[i] = k.Public()
+			})
+		}
+		wg.Wait()
+		if slices.Sort(keys); keys[0] != keys[len(keys)-1] {
+			t.Fatalf("several keys: %q", keys)
+		}
+		if left, err := os.ReadDir(filepath.Dir(file)); err != nil || len(left) != 1 {
+			t.Fatalf("beside the key: %v, %v", left, err)
+		}
 	}
 }
 
