@@ -131,6 +131,8 @@ func TestRecognizeS3(t *testing.T) {
 		{"POST " + vh + "k?uploads", http.Header{"X-Amz-Grant-Read": {"id=1"}, "X-Amz-Object-Lock-Mode": {"GOVERNANCE"}}, "", "s3:PutObject", []string{"s3:PutObjectAcl", "s3:PutObjectRetention"}, []string{obj}},
 		{"PUT " + vh, http.Header{"X-Amz-Bucket-Object-Lock-Enabled": {"true"}}, "", "s3:CreateBucket", []string{"s3:PutBucketObjectLockConfiguration", "s3:PutBucketVersioning"}, []string{"arn:aws:s3:::b"}},
 		{"DELETE " + vh + "k?versionId=v", http.Header{"X-Amz-Bypass-Governance-Retention": {"true"}}, "", "s3:DeleteObjectVersion", []string{"s3:BypassGovernanceRetention"}, []string{obj}},
+		{"GET " + vh + "k?attributes", nil, "", "s3:GetObject", []string{"s3:GetObjectAttributes"}, []string{obj}},
+		{"GET " + vh + "k?attributes&versionId=v", nil, "", "s3:GetObjectVersion", []string{"s3:GetObjectVersionAttributes"}, []string{obj}},
 		{"PUT " + vh + "k", cp, "", "s3:PutObject", []string{"s3:GetObjectVersion"}, []string{obj, "arn:aws:s3:::src/a b"}},
 		{"POST " + vh + "?delete", nil, "<Delete><Object><Key>k</Key><VersionId>v</VersionId></Object></Delete>", "s3:DeleteObject", []string{"s3:DeleteObjectVersion"}, []string{obj}},
 		{"POST " + vh + "?delete", nil, "<Delete><Object>", "s3:DeleteObject", []string{"s3:DeleteObjectVersion"}, []string{"arn:aws:s3:::b/*"}},
