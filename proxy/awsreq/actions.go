@@ -37,6 +37,7 @@ func (t *Table) Levels() map[string]AccessLevel {
 		"s3:BypassGovernanceRetention": Permissions,
 		"s3:DeleteObjectVersion":       Write,
 		"s3:GetObjectVersion":          Read,
+		attributesOfVersion:            Read,
 	}
 	for i := range t.ops {
 		o := &t.ops[i]

@@ -227,7 +227,7 @@ func labelled(key string) bool {
 	switch key {
 	case "execute-api", "lambda-url", "iot", "credentials.iot", "jobs.iot", "data.iot", "ddb", "appsync-api",
 		"appsync-realtime-api", "kinesisvideo", "data-kinesis", "control-kinesis", "dkr.ecr", "d.codeartifact",
-		"timestream", "data.mediastore":
+		"timestream", "data.mediastore", "mediaconvert":
 		return true
 	}
 	return false
@@ -331,7 +331,7 @@ func (t *Table) resolveVPCE(h *Host, p endpoint.Parts) error {
 	case "s3":
 		return t.s3VPCE(h, before)
 	case "execute-api":
-		h.Label = strings.TrimPrefix(rest[:len(rest)-len(service)-1], "vpce-")
+		h.Label = rest[:len(rest)-len(service)-1] // which API it is, a header says
 		return t.labelled(h, p, service)
 	}
 	h.Label = before

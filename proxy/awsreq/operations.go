@@ -24,6 +24,9 @@ func (t *Table) Operations() iter.Seq[Operation] {
 			}
 			if a := versioned(o.name); a != "" && s.name == "s3" {
 				actions = append(actions, a)
+				if o.name == "GetObjectAttributes" {
+					actions = append(actions, attributesOfVersion)
+				}
 			}
 			if !yield(Operation{Service: s.name, SigningName: s.signing, Endpoint: s.prefix, Prefix: s.iam, Name: o.name, Actions: actions}) {
 				return

@@ -36,6 +36,9 @@ func (t *Table) s3Action(in *Input, r *Request) {
 		if a := versioned(r.Operation); a != "" {
 			r.Action = a
 		}
+		if r.Operation == "GetObjectAttributes" {
+			r.Also = []Action{{attributesOfVersion, Read}}
+		}
 	}
 	t.s3Also(in, r)
 	switch in.Host.S3 {
@@ -45,6 +48,10 @@ func (t *Table) s3Action(in *Input, r *Request) {
 		t.s3Elsewhere("s3-outposts", r)
 	}
 }
+
+// attributesOfVersion is what GetObjectAttributes of a version takes in the place of its second
+// action (https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObjectAttributes.html).
+const attributesOfVersion = "s3:GetObjectVersionAttributes"
 
 const createSession = "s3express:CreateSession"
 
@@ -82,10 +89,18 @@ func (t *Table) s3Elsewhere(prefix string, r *Request) {
 // is the same (Service Authorization Reference, "Amazon S3").
 func versioned(operation string) string {
 	switch operation {
-	case "GetObject", "HeadObject":
+	case "GetObject", "HeadObject", "GetObjectAttributes":
 		return "s3:GetObjectVersion"
 	case "GetObjectAcl":
 		return "s3:GetObjectVersionAcl"
+	case "GetObjectAnnotation":
+		return "s3:GetObjectVersionAnnotation"
+	case "PutObjectAnnotation":
+		return "s3:PutObjectVersionAnnotation"
+	case "DeleteObjectAnnotation":
+		return "s3:DeleteObjectVersionAnnotation"
+	case "ListObjectAnnotations":
+		return "s3:ListObjectVersionAnnotations"
 	case "GetObjectTagging":
 		return "s3:GetObjectVersionTagging"
 	case "GetObjectTorrent":

@@ -20,6 +20,12 @@ func TestSpelling(t *testing.T) {
 		return request(t, tab, "POST https://"+service+".us-east-1.amazonaws.com/", http.Header{"Content-Type": {"application/x-amz-json-1.1"}, "X-Amz-Target": {target}}, body)
 	}
 	get := func(line string) *Input { return request(t, tab, line, nil, "") }
+	invoke := func(host string, api ...string) *Input {
+		return request(t, tab, "GET https://"+host+".amazonaws.com/prod/secret", http.Header{"X-Apigw-Api-Id": api}, "")
+	}
+	put := func(path, body string) *Input {
+		return request(t, tab, "PATCH https://amplifyuibuilder.us-east-1.amazonaws.com"+path, http.Header{"Content-Type": {"application/json"}}, body)
+	}
 	iam := func(body string) *Input {
 		return request(t, tab, "POST https://iam.amazonaws.com/", http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}, body)
 	}
@@ -66,6 +72,13 @@ func TestSpelling(t *testing.T) {
 		"invoke slash":     {get("GET https://x1.execute-api.us-east-1.amazonaws.com/prod/secret/"), of("execute-api") + "x1/prod/GET/secret/ " + of("execute-api") + "x1/prod/GET/secret"},
 		"invoke root":      {get("GET https://x1.execute-api.us-east-1.amazonaws.com/prod/"), of("execute-api") + "x1/prod/GET/"},
 		"invoke empty":     {get("GET https://x1.execute-api.us-east-1.amazonaws.com/"), of("execute-api") + "x1/$default/GET/"},
+		"invoke private":   {get("GET https://x1-vpce-0a1b2c3d.execute-api.us-east-1.amazonaws.com/prod/secret"), of("execute-api") + "x1/prod/GET/secret"},
+		"invoke by header": {invoke("vpce-0a1b2c3d-4e5f.execute-api.us-east-1.vpce", "x1"), of("execute-api") + "x1/prod/GET/secret"},
+		"invoke unsaid":    {invoke("vpce-0a1b2c3d-4e5f.execute-api.us-east-1.vpce"), ""},
+		"invoke said":      {invoke("x1.execute-api.us-east-1", "x1"), of("execute-api") + "x1/prod/GET/secret"},
+		"invoke two":       {invoke("x1.execute-api.us-east-1", "x2"), "!"},
+		"invoke twice":     {invoke("vpce-0a1b2c3d-4e5f.execute-api.us-east-1.vpce", "x1", "x2"), "!"},
+		"invoke any":       {invoke("vpce-0a1b2c3d-4e5f.execute-api.us-east-1.vpce", "x1/prod/GET/open"), "!"},
 		"invoke one label": {get("GET https://x1.execute-api.us-east-1.amazonaws.com/prod/a%2Fsecret"), ""},
 
 		// Case.
@@ -80,6 +93,17 @@ func TestSpelling(t *testing.T) {
 		"secret arn":  {target("secretsmanager", "secretsmanager.GetSecretValue", `{"SecretId":"`+of("secretsmanager")+`secret:prod/db-a1B2c3"}`), of("secretsmanager") + "secret:prod/db-a1B2c3"},
 		"secret part": {target("secretsmanager", "secretsmanager.GetSecretValue", `{"SecretId":"`+of("secretsmanager")+`secret:prod/db"}`), of("secretsmanager") + "secret:prod/db-??????"},
 		"secret new":  {target("secretsmanager", "secretsmanager.CreateSecret", `{"Name":"prod/db"}`), of("secretsmanager") + "secret:prod/db-??????"},
+
+		// What is not understood is not what an ARN beside it names.
+		"alias beside a key": {target("kms", "TrentService.ReEncrypt", `{"SourceKeyId":"alias/secret","DestinationKeyId":"`+of("kms")+`key/mine"}`), ""},
+		"reencrypted":        {target("kms", "TrentService.ReEncrypt", `{"SourceKeyId":"`+of("kms")+`key/a","DestinationKeyId":"`+of("kms")+`key/b"}`), of("kms") + "key/a " + of("kms") + "key/b"},
+		"a name and an ARN":  {request(t, tab, "PATCH https://aiops.us-east-1.amazonaws.com/investigationGroups/secret%3A1", nil, `{"roleArn":"`+of("aiops")+`investigation-group/mine"}`), ""},
+		"nested ARN":         {request(t, tab, "POST https://amplify.us-east-1.amazonaws.com/apps/a%3A1/branches/b", http.Header{"Content-Type": {"application/json"}}, `{"backendEnvironmentArn":"`+of("amplify")+`apps/mine/branches/mine"}`), ""},
+
+		// A body may say again what the path says, if it says the same.
+		"said again":  {put("/app/a/environment/e/components/c", `{"id":"c","name":"n"}`), of("amplifyuibuilder") + "app/a/environment/e/components/c"},
+		"said anew":   {put("/app/a/environment/e/components/c", `{"id":"d","name":"n"}`), "!"},
+		"said thrice": {put("/app/a/environment/e/components/c", `{"id":"c","ID":"d","name":"n"}`), "!"},
 
 		// Selectors.
 		"parameter":       {target("ssm", "AmazonSSM.GetParameter", `{"Name":"/prod/db:3"}`), of("ssm") + "parameter/prod/db"},
