@@ -164,6 +164,14 @@ func (g *Grants) deafTo(s *session, now int64) bool {
 	return g.strict
 }
 
+// Deaf is whether what is known may be old, or is not understood: for any session, however
+// strict.
+func (g *Grants) Deaf(now time.Time) bool {
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	return g.broken != "" || g.heard == 0 || g.silence != 0 && now.UnixNano()-g.heard > g.silence
+}
+
 // Heard says that every event that the stream had at a moment has been applied.
 func (g *Grants) Heard(at time.Time) {
 	g.mu.Lock()
