@@ -26,7 +26,7 @@ func (g *Grants) Watch(sessionID, user string, now time.Time, cut func(Decision)
 	g.mu.RLock()
 	defer g.mu.RUnlock()
 	d := Decision{id: sessionID}
-	if !g.live(&d, user, "", now.UnixNano()) {
+	if !g.live(&d, user, "", now) {
 		return nil, d
 	}
 	if s := d.session.start; s.SessionID != sessionID || s.User != user {
