@@ -60,6 +60,19 @@ func (w *Watch) Also(target events.LockTarget, now time.Time) (d Decision, ok bo
 	return d, true
 }
 
+// Fresh is whether a call that is still to begin may do so: not if by now too little has been
+// heard to decide about its session. The decision says why.
+func (w *Watch) Fresh(now time.Time) (d Decision, ok bool) {
+	w.g.mu.RLock()
+	defer w.g.mu.RUnlock()
+	d = Decision{id: w.session.start.SessionID, session: w.session}
+	if w.g.deafTo(w.session, now) {
+		d.cause, d.detail = CauseStale, w.g.deaf()
+		return d, false
+	}
+	return d, true
+}
+
 // Stop ends the registration. It may be called twice.
 func (w *Watch) Stop() {
 	w.g.runningMu.Lock()
