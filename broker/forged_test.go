@@ -10,6 +10,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/posternhq/postern/broker/access"
 	"github.com/posternhq/postern/broker/api"
 	"github.com/posternhq/postern/broker/client"
 	"github.com/posternhq/postern/events"
@@ -169,4 +170,39 @@ func TestKeyRotation(t *testing.T) {
 			t.Errorf("%s: %+v, %v", name, locks, err)
 		}
 	}
+}
+
+// What readers do not take for a decision, though a broker made it, is no success: so it is
+// where the clock of NATS is behind the broker's, and the key's time has not come.
+func TestVoidDecision(t *testing.T) {
+	b, _, _ := demoBroker(t)
+	lock := func(user string) error {
+		_, err := b.ledger.do(t.Context(), "admin", func(s *access.State, env access.Env) ([]events.Event, error) {
+			return access.Place(s, env, access.PlaceLock{Target: events.LockTarget{Kind: "user", Name: user}})
+		})
+		return err
+	}
+	good := b.signing.current.Load()
+	early, err := signed.NewSigner()
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now().Add(10 * time.Minute)
+	b.signing.next.Store(early)
+	if err := b.signing.publish(t.Context(), signed.Key{ID: early.ID(), Public: early.Public(), NotBefore: now, NotAfter: now.Add(time.Hour)}, now.Add(time.Hour), access.Head{}); err != nil {
+		t.Fatal(err)
+	}
+	b.signing.current.Store(early)
+	if err := lock("alice"); err == nil || !strings.Contains(err.Error(), "does not count") || !strings.Contains(err.Error(), "clocks") {
+		t.Errorf("a lock that stops nobody: %v", err)
+	}
+	b.signing.current.Store(good)
+	if err := lock("alice"); err != nil {
+		t.Errorf("done again: %v", err)
+	}
+	b.ledger.read(func(s *access.State, now time.Time) {
+		if n := len(s.UserLocks("alice", now)); n != 1 {
+			t.Errorf("%d locks on alice", n)
+		}
+	})
 }

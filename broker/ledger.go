@@ -364,9 +364,25 @@ func (l *ledger) do(ctx context.Context, by string, decide decision) (done []eve
 		if err := l.reach(ctx, seq); err != nil {
 			return nil, fmt.Errorf("recorded as %d, but not read back in time: %w", seq, err)
 		}
+		if l.void(seq, len(es)) {
+			return nil, fmt.Errorf("recorded as %d, but it does not count, because nobody takes it for a broker's decision (this broker's log says why): are the clocks of the broker and of NATS apart? Set them right, start this broker again and do it again", seq)
+		}
 		return es, nil
 	}
 	return nil, fmt.Errorf("others were faster %d times: try again", maxTries)
+}
+
+// void is whether some of n events up to a sequence were refused here, as everybody refuses
+// them: those of a key whose time, by the clock of the stream, has not come.
+func (l *ledger) void(last uint64, n int) bool {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	for i := range uint64(n) {
+		if l.refused[last-i] {
+			return true
+		}
+	}
+	return false
 }
 
 // behind judges that the stream ends before what was read of it. It is no error where

@@ -3,7 +3,9 @@ package proxy_test
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -238,5 +240,70 @@ func TestPastOfUsersAndLocks(t *testing.T) {
 		if resp, body := c.do(t, c.request(t, "GET", object, nil)); resp.StatusCode != 200 {
 			t.Errorf("%s of %s: %d %s", id, user, resp.StatusCode, body)
 		}
+	}
+}
+
+// A call whose body comes slowly is decided by what is known when it is all there: while the
+// proxy hears nothing, it is not sent on.
+func TestDeafProxyRefusesWhatItHasRead(t *testing.T) {
+	dir := t.TempDir()
+	start := func(port int) (*embedded.NATS, func()) {
+		n, err := embedded.NewNATS(embedded.NATSConfig{Dir: dir, Port: port, LazySync: true, Log: zerolog.Nop()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n, embeddedtest.Run(t, n)
+	}
+	server, stop := start(0)
+	admin := embeddedtest.Connect(t, server, "test", embedded.Admin())
+	if err := journal.Setup(t.Context(), admin, journal.StreamsConfig{}); err != nil {
+		t.Fatal(err)
+	}
+	r := newRigOn(t, embeddedtest.Connect(t, server, "proxy", embedded.Proxy()), eventstest.Open(t, admin), func(c *proxy.Config, a *ststest.AWS) {
+		c.MaxSilence = time.Second
+		a.Serve = echo
+		c.Log = zerolog.Nop()
+	})
+	c := r.client(r.session())
+	// More than connections hold: once it is written, the call is decided.
+	body := strings.Repeat("x", 32<<20)
+	req := c.call(t, "dynamodb", "POST", "https://dynamodb.us-east-1.amazonaws.com/", body, target("DynamoDB_20120810.GetItem", "1.0"))
+	written, rest := io.Pipe()
+	req.Body, req.GetBody = written, nil
+	type answer struct {
+		status int
+		body   string
+	}
+	answered := make(chan answer, 1)
+	go func() {
+		resp, err := c.Do(req)
+		if err != nil {
+			answered <- answer{0, err.Error()}
+			return
+		}
+		defer resp.Body.Close()
+		b, _ := io.ReadAll(resp.Body)
+		answered <- answer{resp.StatusCode, string(b)}
+	}()
+	if _, err := io.WriteString(rest, body[:len(body)-1]); err != nil {
+		t.Fatal(err)
+	}
+	port := embeddedtest.PortOf(t, server.URL())
+	stop()
+	other := r.client(&events.SessionStarted{SessionID: c.session})
+	r.eventually("the proxy notices", func() bool {
+		_, body := other.do(t, other.request(t, "GET", object, nil))
+		return strings.Contains(body, "cannot tell who may do what")
+	})
+	if _, err := io.WriteString(rest, body[len(body)-1:]); err != nil {
+		t.Fatal(err)
+	}
+	rest.Close()
+	if a := <-answered; a.status != http.StatusServiceUnavailable || !strings.Contains(a.body, "cannot tell who may do what") {
+		t.Errorf("%d %s", a.status, a.body)
+	}
+	start(port)
+	if d := payloads[*events.AWSRequestDenied](r.audit()); !slices.ContainsFunc(d, func(d *events.AWSRequestDenied) bool { return d.Operation == "GetItem" && d.Cause == "stale" }) {
+		t.Errorf("%s", shown(d))
 	}
 }

@@ -239,6 +239,11 @@ func (c *call) serve() {
 		c.deny(denial{cause: "signature", code: "InvalidRequest", status: http.StatusBadRequest, reason: err.Error()})
 		return
 	}
+	// A body that had to be read may have taken long, and a lock come meanwhile.
+	if d, ok := watch.Fresh(c.p.now()); !ok {
+		c.denyDecision(&d)
+		return
+	}
 	if !c.admit() {
 		return
 	}

@@ -158,7 +158,13 @@ func (l *Lookup) load() error {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return json.Unmarshal(b, &l.upTo)
+	upTo := map[string]time.Time{}
+	if err := json.Unmarshal(b, &upTo); err != nil { // cut off by a crash
+		l.in.log.Warn().Err(err).Str("file", l.memory).Msg("LookupEvents: how far it was can't be read; the last 90 days are read once more")
+	} else if upTo != nil {
+		l.upTo = upTo
+	}
+	return nil
 }
 
 func (l *Lookup) save(region string, unix int64) error {
@@ -172,9 +178,13 @@ func (l *Lookup) save(region string, unix int64) error {
 	if err := os.MkdirAll(filepath.Dir(l.memory), 0o700); err != nil {
 		return err
 	}
-	tmp := l.memory + ".tmp"
-	if err := os.WriteFile(tmp, b, 0o600); err != nil {
+	f, err := os.OpenFile(l.memory+".tmp", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
 		return err
 	}
-	return os.Rename(tmp, l.memory)
+	_, err = f.Write(b)
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), l.memory)
 }

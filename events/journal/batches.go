@@ -132,8 +132,9 @@ func arrivals(ctx context.Context, conn *conn, consumer jetstream.Consumer, c Ba
 	for {
 		m, err := it.Next(jetstream.NextContext(ctx))
 		if errors.Is(err, jetstream.ErrNoHeartbeat) {
-			doubtful = true
-			continue
+			if doubtful, err = true, vanished(ctx, consumer); err == nil {
+				continue
+			}
 		}
 		// The consumer outlives its server, and goes on in whatever stream that has now.
 		// Where that is another than the one that we are connected to, it shows by what
@@ -173,6 +174,16 @@ func arrivals(ctx context.Context, conn *conn, consumer jetstream.Consumer, c Ba
 			return
 		}
 	}
+}
+
+// vanished is the error of a consumer that the server does not have any more: one that went
+// while nobody was connected ends no reader by itself, and gives it nothing for ever.
+func vanished(ctx context.Context, consumer jetstream.Consumer) error {
+	_, err := consumer.Info(ctx)
+	if errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrStreamNotFound) {
+		return err
+	}
+	return nil
 }
 
 // comesAgain says that a message is up to last in its stream.

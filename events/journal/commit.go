@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -101,8 +102,19 @@ func (c *committer) append(ctx context.Context, m *nats.Msg) (uint64, error) {
 	case <-g.done:
 		return p.seq, p.err
 	case <-ctx.Done():
+		c.withdraw(g)
 		return 0, ctx.Err()
 	}
+}
+
+// withdraw takes out of the queue what nobody waits for any more. Whoever gave it up was
+// told that it failed and may append it again: while the server is away, the queue would
+// grow with each try, and all of them would be sent when it is back. What is in a commit
+// already is not in the queue.
+func (c *committer) withdraw(g *group) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.queue = slices.DeleteFunc(c.queue, func(p *pending) bool { return p.group == g })
 }
 
 // appendAll waits for all of a group. Unless it returns an error, each has its own.
@@ -123,6 +135,7 @@ func (c *committer) appendAll(ctx context.Context, ps []*pending) error {
 	case <-g.done:
 		return nil
 	case <-ctx.Done():
+		c.withdraw(g)
 		return ctx.Err()
 	}
 }

@@ -7,3 +7,19 @@ func (j *Journal) Known(stream string) uint64 { return j.conn.Load().known.of(st
 
 // Tell gives the journal a clock, before it is used.
 func (j *Journal) Tell(now func() time.Time) { j.now = now }
+
+// Busy tells whether a commit to a stream is under way.
+func (j *Journal) Busy(stream string) bool {
+	c := j.committer(stream)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.running
+}
+
+// Queued counts the events that wait for their commit.
+func (j *Journal) Queued(stream string) int {
+	c := j.committer(stream)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.queue)
+}

@@ -82,3 +82,52 @@ func TestUnsent(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// What was given up while it waited for its turn is neither kept nor sent when NATS is back.
+func TestGivenUp(t *testing.T) {
+	l := &line{}
+	nc := eventstest.Connect(t, nats.SetCustomDialer(l), nats.MaxReconnects(-1), nats.ReconnectWait(10*time.Millisecond))
+	j := eventstest.Open(t, nc)
+	before, err := j.Last(t.Context(), events.Access)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.set(true)
+	for nc.IsConnected() {
+		time.Sleep(time.Millisecond)
+	}
+	turn := make(chan error, 1)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	go func() { // it has the turn until there is a connection
+		_, err := j.Append(ctx, drop(0))
+		turn <- err
+	}()
+	for !j.Busy(events.Access) {
+		time.Sleep(time.Millisecond)
+	}
+	given := func(i int) {
+		t.Helper()
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+		defer cancel()
+		if _, err := j.Append(ctx, drop(i)); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("one: %v", err)
+		}
+		if _, failed, err := j.AppendAll(ctx, drop(i+1), drop(i+2)); len(failed) != 2 || err == nil {
+			t.Errorf("%d failed, %v", len(failed), err)
+		}
+	}
+	for i := range 5 {
+		given(10 * (1 + i))
+	}
+	if n := j.Queued(events.Access); n != 0 {
+		t.Errorf("%d events are kept that were given up", n)
+	}
+	l.set(false)
+	if err := <-turn; err != nil {
+		t.Fatal(err)
+	}
+	if last, err := j.Append(ctx, drop(1)); err != nil || last != before+2 {
+		t.Errorf("stored at %d, %v; want %d: nothing of what was given up", last, err, before+2)
+	}
+}

@@ -42,7 +42,7 @@ func work(ctx context.Context, c *conn, stream, durable, filter string, handle f
 	if err != nil {
 		return err
 	}
-	it, err := consumer.Messages(jetstream.PullMaxMessages(1))
+	it, err := consumer.Messages(jetstream.PullMaxMessages(1), jetstream.PullHeartbeat(heartbeat), jetstream.PullExpiry(3*heartbeat))
 	if err != nil {
 		return err
 	}
@@ -50,7 +50,9 @@ func work(ctx context.Context, c *conn, stream, durable, filter string, handle f
 	for {
 		m, err := it.Next(jetstream.NextContext(reading))
 		if errors.Is(err, jetstream.ErrNoHeartbeat) {
-			continue
+			if err = vanished(reading, consumer); err == nil {
+				continue
+			}
 		}
 		if err != nil {
 			return err

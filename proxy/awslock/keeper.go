@@ -95,6 +95,9 @@ func (k *Keeper) Run(ctx context.Context) {
 // all sessions, whose locks may have been lifted while no proxy ran.
 func (k *Keeper) sweep(ctx context.Context) (wrote, failed bool) {
 	now := k.cfg.Now()
+	if k.cfg.Grants.Deaf(now) {
+		return false, true // it may not know a lock that another proxy has brought to AWS, and would take it off
+	}
 	wanted := map[string][]grants.Denial{}
 	roles := map[string]grants.Denial{}
 	if !k.looked {

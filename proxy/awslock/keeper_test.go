@@ -4,9 +4,11 @@ import (
 	"context"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -281,4 +283,56 @@ func TestLockLeftOver(t *testing.T) {
 			t.Errorf("beside the other policy, this cannot have fitted: %s", p.Policy)
 		}
 	}
+}
+
+// A proxy that has not heard for too long of what was decided takes off nothing that others
+// have brought to AWS: it may not know the lock.
+func TestDeafProxyTakesNothingOff(t *testing.T) {
+	w := newWorld(t, 0)
+	a, b := w.know("proxy-a"), w.know("proxy-b")
+	w.run(a, "proxy-a", "")
+	record := func(ctx context.Context, e events.Event) error {
+		_, err := w.j.Append(ctx, e)
+		return err
+	}
+	h, err := sts.New(sts.Config{Proxy: "proxy-b", Link: w.link, Base: w.own, Record: record, Log: zerolog.Nop()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var looks atomic.Int64
+	keeper := awslock.New(awslock.Config{Proxy: "proxy-b", Grants: b, Log: zerolog.Nop(), Record: record,
+		Now: func() time.Time { looks.Add(1); return time.Now() },
+		Client: func(ctx context.Context, partition, account string) (*iam.Client, error) {
+			return h.IAM(ctx, partition, account, "")
+		}})
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	wg.Go(func() { keeper.Run(ctx) })
+	defer wg.Wait()
+	defer cancel()
+	w.session("alice", "")
+	w.session("bob", "")
+	alice, bob := w.handedOut("alice", ""), w.handedOut("bob", "")
+	w.tell(&events.LockPlaced{LockID: "L1", Target: events.LockTarget{Kind: "user", Name: "alice"}, By: "admin"})
+	w.eventually("alice's credentials are cut", func() bool { return denied(alice()) })
+
+	b.Silence(time.Nanosecond, true)
+	only := func(g *grants.Grants, p events.Payload) {
+		t.Helper()
+		w.proxies = []*grants.Grants{g}
+		w.tell(p)
+	}
+	only(a, &events.LockPlaced{LockID: "L2", Target: events.LockTarget{Kind: "user", Name: "bob"}, By: "admin"})
+	w.eventually("bob's, too", func() bool { return denied(bob()) })
+	for i := range 3 { // each has it look; the last one begins once the one before has ended
+		before := looks.Load()
+		only(b, &events.LockPlaced{LockID: fmt.Sprintf("other-%d", i), Target: events.LockTarget{Kind: "user", Name: "carol"}, By: "admin"})
+		w.eventually("proxy-b looks", func() bool { return looks.Load() > before })
+	}
+	if !denied(bob()) || !denied(alice()) {
+		t.Error("a proxy that does not know the lock has taken it off")
+	}
+	b.Silence(0, true)
+	only(b, &events.LockLifted{LockID: "L1", By: "admin"})
+	w.eventually("once it hears again, it works as before", func() bool { return alice() == nil })
 }

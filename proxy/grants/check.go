@@ -51,7 +51,7 @@ func (c *Call) take(a *Action) { c.Action, c.AccessLevel, c.Services = a.Name, a
 func (g *Grants) Check(sessionID, user string, call Call, now time.Time) Decision {
 	d := Decision{id: sessionID}
 	g.mu.RLock()
-	ok := g.live(&d, user, call.Account, now.UnixNano())
+	ok := g.live(&d, user, call.Account, now)
 	g.mu.RUnlock()
 	if ok {
 		d.permit(d.policy, &call, false)
@@ -64,22 +64,23 @@ func (g *Grants) Check(sessionID, user string, call Call, now time.Time) Decisio
 
 // live decides all but permissions and rate limits, which it puts into d. The
 // caller holds g.mu.
-func (g *Grants) live(d *Decision, user, account string, now int64) (ok bool) {
-	if g.broken != "" || g.heard == 0 {
+func (g *Grants) live(d *Decision, user, account string, at time.Time) (ok bool) {
+	if g.broken != "" || g.heard.IsZero() {
 		d.cause, d.detail = CauseStale, g.deaf()
 		return false
 	}
 	slot := g.sessions.find(g.sessions.hash(d.id))
 	if slot == nil || slot.user != g.sessions.hashUser(user) {
-		if d.cause = CauseNoSession; g.deafTo(nil, now) {
+		if d.cause = CauseNoSession; g.deafTo(nil, at) {
 			d.cause, d.detail = CauseStale, g.deaf()
 		}
 		return false
 	}
-	if g.deafTo(slot.session, now) {
+	if g.deafTo(slot.session, at) {
 		d.cause, d.detail = CauseStale, g.deaf()
 		return false
 	}
+	now := at.UnixNano()
 	d.session, d.policy, d.limits = slot.session, slot.policy, slot.limits
 	if len(g.all.locks) > 0 && d.locked(&g.all, now) {
 		return false
@@ -104,11 +105,11 @@ func (g *Grants) deaf() string {
 	switch {
 	case g.broken != "":
 		return g.broken
-	case g.heard == 0:
+	case g.heard.IsZero():
 		return "it has not read the ACCESS stream yet"
 	}
 	return fmt.Sprintf("it has not heard from the ACCESS stream since %s, longer than the %s that it may: a lock may have been placed",
-		time.Unix(0, g.heard).UTC().Format(time.RFC3339), time.Duration(g.silence))
+		g.heard.UTC().Format(time.RFC3339), g.silence)
 }
 
 // examine looks at the session itself. clear says that nothing at all hangs on

@@ -37,12 +37,12 @@ type Grants struct {
 	// all is what a lock on this agent, or one that this version cannot read,
 	// hangs on.
 	all target
-	// heard is when the stream is known to have held nothing more (Unix
-	// nanoseconds, 0: never), silence for how many nanoseconds from then what is
-	// known counts: for all sessions if strict, else for those that are strict
-	// themselves. 0 is for ever.
-	heard, silence int64
-	strict         bool
+	// heard is when the stream is known to have held nothing more (zero: never),
+	// silence for how long from then what is known counts: for all sessions if strict,
+	// else for those that are strict themselves. 0 is for ever.
+	heard   time.Time
+	silence time.Duration
+	strict  bool
 	// broken says which event this version could not read; it stays until the
 	// proxy is started anew.
 	broken string
@@ -149,14 +149,14 @@ func (g *Grants) Stats() Stats {
 func (g *Grants) Silence(bound time.Duration, strict bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.silence, g.strict = int64(bound), strict
+	g.silence, g.strict = bound, strict
 }
 
 // deafTo is whether nothing was heard for too long to decide about a session; nil
 // is one that is not known. The caller holds g.mu.
-func (g *Grants) deafTo(s *session, now int64) bool {
+func (g *Grants) deafTo(s *session, now time.Time) bool {
 	switch {
-	case g.silence == 0 || now-g.heard <= g.silence:
+	case g.silence == 0 || g.quiet(now) <= g.silence:
 		return false
 	case s != nil && s.start.LockMode != "":
 		return s.start.LockMode != events.LockBestEffort
@@ -164,18 +164,37 @@ func (g *Grants) deafTo(s *session, now int64) bool {
 	return g.strict
 }
 
+// quiet is for how long nothing was heard, by the clock that says longer: the machine's may
+// have been set back, and the monotonic one stands still while the machine sleeps.
+func (g *Grants) quiet(now time.Time) time.Duration {
+	return max(now.Sub(g.heard), now.Round(0).Sub(g.heard))
+}
+
+// Deaf is whether what is known may be old, or is not understood: for any session, however
+// strict.
+func (g *Grants) Deaf(now time.Time) bool {
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	return g.broken != "" || g.heard.IsZero() || g.silence != 0 && g.quiet(now) > g.silence
+}
+
 // Heard says that every event that the stream had at a moment has been applied.
 func (g *Grants) Heard(at time.Time) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.heard = max(g.heard, at.UnixNano())
+	if at.After(g.heard) {
+		g.heard = at
+	}
 }
 
 // HeardAt is the last moment of which Heard was told.
 func (g *Grants) HeardAt() time.Time {
 	g.mu.RLock()
 	defer g.mu.RUnlock()
-	return time.Unix(0, g.heard)
+	if g.heard.IsZero() {
+		return time.Unix(0, 0)
+	}
+	return g.heard
 }
 
 // target finds or makes a target.

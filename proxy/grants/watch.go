@@ -26,7 +26,7 @@ func (g *Grants) Watch(sessionID, user string, now time.Time, cut func(Decision)
 	g.mu.RLock()
 	defer g.mu.RUnlock()
 	d := Decision{id: sessionID}
-	if !g.live(&d, user, "", now.UnixNano()) {
+	if !g.live(&d, user, "", now) {
 		return nil, d
 	}
 	if s := d.session.start; s.SessionID != sessionID || s.User != user {
@@ -57,6 +57,19 @@ func (w *Watch) Also(target events.LockTarget, now time.Time) (d Decision, ok bo
 	w.g.runningMu.Lock()
 	defer w.g.runningMu.Unlock()
 	w.also = append(slices.Clip(w.also), target)
+	return d, true
+}
+
+// Fresh is whether a call that is still to begin may do so: not if by now too little has been
+// heard to decide about its session. The decision says why.
+func (w *Watch) Fresh(now time.Time) (d Decision, ok bool) {
+	w.g.mu.RLock()
+	defer w.g.mu.RUnlock()
+	d = Decision{id: w.session.start.SessionID, session: w.session}
+	if w.g.deafTo(w.session, now) {
+		d.cause, d.detail = CauseStale, w.g.deaf()
+		return d, false
+	}
 	return d, true
 }
 
