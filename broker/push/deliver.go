@@ -217,6 +217,11 @@ func (k *Courier) setAside(ctx context.Context, e journal.Entry, tries int, reas
 		return err
 	}
 	k.settled(ctx)
+	if tries == 0 {
+		// What is no event tells nothing of the endpoint: whoever may publish would have it
+		// suspended.
+		return nil
+	}
 	if k.aside++; k.aside >= maxInARow {
 		return k.suspend(ctx, fmt.Sprintf("%d events in a row were set aside, the last because the endpoint %s", k.aside, reason))
 	}

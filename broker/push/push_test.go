@@ -352,3 +352,21 @@ func BenchmarkWebhook(b *testing.B) {
 		k.Close()
 	}
 }
+
+// Who may publish has no consumer suspended by what is no event: that tells nothing of the
+// endpoint.
+func TestNoEvents(t *testing.T) {
+	desk := &clerk{}
+	n := 0
+	k := courier(t, desk, nil, func(http.ResponseWriter, *http.Request) { n++ })
+	es := entries(t, 2*maxInARow)
+	for i := range es[:len(es)-1] {
+		es[i].Event, es[i].Raw = events.Event{}, []byte("what?")
+	}
+	if err := k.Deliver(t.Context(), es); err != nil || desk.suspended != "" {
+		t.Errorf("%v, suspended by %q", err, desk.suspended)
+	}
+	if n != 1 || len(desk.aside) != len(es)-1 {
+		t.Errorf("%d requests, %d set aside", n, len(desk.aside))
+	}
+}
