@@ -370,3 +370,27 @@ func TestNoEvents(t *testing.T) {
 		t.Errorf("%d requests, %d set aside", n, len(desk.aside))
 	}
 }
+
+// An id that no header brings as it is goes out by its event's place: else nothing could be
+// sent of it, nor after it, or no signature would be right.
+func TestOddIDs(t *testing.T) {
+	for id, want := range map[string]string{"id-1": "id-1", "a\nb": "ACCESS-1", " a": "ACCESS-1", "é": "ACCESS-1", "\x7f": "ACCESS-1", strings.Repeat("x", 1000): "ACCESS-1"} {
+		var got []string
+		var k *Courier
+		k = courier(t, &clerk{}, nil, func(_ http.ResponseWriter, r *http.Request) {
+			body, _ := io.ReadAll(r.Body)
+			keys, _ := k.packer.(*webhook).secrets.webhookKeys(time.Now())
+			got = append(got, r.Header.Get("webhook-id"))
+			if r.Header.Get("webhook-signature") != signatures(keys, r.Header.Get("webhook-id"), r.Header.Get("webhook-timestamp"), body) {
+				t.Errorf("%q: its signature is wrong", id)
+			}
+		})
+		es := entries(t, 1)
+		es[0].ID = id
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		if err := k.Deliver(ctx, es); err != nil || len(got) != 1 || got[0] != want {
+			t.Errorf("%q: sent as %q, %v", id, got, err)
+		}
+	}
+}

@@ -95,6 +95,9 @@ func (w *webhook) pack(_ context.Context, es []journal.Entry, at time.Time) ([]p
 	}
 	contentType := map[string]string{CloudEvents: events.ContentType + "; charset=utf-8", OCSF: "application/json"}[w.push.Format]
 	body, id := bodies[0], es[0].ID
+	if !headerText(id) {
+		id = fmt.Sprintf("%s-%d", es[0].Stream, es[0].Seq)
+	}
 	if w.push.Batch > 0 {
 		body = append(append([]byte{'['}, bytes.Join(bodies, []byte{','})...), ']')
 		id = fmt.Sprintf("%s-%d-%d", es[0].Stream, es[0].Seq, es[len(es)-1].Seq)
@@ -109,6 +112,12 @@ func (w *webhook) pack(_ context.Context, es []journal.Entry, at time.Time) ([]p
 		"Webhook-Timestamp": {timestamp},
 		"Webhook-Signature": {signatures(keys, id, timestamp, body)},
 	}, body, nil}}, nil
+}
+
+// headerText tells whether a header brings a text, as it is, to whoever verifies its
+// signature. An event's id may be any.
+func headerText(s string) bool {
+	return len(s) <= 256 && !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' })
 }
 
 func (w *webhook) body(e journal.Entry) ([]byte, error) {
