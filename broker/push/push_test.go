@@ -394,3 +394,54 @@ func TestOddIDs(t *testing.T) {
 		}
 	}
 }
+
+// several makes many parcels of each event.
+type several int
+
+func (n several) pack(_ context.Context, es []journal.Entry, _ time.Time) (out []parcel, _ error) {
+	for i := range int(n) {
+		out = append(out, parcel{id: strconv.Itoa(i), header: http.Header{}, body: []byte(strconv.Itoa(i))})
+	}
+	return out, nil
+}
+
+// Of what one event makes many of, such as a lock of sessions, each is sent once, in the
+// rate that the endpoint takes, however few it takes without a pause.
+func TestManyOfOne(t *testing.T) {
+	var got []string
+	n := 0
+	k := courier(t, &clerk{}, nil, func(w http.ResponseWriter, r *http.Request) {
+		if n++; n%3 == 0 { // also as often refused as would set it aside
+			w.WriteHeader([]int{http.StatusTooManyRequests, http.StatusBadRequest}[n%2])
+			return
+		}
+		b, _ := io.ReadAll(r.Body)
+		got = append(got, string(b))
+	})
+	k.packer = several(50)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if err := k.Deliver(ctx, entries(t, 1)); err != nil {
+		t.Fatal(err)
+	}
+	for i, id := range got {
+		if id != strconv.Itoa(i) {
+			t.Fatalf("sent %q", got)
+		}
+	}
+	if len(got) != 50 {
+		t.Errorf("%d were taken", len(got))
+	}
+}
+
+// Signals of one event have ids that do not depend on which others are told.
+func TestIDsOfSignals(t *testing.T) {
+	e := entries(t, 1)[0]
+	one, two := signal{session: "S1"}, signal{session: "S2"}
+	if a, b := one.id(e, 0), two.id(e, 0); a == b || b != two.id(e, 1) {
+		t.Errorf("%s, %s", a, b)
+	}
+	if whole := (signal{user: "alice"}); whole.id(e, 0) == whole.id(e, 1) {
+		t.Error("two of a user have one id")
+	}
+}

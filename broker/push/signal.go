@@ -204,4 +204,11 @@ func (s signal) claims(e journal.Entry) map[string]any {
 	return out
 }
 
-func (s signal) id(e journal.Entry, i int) string { return fmt.Sprintf("%s-%d", e.ID, i) }
+// id is the same whenever the event is told: of the sessions that a lock stopped, some may be
+// over the next time, and not be told any more.
+func (s signal) id(e journal.Entry, i int) string {
+	if s.session != "" {
+		return e.ID + "-" + s.session
+	}
+	return fmt.Sprintf("%s-%d", e.ID, i)
+}

@@ -159,10 +159,10 @@ func (t *transmitter) token(id, transaction string, subject map[string]any, kind
 		return parcel{}, err
 	}
 	if t.signer == nil {
-		return parcel{set: &Set{JTI: id, Claims: body}}, nil
+		return parcel{id: id, set: &Set{JTI: id, Claims: body}}, nil
 	}
 	token, err := sign(t.signer, body)
-	return parcel{http.Header{"Content-Type": {"application/secevent+jwt"}, "Accept": {"application/json"}}, []byte(token), nil}, err
+	return parcel{id: id, header: http.Header{"Content-Type": {"application/secevent+jwt"}, "Accept": {"application/json"}}, body: []byte(token)}, err
 }
 
 // Verify sends a receiver the verification event of its stream (SSF 1.0, section

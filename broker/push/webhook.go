@@ -63,6 +63,7 @@ func signatures(keys [][]byte, id, timestamp string, body []byte) string {
 
 // parcel is a request to be.
 type parcel struct {
+	id     string // tells it from others of the same events
 	header http.Header
 	body   []byte
 	set    *Set // in place of both, where somebody polls
@@ -106,12 +107,12 @@ func (w *webhook) pack(_ context.Context, es []journal.Entry, at time.Time) ([]p
 		}
 	}
 	timestamp := strconv.FormatInt(at.Unix(), 10)
-	return []parcel{{http.Header{
+	return []parcel{{id: id, header: http.Header{
 		"Content-Type":      {contentType},
 		"Webhook-Id":        {id},
 		"Webhook-Timestamp": {timestamp},
 		"Webhook-Signature": {signatures(keys, id, timestamp, body)},
-	}, body, nil}}, nil
+	}, body: body}}, nil
 }
 
 // headerText tells whether a header brings a text, as it is, to whoever verifies its
