@@ -97,11 +97,23 @@ func newEndpoint(text, caPEM, authorization string) (*endpoint, error) {
 
 func (e *endpoint) close() { e.transport.CloseIdleConnections() }
 
+var (
+	// ofAWS are the addresses of AWS's services on a machine by IPv6: fd00:ec2::254 tells
+	// instances their credentials, fd00:ec2::23 the pods of EKS.
+	ofAWS = netip.MustParsePrefix("fd00:ec2::/32")
+	// translated are addresses of IPv4 behind NAT64 (RFC 6052).
+	translated = netip.MustParsePrefix("64:ff9b::/96")
+)
+
 // ofEndpoints is false for addresses that no endpoint has, above all those at which
 // clouds tell machines their credentials
 // (https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instancedata-data-retrieval.html).
 func ofEndpoints(ip netip.Addr) bool {
-	return !ip.IsUnspecified() && !ip.IsMulticast() && !ip.IsLinkLocalUnicast() && ip.WithZone("") != netip.MustParseAddr("fd00:ec2::254")
+	if ip = ip.WithZone(""); translated.Contains(ip) {
+		b := ip.As16()
+		ip = netip.AddrFrom4([4]byte(b[12:]))
+	}
+	return !ip.IsUnspecified() && !ip.IsMulticast() && !ip.IsLinkLocalUnicast() && !ofAWS.Contains(ip)
 }
 
 // mayDial refuses what is not [ofEndpoints], whatever name it was found by.

@@ -197,7 +197,8 @@ func TestNothingFails(t *testing.T) {
 func TestAddressesOfEndpoints(t *testing.T) {
 	for url, good := range map[string]bool{
 		"https://siem.example.com/": true, "https://192.0.2.1/": true, "https://[2001:db8::1]:8443/": true, "http://127.0.0.1:1/": true, "http://[::1]/": true,
-		"https://169.254.169.254/latest": false, "https://[fe80::1]/": false, "https://[fe80::1%25eth0]/": false, "https://[fd00:ec2::254]/": false,
+		"https://169.254.169.254/latest": false, "https://[fe80::1]/": false, "https://[fe80::1%25eth0]/": false, "https://[fd00:ec2::254]/": false, "https://[fd00:ec2::23]/v1/credentials": false,
+		"https://[64:ff9b::a9fe:a9fe]/": false, "https://[64:ff9b::c000:201]/": true,
 		"https://[::ffff:169.254.169.254]/": false, "https://0.0.0.0/": false, "https://[::]/": false, "https://224.0.0.1/": false,
 	} {
 		if _, err := CheckURL(url); (err == nil) != good {
