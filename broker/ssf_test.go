@@ -208,7 +208,11 @@ func TestSSFRefused(t *testing.T) {
 	if _, err := admin.NewConsumer(ctx, in); code(err) != api.CodeInvalid || !strings.Contains(err.Error(), "audience") {
 		t.Errorf("without audience: %v", err)
 	}
-	in.Push.Audience = []string{"https://receiver.example.com"}
+	in.Push.Audience, in.Authorization = []string{"https://receiver.example.com"}, "Bearer a\nb"
+	if _, err := admin.NewConsumer(ctx, in); code(err) != api.CodeInvalid || !strings.Contains(err.Error(), "authorization") || strings.Contains(err.Error(), "Bearer") {
+		t.Errorf("with what no header can have: %v", err)
+	}
+	in.Authorization = ""
 	if _, err := admin.NewConsumer(ctx, in); err != nil {
 		t.Fatal(err)
 	}

@@ -15,6 +15,7 @@ import (
 	"net/url"
 	"regexp"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -58,6 +59,15 @@ func CheckURL(text string) (*url.URL, error) {
 		return nil, errors.New("url: want https; http is for this machine (127.0.0.1, ::1, localhost) only")
 	}
 	return nil, fmt.Errorf("url: want https, not %s", u.Scheme)
+}
+
+// CheckAuthorization refuses what can't be the value of a header: no request would ever be
+// made with it. The error does not repeat it.
+func CheckAuthorization(value string) error {
+	if strings.ContainsFunc(value, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }) {
+		return errors.New("authorization: no header can have it: want one line of text")
+	}
+	return nil
 }
 
 // endpoint is where a consumer's events are sent.
