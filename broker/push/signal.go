@@ -52,15 +52,15 @@ type signal struct {
 func signals(ctx context.Context, e journal.Entry, from Signals) ([]signal, error) {
 	switch d := e.Data.(type) {
 	case *events.LockPlaced:
-		switch d.Target.Kind {
-		case "user":
+		if d.Target.Kind == "user" {
 			return []signal{{kind: sessionRevoked, user: d.Target.Name, by: d.By, reason: d.Message}, {kind: accountDisabled, user: d.Target.Name, by: d.By}}, nil
-		case "session":
-			return []signal{{kind: sessionRevoked, session: d.Target.Name, by: d.By, reason: d.Message}}, nil
 		}
 		var out []signal
 		for _, x := range from.Stopped(e, d.Target) {
 			out = append(out, signal{kind: sessionRevoked, user: x.User, session: x.SessionID, by: d.By, reason: d.Message})
+		}
+		if len(out) == 0 && d.Target.Kind == "session" { // whose user is not known any more
+			out = []signal{{kind: sessionRevoked, session: d.Target.Name, by: d.By, reason: d.Message}}
 		}
 		return out, nil
 	case *events.LockLifted:
