@@ -182,6 +182,19 @@ func TestSSF(t *testing.T) {
 	if d := cmp.Diff(want, said); d != "" {
 		t.Errorf("signals (-want +got):\n%s", d)
 	}
+	// Who is deleted is named as before: nobody can be found by another name.
+	if err := admin.DeleteResource(ctx, "user", "alice"); err != nil {
+		t.Fatal(err)
+	}
+	got = r.until(func(got []request) bool { return len(got) >= len(want)+2 })
+	var purged []string
+	for _, q := range got[len(want):] {
+		short, _ := r.token(t, keys, q)
+		purged = append(purged, short)
+	}
+	if d := cmp.Diff([]string{"session-revoked alice@example.com admin", "account-purged alice@example.com"}, purged); d != "" {
+		t.Errorf("of a deletion (-want +got):\n%s", d)
+	}
 	if _, err := admin.RotateSecret(ctx, "idp", api.RotateSecret{}); err != nil {
 		t.Fatal(err)
 	}

@@ -129,7 +129,11 @@ func (t *transmitter) pack(ctx context.Context, es []journal.Entry, at time.Time
 			if !t.stream.wants(s, e.Seq) {
 				continue
 			}
-			p, err := t.token(s.id(e, i), e.CorrelationID, s.subject(t.push, t.from), s.kind, s.claims(e), at)
+			subject, err := s.subject(ctx, t.push, t.from, e.Seq)
+			if err != nil {
+				return nil, &laterError{err}
+			}
+			p, err := t.token(s.id(e, i), e.CorrelationID, subject, s.kind, s.claims(e), at)
 			if err != nil {
 				return nil, err
 			}
