@@ -41,6 +41,9 @@ func (b *Broker) postConsumer(c *call) (any, error) {
 		if err := push.Check(&p, events.StreamOf(in.Filter)); err != nil {
 			return nil, invalid("%v", err)
 		}
+		if err := push.CheckAuthorization(in.Authorization); err != nil {
+			return nil, invalid("%v", err)
+		}
 		want.Push = &p
 	}
 	token := ""

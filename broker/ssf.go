@@ -129,17 +129,31 @@ func (s signals) removed(name, streamID string) func(string, uint64) bool {
 	}
 }
 
-// Email is the first value of the trait that holds a user's addresses.
-func (s signals) Email(user string) (mail string) {
+// Email is the first value of the trait that holds a user's addresses. Who was deleted had
+// one, too: by it alone a receiver may know whose sessions are to end.
+func (s signals) Email(ctx context.Context, user string, before uint64) (mail string, err error) {
+	known := false
 	s.b.ledger.read(func(st *access.State, _ time.Time) {
-		if u := st.Users[user]; u != nil {
-			mail = emailOf(u)
+		if u := st.Users[user]; u != nil && u.CreatedSeq <= before {
+			mail, known = emailOf(&u.User), true
 		}
 	})
-	return mail
+	if known {
+		return mail, nil
+	}
+	was, err := s.Earlier(ctx, (&events.UserDeleted{Name: user}).Channel(), before)
+	for _, p := range was {
+		switch d := p.(type) {
+		case *events.UserCreated:
+			mail = emailOf(&d.User)
+		case *events.UserUpdated:
+			mail = emailOf(&d.User)
+		}
+	}
+	return mail, err
 }
 
-func emailOf(u *access.User) (mail string) {
+func emailOf(u *events.User) (mail string) {
 	for _, trait := range []string{"email", "mail", "emails"} {
 		if v := u.Traits[trait]; len(v) > 0 {
 			mail = cmp.Or(mail, v[0])

@@ -285,6 +285,7 @@ func TestStreamManagement(t *testing.T) {
 	}
 	p.call("POST", conf, map[string]any{"delivery": push("https://elsewhere.example.com/", "")}, http.StatusForbidden)
 	p.call("POST", conf, map[string]any{"delivery": push("http://127.0.0.1:9/", "")}, http.StatusForbidden)
+	p.call("POST", conf, map[string]any{"delivery": push(r.URL+"/in", "Bearer a\nb")}, http.StatusBadRequest)
 	stream := p.json("POST", conf, map[string]any{"events_requested": []string{caep + "session-revoked", risc + "account-enabled", "urn:of:nobody"}, "delivery": push(r.URL+"/in", "Bearer in")}, http.StatusCreated)
 	id := stream["stream_id"].(string)
 	if d := cmp.Diff([]any{caep + "session-revoked", risc + "account-enabled"}, stream["events_delivered"]); d != "" {

@@ -105,7 +105,7 @@ func (b *Broker) usersOf(subject map[string]any) (users []string) {
 			}
 		case subject["format"] == "email" && mail != "":
 			for name, u := range s.Users {
-				if strings.EqualFold(name, mail) || strings.EqualFold(emailOf(u), mail) {
+				if strings.EqualFold(name, mail) || strings.EqualFold(emailOf(&u.User), mail) {
 					users = append(users, name)
 				}
 			}

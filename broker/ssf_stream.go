@@ -184,6 +184,11 @@ func (b *Broker) configure(in map[string]json.RawMessage, want *events.ConsumerS
 		if header = d.AuthorizationHeader; header == nil && d.EndpointURL != want.URL {
 			header = &none
 		}
+		if header != nil {
+			if err := push.CheckAuthorization(*header); err != nil {
+				return nil, invalid("delivery: %v", err)
+			}
+		}
 	}
 	want.Method, want.URL = d.Method, d.EndpointURL
 	return header, nil

@@ -137,6 +137,9 @@ func TestSSF(t *testing.T) {
 	if _, err := admin.PlaceLock(ctx, api.CreateLock{Target: api.LockTarget{Kind: "role", Name: "aws-reader"}, TTL: "1h"}); err != nil {
 		t.Fatal(err)
 	}
+	if _, err := admin.PlaceLock(ctx, api.CreateLock{Target: api.LockTarget{Kind: "session", Name: session.ID}, TTL: "1h"}); err != nil {
+		t.Fatal(err)
+	}
 	if err := admin.EndSession(ctx, session.ID); err != nil {
 		t.Fatal(err)
 	}
@@ -151,7 +154,7 @@ func TestSSF(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.until(func(got []request) bool { return len(got) >= 6 }) // by the traits that she has now
+	r.until(func(got []request) bool { return len(got) >= 7 }) // by the traits that she has now
 	lockUp(t, admin, 1)                                        // no signal
 	disabled := strings.Replace(demo, "metadata: {name: alice}\nspec: {roles: [aws-reader]}", "metadata: {name: alice}\nspec: {roles: [aws-reader], disabled: true, traits: {email: [alice@example.com]}}", 1)
 	if _, err := b.Apply(ctx, "test", []byte(disabled)); err != nil {
@@ -161,6 +164,7 @@ func TestSSF(t *testing.T) {
 		"verification idp are you there",
 		"session-revoked alice admin", "account-disabled alice",
 		"session-revoked alice " + session.ID + " admin", // by the lock on her role
+		"session-revoked alice " + session.ID + " admin", // by that on the session
 		"session-revoked alice " + session.ID + " admin", // as it ended
 		"account-enabled alice",
 		"session-revoked alice@example.com admin", "account-disabled alice@example.com",
@@ -177,6 +181,19 @@ func TestSSF(t *testing.T) {
 	}
 	if d := cmp.Diff(want, said); d != "" {
 		t.Errorf("signals (-want +got):\n%s", d)
+	}
+	// Who is deleted is named as before: nobody can be found by another name.
+	if err := admin.DeleteResource(ctx, "user", "alice"); err != nil {
+		t.Fatal(err)
+	}
+	got = r.until(func(got []request) bool { return len(got) >= len(want)+2 })
+	var purged []string
+	for _, q := range got[len(want):] {
+		short, _ := r.token(t, keys, q)
+		purged = append(purged, short)
+	}
+	if d := cmp.Diff([]string{"session-revoked alice@example.com admin", "account-purged alice@example.com"}, purged); d != "" {
+		t.Errorf("of a deletion (-want +got):\n%s", d)
 	}
 	if _, err := admin.RotateSecret(ctx, "idp", api.RotateSecret{}); err != nil {
 		t.Fatal(err)
@@ -208,7 +225,11 @@ func TestSSFRefused(t *testing.T) {
 	if _, err := admin.NewConsumer(ctx, in); code(err) != api.CodeInvalid || !strings.Contains(err.Error(), "audience") {
 		t.Errorf("without audience: %v", err)
 	}
-	in.Push.Audience = []string{"https://receiver.example.com"}
+	in.Push.Audience, in.Authorization = []string{"https://receiver.example.com"}, "Bearer a\nb"
+	if _, err := admin.NewConsumer(ctx, in); code(err) != api.CodeInvalid || !strings.Contains(err.Error(), "authorization") || strings.Contains(err.Error(), "Bearer") {
+		t.Errorf("with what no header can have: %v", err)
+	}
+	in.Authorization = ""
 	if _, err := admin.NewConsumer(ctx, in); err != nil {
 		t.Fatal(err)
 	}

@@ -125,11 +125,16 @@ func (k *Courier) Deliver(ctx context.Context, es []journal.Entry) error {
 
 func (k *Courier) deliver(ctx context.Context, es []journal.Entry) error {
 	tries, failures := 0, 0
+	sent := map[string]bool{}
 	for {
 		if err := k.pace(ctx); err != nil {
 			return err
 		}
-		a, unfit := k.try(ctx, es)
+		before := len(sent)
+		a, unfit := k.try(ctx, es, sent)
+		if len(sent) > before { // it takes some
+			tries, failures = 0, 0
+		}
 		switch {
 		case unfit == nil && a.outcome == taken: // whatever else has ended meanwhile
 			if a.empty {
@@ -163,8 +168,9 @@ func (k *Courier) deliver(ctx context.Context, es []journal.Entry) error {
 	}
 }
 
-// try sends once. unfit says that events are nothing to send.
-func (k *Courier) try(ctx context.Context, es []journal.Entry) (a answer, unfit error) {
+// try sends what was not sent yet, once: a lock may stop more sessions than an endpoint takes
+// without a pause, or an outbox has room for. unfit says that events are nothing to send.
+func (k *Courier) try(ctx context.Context, es []journal.Entry, sent map[string]bool) (a answer, unfit error) {
 	parcels, err := k.packer.pack(ctx, es, time.Now())
 	var later *laterError
 	if errors.As(err, &later) {
@@ -172,13 +178,23 @@ func (k *Courier) try(ctx context.Context, es []journal.Entry) (a answer, unfit 
 	} else if err != nil {
 		return a, err
 	}
+	first := true
 	for _, p := range parcels {
-		if !k.desk.Held() {
+		if sent[p.id] {
+			continue
+		}
+		if !first {
+			if err := k.pace(ctx); err != nil {
+				return answer{outcome: away, reason: err.Error()}, nil
+			}
+		}
+		if first = false; !k.desk.Held() {
 			return answer{outcome: away, reason: errLost.Error()}, nil
 		}
 		if a = k.to.do(ctx, p); a.outcome != taken {
 			return a, nil
 		}
+		sent[p.id] = true
 	}
 	return answer{outcome: taken, empty: len(parcels) == 0}, nil
 }
@@ -217,6 +233,11 @@ func (k *Courier) setAside(ctx context.Context, e journal.Entry, tries int, reas
 		return err
 	}
 	k.settled(ctx)
+	if tries == 0 {
+		// What is no event tells nothing of the endpoint: whoever may publish would have it
+		// suspended.
+		return nil
+	}
 	if k.aside++; k.aside >= maxInARow {
 		return k.suspend(ctx, fmt.Sprintf("%d events in a row were set aside, the last because the endpoint %s", k.aside, reason))
 	}
@@ -243,7 +264,7 @@ func (k *Courier) suspend(ctx context.Context, reason string) error {
 // Once sends one event a single time, as an operator asks to; the error is why it
 // was not taken.
 func (k *Courier) Once(ctx context.Context, e journal.Entry) error {
-	a, err := k.try(ctx, []journal.Entry{e})
+	a, err := k.try(ctx, []journal.Entry{e}, map[string]bool{})
 	switch {
 	case err == nil && a.outcome != taken:
 		err = errors.New(a.reason)

@@ -15,6 +15,7 @@ import (
 	"net/url"
 	"regexp"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -60,6 +61,15 @@ func CheckURL(text string) (*url.URL, error) {
 	return nil, fmt.Errorf("url: want https, not %s", u.Scheme)
 }
 
+// CheckAuthorization refuses what can't be the value of a header: no request would ever be
+// made with it. The error does not repeat it.
+func CheckAuthorization(value string) error {
+	if strings.ContainsFunc(value, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }) {
+		return errors.New("authorization: no header can have it: want one line of text")
+	}
+	return nil
+}
+
 // endpoint is where a consumer's events are sent.
 type endpoint struct {
 	url           string
@@ -97,11 +107,23 @@ func newEndpoint(text, caPEM, authorization string) (*endpoint, error) {
 
 func (e *endpoint) close() { e.transport.CloseIdleConnections() }
 
+var (
+	// ofAWS are the addresses of AWS's services on a machine by IPv6: fd00:ec2::254 tells
+	// instances their credentials, fd00:ec2::23 the pods of EKS.
+	ofAWS = netip.MustParsePrefix("fd00:ec2::/32")
+	// translated are addresses of IPv4 behind NAT64 (RFC 6052).
+	translated = netip.MustParsePrefix("64:ff9b::/96")
+)
+
 // ofEndpoints is false for addresses that no endpoint has, above all those at which
 // clouds tell machines their credentials
 // (https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instancedata-data-retrieval.html).
 func ofEndpoints(ip netip.Addr) bool {
-	return !ip.IsUnspecified() && !ip.IsMulticast() && !ip.IsLinkLocalUnicast() && ip.WithZone("") != netip.MustParseAddr("fd00:ec2::254")
+	if ip = ip.WithZone(""); translated.Contains(ip) {
+		b := ip.As16()
+		ip = netip.AddrFrom4([4]byte(b[12:]))
+	}
+	return !ip.IsUnspecified() && !ip.IsMulticast() && !ip.IsLinkLocalUnicast() && !ofAWS.Contains(ip)
 }
 
 // mayDial refuses what is not [ofEndpoints], whatever name it was found by.

@@ -197,7 +197,8 @@ func TestNothingFails(t *testing.T) {
 func TestAddressesOfEndpoints(t *testing.T) {
 	for url, good := range map[string]bool{
 		"https://siem.example.com/": true, "https://192.0.2.1/": true, "https://[2001:db8::1]:8443/": true, "http://127.0.0.1:1/": true, "http://[::1]/": true,
-		"https://169.254.169.254/latest": false, "https://[fe80::1]/": false, "https://[fe80::1%25eth0]/": false, "https://[fd00:ec2::254]/": false,
+		"https://169.254.169.254/latest": false, "https://[fe80::1]/": false, "https://[fe80::1%25eth0]/": false, "https://[fd00:ec2::254]/": false, "https://[fd00:ec2::23]/v1/credentials": false,
+		"https://[64:ff9b::a9fe:a9fe]/": false, "https://[64:ff9b::c000:201]/": true,
 		"https://[::ffff:169.254.169.254]/": false, "https://0.0.0.0/": false, "https://[::]/": false, "https://224.0.0.1/": false,
 	} {
 		if _, err := CheckURL(url); (err == nil) != good {
@@ -350,5 +351,98 @@ func BenchmarkWebhook(b *testing.B) {
 			})
 		})
 		k.Close()
+	}
+}
+
+// Who may publish has no consumer suspended by what is no event: that tells nothing of the
+// endpoint.
+func TestNoEvents(t *testing.T) {
+	desk := &clerk{}
+	n := 0
+	k := courier(t, desk, nil, func(http.ResponseWriter, *http.Request) { n++ })
+	es := entries(t, 2*maxInARow)
+	for i := range es[:len(es)-1] {
+		es[i].Event, es[i].Raw = events.Event{}, []byte("what?")
+	}
+	if err := k.Deliver(t.Context(), es); err != nil || desk.suspended != "" {
+		t.Errorf("%v, suspended by %q", err, desk.suspended)
+	}
+	if n != 1 || len(desk.aside) != len(es)-1 {
+		t.Errorf("%d requests, %d set aside", n, len(desk.aside))
+	}
+}
+
+// An id that no header brings as it is goes out by its event's place: else nothing could be
+// sent of it, nor after it, or no signature would be right.
+func TestOddIDs(t *testing.T) {
+	for id, want := range map[string]string{"id-1": "id-1", "a\nb": "ACCESS-1", " a": "ACCESS-1", "é": "ACCESS-1", "\x7f": "ACCESS-1", strings.Repeat("x", 1000): "ACCESS-1"} {
+		var got []string
+		var k *Courier
+		k = courier(t, &clerk{}, nil, func(_ http.ResponseWriter, r *http.Request) {
+			body, _ := io.ReadAll(r.Body)
+			keys, _ := k.packer.(*webhook).secrets.webhookKeys(time.Now())
+			got = append(got, r.Header.Get("webhook-id"))
+			if r.Header.Get("webhook-signature") != signatures(keys, r.Header.Get("webhook-id"), r.Header.Get("webhook-timestamp"), body) {
+				t.Errorf("%q: its signature is wrong", id)
+			}
+		})
+		es := entries(t, 1)
+		es[0].ID = id
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		if err := k.Deliver(ctx, es); err != nil || len(got) != 1 || got[0] != want {
+			t.Errorf("%q: sent as %q, %v", id, got, err)
+		}
+	}
+}
+
+// several makes many parcels of each event.
+type several int
+
+func (n several) pack(_ context.Context, es []journal.Entry, _ time.Time) (out []parcel, _ error) {
+	for i := range int(n) {
+		out = append(out, parcel{id: strconv.Itoa(i), header: http.Header{}, body: []byte(strconv.Itoa(i))})
+	}
+	return out, nil
+}
+
+// Of what one event makes many of, such as a lock of sessions, each is sent once, in the
+// rate that the endpoint takes, however few it takes without a pause.
+func TestManyOfOne(t *testing.T) {
+	var got []string
+	n := 0
+	k := courier(t, &clerk{}, nil, func(w http.ResponseWriter, r *http.Request) {
+		if n++; n%3 == 0 { // also as often refused as would set it aside
+			w.WriteHeader([]int{http.StatusTooManyRequests, http.StatusBadRequest}[n%2])
+			return
+		}
+		b, _ := io.ReadAll(r.Body)
+		got = append(got, string(b))
+	})
+	k.packer = several(50)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if err := k.Deliver(ctx, entries(t, 1)); err != nil {
+		t.Fatal(err)
+	}
+	for i, id := range got {
+		if id != strconv.Itoa(i) {
+			t.Fatalf("sent %q", got)
+		}
+	}
+	if len(got) != 50 {
+		t.Errorf("%d were taken", len(got))
+	}
+}
+
+// Signals of one event have ids that do not depend on which others are told.
+func TestIDsOfSignals(t *testing.T) {
+	e := entries(t, 1)[0]
+	one, two := signal{session: "S1"}, signal{session: "S2"}
+	if a, b := one.id(e, 0), two.id(e, 0); a == b || b != two.id(e, 1) {
+		t.Errorf("%s, %s", a, b)
+	}
+	if whole := (signal{user: "alice"}); whole.id(e, 0) == whole.id(e, 1) {
+		t.Error("two of a user have one id")
 	}
 }

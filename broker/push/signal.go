@@ -34,8 +34,9 @@ type Signals interface {
 	Barred(user string, at uint64) bool
 	// Stopped are the sessions that a lock stopped, by the event that placed it.
 	Stopped(journal.Entry, events.LockTarget) []events.SessionStarted
-	// Email of a user, "" where none is known.
-	Email(user string) string
+	// Email of a user, of one who is gone the last before a sequence of ACCESS; "" where none
+	// is known.
+	Email(ctx context.Context, user string, before uint64) (string, error)
 }
 
 // signal is one security event of a decision.
@@ -52,15 +53,15 @@ type signal struct {
 func signals(ctx context.Context, e journal.Entry, from Signals) ([]signal, error) {
 	switch d := e.Data.(type) {
 	case *events.LockPlaced:
-		switch d.Target.Kind {
-		case "user":
+		if d.Target.Kind == "user" {
 			return []signal{{kind: sessionRevoked, user: d.Target.Name, by: d.By, reason: d.Message}, {kind: accountDisabled, user: d.Target.Name, by: d.By}}, nil
-		case "session":
-			return []signal{{kind: sessionRevoked, session: d.Target.Name, by: d.By, reason: d.Message}}, nil
 		}
 		var out []signal
 		for _, x := range from.Stopped(e, d.Target) {
 			out = append(out, signal{kind: sessionRevoked, user: x.User, session: x.SessionID, by: d.By, reason: d.Message})
+		}
+		if len(out) == 0 && d.Target.Kind == "session" { // whose user is not known any more
+			out = []signal{{kind: sessionRevoked, session: d.Target.Name, by: d.By, reason: d.Message}}
 		}
 		return out, nil
 	case *events.LockLifted:
@@ -161,10 +162,14 @@ func removedType(before []events.Payload, id string) string {
 }
 
 // subject identifies whom a signal is about (RFC 9493, SSF 1.0 section 3).
-func (s signal) subject(p events.Push, from Signals) map[string]any {
+func (s signal) subject(ctx context.Context, p events.Push, from Signals, at uint64) (map[string]any, error) {
 	user := map[string]any{"format": "iss_sub", "iss": from.Issuer(), "sub": s.user}
-	if p.Subject == "email" {
-		if mail := from.Email(s.user); mail != "" {
+	if p.Subject == "email" && s.user != "" {
+		mail, err := from.Email(ctx, s.user, at)
+		if err != nil {
+			return nil, err
+		}
+		if mail != "" {
 			user = map[string]any{"format": "email", "email": mail}
 		} else if strings.Contains(s.user, "@") {
 			user = map[string]any{"format": "email", "email": s.user}
@@ -173,11 +178,11 @@ func (s signal) subject(p events.Push, from Signals) map[string]any {
 	session := map[string]any{"format": "opaque", "id": s.session}
 	switch {
 	case s.session == "":
-		return user
+		return user, nil
 	case s.user == "":
-		return map[string]any{"format": "complex", "session": session}
+		return map[string]any{"format": "complex", "session": session}, nil
 	}
-	return map[string]any{"format": "complex", "user": user, "session": session}
+	return map[string]any{"format": "complex", "user": user, "session": session}, nil
 }
 
 // claims are those of the event itself.
@@ -204,4 +209,11 @@ func (s signal) claims(e journal.Entry) map[string]any {
 	return out
 }
 
-func (s signal) id(e journal.Entry, i int) string { return fmt.Sprintf("%s-%d", e.ID, i) }
+// id is the same whenever the event is told: of the sessions that a lock stopped, some may be
+// over the next time, and not be told any more.
+func (s signal) id(e journal.Entry, i int) string {
+	if s.session != "" {
+		return e.ID + "-" + s.session
+	}
+	return fmt.Sprintf("%s-%d", e.ID, i)
+}

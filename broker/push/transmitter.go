@@ -129,7 +129,11 @@ func (t *transmitter) pack(ctx context.Context, es []journal.Entry, at time.Time
 			if !t.stream.wants(s, e.Seq) {
 				continue
 			}
-			p, err := t.token(s.id(e, i), e.CorrelationID, s.subject(t.push, t.from), s.kind, s.claims(e), at)
+			subject, err := s.subject(ctx, t.push, t.from, e.Seq)
+			if err != nil {
+				return nil, &laterError{err}
+			}
+			p, err := t.token(s.id(e, i), e.CorrelationID, subject, s.kind, s.claims(e), at)
 			if err != nil {
 				return nil, err
 			}
@@ -159,10 +163,10 @@ func (t *transmitter) token(id, transaction string, subject map[string]any, kind
 		return parcel{}, err
 	}
 	if t.signer == nil {
-		return parcel{set: &Set{JTI: id, Claims: body}}, nil
+		return parcel{id: id, set: &Set{JTI: id, Claims: body}}, nil
 	}
 	token, err := sign(t.signer, body)
-	return parcel{http.Header{"Content-Type": {"application/secevent+jwt"}, "Accept": {"application/json"}}, []byte(token), nil}, err
+	return parcel{id: id, header: http.Header{"Content-Type": {"application/secevent+jwt"}, "Accept": {"application/json"}}, body: []byte(token)}, err
 }
 
 // Verify sends a receiver the verification event of its stream (SSF 1.0, section

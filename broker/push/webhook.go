@@ -63,6 +63,7 @@ func signatures(keys [][]byte, id, timestamp string, body []byte) string {
 
 // parcel is a request to be.
 type parcel struct {
+	id     string // tells it from others of the same events
 	header http.Header
 	body   []byte
 	set    *Set // in place of both, where somebody polls
@@ -95,6 +96,9 @@ func (w *webhook) pack(_ context.Context, es []journal.Entry, at time.Time) ([]p
 	}
 	contentType := map[string]string{CloudEvents: events.ContentType + "; charset=utf-8", OCSF: "application/json"}[w.push.Format]
 	body, id := bodies[0], es[0].ID
+	if !headerText(id) {
+		id = fmt.Sprintf("%s-%d", es[0].Stream, es[0].Seq)
+	}
 	if w.push.Batch > 0 {
 		body = append(append([]byte{'['}, bytes.Join(bodies, []byte{','})...), ']')
 		id = fmt.Sprintf("%s-%d-%d", es[0].Stream, es[0].Seq, es[len(es)-1].Seq)
@@ -103,12 +107,18 @@ func (w *webhook) pack(_ context.Context, es []journal.Entry, at time.Time) ([]p
 		}
 	}
 	timestamp := strconv.FormatInt(at.Unix(), 10)
-	return []parcel{{http.Header{
+	return []parcel{{id: id, header: http.Header{
 		"Content-Type":      {contentType},
 		"Webhook-Id":        {id},
 		"Webhook-Timestamp": {timestamp},
 		"Webhook-Signature": {signatures(keys, id, timestamp, body)},
-	}, body, nil}}, nil
+	}, body: body}}, nil
+}
+
+// headerText tells whether a header brings a text, as it is, to whoever verifies its
+// signature. An event's id may be any.
+func headerText(s string) bool {
+	return len(s) <= 256 && !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' })
 }
 
 func (w *webhook) body(e journal.Entry) ([]byte, error) {
