@@ -242,9 +242,11 @@ func (b *Broker) notSignedIn(ctx context.Context, kind, connector, user, addr st
 	if err != nil {
 		connector = "" // whatever stands in an address
 	}
-	if err := b.throttled(signinsBy(connector), addr); err != nil {
+	done, err := b.attempt(ctx, signinsBy(connector), addr)
+	if err != nil {
 		return err
 	}
+	defer done()
 	e := &events.SigninFailed{User: cmp.Or(user, "(unknown)"), Method: kind, Connector: connector, ClientAddr: addr, Reason: shorten(reason.Error())}
 	if c != nil && c.Pseudonyms && !people.IsPseudonym(user) {
 		if user != "" {

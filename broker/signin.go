@@ -52,9 +52,11 @@ func (b *Broker) checkPassword(ctx context.Context, name, password, addr string)
 	if err := access.CheckUserName(name); err != nil {
 		return invalid("user: %v", err)
 	}
-	if err := b.throttled(name, addr); err != nil {
+	done, err := b.attempt(ctx, name, addr)
+	if err != nil {
 		return err
 	}
+	defer done()
 	var since uint64
 	var refused error
 	b.ledger.read(func(s *access.State, now time.Time) {
