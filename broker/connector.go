@@ -211,7 +211,13 @@ func (b *Broker) signedOn(v *visit, f flow, c *events.Connector, on access.SignO
 	if err := b.signOn(v.Context(), f.TTL, c, on, v.addr()); err != nil {
 		return err
 	}
-	return b.land(v, proof{Flow: f, User: on.User, Method: c.Kind, Connector: c.Name})
+	p := proof{Flow: f, User: on.User, Method: c.Kind, Connector: c.Name}
+	b.ledger.read(func(s *access.State, _ time.Time) {
+		if u := s.Users[on.User]; u != nil {
+			p.Since = u.CreatedSeq
+		}
+	})
+	return b.land(v, p)
 }
 
 // signOn makes the user what the provider says.

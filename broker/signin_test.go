@@ -362,6 +362,28 @@ func TestCertificateOfANamesake(t *testing.T) {
 	}
 }
 
+// The code that a browser brought is of who signed in there, and no later user's of the name.
+func TestCodeOfANamesake(t *testing.T) {
+	b, _, _ := demoBroker(t)
+	if err := b.SetPassword(t.Context(), "test", "alice", secret); err != nil {
+		t.Fatal(err)
+	}
+	to, finish := beginAt(t, b, "")
+	v := newVisitor(t, b)
+	v.visit(to)
+	v.submit("user", "alice", "password", secret)
+	admin := as(t, b, "admin")
+	if err := admin.DeleteResource(t.Context(), "user", "alice"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := admin.Apply(t.Context(), "f", []byte("kind: user\nmetadata: {name: alice}\nspec: {roles: [aws-reader]}\n"), false); err != nil {
+		t.Fatal(err)
+	}
+	if cert, err := finish(v.code("12345")); code(err) != api.CodeDenied || !strings.Contains(err.Error(), "an earlier user of this name") {
+		t.Errorf("%+v, %v", cert, err)
+	}
+}
+
 // What an earlier user of a name asked for, and where they signed in, is not shown to a
 // later one as their own.
 func TestRequestsOfANamesake(t *testing.T) {
