@@ -96,7 +96,7 @@ func CheckConnector(c events.Connector) []policy.Fault {
 	}
 	for i, m := range c.Mappings {
 		at := fmt.Sprintf("%s[%d]", mappings, i)
-		if m.Claim == "" || len(m.Roles) == 0 {
+		if m.Claim == "" || m.Value == "" || len(m.Roles) == 0 { // providers say "" where there is nothing to say
 			out.that(at, errors.New("needs a claim or attribute, a value and roles"))
 		}
 		out.that(at, checkClaim(m.Claim))

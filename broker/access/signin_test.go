@@ -176,6 +176,10 @@ func TestCheckConnector(t *testing.T) {
 		if faults := CheckConnector(c); (len(faults) == 0) != ok {
 			t.Errorf("roles by %q: %v", name, faults)
 		}
+		c.Mappings[0].Claim, c.Mappings[0].Value = "groups", ""
+		if faults := CheckConnector(c); len(faults) != 1 || !strings.Contains(faults[0].Err.Error(), "a value") {
+			t.Errorf("roles by no value: %v", faults)
+		}
 		c.Mappings, c.SAML.UsernameAttribute = okta().Mappings, name
 		if faults := CheckConnector(c); (len(faults) == 0) != ok {
 			t.Errorf("users named by %q: %v", name, faults)
