@@ -24,16 +24,25 @@ import (
 type identity struct {
 	api.Identity
 	BrokerURL string
+	// Auth is how they signed in, as login --auth takes it; "" for a password, or none.
+	Auth string
 }
 
 // brokerLine stands above the PEM blocks of an identity file, where PEM readers
 // look past it (RFC 7468 section 2).
-const brokerLine = "Postern-Broker-URL: "
+const (
+	brokerLine = "Postern-Broker-URL: "
+	authLine   = "Postern-Auth: "
+)
 
 // file returns the identity as a file: the broker's address, then key,
 // certificate and CA in PEM, as curl and openssl take them too.
 func (id *identity) file() []byte {
-	return append([]byte(brokerLine+id.BrokerURL+"\n"), id.PEM()...)
+	above := brokerLine + id.BrokerURL + "\n"
+	if id.Auth != "" {
+		above += authLine + id.Auth + "\n"
+	}
+	return append([]byte(above), id.PEM()...)
 }
 
 // readIdentity reads an identity file and refuses one that others may read.
@@ -52,7 +61,12 @@ func readIdentity(path string) (*identity, error) {
 	if err != nil {
 		return nil, fmt.Errorf("identity file: %w", err)
 	}
-	first, _, _ := strings.Cut(string(b), "\n")
+	first, rest, _ := strings.Cut(string(b), "\n")
+	second, _, _ := strings.Cut(rest, "\n")
+	auth, ok := strings.CutPrefix(second, authLine)
+	if !ok {
+		auth = ""
+	}
 	broker, ok := strings.CutPrefix(first, brokerLine)
 	if !ok {
 		return nil, fmt.Errorf("identity file %s: line 1: want %q and the broker's address", path, brokerLine)
@@ -61,7 +75,7 @@ func readIdentity(path string) (*identity, error) {
 	if err != nil {
 		return nil, fmt.Errorf("identity file %s: %w", path, err)
 	}
-	return &identity{Identity: id, BrokerURL: strings.TrimSpace(broker)}, nil
+	return &identity{Identity: id, BrokerURL: strings.TrimSpace(broker), Auth: strings.TrimSpace(auth)}, nil
 }
 
 // home is the directory of a user's state:
@@ -125,6 +139,27 @@ func (h home) profileName(brokerURL, user string) string {
 	return url.PathEscape(strings.ReplaceAll(host, ":", "_") + "," + user)
 }
 
+// knownCA is the CA as the last sign-in at a postern got it, whoever's that was: what
+// somebody is called there may be for an identity provider to say. nil for none.
+func (h home) knownCA(brokerURL string) (pem []byte) {
+	names, err := os.ReadDir(filepath.Join(h.dir, "profiles"))
+	if err != nil {
+		return nil
+	}
+	var last time.Time
+	for _, name := range names {
+		file := filepath.Join(h.dir, "profiles", name.Name(), "identity.pem")
+		info, err := os.Stat(file)
+		if err != nil || !info.ModTime().After(last) {
+			continue
+		}
+		if id, err := readIdentity(file); err == nil && id.BrokerURL == brokerURL {
+			last, pem = info.ModTime(), id.CAPEM
+		}
+	}
+	return pem
+}
+
 func (h home) profileDir(id *identity) string {
 	return filepath.Join(h.dir, "profiles", h.profileName(id.BrokerURL, id.User))
 }
@@ -178,6 +213,9 @@ func (id *identity) serial() (string, error) {
 
 func loginCommand(id *identity) string {
 	host := strings.TrimPrefix(id.BrokerURL, "https://")
+	if id.Auth != "" {
+		return fmt.Sprintf("postern login --proxy %s --auth %s", host, id.Auth)
+	}
 	return fmt.Sprintf("postern login --proxy %s --user %s", host, id.User)
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/pem"
+	"io"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -47,5 +48,33 @@ func TestDataDirOfSomebodyElse(t *testing.T) {
 	s := &services{cfg: &Config{DataDir: dir, Broker: &BrokerConfig{}}, log: zerolog.Nop()}
 	if err := s.serve(t.Context(), ""); err == nil || !strings.Contains(err.Error(), "chown") {
 		t.Error(err)
+	}
+}
+
+// Who signs in at an identity provider is called there what nobody here knows before: the
+// CA is the postern's all the same, and the way to sign in again is that way.
+func TestLoginAgain(t *testing.T) {
+	id, err := readIdentity(someIdentity(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	h, c := home{t.TempDir()}, &cli{ctx: t.Context(), stdin: strings.NewReader(""), stderr: io.Discard}
+	file := filepath.Join(h.profileDir(id), "identity.pem")
+	for auth, want := range map[string]string{"okta": "postern login --proxy 127.0.0.1:1 --auth okta", "": "postern login --proxy 127.0.0.1:1 --user alice"} {
+		id.Auth = auth
+		if err := writePrivateBytes(file, id.file()); err != nil {
+			t.Fatal(err)
+		}
+		again, err := readIdentity(file)
+		if err != nil || loginCommand(again) != want {
+			t.Errorf("after %q: %v, %v; want %s", auth, again, err, want)
+		}
+		pool, err := c.trust(t.Context(), h, id.BrokerURL, loginInput{user: "her-name-on-the-machine", auth: "okta"})
+		if err != nil || pool == nil {
+			t.Errorf("the CA that was known: %v", err)
+		}
+	}
+	if _, err := c.trust(t.Context(), h, "https://127.0.0.1:2", loginInput{user: "alice"}); err == nil {
+		t.Error("another postern's CA is taken")
 	}
 }

@@ -106,13 +106,16 @@ func (c *cli) runLogin(ctx context.Context, in loginInput) error {
 	if err != nil {
 		return err
 	}
-	id := &identity{BrokerURL: url, Identity: api.Identity{
+	id := &identity{BrokerURL: url, Auth: in.auth, Identity: api.Identity{
 		User:      cert.User,
 		ExpiresAt: cert.ExpiresAt,
 		KeyPEM:    pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER}),
 		CertPEM:   []byte(cert.Certificate),
 		CAPEM:     []byte(cert.CA),
 	}}
+	if in.auth == authLocal {
+		id.Auth = ""
+	}
 	if err := writePrivateBytes(filepath.Join(h.profileDir(id), "identity.pem"), id.file()); err != nil {
 		return err
 	}

@@ -78,6 +78,12 @@ func kindName(arg string) (kind, name string) {
 func (c *cli) get() *cobra.Command {
 	return &cobra.Command{
 		Use: "get KIND[/NAME]", Short: "Show resources as YAML (or --format=json)", Args: cobra.ExactArgs(1),
+		PreRunE: func(*cobra.Command, []string) error {
+			if !slices.Contains([]string{"", "text", "yaml", "json"}, c.format) {
+				return usageError{fmt.Errorf("--format=%s: this command knows yaml and json", c.format)}
+			}
+			return nil
+		},
 		RunE: c.withBroker(func(cmd *cobra.Command, b *client.Client, args []string) error {
 			kind, name := kindName(args[0])
 			if c.format == "json" {

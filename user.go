@@ -39,11 +39,10 @@ func (c *cli) trust(ctx context.Context, h home, url string, in loginInput) (*x5
 		return pool, nil
 	}
 	if in.pin == "" {
-		former, err := readIdentity(filepath.Join(h.dir, "profiles", h.profileName(url, in.user), "identity.pem"))
-		if err == nil && pool.AppendCertsFromPEM(former.CAPEM) {
+		if pool.AppendCertsFromPEM(h.knownCA(url)) {
 			return pool, nil
 		}
-		_, err = fetchCA(ctx, url, &tls.Config{})
+		_, err := fetchCA(ctx, url, &tls.Config{})
 		if err == nil {
 			return nil, nil // the system's roots know it
 		}

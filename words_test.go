@@ -2,14 +2,17 @@ package main
 
 import (
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"testing"
 	"text/tabwriter"
 	"time"
+	"unicode"
 
 	"github.com/posternhq/postern/auditor/query"
 	"github.com/posternhq/postern/broker/api"
+	"github.com/posternhq/postern/broker/policy"
 )
 
 // What follows --resource X is more of it; anything else is told what it may have been.
@@ -88,5 +91,21 @@ func TestInDays(t *testing.T) {
 	now := time.Date(2026, 7, 1, 12, 0, 0, 0, time.UTC)
 	if at, err := startTime("2d", now); err != nil || !at.Equal(now.Add(48*time.Hour)) {
 		t.Errorf("--assume-start 2d: %v, %v", at, err)
+	}
+}
+
+// The page on roles names every resource and verb that rules speak of.
+func TestRulesInDocs(t *testing.T) {
+	page, err := os.ReadFile("docs/roles.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(page), "`allow.rules` give access")
+	said, _, _ := strings.Cut(rest, "A rule of the resource")
+	words := strings.FieldsFunc(said, func(r rune) bool { return r != '_' && !unicode.IsLetter(r) })
+	for _, name := range slices.Concat(policy.RuleResources(), policy.RuleVerbs()) {
+		if !slices.Contains(words, name) {
+			t.Errorf("%s is missing", name)
+		}
 	}
 }

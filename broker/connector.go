@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"crypto/subtle"
 	"errors"
+	"fmt"
 	"maps"
 	"net/http"
 	"net/url"
@@ -109,6 +110,15 @@ func (b *Broker) toConnector(v *visit, f flow) error {
 	return nil
 }
 
+// host is that of a URL without the port, to which cookies are not bound.
+func host(of string) string {
+	u, err := url.Parse(of)
+	if err != nil {
+		return ""
+	}
+	return u.Hostname()
+}
+
 // back takes the cookie of a browser that comes from an identity provider, once.
 func (b *Broker) back(v *visit, state string) (a away, c *events.Connector, err error) {
 	cookie, err := v.Cookie(cookieName)
@@ -116,7 +126,12 @@ func (b *Broker) back(v *visit, state string) (a away, c *events.Connector, err 
 		err = b.seed.Open(sealCookie, cookie.Value, b.now(), &a)
 	}
 	if err != nil || subtle.ConstantTimeCompare([]byte(state), []byte(a.State)) != 1 {
-		return a, nil, invalid("this is not the browser, or not the time, in which this sign-in began: begin again in the terminal")
+		e := invalid("this is not the browser, or not the time, in which this sign-in began: begin again in the terminal")
+		pages, here := host(b.origin()), host("https://"+v.Host)
+		if errors.Is(err, http.ErrNoCookie) && pages != here {
+			e.Message += fmt.Sprintf(". If it is always so: sign-ins begin at %s, this came to another host, and whoever runs postern has to change broker.public_addr, or the connector's redirect_url or acs", pages)
+		}
+		return a, nil, e
 	}
 	http.SetCookie(v.w, &http.Cookie{Name: cookieName, Path: "/", Secure: true, HttpOnly: true, MaxAge: -1})
 	c, err = b.connector(a.Flow.Auth)
@@ -211,7 +226,13 @@ func (b *Broker) signedOn(v *visit, f flow, c *events.Connector, on access.SignO
 	if err := b.signOn(v.Context(), f.TTL, c, on, v.addr()); err != nil {
 		return err
 	}
-	return b.land(v, proof{Flow: f, User: on.User, Method: c.Kind, Connector: c.Name})
+	p := proof{Flow: f, User: on.User, Method: c.Kind, Connector: c.Name}
+	b.ledger.read(func(s *access.State, _ time.Time) {
+		if u := s.Users[on.User]; u != nil {
+			p.Since = u.CreatedSeq
+		}
+	})
+	return b.land(v, p)
 }
 
 // signOn makes the user what the provider says.
@@ -242,9 +263,11 @@ func (b *Broker) notSignedIn(ctx context.Context, kind, connector, user, addr st
 	if err != nil {
 		connector = "" // whatever stands in an address
 	}
-	if err := b.throttled(signinsBy(connector), addr); err != nil {
+	done, err := b.attempt(ctx, signinsBy(connector), addr)
+	if err != nil {
 		return err
 	}
+	defer done()
 	e := &events.SigninFailed{User: cmp.Or(user, "(unknown)"), Method: kind, Connector: connector, ClientAddr: addr, Reason: shorten(reason.Error())}
 	if c != nil && c.Pseudonyms && !people.IsPseudonym(user) {
 		if user != "" {

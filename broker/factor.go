@@ -61,9 +61,11 @@ func asksFactor(message, signsIn string, factors []events.Factor) *api.Error {
 // proveFactor checks a proof and records its use, once. Wrong ones slow further
 // ones down, wherever they come from: whoever gets here knows the password.
 func (b *Broker) proveFactor(ctx context.Context, user string, p factorProof, purpose, addr string) (factorID, eventID string, err error) {
-	if err := b.throttled(factorsOf(user), factorsOf(user)); err != nil {
+	done, err := b.attempt(ctx, factorsOf(user), factorsOf(user))
+	if err != nil {
 		return "", "", err
 	}
+	defer done()
 	use := access.UseFactor{User: user, Purpose: purpose, ClientAddr: addr}
 	have, _ := b.factors(user)
 	if err = b.check(&use, have, p); err == nil {
@@ -120,6 +122,22 @@ func (b *Broker) throttled(user, addr string) error {
 	}
 	return &api.Error{Status: http.StatusTooManyRequests, Code: api.CodeThrottled, RetryAfter: int(d/time.Second) + 1,
 		Message: "too many failed sign-ins: try again in " + strconv.Itoa(int(d/time.Second)+1) + " s"}
+}
+
+// attempt is throttled for what is about to be tried, and may fail: until done, nothing
+// else is tried from the address.
+func (b *Broker) attempt(ctx context.Context, user, addr string) (done func(), err error) {
+	if err := b.throttled(user, addr); err != nil { // nobody queues up to hear that
+		return nil, err
+	}
+	if done, err = b.throttle.Turn(ctx, addr); err != nil {
+		return nil, err
+	}
+	if err := b.throttled(user, addr); err != nil {
+		done()
+		return nil, err
+	}
+	return done, nil
 }
 
 // failed records a failed sign-in before anybody is told. It counts here before

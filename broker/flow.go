@@ -65,6 +65,9 @@ type proof struct {
 	User      string `json:"user"`
 	Method    string `json:"method"`
 	Connector string `json:"connector,omitempty"`
+	// Since tells the user who signed in from a later one of the name: where in the
+	// stream they were made.
+	Since uint64 `json:"since,omitempty"`
 	// Factor is the id of the second factor, FactorEvent of the event that says so.
 	Factor      string `json:"factor,omitempty"`
 	FactorEvent string `json:"factor_event,omitempty"`

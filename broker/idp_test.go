@@ -302,6 +302,17 @@ func TestStrayAnswers(t *testing.T) {
 	}
 }
 
+// An answer that comes to another host than the one that has the cookie says which.
+func TestAnswerElsewhere(t *testing.T) {
+	b, _, _ := demoBroker(t)
+	v := newVisitor(t, b)
+	v.visit("/v1/webapi/oidc/callback?code=x&state=y")
+	v.sees(http.StatusBadRequest, "begin again in the terminal.")
+	v.base = strings.Replace(v.base, "localhost", "127.0.0.1", 1)
+	v.visit("/v1/webapi/oidc/callback?code=x&state=y")
+	v.sees(http.StatusBadRequest, "sign-ins begin at localhost, this came to another host")
+}
+
 // Wherever a link, a form or an identity provider's answer names a place to go on to,
 // the browser comes to the provider that is configured, and then to its own terminal.
 func TestOpenRedirect(t *testing.T) {

@@ -50,10 +50,11 @@ func (b *Broker) postLoginPage(v *visit) error {
 	if err != nil {
 		return err
 	}
-	if err := b.checkPassword(v.Context(), user, v.PostFormValue("password"), v.addr()); err != nil {
+	since, err := b.checkPassword(v.Context(), user, v.PostFormValue("password"), v.addr())
+	if err != nil {
 		return v.again("signin", err, func(fault string) any { return b.signinPage(token, typed, fault) })
 	}
-	p := proof{Flow: f, User: user, Method: "password"}
+	p := proof{Flow: f, User: user, Method: "password", Since: since}
 	if have, needed := b.factors(user); needed && len(have) == 0 {
 		return asksFactor("a second factor is asked for", user, nil)
 	} else if needed {

@@ -31,10 +31,11 @@ func (b *Broker) postLogin(c *call) (any, error) {
 	if in.User, err = b.typed(c.Context(), in.User); err != nil {
 		return nil, err
 	}
-	if err := b.checkPassword(c.Context(), in.User, in.Password, addr); err != nil {
+	since, err := b.checkPassword(c.Context(), in.User, in.Password, addr)
+	if err != nil {
 		return nil, err
 	}
-	p := proof{Flow: f, User: in.User, Method: "password"}
+	p := proof{Flow: f, User: in.User, Method: "password", Since: since}
 	if have, needed := b.factors(in.User); needed {
 		if in.TOTP == "" {
 			return nil, asksFactor("a second factor is asked for", in.User, have)
@@ -46,16 +47,17 @@ func (b *Broker) postLogin(c *call) (any, error) {
 	return b.certificateFor(c.Context(), p, addr)
 }
 
-// checkPassword says whether a password is the user's, who may sign in. Failures
-// are recorded, and slow the next ones down.
-func (b *Broker) checkPassword(ctx context.Context, name, password, addr string) error {
+// checkPassword says whether a password is the user's, who may sign in, and where in the
+// stream they were made. Failures are recorded, and slow the next ones down.
+func (b *Broker) checkPassword(ctx context.Context, name, password, addr string) (since uint64, err error) {
 	if err := access.CheckUserName(name); err != nil {
-		return invalid("user: %v", err)
+		return 0, invalid("user: %v", err)
 	}
-	if err := b.throttled(name, addr); err != nil {
-		return err
+	done, err := b.attempt(ctx, name, addr)
+	if err != nil {
+		return 0, err
 	}
-	var since uint64
+	defer done()
 	var refused error
 	b.ledger.read(func(s *access.State, now time.Time) {
 		if u := s.Users[name]; u != nil && u.Connector == "" {
@@ -65,7 +67,7 @@ func (b *Broker) checkPassword(ctx context.Context, name, password, addr string)
 	})
 	ok, err := b.passwords.Verify(ctx, name, since, password)
 	if err != nil {
-		return fmt.Errorf("sign in: %w", err)
+		return 0, fmt.Errorf("sign in: %w", err)
 	}
 	var reason string
 	answer := badPassword()
@@ -79,9 +81,9 @@ func (b *Broker) checkPassword(ctx context.Context, name, password, addr string)
 		answer = asAPI(refused)
 		reason = answer.Message
 	default:
-		return nil
+		return since, nil
 	}
-	return b.failed(ctx, &events.SigninFailed{User: name, Method: "password", ClientAddr: addr, Reason: reason}, answer)
+	return 0, b.failed(ctx, &events.SigninFailed{User: name, Method: "password", ClientAddr: addr, Reason: reason}, answer)
 }
 
 func badPassword() *api.Error {
@@ -130,6 +132,10 @@ func (b *Broker) issue(ctx context.Context, p proof, addr string, sign func(time
 	b.ledger.read(func(s *access.State, now time.Time) {
 		var u *access.User
 		if u, err = access.Admit(s, now, p.User); err != nil {
+			return
+		}
+		if p.Since != 0 && p.Since != u.CreatedSeq {
+			err = &access.Error{Code: access.Denied, Message: "this sign-in is of an earlier user of this name", Next: "postern login"}
 			return
 		}
 		if s.Signins[p.ID] != nil {

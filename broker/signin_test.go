@@ -5,6 +5,8 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -103,6 +105,74 @@ func TestLoginThrottled(t *testing.T) {
 	clk.advance(time.Minute)
 	if _, _, err := login(t, b, "alice", secret, ""); err != nil {
 		t.Errorf("a minute later: %v", err)
+	}
+}
+
+// Who guesses many times at once gets no further than one after the other: passwords,
+// second factors, and what fills the history as an identity provider's answer.
+func TestGuessesAtOnce(t *testing.T) {
+	b, j, clk := demoBroker(t)
+	enrol(t, b, clk, "alice")
+	clk.advance(time.Minute)
+	if err := b.SetPassword(t.Context(), "test", "bob", secret); err != nil {
+		t.Fatal(err)
+	}
+	_, csr := newCSR(t, elliptic.P256())
+	anybody := stranger(t, b)
+	atOnce := func(try func(i int) error) (throttled int) {
+		t.Helper()
+		const tries = 12
+		errs := make(chan error)
+		for i := range tries {
+			go func() { errs <- try(i) }()
+		}
+		for range tries {
+			switch err := <-errs; code(err) {
+			case api.CodeThrottled:
+				throttled++
+			case api.CodeUnauthenticated:
+			default:
+				t.Error(err)
+			}
+		}
+		return throttled
+	}
+	recorded := func(method string) (n int) {
+		for _, f := range find[*events.SigninFailed](history(t, j)) {
+			if f.Method == method {
+				n++
+			}
+		}
+		return n
+	}
+	throttled := atOnce(func(i int) error {
+		_, err := anybody.Login(t.Context(), api.Login{User: "alice", Password: secret, CSR: csr, TOTP: fmt.Sprintf("%06d", i)})
+		return err
+	})
+	if n := recorded("totp"); n != 5 || throttled != 7 {
+		t.Errorf("of 12 codes at once %d were tried and %d throttled", n, throttled)
+	}
+	throttled = atOnce(func(int) error {
+		_, err := anybody.Login(t.Context(), api.Login{User: "bob", Password: "guess guess", CSR: csr})
+		return err
+	})
+	if n := recorded("password"); n != 5 || throttled != 7 {
+		t.Errorf("of 12 passwords at once %d were tried and %d throttled", n, throttled)
+	}
+	v := newVisitor(t, b)
+	throttled = atOnce(func(int) error {
+		resp, err := v.http.Get(v.base + "/v1/webapi/oidc/callback?code=x&state=y")
+		if err != nil {
+			return err
+		}
+		defer resp.Body.Close()
+		if resp.StatusCode == http.StatusTooManyRequests {
+			return &api.Error{Code: api.CodeThrottled}
+		}
+		return &api.Error{Code: api.CodeUnauthenticated}
+	})
+	if n := recorded("oidc"); n != 5 || throttled != 7 {
+		t.Errorf("of 12 stray answers at once %d were recorded and %d throttled", n, throttled)
 	}
 }
 
@@ -289,6 +359,28 @@ func TestCertificateOfANamesake(t *testing.T) {
 	}
 	if _, err := as(t, b, "alice").Status(ctx); err != nil {
 		t.Errorf("a new certificate: %v", err)
+	}
+}
+
+// The code that a browser brought is of who signed in there, and no later user's of the name.
+func TestCodeOfANamesake(t *testing.T) {
+	b, _, _ := demoBroker(t)
+	if err := b.SetPassword(t.Context(), "test", "alice", secret); err != nil {
+		t.Fatal(err)
+	}
+	to, finish := beginAt(t, b, "")
+	v := newVisitor(t, b)
+	v.visit(to)
+	v.submit("user", "alice", "password", secret)
+	admin := as(t, b, "admin")
+	if err := admin.DeleteResource(t.Context(), "user", "alice"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := admin.Apply(t.Context(), "f", []byte("kind: user\nmetadata: {name: alice}\nspec: {roles: [aws-reader]}\n"), false); err != nil {
+		t.Fatal(err)
+	}
+	if cert, err := finish(v.code("12345")); code(err) != api.CodeDenied || !strings.Contains(err.Error(), "an earlier user of this name") {
+		t.Errorf("%+v, %v", cert, err)
 	}
 }
 

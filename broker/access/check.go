@@ -85,6 +85,9 @@ func CheckUser(u events.User) []policy.Fault {
 // of such names are left out of what a provider says.
 const noTrait = "\"{}()[] \t\n"
 
+// maxTrait bounds a trait's value, in bytes.
+const maxTrait = 2048
+
 // traits checks names and values of traits.
 func (c *check) traits(path string, traits map[string][]string) {
 	for _, name := range slices.Sorted(maps.Keys(traits)) {
@@ -93,8 +96,8 @@ func (c *check) traits(path string, traits map[string][]string) {
 		}
 		for i, v := range traits[name] {
 			at := fmt.Sprintf("%s.%s[%d]", path, name, i)
-			if len(v) > 2048 {
-				c.that(at, errors.New("longer than 2048 bytes"))
+			if len(v) > maxTrait {
+				c.that(at, fmt.Errorf("longer than %d bytes", maxTrait))
 			}
 			if name == "aws_role_arns" {
 				_, err := policy.ParseRoleARN(v)

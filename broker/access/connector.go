@@ -3,6 +3,7 @@ package access
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"net/url"
 	"regexp"
@@ -95,7 +96,7 @@ func CheckConnector(c events.Connector) []policy.Fault {
 	}
 	for i, m := range c.Mappings {
 		at := fmt.Sprintf("%s[%d]", mappings, i)
-		if m.Claim == "" || len(m.Roles) == 0 {
+		if m.Claim == "" || m.Value == "" || len(m.Roles) == 0 { // providers say "" where there is nothing to say
 			out.that(at, errors.New("needs a claim or attribute, a value and roles"))
 		}
 		out.that(at, checkClaim(m.Claim))
@@ -168,6 +169,20 @@ func MapRoles(mappings []events.RoleMapping, traits map[string][]string) []strin
 	return out
 }
 
+// fitting leaves out what a provider says besides and no trait can hold, such as a picture.
+// What roles are given by is kept, and refused.
+func fitting(mappings []events.RoleMapping, traits map[string][]string) map[string][]string {
+	asked := func(name string) bool {
+		return slices.ContainsFunc(mappings, func(m events.RoleMapping) bool { return m.Claim == name })
+	}
+	long := func(v string) bool { return len(v) > maxTrait }
+	out := maps.Clone(traits)
+	maps.DeleteFunc(out, func(name string, values []string) bool {
+		return !asked(name) && slices.ContainsFunc(values, long)
+	})
+	return out
+}
+
 // SignOn is what an identity provider said of a user.
 type SignOn struct {
 	Connector, User string
@@ -196,7 +211,7 @@ func SignOnUser(s *State, env Env, c SignOn) ([]events.Event, error) {
 		until = *old.ExpiresAt // an earlier sign-in lasts longer, with the newer word
 	}
 	u := events.User{
-		Name: c.User, Traits: c.Traits, Roles: MapRoles(conn.Mappings, c.Traits),
+		Name: c.User, Traits: fitting(conn.Mappings, c.Traits), Roles: MapRoles(conn.Mappings, c.Traits),
 		Connector: c.Connector, ExpiresAt: &until, SigninID: c.ID,
 	}
 	if old != nil {

@@ -196,6 +196,31 @@ func TestPut(t *testing.T) {
 	then(t, es, err, nil, "not_found: app ghost")
 }
 
+// What was read can be written again, and changes nothing.
+func TestPutWhatIsThere(t *testing.T) {
+	s := company(t)
+	for _, before := range []events.Payload{nil, &events.ClusterSettingsUpdated{}, &events.ClusterSettingsUpdated{ClusterSettings: events.ClusterSettings{SecondFactor: FactorOptional}}} {
+		if before != nil {
+			s.given(before)
+		}
+		for _, said := range []string{"", FactorOptional} {
+			es, err := PutSettings(s.state, s.env("root"), events.ClusterSettings{SecondFactor: said}, Put{})
+			then(t, es, err, nil, "")
+		}
+	}
+	app := events.App{Name: "configured", AccountID: "123456789012"}
+	mine := app
+	mine.Origin = events.OriginConfigFile
+	s.given(&events.AppCreated{App: mine})
+	es, err := PutApp(s.state, s.env("root"), app, Put{})
+	then(t, es, err, nil, "")
+	es, err = PutApp(s.state, s.env("root"), app, Put{Replace: true}) // it is root's from now on
+	then(t, es, err, []events.Payload{&events.AppUpdated{App: app, By: "root"}}, "")
+	app.AccountID = "111122223333"
+	es, err = PutApp(s.state, s.env("root"), app, Put{})
+	then(t, es, err, nil, "already_exists: app configured")
+}
+
 // A change that was made from something which is gone does not bring it back.
 func TestPutRemoved(t *testing.T) {
 	s := company(t)

@@ -237,6 +237,29 @@ func TestNextAudit(t *testing.T) {
 	}
 }
 
+// A review that is made as soon as it is announced does for its date, and the next is due
+// a whole recurrence later.
+func TestReviewAnnounced(t *testing.T) {
+	for _, c := range []struct {
+		months, day         int
+		due, reviewed, want string
+	}{
+		{1, 1, "2026-07-01", "2026-06-20", "2026-08-01"}, {6, 1, "2026-07-01", "2026-06-20", "2027-01-01"}, {1, 31, "2026-06-30", "2026-06-20", "2026-07-31"},
+		{1, 1, "2026-07-01", "2026-07-05", "2026-08-01"}, // in its grace period
+		{6, 1, "2026-12-01", "2026-06-20", "2026-12-01"}, // not announced yet
+	} {
+		due, _ := time.Parse(time.DateOnly, c.due)
+		s := company(t).given(oncall("oncall", func(l *events.AccessList) {
+			l.Audit.NextAuditDate, l.Audit.Months, l.Audit.DayOfMonth, l.Audit.NotifyBefore = due, c.months, c.day, 14*86400
+		}))
+		s.now, _ = time.Parse(time.DateOnly, c.reviewed)
+		got := s.when(Attest(s.state, s.env("bob"), ReviewList{List: "oncall"}))[0].(*events.AccessListReviewed).NextAuditDate.Format(time.DateOnly)
+		if got != c.want {
+			t.Errorf("%d months, day %d, due %s, reviewed %s: next on %s, want %s", c.months, c.day, c.due, c.reviewed, got, c.want)
+		}
+	}
+}
+
 // What time has to say about a list: once each, and when the next is due.
 func TestListsDue(t *testing.T) {
 	gone := at.Add(50 * day)

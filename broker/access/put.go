@@ -157,6 +157,11 @@ func PutApp(s *State, env Env, a events.App, p Put) ([]events.Event, error) {
 	same := false
 	if old != nil {
 		revision, same = old.Revision, alike(old.App, a)
+		if !p.Replace && !same { // a file says nothing of where an app is from
+			here := old.App
+			here.Origin = a.Origin
+			same = alike(here, a)
+		}
 	}
 	write, err := p.decide("app", a.Name, revision, old != nil, same, CheckApp(a))
 	if !write || err != nil {

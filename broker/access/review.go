@@ -120,11 +120,11 @@ func (s *State) resolve(env Env, q *Request, review events.Event) []events.Event
 	case verdict == Refused:
 		return event(&events.RequestDenied{
 			RequestID: q.RequestID, User: q.User,
-			Reviewers: after.reviewers(denies), Threshold: after.met(nil, denies),
+			Reviewers: after.reviewers(denies, nil), Threshold: after.met(nil, denies),
 		})
 	}
 	approval := approve(&q.RequestCreated, env.Now)
-	approval.Reviewers, approval.Threshold = after.reviewers(approves), after.met(able, approves)
+	approval.Reviewers, approval.Threshold = after.reviewers(approves, able), after.met(able, approves)
 	if q.Call != nil {
 		if end := s.Sessions[q.Call.SessionID].ExpiresAt; end.Before(approval.AccessExpiresAt) {
 			approval.AccessExpiresAt = end.UTC()
@@ -170,19 +170,28 @@ func (q *Request) sets() [][]int {
 func (q *Request) count(i int, verdict string, able func(Review, int) bool) int {
 	n := 0
 	for _, r := range q.Reviews {
-		counts := slices.Contains(r.Thresholds, i) || r.Thresholds == nil && q.Thresholds[i].Filter == ""
-		if r.Verdict == verdict && counts && (able == nil || able(r, i)) {
+		if r.Verdict == verdict && q.counts(r, i, able) {
 			n++
 		}
 	}
 	return n
 }
 
-func (q *Request) reviewers(verdict string) []string {
+// counts reports whether a review counts for threshold i.
+func (q *Request) counts(r Review, i int, able func(Review, int) bool) bool {
+	meant := slices.Contains(r.Thresholds, i) || r.Thresholds == nil && q.Thresholds[i].Filter == ""
+	return meant && (able == nil || able(r, i))
+}
+
+// reviewers are those whose reviews with a verdict count for any threshold.
+func (q *Request) reviewers(verdict string, able func(Review, int) bool) []string {
 	var out []string
 	for _, r := range q.Reviews {
-		if r.Verdict == verdict {
-			out = append(out, r.Reviewer)
+		for i := range q.Thresholds {
+			if r.Verdict == verdict && q.counts(r, i, able) {
+				out = append(out, r.Reviewer)
+				break
+			}
 		}
 	}
 	return out

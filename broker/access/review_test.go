@@ -1,6 +1,7 @@
 package access
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -105,6 +106,17 @@ func TestApprovalsOfConnectors(t *testing.T) {
 	s.given(signedIn("bob", at.Add(9*time.Hour)))
 	if got := approve("bob"); len(got) != 2 {
 		t.Errorf("both are signed in: %+v", got)
+	}
+}
+
+// The approval names those whose approvals count, and not who approved and left, least of
+// all somebody else who has the name by now.
+func TestApprovedBy(t *testing.T) {
+	s := board(t).given(asked("R1", func(q *events.RequestCreated) { q.Thresholds = []events.Threshold{{Approve: 2, Deny: 1}} }))
+	s.given(review("bob", approves, 0), &events.UserDeleted{Name: "bob"}, user("bob", "reviewer"), review("dan", approves, 0))
+	got := s.when(Decide(s.state, s.env("lea"), SubmitReview{RequestID: "R1", Reviewer: "lea", Verdict: approves}))
+	if a, ok := got[len(got)-1].(*events.RequestApproved); !ok || !slices.Equal(a.Reviewers, []string{"dan", "lea"}) {
+		t.Errorf("%+v", got[len(got)-1])
 	}
 }
 

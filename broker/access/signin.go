@@ -1,6 +1,7 @@
 package access
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -93,12 +94,16 @@ func (s *State) OfEarlier(u *User, serial string) (earlier, known bool) {
 // PutSettings replaces the cluster settings. There are always some.
 func PutSettings(s *State, env Env, c events.ClusterSettings, p Put) ([]events.Event, error) {
 	p.Replace = p.Replace || s.Settings.Revision == 0
-	write, err := p.decide("cluster_settings", "cluster", s.Settings.Revision, true, alike(s.Settings.ClusterSettings, c), CheckSettings(c))
+	same := factor(s.Settings.ClusterSettings) == factor(c)
+	write, err := p.decide("cluster_settings", "cluster", s.Settings.Revision, true, same, CheckSettings(c))
 	if !write || err != nil {
 		return nil, err
 	}
 	return env.one("", "", &events.ClusterSettingsUpdated{ClusterSettings: c, By: env.By}), nil
 }
+
+// factor is what settings say of second factors, which is something in any case.
+func factor(c events.ClusterSettings) string { return cmp.Or(c.SecondFactor, FactorOptional) }
 
 // CheckSettings returns what is wrong with settings, by the paths of their YAML.
 func CheckSettings(c events.ClusterSettings) []policy.Fault {

@@ -3,6 +3,7 @@ package access
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -100,11 +101,17 @@ func TestSignInDecisions(t *testing.T) {
 		"as a user of another provider": {[]events.Payload{okta(), &events.UserCreated{User: ssoUser("dana", "adfs", "S0")}}, 0, signOn(nil), nil, Conflict},
 		"without a role":                {[]events.Payload{okta()}, 0, signOn(func(c *SignOn) { c.Traits = nil }), nil, Denied},
 		"with a role that is not there": {[]events.Payload{okta()}, 0, signOn(func(c *SignOn) { c.Traits = map[string][]string{"groups": {"team-ghost"}} }), nil, Denied},
-		"with a bad name":               {[]events.Payload{okta()}, 0, signOn(func(c *SignOn) { c.User = "a b/c" }), nil, Denied},
-		"by a connector that is gone":   {[]events.Payload{okta(), &events.ConnectorDeleted{Name: "okta"}}, 0, signOn(nil), nil, NotFound},
-		"while locked":                  {[]events.Payload{okta(), &events.LockPlaced{LockID: "L", Target: events.LockTarget{Kind: "user", Name: "dana"}}}, 0, signOn(nil), nil, Locked},
-		"by a role that is locked":      {[]events.Payload{okta(), &events.LockPlaced{LockID: "L", Target: events.LockTarget{Kind: "role", Name: "reader"}}}, 0, signOn(nil), nil, Locked},
-		"with a name for nobody":        {[]events.Payload{okta()}, 0, signOn(func(c *SignOn) { c.User = "*" }), nil, Denied},
+		"with a picture": {[]events.Payload{okta()}, 0, signOn(func(c *SignOn) {
+			c.Traits = map[string][]string{"groups": {"team-reader"}, "picture": {"data:image/png;base64," + strings.Repeat("A", maxTrait)}}
+		}), &events.UserCreated{User: ssoUser("dana", "okta", "S1"), By: "connector/okta"}, ""},
+		"with a group too long": {[]events.Payload{okta()}, 0, signOn(func(c *SignOn) {
+			c.Traits = map[string][]string{"groups": {"team-reader", strings.Repeat("A", maxTrait+1)}}
+		}), nil, Denied},
+		"with a bad name":             {[]events.Payload{okta()}, 0, signOn(func(c *SignOn) { c.User = "a b/c" }), nil, Denied},
+		"by a connector that is gone": {[]events.Payload{okta(), &events.ConnectorDeleted{Name: "okta"}}, 0, signOn(nil), nil, NotFound},
+		"while locked":                {[]events.Payload{okta(), &events.LockPlaced{LockID: "L", Target: events.LockTarget{Kind: "user", Name: "dana"}}}, 0, signOn(nil), nil, Locked},
+		"by a role that is locked":    {[]events.Payload{okta(), &events.LockPlaced{LockID: "L", Target: events.LockTarget{Kind: "role", Name: "reader"}}}, 0, signOn(nil), nil, Locked},
+		"with a name for nobody":      {[]events.Payload{okta()}, 0, signOn(func(c *SignOn) { c.User = "*" }), nil, Denied},
 
 		"revoke":          {[]events.Payload{signin}, 0, revoke, &events.SigninRevoked{CertificateSerial: "c1", User: "alice", ExpiresAt: at.Add(time.Hour), By: "admin"}, ""},
 		"revoke twice":    {[]events.Payload{signin, &events.SigninRevoked{CertificateSerial: "c1", User: "alice", ExpiresAt: at.Add(time.Hour)}}, 0, revoke, nil, ""},
@@ -168,6 +175,10 @@ func TestCheckConnector(t *testing.T) {
 		c.SAML = &events.SAMLConnector{ACS: "https://p/acs", EntityDescriptor: "x"}
 		if faults := CheckConnector(c); (len(faults) == 0) != ok {
 			t.Errorf("roles by %q: %v", name, faults)
+		}
+		c.Mappings[0].Claim, c.Mappings[0].Value = "groups", ""
+		if faults := CheckConnector(c); len(faults) != 1 || !strings.Contains(faults[0].Err.Error(), "a value") {
+			t.Errorf("roles by no value: %v", faults)
 		}
 		c.Mappings, c.SAML.UsernameAttribute = okta().Mappings, name
 		if faults := CheckConnector(c); (len(faults) == 0) != ok {

@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/elliptic"
@@ -197,5 +198,39 @@ func TestThrottle(t *testing.T) {
 	}
 	if d := th.Wait("alice", "10.0.0.1", now.Add(ThrottleMemory+longestWait)); d != 0 {
 		t.Errorf("long after, waits %s", d)
+	}
+}
+
+// One attempt of an address at a time; who stops waiting leaves nothing behind.
+func TestTurns(t *testing.T) {
+	th := NewThrottle()
+	done, err := th.Turn(t.Context(), "10.0.0.1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := th.Turn(t.Context(), "10.0.0.2")
+	if err != nil {
+		t.Fatal(err)
+	}
+	other()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := th.Turn(ctx, "10.0.0.1"); !errors.Is(err, context.Canceled) {
+		t.Errorf("two at once: %v", err)
+	}
+	next := make(chan struct{})
+	go func() {
+		done, err := th.Turn(t.Context(), "10.0.0.1")
+		if err != nil {
+			t.Error(err)
+		} else {
+			done()
+		}
+		close(next)
+	}()
+	done()
+	<-next
+	if len(th.turns) > 0 {
+		t.Errorf("%d turns are kept", len(th.turns))
 	}
 }

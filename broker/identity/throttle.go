@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"context"
 	"sync"
 	"time"
 )
@@ -21,8 +22,15 @@ const ThrottleMemory = 15 * time.Minute
 // the wait, for that user from that address (nobody locks somebody else out
 // from elsewhere) and for that address. It is safe for concurrent use.
 type Throttle struct {
-	mu   sync.Mutex
-	keys map[throttleKey]failures
+	mu    sync.Mutex
+	keys  map[throttleKey]failures
+	turns map[string]*turn // by address, while somebody has or awaits one
+}
+
+// turn is had by one attempt at a time.
+type turn struct {
+	taken chan struct{}
+	users int // who have it or wait
 }
 
 type throttleKey struct{ user, addr string }
@@ -33,7 +41,37 @@ type failures struct {
 }
 
 // NewThrottle returns a Throttle that has seen nothing.
-func NewThrottle() *Throttle { return &Throttle{keys: map[throttleKey]failures{}} }
+func NewThrottle() *Throttle {
+	return &Throttle{keys: map[throttleKey]failures{}, turns: map[string]*turn{}}
+}
+
+// Turn waits until no other attempt from an address is under way: of many that come at
+// once each is to know what became of those before it. Who got one calls done, after
+// [Throttle.Failed] if it failed.
+func (t *Throttle) Turn(ctx context.Context, addr string) (done func(), err error) {
+	t.mu.Lock()
+	x := t.turns[addr]
+	if x == nil {
+		x = &turn{taken: make(chan struct{}, 1)}
+		t.turns[addr] = x
+	}
+	x.users++
+	t.mu.Unlock()
+	leave := func() {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		if x.users--; x.users == 0 {
+			delete(t.turns, addr)
+		}
+	}
+	select {
+	case x.taken <- struct{}{}:
+		return func() { <-x.taken; leave() }, nil
+	case <-ctx.Done():
+		leave()
+		return nil, ctx.Err()
+	}
+}
 
 // Wait returns how long a sign-in must wait from now, 0 for not at all.
 func (t *Throttle) Wait(user, addr string, now time.Time) time.Duration {

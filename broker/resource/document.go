@@ -116,7 +116,37 @@ func Parse(file string, data []byte) (docs []Document, warnings []string, err er
 	slices.SortStableFunc(docs, func(a, b Document) int {
 		return slices.Index(Kinds(), a.Kind) - slices.Index(Kinds(), b.Kind)
 	})
-	return docs, r.warnings, nil
+	return ownersFirst(docs), r.warnings, nil
+}
+
+// ownersFirst puts access lists behind those of the file that own them.
+func ownersFirst(docs []Document) []Document {
+	lists := map[string]Document{}
+	for _, d := range docs {
+		if d.List != nil {
+			lists[d.Name] = d
+		}
+	}
+	var out []Document
+	var add func(d Document)
+	add = func(d Document) {
+		if d.List != nil {
+			if _, left := lists[d.Name]; !left {
+				return
+			}
+			delete(lists, d.Name) // so a circle ends, for the broker to refuse
+			for _, o := range d.List.Owners {
+				if owning, ok := lists[o.Name]; ok && o.Kind == events.KindList {
+					add(owning)
+				}
+			}
+		}
+		out = append(out, d)
+	}
+	for _, d := range docs {
+		add(d)
+	}
+	return out
 }
 
 var yamlLine = regexp.MustCompile(`line (\d+): `)

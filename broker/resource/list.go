@@ -164,7 +164,7 @@ func writeList(l *events.AccessList) writtenList {
 		},
 	}
 	if !l.Audit.NextAuditDate.IsZero() {
-		w.Audit.NextAuditDate = l.Audit.NextAuditDate.UTC().Format(time.RFC3339)
+		w.Audit.NextAuditDate = l.Audit.NextAuditDate.UTC().Format(time.RFC3339Nano)
 	}
 	for _, o := range l.Owners {
 		v := writtenOwner{Name: o.Name, Description: o.Description}

@@ -309,6 +309,10 @@ kind: lock
 metadata: {name: l2}
 spec: {target: {access_request: "01J"}}
 ---
+kind: access_list
+metadata: {name: al}
+spec: {owners: [bob], grants: {roles: [r]}, audit: {next_audit_date: "2026-07-01T00:00:00.25Z", notifications: {start: 1d}, grace_period: 1d, recurrence: {frequency: 1month, day_of_month: 15}}}
+---
 kind: token
 metadata: {name: t1, expires: "2030-01-01T00:00:00Z"}
 spec: {roles: [Proxy, Auditor], join_method: token, secret_sha256: "`+strings.Repeat("ab", 32)+`", max_uses: 1}
@@ -450,6 +454,26 @@ spec:
 		if _, _, err := Parse("list.yaml", []byte(strings.Replace(file, change[0], change[1], 1))); err == nil || !strings.Contains(err.Error(), words) {
 			t.Errorf("want %q, got %v", words, err)
 		}
+	}
+}
+
+// Lists come behind the lists of the file that own them, whatever their names.
+func TestOwningListsFirst(t *testing.T) {
+	list := func(name string, owners string) string {
+		return "---\nkind: access_list\nmetadata: {name: " + name + "}\nspec: {owners: [" + owners + "], grants: {roles: [r]}}\n"
+	}
+	of := func(name string) string { return "{name: " + name + ", membership_kind: list}" }
+	docs, _, err := Parse("lists.yaml", []byte(list("a", of("b")+", bob")+list("b", of("d"))+list("c", of("elsewhere"))+list("d", "bob")+
+		list("x", of("y"))+list("y", of("x"))+"---\nkind: role\nmetadata: {name: r}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, d := range docs {
+		got = append(got, d.Name)
+	}
+	if d := cmp.Diff([]string{"r", "d", "b", "a", "c", "y", "x"}, got); d != "" {
+		t.Errorf("-want +got:\n%s", d)
 	}
 }
 

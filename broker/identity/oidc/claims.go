@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -24,6 +25,27 @@ func read(claims func(any) error, into map[string]any) error {
 	d := json.NewDecoder(bytes.NewReader(raw))
 	d.UseNumber()
 	return d.Decode(&into)
+}
+
+// together are the claims of an ID token and of userinfo, of which the signed ones win.
+// email_verified is about the address beside it, and says nothing of one that the other has.
+func together(signed, info map[string]any) map[string]any {
+	out := maps.Clone(info)
+	maps.Copy(out, signed)
+	beside := signed
+	if _, ok := signed["email"]; !ok || text(signed, "email") == text(info, "email") && signed["email_verified"] == nil {
+		beside = info
+	}
+	delete(out, "email_verified")
+	if v, ok := beside["email_verified"]; ok {
+		out["email_verified"] = v
+	}
+	return out
+}
+
+func text(claims map[string]any, name string) string {
+	s, _ := claims[name].(string)
+	return s
 }
 
 // traits makes claims lists of text: text, numbers, truth values and lists of

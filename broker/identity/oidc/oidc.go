@@ -229,22 +229,23 @@ func (c *Clients) person(ctx context.Context, o *events.OIDCConnector, p *oidc.P
 	if err := checkACR(o, id); err != nil {
 		return Person{}, err
 	}
-	claims := map[string]any{}
+	signed, info := map[string]any{}, map[string]any{}
 	if p.UserInfoEndpoint() != "" {
-		info, err := p.UserInfo(oidc.ClientContext(ctx, c.http), oauth2.StaticTokenSource(token))
+		said, err := p.UserInfo(oidc.ClientContext(ctx, c.http), oauth2.StaticTokenSource(token))
 		if err != nil {
 			return Person{}, fmt.Errorf("userinfo: %w", err)
 		}
-		if info.Subject != id.Subject {
-			return Person{}, fmt.Errorf("userinfo: it is about %q, the ID token about %q", info.Subject, id.Subject)
+		if said.Subject != id.Subject {
+			return Person{}, fmt.Errorf("userinfo: it is about %q, the ID token about %q", said.Subject, id.Subject)
 		}
-		if err := read(info.Claims, claims); err != nil {
+		if err := read(said.Claims, info); err != nil {
 			return Person{}, fmt.Errorf("userinfo: %w", err)
 		}
 	}
-	if err := read(id.Claims, claims); err != nil { // signed: these win
+	if err := read(id.Claims, signed); err != nil {
 		return Person{}, fmt.Errorf("ID token: %w", err)
 	}
+	claims := together(signed, info)
 	sum := sha256.Sum256([]byte(raw))
 	out := Person{Claims: traits(claims), ID: "oidc/" + hex.EncodeToString(sum[:])}
 	out.User, err = userName(o, claims)
@@ -276,7 +277,8 @@ func userName(o *events.OIDCConnector, claims map[string]any) (string, error) {
 	if claim == "" {
 		claim = "email"
 	}
-	if verified, _ := claims["email_verified"].(bool); claim == "email" && !verified && !o.AllowUnverifiedEmail {
+	// Some providers write the truth value as text.
+	if v := claims["email_verified"]; claim == "email" && v != true && v != "true" && !o.AllowUnverifiedEmail {
 		return "", errors.New("the provider does not say that it verified the email address")
 	}
 	name, _ := claims[claim].(string)

@@ -177,7 +177,12 @@ func TestAttacks(t *testing.T) {
 		"userinfo of another": {func(h *hostile) { h.userinfo["sub"] = "43" }, "about"},
 		"unverified email":    {func(h *hostile) { h.claims["email_verified"] = false }, "verified"},
 		"unsaid email":        {func(h *hostile) { delete(h.claims, "email_verified") }, "verified"},
-		"no token":            {func(h *hostile) { h.sign = func(map[string]any) string { return "" } }, "ID token"},
+		"another address is verified": {func(h *hostile) {
+			delete(h.claims, "email_verified")
+			h.userinfo["email_verified"] = true
+		}, "verified"},
+		"what is verified is elsewhere": {func(h *hostile) { delete(h.claims, "email") }, "verified"},
+		"no token":                      {func(h *hostile) { h.sign = func(map[string]any) string { return "" } }, "ID token"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := newHostile(t)
@@ -191,6 +196,28 @@ func TestAttacks(t *testing.T) {
 
 func unsigned(claims map[string]any) string {
 	return jwt(`{"alg":"none"}`, claims, func(string) []byte { return nil })
+}
+
+// An address is verified by whichever of token and userinfo says so of it.
+func TestVerified(t *testing.T) {
+	for name, do := range map[string]func(h *hostile){
+		"as text": func(h *hostile) { h.claims["email_verified"] = "true" },
+		"in userinfo, of the same address": func(h *hostile) {
+			delete(h.claims, "email_verified")
+			h.userinfo["email"], h.userinfo["email_verified"] = "dana@example.com", true
+		},
+		"all of it in userinfo": func(h *hostile) {
+			delete(h.claims, "email_verified")
+			delete(h.claims, "email")
+			h.userinfo["email"], h.userinfo["email_verified"] = "dana@example.com", true
+		},
+	} {
+		h := newHostile(t)
+		do(h)
+		if p, err := h.exchange(t); err != nil || p.User != "dana@example.com" {
+			t.Errorf("%s: %+v, %v", name, p, err)
+		}
+	}
 }
 
 func TestUserName(t *testing.T) {
