@@ -385,11 +385,8 @@ func (c *cli) runIn(ctx context.Context, env []local.Var, argv []string) error {
 		}
 		return exitCode(126)
 	}
-	// Signals reach the command by itself where it shares the terminal; a signal
-	// sent to postern alone is passed on, and the command decides how to end.
-	cmd := exec.CommandContext(ctx, path, argv[1:]...)
-	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
-	cmd.WaitDelay = 10 * time.Second
+	cmd := exec.Command(path, argv[1:]...)
+	cmd.WaitDelay = 10 * time.Second // for what it left behind that holds its output
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = c.stdin, c.stdout, c.stderr
 	for _, kv := range os.Environ() {
 		name, value, _ := strings.Cut(kv, "=")
@@ -406,8 +403,7 @@ func (c *cli) runIn(ctx context.Context, env []local.Var, argv []string) error {
 		cmd.Env = append(cmd.Env, v.Name+"="+v.Value)
 	}
 	cmd.Env = append(cmd.Env, "AWS_EC2_METADATA_DISABLED=true")
-	defer holdSignals()()
-	err = cmd.Run()
+	err = attend(ctx, cmd)
 	var exited *exec.ExitError
 	if errors.As(err, &exited) {
 		if status, ok := exited.Sys().(syscall.WaitStatus); ok && status.Signaled() {
