@@ -411,5 +411,9 @@ func (c *cli) runIn(ctx context.Context, env []local.Var, argv []string) error {
 		}
 		return exitCode(exited.ExitCode())
 	}
+	if err != nil && cmd.Process == nil && ctx.Err() == nil { // of another machine's kind, say
+		c.say("postern: %v", err)
+		return exitCode(126)
+	}
 	return err
 }
