@@ -105,9 +105,9 @@ func (c *cli) proxy() *cobra.Command {
 	aws := &cobra.Command{
 		Use:   "aws [-p PORT] [--app A]",
 		Short: "Local HTTPS proxy to AWS; prints the environment that uses it",
-		Args:  cobra.NoArgs,
+		Args:  cobra.NoArgs, Annotations: knows(environmentFormats),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := errors.Join(c.checkFormat(environmentFormats), checkPort(port)); err != nil {
+			if err := checkPort(port); err != nil {
 				return err
 			}
 			err := c.withHelper(cmd.Context(), appNames(apps), port, func(env []local.Var, s []*appSession) error {
@@ -334,14 +334,6 @@ var unset = []string{
 
 // environmentFormats are what printEnvironment knows.
 var environmentFormats = []string{"text", "sh", "powershell", "json", "yaml", "dotenv", "env"}
-
-// checkFormat refuses a --format that is none of known, before anything is done.
-func (c *cli) checkFormat(known []string) error {
-	if slices.Contains(known, c.format) {
-		return nil
-	}
-	return usageError{fmt.Errorf("--format=%s: this command knows %s", c.format, strings.Join(known, ", "))}
-}
 
 // printEnvironment writes variables in one of environmentFormats.
 func (c *cli) printEnvironment(env []local.Var) error {

@@ -92,6 +92,37 @@ func TestBadValues(t *testing.T) {
 	}
 }
 
+// A format that a command doesn't know is refused before it does anything: what it makes may
+// be a secret that is shown once.
+func TestUnknownFormats(t *testing.T) {
+	home := t.TempDir()
+	for args, known := range map[string]string{
+		"tokens add --type proxy": "json", "audit tokens add x --ttl 1h": "json", "consumers add x --filter audit.>": "json", "consumers rotate x": "json",
+		"users add x --roles r": "json", "users reset x": "yaml", "request create --roles r": "yaml", "request review --approve x": "json", "create -f x": "yaml",
+		"lock --user x": "json", "ca rotate": "json", "apps login x": "table", "logout": "table", "get role": "json", "access what-if -f x": "yaml", "console": "json",
+		"audit search": "csv", "audit sql x": "parquet", "audit dead-letters": "csv", "audit dead-letters --replay all": "yaml",
+		"proxy aws": "dotenv", "creds": "powershell", "creds serve": "env", "events tail": "ocsf", "consumers read --creds x --nats y": "record",
+	} {
+		try := func(format string) (int, string) {
+			var stdout, stderr strings.Builder
+			code := run(append([]string{"--home", home, "--format", format}, strings.Fields(args)...), strings.NewReader(""), &stdout, &stderr)
+			return code, stdout.String() + stderr.String()
+		}
+		for _, unknown := range []string{"xml", "sh,env"} {
+			if code, said := try(unknown); code != 2 || !strings.Contains(said, "--format="+unknown+": this command knows text, ") {
+				t.Errorf("postern %s --format=%s: exit code %d, %s", args, unknown, code, said)
+			}
+		}
+		if code, said := try(known); code == 2 || strings.Contains(said, "this command knows") {
+			t.Errorf("postern %s --format=%s: exit code %d, %s", args, known, code, said)
+		}
+	}
+	var said strings.Builder
+	if code := run(strings.Fields("audit dead-letters --replay all --format csv --home "+home), strings.NewReader(""), io.Discard, &said); code != 2 {
+		t.Errorf("rows of what is no rows: exit code %d, %s", code, said.String())
+	}
+}
+
 // An address that postern dev can't have is refused before anything is made: by exit
 // code 2 where it is none, else with what to do.
 func TestDevAddress(t *testing.T) {
