@@ -329,13 +329,12 @@ func (c *cli) printTable(t *query.Table) error {
 		c.say("warning: there are more rows than the limit")
 	}
 	if c.format == "json" {
-		out := json.NewEncoder(c.stdout)
 		for _, row := range t.Rows {
 			m := make(map[string]any, len(row))
 			for i, v := range row {
 				m[t.Columns[i].Name] = v
 			}
-			if err := out.Encode(m); err != nil {
+			if err := writeJSON(c.stdout, m); err != nil {
 				return err
 			}
 		}
