@@ -344,7 +344,11 @@ func (c *cli) printEnvironment(env []local.Var) error {
 			m[v.Name] = v.Value
 		}
 		return c.print(m, nil)
-	case "dotenv", "env":
+	case "dotenv": // for readers that take quotes and comments for such
+		for _, v := range env {
+			fmt.Fprintf(c.stdout, "%s=%s\n", v.Name, shellQuote(v.Value))
+		}
+	case "env": // as env prints it, for readers that take all as it is
 		for _, v := range env {
 			fmt.Fprintf(c.stdout, "%s=%s\n", v.Name, v.Value)
 		}
