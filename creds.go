@@ -55,7 +55,7 @@ func (c *cli) creds() *cobra.Command {
 	return cmd
 }
 
-func (c *cli) sessionOn(ctx context.Context, app string) (*profile, *appSession, error) {
+func (c *cli) sessionOn(ctx context.Context, app, role string) (*profile, *appSession, error) {
 	p, err := c.profile()
 	if err != nil {
 		return nil, nil, err
@@ -64,7 +64,7 @@ func (c *cli) sessionOn(ctx context.Context, app string) (*profile, *appSession,
 	if err != nil {
 		return nil, nil, err
 	}
-	s, err := p.session(ctx, b, app)
+	s, err := p.sessionAs(ctx, b, app, role)
 	return p, s, err
 }
 
@@ -112,7 +112,7 @@ func (c *cli) serveCreds(ctx context.Context, app string, port int, imds bool) e
 	if err := isFree(ctx, listen); err != nil { // said before any are handed out
 		return ifTaken(fmt.Errorf("credential server: %w", err), "another port with --port")
 	}
-	p, s, err := c.sessionOn(ctx, app)
+	p, s, err := c.sessionOn(ctx, app, "")
 	if err != nil {
 		return err
 	}
