@@ -81,7 +81,8 @@ type home struct{ dir string }
 
 func (c *cli) home() (home, error) {
 	if c.homeDir != "" {
-		return home{c.homeDir}, nil
+		dir, err := filepath.Abs(c.homeDir) // clients elsewhere are told of files in it
+		return home{dir}, err
 	}
 	dir, err := os.UserHomeDir()
 	if err != nil {
