@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/rs/zerolog"
 )
@@ -47,5 +48,29 @@ func TestDataDirOfSomebodyElse(t *testing.T) {
 	s := &services{cfg: &Config{DataDir: dir, Broker: &BrokerConfig{}}, log: zerolog.Nop()}
 	if err := s.serve(t.Context(), ""); err == nil || !strings.Contains(err.Error(), "chown") {
 		t.Error(err)
+	}
+}
+
+// A home may have any name: what is in it is found again.
+func TestHomeWithBrackets(t *testing.T) {
+	p := &profile{dir: filepath.Join(t.TempDir(), "home [old]*", "profiles", "x")}
+	if err := p.saveApp(&appSession{SessionID: "S", App: "payments", ExpiresAt: time.Now().Add(time.Hour)}); err != nil {
+		t.Fatal(err)
+	}
+	if s, err := p.running("payments"); err != nil || s == nil || s.SessionID != "S" {
+		t.Errorf("its session: %+v, %v", s, err)
+	}
+	left := filepath.Join(p.dir, "proxy-1")
+	if err := os.MkdirAll(left, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(left, "lock"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.sweepAway(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(left); !os.IsNotExist(err) {
+		t.Errorf("what a killed helper left: %v", err)
 	}
 }
