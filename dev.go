@@ -93,6 +93,8 @@ func (c *cli) runDev(ctx context.Context, in devInput) error {
 		return usageError{fmt.Errorf("--aws=%s: want sim or live", in.aws)}
 	case in.aws == "sim" && (in.dial != "" || in.ca != ""):
 		return usageError{errors.New("--aws-dial and --aws-ca go with --aws=live")}
+	case !hostPortAddr(in.dial):
+		return usageError{fmt.Errorf("--aws-dial=%s: want HOST:PORT", in.dial)}
 	case badAddr(in.listen) != "":
 		return usageError{fmt.Errorf("--listen=%s: %s", in.listen, badAddr(in.listen))}
 	case in.trailDelay < 0:

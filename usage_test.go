@@ -58,6 +58,7 @@ func TestMissingArgumentIsNamed(t *testing.T) {
 func TestBadValues(t *testing.T) {
 	home := t.TempDir()
 	for _, c := range []struct{ args, want string }{
+		{"dev --aws=live --aws-dial aws.test", "--aws-dial=aws.test: want HOST:PORT"},
 		{"audit search --limit -1", "--limit: must be from 1 to 10000"},
 		{"audit search --limit 10001", "--limit: must be from 1 to 10000"},
 		{"audit search --outcome x", "--outcome: is none of admitted, completed, denied"},
