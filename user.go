@@ -39,11 +39,10 @@ func (c *cli) trust(ctx context.Context, h home, url string, in loginInput) (*x5
 		return pool, nil
 	}
 	if in.pin == "" {
-		former, err := readIdentity(filepath.Join(h.dir, "profiles", h.profileName(url, in.user), "identity.pem"))
-		if err == nil && pool.AppendCertsFromPEM(former.CAPEM) {
+		if pool.AppendCertsFromPEM(h.knownCA(url)) {
 			return pool, nil
 		}
-		_, err = fetchCA(ctx, url, &tls.Config{})
+		_, err := fetchCA(ctx, url, &tls.Config{})
 		if err == nil {
 			return nil, nil // the system's roots know it
 		}
@@ -90,6 +89,19 @@ func (c *cli) trust(ctx context.Context, h home, url string, in loginInput) (*x5
 		return nil, errors.New("not signed in: the CA was not trusted")
 	}
 	return pool, nil
+}
+
+// knownCA is the CA of the last sign-in from here at a broker, nil where there was none.
+// Whose it was does not matter: who signs in at an identity provider is not known yet.
+func (h home) knownCA(url string) []byte {
+	files, _ := glob(filepath.Join(h.dir, "profiles"), h.profileName(url, "")+"*/identity.pem") // the pattern is well formed
+	var last identity
+	for _, file := range files {
+		if id, err := readIdentity(file); err == nil && id.BrokerURL == url && id.ExpiresAt.After(last.ExpiresAt) {
+			last = *id
+		}
+	}
+	return last.CAPEM
 }
 
 func fetchCA(ctx context.Context, url string, cfg *tls.Config) (api.CA, error) {
