@@ -206,7 +206,7 @@ func (p *profile) session(ctx context.Context, b *client.Client, app string) (*a
 	case err != nil:
 		return nil, err
 	case now == nil:
-		return p.startMeant(ctx, app)
+		return p.startMeant(ctx, app, "")
 	case s == nil || now.SessionID != s.SessionID: // of another that wanted one
 		return now, nil
 	}
@@ -215,6 +215,27 @@ func (p *profile) session(ctx context.Context, b *client.Client, app string) (*a
 		return s, nil // the proxy says why it is over, to the client in its words, and records that
 	}
 	return fresh, err
+}
+
+// sessionAs is session for an IAM role, by name or ARN; it starts one where what runs is
+// for another role.
+func (p *profile) sessionAs(ctx context.Context, b *client.Client, app, role string) (*appSession, error) {
+	s, err := p.running(app)
+	if err != nil {
+		return nil, err
+	}
+	if role == "" || s != nil && (s.AWSRoleARN == role || strings.HasSuffix(s.AWSRoleARN, "/"+role)) {
+		return p.session(ctx, b, app)
+	}
+	if s != nil {
+		app = s.App
+	}
+	held, err := lockDir(ctx, filepath.Join(p.dir, "apps"))
+	if err != nil {
+		return nil, err
+	}
+	defer held.Close()
+	return p.startMeant(ctx, app, role)
 }
 
 // lapsed says whether a session is over because what it rested on is gone, or is none
@@ -254,11 +275,12 @@ func (p *profile) running(app string) (*appSession, error) {
 	return nil, nil
 }
 
-// startMeant starts a session on app, or on the only app that there is.
-func (p *profile) startMeant(ctx context.Context, app string) (*appSession, error) {
+// startMeant starts a session on app, or on the only app that there is, for an IAM role,
+// or the only one.
+func (p *profile) startMeant(ctx context.Context, app, role string) (*appSession, error) {
 	var names []string
 	if app != "" {
-		return p.begin(ctx, app, "", "")
+		return p.begin(ctx, app, role, "")
 	}
 	b, err := p.broker()
 	if err != nil {
@@ -282,7 +304,7 @@ func (p *profile) startMeant(ctx context.Context, app string) (*appSession, erro
 	}
 	switch {
 	case len(usable) == 1:
-		return p.begin(ctx, usable[0].Name, "", "")
+		return p.begin(ctx, usable[0].Name, role, "")
 	case len(usable) > 1:
 		return nil, fmt.Errorf("you reach %s: start a session with postern apps login APP, or say --app", strings.Join(names, ", "))
 	}

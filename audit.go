@@ -207,7 +207,11 @@ func (c *cli) audit() *cobra.Command {
 			return c.printTable(t)
 		}),
 	}
-	cmd.AddCommand(search, show, why, coverage, findings, c.auditPolicy(), sql, c.auditIngest(), c.auditValidate(), c.auditDeadLetters(), c.auditReport(), c.auditVerify(), c.auditTokens())
+	policy, letters := c.auditPolicy(), c.auditDeadLetters()
+	for _, rows := range []*cobra.Command{search, show, why, coverage, findings, policy, sql, letters} {
+		rows.Annotations = knows(rowFormats)
+	}
+	cmd.AddCommand(search, show, why, coverage, findings, policy, sql, c.auditIngest(), c.auditValidate(), letters, c.auditReport(), c.auditVerify(), c.auditTokens())
 	return cmd
 }
 
@@ -325,13 +329,12 @@ func (c *cli) printTable(t *query.Table) error {
 		c.say("warning: there are more rows than the limit")
 	}
 	if c.format == "json" {
-		out := json.NewEncoder(c.stdout)
 		for _, row := range t.Rows {
 			m := make(map[string]any, len(row))
 			for i, v := range row {
 				m[t.Columns[i].Name] = v
 			}
-			if err := out.Encode(m); err != nil {
+			if err := writeJSON(c.stdout, m); err != nil {
 				return err
 			}
 		}
@@ -359,10 +362,7 @@ func (c *cli) printRows(v any, table func() *query.Table, more string, text func
 	write := (*query.Table).WriteCSV
 	switch c.format {
 	default:
-		if err := c.print(v, text); err != nil {
-			return usageOr(err, "--format=%s: this command knows table, json, yaml, csv and parquet", c.format)
-		}
-		return nil
+		return c.print(v, text)
 	case "csv":
 	case "parquet":
 		if isTerminal(c.stdout) {
@@ -388,12 +388,4 @@ func cell(v any) string {
 		return fmt.Sprint(v)
 	}
 	return string(b)
-}
-
-// usageOr says better what a command should have been given; other errors stay.
-func usageOr(err error, format string, args ...any) error {
-	if _, ok := errors.AsType[usageError](err); ok {
-		return usageError{fmt.Errorf(format, args...)}
-	}
-	return err
 }

@@ -134,6 +134,11 @@ func (c *cli) auditDeadLetters() *cobra.Command {
 	var replay string
 	cmd := &cobra.Command{
 		Use: "dead-letters [--replay ID|all]", Short: "Files and queues' messages that were set aside, with the reason", Args: cobra.NoArgs,
+		PreRun: func(cmd *cobra.Command, _ []string) {
+			if replay != "" {
+				cmd.Annotations = nil // what comes of it are no rows
+			}
+		},
 		RunE: c.withAuditor(func(cmd *cobra.Command, a *client.Client, _ []string) error {
 			if replay == "" {
 				list, err := a.DeadLetters(cmd.Context())

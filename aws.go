@@ -105,9 +105,9 @@ func (c *cli) proxy() *cobra.Command {
 	aws := &cobra.Command{
 		Use:   "aws [-p PORT] [--app A]",
 		Short: "Local HTTPS proxy to AWS; prints the environment that uses it",
-		Args:  cobra.NoArgs,
+		Args:  cobra.NoArgs, Annotations: knows(environmentFormats),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := errors.Join(c.checkFormat(environmentFormats), checkPort(port)); err != nil {
+			if err := checkPort(port); err != nil {
 				return err
 			}
 			err := c.withHelper(cmd.Context(), appNames(apps), port, func(env []local.Var, s []*appSession) error {
@@ -335,14 +335,6 @@ var unset = []string{
 // environmentFormats are what printEnvironment knows.
 var environmentFormats = []string{"text", "sh", "powershell", "json", "yaml", "dotenv", "env"}
 
-// checkFormat refuses a --format that is none of known, before anything is done.
-func (c *cli) checkFormat(known []string) error {
-	if slices.Contains(known, c.format) {
-		return nil
-	}
-	return usageError{fmt.Errorf("--format=%s: this command knows %s", c.format, strings.Join(known, ", "))}
-}
-
 // printEnvironment writes variables in one of environmentFormats.
 func (c *cli) printEnvironment(env []local.Var) error {
 	switch c.format {
@@ -352,7 +344,11 @@ func (c *cli) printEnvironment(env []local.Var) error {
 			m[v.Name] = v.Value
 		}
 		return c.print(m, nil)
-	case "dotenv", "env":
+	case "dotenv": // for readers that take quotes and comments for such
+		for _, v := range env {
+			fmt.Fprintf(c.stdout, "%s=%s\n", v.Name, shellQuote(v.Value))
+		}
+	case "env": // as env prints it, for readers that take all as it is
 		for _, v := range env {
 			fmt.Fprintf(c.stdout, "%s=%s\n", v.Name, v.Value)
 		}
@@ -385,11 +381,8 @@ func (c *cli) runIn(ctx context.Context, env []local.Var, argv []string) error {
 		}
 		return exitCode(126)
 	}
-	// Signals reach the command by itself where it shares the terminal; a signal
-	// sent to postern alone is passed on, and the command decides how to end.
-	cmd := exec.CommandContext(ctx, path, argv[1:]...)
-	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
-	cmd.WaitDelay = 10 * time.Second
+	cmd := exec.Command(path, argv[1:]...)
+	cmd.WaitDelay = 10 * time.Second // for what it left behind that holds its output
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = c.stdin, c.stdout, c.stderr
 	for _, kv := range os.Environ() {
 		name, value, _ := strings.Cut(kv, "=")
@@ -406,14 +399,17 @@ func (c *cli) runIn(ctx context.Context, env []local.Var, argv []string) error {
 		cmd.Env = append(cmd.Env, v.Name+"="+v.Value)
 	}
 	cmd.Env = append(cmd.Env, "AWS_EC2_METADATA_DISABLED=true")
-	defer holdSignals()()
-	err = cmd.Run()
+	err = attend(ctx, cmd)
 	var exited *exec.ExitError
 	if errors.As(err, &exited) {
 		if status, ok := exited.Sys().(syscall.WaitStatus); ok && status.Signaled() {
 			return exitCode(128 + int(status.Signal()))
 		}
 		return exitCode(exited.ExitCode())
+	}
+	if err != nil && cmd.Process == nil && ctx.Err() == nil { // of another machine's kind, say
+		c.say("postern: %v", err)
+		return exitCode(126)
 	}
 	return err
 }

@@ -28,10 +28,7 @@ func (c *cli) console() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "console [--app A] [--aws-role R] [--print]", Short: "The AWS Management Console, signed in as you", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			p, s, err := c.sessionOn(cmd.Context(), app)
-			if err == nil && role != "" && role != s.AWSRoleARN {
-				s, err = p.start(cmd.Context(), s.App, role, "")
-			}
+			p, s, err := c.sessionOn(cmd.Context(), app, role)
 			if err != nil {
 				return err
 			}

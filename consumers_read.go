@@ -32,11 +32,10 @@ func (c *cli) consumersRead() *cobra.Command {
 			"What is no event and can't be told in the words of OCSF is named on stderr and\n" +
 			"acknowledged; the exit code is 1 then, and where --no-follow leaves events behind\n" +
 			"that another reader has.",
+		Annotations: knows([]string{"text", "cloudevents", "ocsf", "record"}),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			var line func(events.Place, []byte) ([]byte, error)
+			line := func(p events.Place, raw []byte) ([]byte, error) { return p.Line(raw), nil }
 			switch c.format {
-			case "text", "cloudevents":
-				line = func(p events.Place, raw []byte) ([]byte, error) { return p.Line(raw), nil }
 			case "ocsf":
 				line = func(p events.Place, raw []byte) ([]byte, error) {
 					b, err := ocsf.ConvertAt(raw, p)
@@ -44,8 +43,6 @@ func (c *cli) consumersRead() *cobra.Command {
 				}
 			case "record":
 				line = func(p events.Place, raw []byte) ([]byte, error) { return evidence.DeliveredOf(p, raw).Line() }
-			default:
-				return usageError{fmt.Errorf("--format=%s: this command knows cloudevents, ocsf and record", c.format)}
 			}
 			out := &eventPrinter{c: c, line: line}
 			err := in.each(cmd.Context(), func(_ context.Context, e journal.Entry) error { return out.print(e.Place(), e.Raw) })

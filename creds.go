@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"path"
 	"time"
@@ -22,12 +21,9 @@ func (c *cli) creds() *cobra.Command {
 			"Each issue is recorded; a role must have options.real_credentials: [export].\n\n" +
 			"Without --format it prints what credential_process of an AWS profile wants:\n\n" +
 			"  [profile prod]\n  credential_process = postern creds --app prod",
-		Args: cobra.NoArgs,
+		Args: cobra.NoArgs, Annotations: knows(environmentFormats),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := c.checkFormat(environmentFormats); err != nil {
-				return err
-			}
-			p, s, err := c.sessionOn(cmd.Context(), app)
+			p, s, err := c.sessionOn(cmd.Context(), app, "")
 			if err != nil {
 				return err
 			}
@@ -50,7 +46,7 @@ func (c *cli) creds() *cobra.Command {
 		Long: "Serve them to the AWS SDKs of this machine as the agent of ECS does, guarded by a\n" +
 			"token in a file of yours, or with --imds as the metadata service of EC2 does\n" +
 			"(version 2), which every program of this machine may ask.",
-		Args: cobra.NoArgs,
+		Args: cobra.NoArgs, Annotations: knows(environmentFormats),
 		RunE: func(cmd *cobra.Command, _ []string) error { return c.serveCreds(cmd.Context(), app, port, imds) },
 	}
 	serve.Flags().IntVarP(&port, "port", "p", 0, "port on loopback; 0 chooses one")
@@ -59,7 +55,7 @@ func (c *cli) creds() *cobra.Command {
 	return cmd
 }
 
-func (c *cli) sessionOn(ctx context.Context, app string) (*profile, *appSession, error) {
+func (c *cli) sessionOn(ctx context.Context, app, role string) (*profile, *appSession, error) {
 	p, err := c.profile()
 	if err != nil {
 		return nil, nil, err
@@ -68,7 +64,7 @@ func (c *cli) sessionOn(ctx context.Context, app string) (*profile, *appSession,
 	if err != nil {
 		return nil, nil, err
 	}
-	s, err := p.session(ctx, b, app)
+	s, err := p.sessionAs(ctx, b, app, role)
 	return p, s, err
 }
 
@@ -109,14 +105,14 @@ func (c *cli) printCredentials(s *appSession, got local.Exported) error {
 }
 
 func (c *cli) serveCreds(ctx context.Context, app string, port int, imds bool) error {
-	if err := errors.Join(c.checkFormat(environmentFormats), checkPort(port)); err != nil {
+	if err := checkPort(port); err != nil {
 		return err
 	}
 	listen := fmt.Sprintf("127.0.0.1:%d", port)
 	if err := isFree(ctx, listen); err != nil { // said before any are handed out
 		return ifTaken(fmt.Errorf("credential server: %w", err), "another port with --port")
 	}
-	p, s, err := c.sessionOn(ctx, app)
+	p, s, err := c.sessionOn(ctx, app, "")
 	if err != nil {
 		return err
 	}

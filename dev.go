@@ -93,6 +93,8 @@ func (c *cli) runDev(ctx context.Context, in devInput) error {
 		return usageError{fmt.Errorf("--aws=%s: want sim or live", in.aws)}
 	case in.aws == "sim" && (in.dial != "" || in.ca != ""):
 		return usageError{errors.New("--aws-dial and --aws-ca go with --aws=live")}
+	case !hostPortAddr(in.dial):
+		return usageError{fmt.Errorf("--aws-dial=%s: want HOST:PORT", in.dial)}
 	case badAddr(in.listen) != "":
 		return usageError{fmt.Errorf("--listen=%s: %s", in.listen, badAddr(in.listen))}
 	case in.trailDelay < 0:
@@ -160,7 +162,7 @@ const tempPrefix = "postern-dev-"
 // removeKilled removes in dir what was of a postern dev --ephemeral that was killed:
 // nobody has its lock. What can't be removed is another user's.
 func removeKilled(dir string) {
-	left, _ := filepath.Glob(filepath.Join(dir, tempPrefix+"*"))
+	left, _ := glob(dir, tempPrefix+"*")
 	for _, d := range left {
 		if info, err := os.Lstat(filepath.Join(d, "lock")); err != nil || !info.Mode().IsRegular() {
 			continue // no postern's, or one that begins
@@ -180,7 +182,7 @@ const ephemeralPrefix = "ephemeral-"
 // removeEphemeral removes what a killed postern dev left in home, of which this process
 // has the lock.
 func removeEphemeral(home string) error {
-	left, err := filepath.Glob(filepath.Join(home, ephemeralPrefix+"*"))
+	left, err := glob(home, ephemeralPrefix+"*")
 	if err != nil {
 		return err
 	}

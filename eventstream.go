@@ -22,14 +22,14 @@ func (c *cli) events() *cobra.Command {
 		Long: "Print events as they come, one JSON object a line: as CloudEvents\n" +
 			"(--format=cloudevents, the default), their data alone (--format=json), or in\n" +
 			"the words of OCSF 1.8.0 (--format=ocsf).",
-		PreRunE: sinceIn(&since),
+		Annotations: knows([]string{"text", "cloudevents", "json", "ocsf"}),
+		PreRunE:     sinceIn(&since),
 		RunE: c.withAuditor(func(cmd *cobra.Command, a *client.Client, _ []string) error {
 			if _, err := events.FilterStream(subject); err != nil {
 				return usageError{fmt.Errorf("--subject: %w", err)}
 			}
 			line := func(p events.Place, raw []byte) ([]byte, error) { return p.Line(raw), nil }
 			switch c.format {
-			case "text", "cloudevents":
 			case "json":
 				line = func(p events.Place, raw []byte) ([]byte, error) {
 					var ce struct{ Data json.RawMessage }
@@ -44,8 +44,6 @@ func (c *cli) events() *cobra.Command {
 					b, err := ocsf.Convert(raw)
 					return append(b, '\n'), err
 				}
-			default:
-				return usageError{fmt.Errorf("--format=%s: this command knows cloudevents, json and ocsf", c.format)}
 			}
 			out := &eventPrinter{c: c, line: line}
 			err := a.Records(cmd.Context(), subject, since, !once, func(d evidence.Delivered) error { return out.print(d.Place(), d.Body()) })

@@ -95,7 +95,8 @@ type home struct{ dir string }
 
 func (c *cli) home() (home, error) {
 	if c.homeDir != "" {
-		return home{c.homeDir}, nil
+		dir, err := filepath.Abs(c.homeDir) // clients elsewhere are told of files in it
+		return home{dir}, err
 	}
 	dir, err := os.UserHomeDir()
 	if err != nil {
@@ -249,7 +250,7 @@ func (p *profile) removeApp(app string) error {
 
 // sessions returns the sessions that have not expired, by app name.
 func (p *profile) sessions() ([]*appSession, error) {
-	files, err := filepath.Glob(filepath.Join(p.dir, "apps", "*.json"))
+	files, err := glob(filepath.Join(p.dir, "apps"), "*.json")
 	if err != nil {
 		return nil, err
 	}
@@ -271,6 +272,16 @@ func (p *profile) sessions() ([]*appSession, error) {
 		}
 	}
 	return out, nil
+}
+
+// glob are the paths in a directory that fit a pattern, which the directory's own is no
+// part of: it may have brackets in it.
+func glob(dir, pattern string) ([]string, error) {
+	names, err := fs.Glob(os.DirFS(dir), pattern)
+	for i, name := range names {
+		names[i] = filepath.Join(dir, filepath.FromSlash(name))
+	}
+	return names, err
 }
 
 // writePrivate writes v as JSON for the user's eyes only, whole or not at all.

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/rs/zerolog"
 )
@@ -76,5 +77,29 @@ func TestLoginAgain(t *testing.T) {
 	}
 	if _, err := c.trust(t.Context(), h, "https://127.0.0.1:2", loginInput{user: "alice"}); err == nil {
 		t.Error("another postern's CA is taken")
+	}
+}
+
+// A home may have any name: what is in it is found again.
+func TestHomeWithBrackets(t *testing.T) {
+	p := &profile{dir: filepath.Join(t.TempDir(), "home [old]*", "profiles", "x")}
+	if err := p.saveApp(&appSession{SessionID: "S", App: "payments", ExpiresAt: time.Now().Add(time.Hour)}); err != nil {
+		t.Fatal(err)
+	}
+	if s, err := p.running("payments"); err != nil || s == nil || s.SessionID != "S" {
+		t.Errorf("its session: %+v, %v", s, err)
+	}
+	left := filepath.Join(p.dir, "proxy-1")
+	if err := os.MkdirAll(left, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(left, "lock"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.sweepAway(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(left); !os.IsNotExist(err) {
+		t.Errorf("what a killed helper left: %v", err)
 	}
 }

@@ -72,7 +72,7 @@ func (p *profile) sweepAway(ctx context.Context) error {
 func (p *profile) sweep() error {
 	var errs error
 	for _, kind := range []string{"proxy", "creds"} {
-		dirs, err := filepath.Glob(filepath.Join(p.dir, kind+"-*"))
+		dirs, err := glob(p.dir, kind+"-*")
 		errs = errors.Join(errs, err)
 		for _, dir := range dirs {
 			if abandoned(dir, kind) {

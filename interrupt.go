@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"os"
+	"os/exec"
 	"os/signal"
 	"syscall"
 )
@@ -42,12 +43,34 @@ func untilSignal() (ctx context.Context, stop func()) {
 	}
 }
 
-// holdSignals keeps signals from ending postern while a command runs that gets them, too,
-// and that decides how to end.
-func holdSignals() (release func()) {
-	held := make(chan os.Signal, 1)
-	signal.Notify(held, ending()...)
-	return func() { signal.Stop(held) }
+// attend runs a command of the user's, which decides itself when it ends: signals that are
+// sent to postern alone are passed on, as often as they come. Of Ctrl-C the terminal has told
+// it; told once more, Terraform leaves its state unwritten.
+func attend(ctx context.Context, cmd *exec.Cmd) error {
+	came := make(chan os.Signal, 8)
+	signal.Notify(came, ending()...)
+	defer signal.Stop(came)
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	ended := make(chan struct{})
+	defer close(ended)
+	go func() {
+		for {
+			select {
+			case s := <-came:
+				if !typed(s) {
+					_ = cmd.Process.Signal(s) // one that has ended needs none
+				}
+			case <-ended:
+				return
+			}
+		}
+	}()
+	return cmd.Wait()
 }
 
 // orSignal is read, which may wait for input: a terminal, a pipe, a FIFO. Nothing breaks

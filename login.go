@@ -123,6 +123,9 @@ func (c *cli) runLogin(ctx context.Context, in loginInput) error {
 		return err
 	}
 	c.say("Signed in as %s until %s. Next: postern apps ls", id.User, until(id.ExpiresAt))
+	if c.identity != "" {
+		c.say("Commands act by the identity in %s all the same, until POSTERN_IDENTITY is unset and --identity left out.", c.identity)
+	}
 	return nil
 }
 

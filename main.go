@@ -178,6 +178,9 @@ func unknownCommand(cmd *cobra.Command, name string) error {
 func (c *cli) noteBegin(cmd *cobra.Command) {
 	if do := cmd.RunE; do != nil {
 		cmd.RunE = func(cmd *cobra.Command, args []string) error {
+			if err := c.settleFormat(cmd); err != nil {
+				return err
+			}
 			c.began = true
 			return do(cmd, args)
 		}

@@ -6,17 +6,54 @@ import (
 	"fmt"
 	"io"
 	"reflect"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
 
+	"github.com/spf13/cobra"
 	"go.yaml.in/yaml/v3"
 )
+
+// Formats that commands know: most of them, those that print rows, and, by their
+// annotation, some others.
+var (
+	plainFormats = []string{"text", "table", "json", "yaml"}
+	rowFormats   = []string{"text", "table", "json", "yaml", "csv", "parquet"}
+)
+
+const formatsKey = "formats"
+
+// knows is the annotation of a command with formats of its own.
+func knows(formats []string) map[string]string {
+	return map[string]string{formatsKey: strings.Join(formats, " ")}
+}
+
+// settleFormat refuses a --format that a command doesn't know before it does anything:
+// what it makes may be shown once only.
+func (c *cli) settleFormat(cmd *cobra.Command) error {
+	known := plainFormats
+	if own, has := cmd.Annotations[formatsKey]; has {
+		known = strings.Fields(own)
+	}
+	if slices.Contains(known, "table") && (c.format == "table" || c.format == "") {
+		c.format = "text" // by another name
+	}
+	return c.checkFormat(known)
+}
+
+// checkFormat refuses a --format that is none of known, before anything is done.
+func (c *cli) checkFormat(known []string) error {
+	if slices.Contains(known, c.format) {
+		return nil
+	}
+	return usageError{fmt.Errorf("--format=%s: this command knows %s", c.format, strings.Join(known, ", "))}
+}
 
 // print writes v as the --format flag asks. text writes it for people.
 func (c *cli) print(v any, text func(w *tabwriter.Writer)) error {
 	switch c.format {
-	case "text", "table", "":
+	case "text":
 		var b strings.Builder
 		w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 		text(w)
@@ -35,7 +72,7 @@ func (c *cli) print(v any, text func(w *tabwriter.Writer)) error {
 		_, err = c.stdout.Write(b)
 		return err
 	}
-	return usageError{fmt.Errorf("--format=%s: this command knows text, json and yaml", c.format)}
+	return c.checkFormat(plainFormats)
 }
 
 // writeJSON writes v as one object, and a list as NDJSON: an object a line.

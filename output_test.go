@@ -3,6 +3,8 @@ package main
 import (
 	"bytes"
 	"testing"
+
+	"github.com/posternhq/postern/auditor/query"
 )
 
 // TestJSONIsOneObjectOrNDJSON: what prints a list prints an object a line, none for none.
@@ -20,5 +22,14 @@ func TestJSONIsOneObjectOrNDJSON(t *testing.T) {
 		if err := (&cli{stdout: &out, format: "json"}).print(v, nil); err != nil || out.String() != want {
 			t.Errorf("%+v: got %q, %v; want %q", v, out.String(), err, want)
 		}
+	}
+}
+
+// Rows of SQL are JSON as all else that postern prints.
+func TestSQLAsJSON(t *testing.T) {
+	var out bytes.Buffer
+	table := &query.Table{Columns: []query.Column{{Name: "filter"}}, Rows: [][]any{{"a<b> & c"}}}
+	if err := (&cli{stdout: &out, format: "json"}).printTable(table); err != nil || out.String() != "{\"filter\":\"a<b> & c\"}\n" {
+		t.Errorf("got %q, %v", out.String(), err)
 	}
 }

@@ -201,7 +201,7 @@ func (c *cli) gitCredentials(ctx context.Context, app string, args []string) err
 	if attr["path"] == "" {
 		return errors.New("git does not say which repository it means: git config --global credential.UseHttpPath true")
 	}
-	p, s, err := c.sessionOn(ctx, app)
+	p, s, err := c.sessionOn(ctx, app, "")
 	if err != nil {
 		return err
 	}

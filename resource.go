@@ -11,9 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"text/tabwriter"
-	"time"
 
 	"github.com/spf13/cobra"
 	"go.yaml.in/yaml/v3"
@@ -78,12 +76,6 @@ func kindName(arg string) (kind, name string) {
 func (c *cli) get() *cobra.Command {
 	return &cobra.Command{
 		Use: "get KIND[/NAME]", Short: "Show resources as YAML (or --format=json)", Args: cobra.ExactArgs(1),
-		PreRunE: func(*cobra.Command, []string) error {
-			if !slices.Contains([]string{"", "text", "yaml", "json"}, c.format) {
-				return usageError{fmt.Errorf("--format=%s: this command knows yaml and json", c.format)}
-			}
-			return nil
-		},
 		RunE: c.withBroker(func(cmd *cobra.Command, b *client.Client, args []string) error {
 			kind, name := kindName(args[0])
 			if c.format == "json" {
@@ -169,12 +161,9 @@ func (c *cli) inEditor(ctx context.Context, kind string, text []byte) ([]byte, s
 		return nil, "", err
 	}
 	editor := envOr("VISUAL", envOr("EDITOR", "vi"))
-	cmd := exec.CommandContext(ctx, "sh", "-c", editor+` "$1"`, "sh", f.Name())
+	cmd := exec.Command("sh", "-c", editor+` "$1"`, "sh", f.Name())
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = c.stdin, c.stdout, c.stderr
-	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) } // it leaves the terminal as it was
-	cmd.WaitDelay = 10 * time.Second
-	defer holdSignals()()
-	if err := cmd.Run(); err != nil {
+	if err := attend(ctx, cmd); err != nil {
 		return nil, "", fmt.Errorf("editor %s: %w; your text is kept in %s", editor, err, f.Name())
 	}
 	changed, err := os.ReadFile(f.Name())

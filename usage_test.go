@@ -58,6 +58,7 @@ func TestMissingArgumentIsNamed(t *testing.T) {
 func TestBadValues(t *testing.T) {
 	home := t.TempDir()
 	for _, c := range []struct{ args, want string }{
+		{"dev --aws=live --aws-dial aws.test", "--aws-dial=aws.test: want HOST:PORT"},
 		{"audit search --limit -1", "--limit: must be from 1 to 10000"},
 		{"audit search --limit 10001", "--limit: must be from 1 to 10000"},
 		{"audit search --outcome x", "--outcome: is none of admitted, completed, denied"},
@@ -76,7 +77,6 @@ func TestBadValues(t *testing.T) {
 		{"tokens add --type proxy --uses -1", "--uses=-1: must be positive"},
 		{"users add no-such --roles r --ttl 8d", "--ttl: a link holds 168h0m0s at most, not 8d"},
 		{"users reset no-such --ttl soon", `--ttl: "soon" is not a duration`},
-		{"get role --format csv", "--format=csv: this command knows yaml and json"},
 		{"ca rotate --from x", `--from: "x" is no phase: want steady, introduced or switched`},
 	} {
 		var stdout, stderr strings.Builder
@@ -90,6 +90,37 @@ func TestBadValues(t *testing.T) {
 		if code := run(append([]string{"--home", home}, strings.Fields(args)...), strings.NewReader(""), &stdout, &stderr); code != 1 || !strings.Contains(stderr.String(), "postern login") {
 			t.Errorf("postern %s: exit code %d, stdout %q, stderr %q", args, code, stdout.String(), stderr.String())
 		}
+	}
+}
+
+// A format that a command doesn't know is refused before it does anything: what it makes may
+// be a secret that is shown once.
+func TestUnknownFormats(t *testing.T) {
+	home := t.TempDir()
+	for args, known := range map[string]string{
+		"tokens add --type proxy": "json", "audit tokens add x --ttl 1h": "json", "consumers add x --filter audit.>": "json", "consumers rotate x": "json",
+		"users add x --roles r": "json", "users reset x": "yaml", "request create --roles r": "yaml", "request review --approve x": "json", "create -f x": "yaml",
+		"lock --user x": "json", "ca rotate": "json", "apps login x": "table", "logout": "table", "get role": "json", "access what-if -f x": "yaml", "console": "json",
+		"audit search": "csv", "audit sql x": "parquet", "audit dead-letters": "csv", "audit dead-letters --replay all": "yaml",
+		"proxy aws": "dotenv", "creds": "powershell", "creds serve": "env", "events tail": "ocsf", "consumers read --creds x --nats y": "record",
+	} {
+		try := func(format string) (int, string) {
+			var stdout, stderr strings.Builder
+			code := run(append([]string{"--home", home, "--format", format}, strings.Fields(args)...), strings.NewReader(""), &stdout, &stderr)
+			return code, stdout.String() + stderr.String()
+		}
+		for _, unknown := range []string{"xml", "sh,env"} {
+			if code, said := try(unknown); code != 2 || !strings.Contains(said, "--format="+unknown+": this command knows text, ") {
+				t.Errorf("postern %s --format=%s: exit code %d, %s", args, unknown, code, said)
+			}
+		}
+		if code, said := try(known); code == 2 || strings.Contains(said, "this command knows") {
+			t.Errorf("postern %s --format=%s: exit code %d, %s", args, known, code, said)
+		}
+	}
+	var said strings.Builder
+	if code := run(strings.Fields("audit dead-letters --replay all --format csv --home "+home), strings.NewReader(""), io.Discard, &said); code != 2 {
+		t.Errorf("rows of what is no rows: exit code %d, %s", code, said.String())
 	}
 }
 

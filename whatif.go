@@ -67,11 +67,8 @@ func (c *cli) whatIf() *cobra.Command {
 			"always been so: the history is played again, with the file in place of what it\n" +
 			"says of them, and every call is decided anew by the proxy's own code. Needs a\n" +
 			"role that may read the audit trail. --format=json gives one object a line, the\n" +
-			"last of them {\"summary\": …}.",
+			"last of them {\"summary\": …}; --format=yaml a list of the same.",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := c.checkFormat([]string{"text", "json"}); err != nil {
-				return err
-			}
 			if limit < 0 {
 				return usageError{fmt.Errorf("--limit=%d: must not be negative", limit)}
 			}
@@ -169,8 +166,8 @@ func (c *cli) printWhatIf(ctx context.Context, r *rerun, since time.Time, limit 
 	if err != nil {
 		return err
 	}
-	if c.format == "json" {
-		return json.NewEncoder(c.stdout).Encode(map[string]whatIfSummary{"summary": sum})
+	if c.format != "text" {
+		return c.printItem(map[string]whatIfSummary{"summary": sum})
 	}
 	fmt.Fprintf(c.stdout, "Of %d calls since %s, %d would have been denied and %d allowed.\n", sum.Calls, since.Local().Format(time.DateTime), sum.Denied, sum.Allowed)
 	if sum.Unknown > 0 {
@@ -179,9 +176,13 @@ func (c *cli) printWhatIf(ctx context.Context, r *rerun, since time.Time, limit 
 	return nil
 }
 
+// printItem writes the next item of a list that may be long: in JSON a line, in YAML one
+// of a sequence.
+func (c *cli) printItem(v any) error { return c.print([]any{v}, nil) }
+
 func (c *cli) printChange(x *whatIfChange) error {
-	if c.format == "json" {
-		return json.NewEncoder(c.stdout).Encode(x)
+	if c.format != "text" {
+		return c.printItem(x)
 	}
 	line := fmt.Sprintf("%s  would be %s: %s %s", x.Time.Local().Format(time.DateTime), x.Effect, x.User, orDash(x.Action))
 	if len(x.Resources) > 0 && x.Resources[0] != "*" {

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// moment reads a point in time: RFC 3339, a date or a date and time (UTC), an
-// age such as 90m or 7d, or "now" (also empty). cut is zero for now: then all that the
+// moment reads a point in time: RFC 3339, also with a space as postern audit prints it, a
+// date or a date and time (UTC), an age such as 90m or 7d, or "now" (also empty). cut is zero for now: then all that the
 // stream holds counts, whatever its clock says. What is to come is refused.
 func moment(field, s string, now time.Time) (at, cut time.Time, err error) {
 	if s == "" || s == "now" {
@@ -24,7 +24,7 @@ func moment(field, s string, now time.Time) (at, cut time.Time, err error) {
 }
 
 func parseMoment(s string, now time.Time) (time.Time, bool) {
-	for _, layout := range []string{time.RFC3339Nano, "2006-01-02T15:04:05", "2006-01-02 15:04:05", "2006-01-02T15:04", "2006-01-02 15:04", time.DateOnly} {
+	for _, layout := range []string{time.RFC3339Nano, "2006-01-02 15:04:05Z07:00", "2006-01-02T15:04:05", "2006-01-02 15:04:05", "2006-01-02T15:04", "2006-01-02 15:04", time.DateOnly} {
 		if t, err := time.Parse(layout, s); err == nil {
 			t = t.UTC()
 			return t, t.Year() > 0 // RFC 3339, in which the answer says it again, has no year -1

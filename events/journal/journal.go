@@ -234,7 +234,7 @@ func (j *Journal) message(e events.Event) (*nats.Msg, string, error) {
 	if stream == "" {
 		return nil, "", fmt.Errorf("append: no stream takes %s", m.Subject)
 	}
-	if e.CorrelationID == "" && stream != events.CloudTrail {
+	if e.CorrelationID == "" && e.Data.Type() != events.TypeCloudTrailRecordReceived { // there are too many of these
 		e.CorrelationID = e.ID // it is all that there is of the action, so far
 	}
 	decision := stream == events.Access && j.sign != nil

@@ -91,6 +91,29 @@ func TestConcurrentAppendsAreAllStoredOnce(t *testing.T) {
 	}
 }
 
+// Each event is joined to those of its action, by its own id where it stands alone. There
+// are too many of CloudTrail's records for that.
+func TestAllHaveCorrelation(t *testing.T) {
+	j := eventstest.Journal(t)
+	for data, want := range map[events.Payload]string{
+		&events.CloudTrailFileReceived{File: "f", Account: "123456789012", Region: "eu-west-1"}:                                                  "of io.postern.cloudtrail.file.received.v1",
+		&events.CloudTrailRecordReceived{RecipientAccountID: "123456789012", EventID: "e", Region: "eu-west-1", EventSource: "s3.amazonaws.com"}: "",
+	} {
+		seq, err := j.Append(t.Context(), events.Event{Meta: events.Meta{ID: "of " + string(data.Type())}, Data: data})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for e, err := range j.Replay(t.Context(), events.CloudTrail) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if e.Seq == seq && e.CorrelationID != want {
+				t.Errorf("%s is joined by %q, want %q", data.Type(), e.CorrelationID, want)
+			}
+		}
+	}
+}
+
 func TestOneDuplicateDoesNotSpoilItsCommit(t *testing.T) {
 	j := eventstest.Journal(t)
 	first := drop(0)

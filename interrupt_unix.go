@@ -1,0 +1,24 @@
+//go:build unix
+
+package main
+
+import (
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// typed tells a signal that the terminal sent, to all of the processes in its foreground,
+// this one among them.
+func typed(s os.Signal) bool {
+	if s != os.Interrupt {
+		return false
+	}
+	tty, err := os.OpenFile("/dev/tty", os.O_RDONLY|unix.O_NOCTTY, 0)
+	if err != nil {
+		return false // there is none
+	}
+	defer tty.Close()
+	front, err := unix.IoctlGetInt(int(tty.Fd()), unix.TIOCGPGRP)
+	return err == nil && front == unix.Getpgrp()
+}

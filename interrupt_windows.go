@@ -1,0 +1,6 @@
+package main
+
+import "os"
+
+// typed: a console tells all of its processes, and there is no way to tell one alone.
+func typed(os.Signal) bool { return true }
