@@ -151,6 +151,8 @@ func TestTampering(t *testing.T) {
 			{"begun later", `ALTER TABLE events DELETE WHERE stream = 'CLOUDTRAIL' AND seq < 3`, "CLOUDTRAIL 1–2: missing in the clickhouse"},
 			{"doubled", `INSERT INTO events (` + columns + `) SELECT ` + columns + ` FROM copy WHERE stream = 'AUDIT' AND seq = 30`, "AUDIT 30: doubled in the clickhouse: 2 rows"},
 			{"inserted", `INSERT INTO events (` + columns + `) SELECT stream, 1000000000000, stored_at, event_id, type, source, channel, thing, event_time, correlation_id, causation_id, sequence, problem, raw FROM copy WHERE stream = 'AUDIT' AND seq = 30`, "AUDIT 1000000000000: unexpected in the clickhouse: neither the stream nor the log has it"},
+			{"inserted before the first", `INSERT INTO events (` + columns + `) SELECT stream, 0, stored_at, event_id, type, source, channel, thing, event_time, correlation_id, causation_id, sequence, problem, raw FROM copy WHERE stream = 'AUDIT' AND seq = 30`, "AUDIT 0: unexpected in the clickhouse: no stream has a sequence 0"},
+			{"inserted elsewhere", `INSERT INTO events (` + columns + `) SELECT 'OTHER', seq, stored_at, event_id, type, source, channel, thing, event_time, correlation_id, causation_id, sequence, problem, raw FROM copy WHERE stream = 'AUDIT' AND seq BETWEEN 30 AND 32`, "OTHER 30–32: unexpected in the clickhouse: there is no such stream"},
 			{"swapped", `INSERT INTO events (` + columns + `) SELECT stream, 101 - seq, stored_at, event_id, type, source, channel, thing, event_time, correlation_id, causation_id, sequence, problem, raw FROM copy WHERE stream = 'AUDIT' AND seq IN (50, 51); ALTER TABLE events DELETE WHERE stream = 'AUDIT' AND seq IN (50, 51) AND (seq, event_id) IN (SELECT seq, event_id FROM copy)`, "AUDIT 50–51: changed in the clickhouse"},
 		} {
 			for q := range strings.SplitSeq(c.sql, "; ") {
@@ -163,7 +165,7 @@ func TestTampering(t *testing.T) {
 			if len(wrong) == 0 || wrong[0] != c.want {
 				t.Errorf("%s: found %q, want %q first", c.name, wrong, c.want)
 			}
-			a.sql(`ALTER TABLE events DELETE WHERE seq = 1000000000000 OR (stream, seq) IN (SELECT stream, seq FROM copy) SETTINGS mutations_sync = 1`, `INSERT INTO events (`+columns+`) SELECT `+columns+` FROM copy SETTINGS insert_deduplicate = 0, max_partitions_per_insert_block = 0`)
+			a.sql(`ALTER TABLE events DELETE WHERE seq IN (0, 1000000000000) OR stream = 'OTHER' OR (stream, seq) IN (SELECT stream, seq FROM copy) SETTINGS mutations_sync = 1`, `INSERT INTO events (`+columns+`) SELECT `+columns+` FROM copy SETTINGS insert_deduplicate = 0, max_partitions_per_insert_block = 0`)
 			if wrong := a.verify(time.Minute); len(wrong) > 0 {
 				t.Fatalf("after %s was undone: %q", c.name, wrong)
 			}
