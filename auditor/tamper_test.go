@@ -140,6 +140,11 @@ func TestTampering(t *testing.T) {
 	t.Run("ledger", func(t *testing.T) {
 		a.sql(`CREATE TABLE copy AS events ENGINE = MergeTree ORDER BY (stream, seq)`,
 			`INSERT INTO copy (stream, seq, stored_at, event_id, type, source, channel, thing, event_time, correlation_id, causation_id, sequence, problem, raw) SELECT stream, seq, stored_at, event_id, type, source, channel, thing, event_time, correlation_id, causation_id, sequence, problem, raw FROM events`)
+		const leafHash = `lower(hex(SHA256(concat(channel, '\n', toString(toUnixTimestamp64Nano(stored_at)), '\n', raw))))`
+		var seventh string
+		if err := a.conn.QueryRow(t.Context(), `SELECT hash FROM events WHERE stream = 'AUDIT' AND seq = 7`).Scan(&seventh); err != nil {
+			t.Fatal(err)
+		}
 		const columns = `stream, seq, stored_at, event_id, type, source, channel, thing, event_time, correlation_id, causation_id, sequence, problem, raw`
 		for _, c := range []struct{ name, sql, want string }{
 			{"body", `ALTER TABLE events UPDATE raw = replaceOne(raw, 'alice', 'mallory') WHERE stream = 'AUDIT' AND seq = 7`, "AUDIT 7: changed in the clickhouse"},
@@ -153,6 +158,8 @@ func TestTampering(t *testing.T) {
 			{"inserted", `INSERT INTO events (` + columns + `) SELECT stream, 1000000000000, stored_at, event_id, type, source, channel, thing, event_time, correlation_id, causation_id, sequence, problem, raw FROM copy WHERE stream = 'AUDIT' AND seq = 30`, "AUDIT 1000000000000: unexpected in the clickhouse: neither the stream nor the log has it"},
 			{"inserted before the first", `INSERT INTO events (` + columns + `) SELECT stream, 0, stored_at, event_id, type, source, channel, thing, event_time, correlation_id, causation_id, sequence, problem, raw FROM copy WHERE stream = 'AUDIT' AND seq = 30`, "AUDIT 0: unexpected in the clickhouse: no stream has a sequence 0"},
 			{"inserted elsewhere", `INSERT INTO events (` + columns + `) SELECT 'OTHER', seq, stored_at, event_id, type, source, channel, thing, event_time, correlation_id, causation_id, sequence, problem, raw FROM copy WHERE stream = 'AUDIT' AND seq BETWEEN 30 AND 32`, "OTHER 30–32: unexpected in the clickhouse: there is no such stream"},
+			{"data made otherwise", `ALTER TABLE events MODIFY COLUMN data String ALIAS replaceOne(JSONExtractRaw(raw, 'data'), 'alice', 'mallory')`, "AUDIT 1: derived in the clickhouse: data"},
+			{"hash made otherwise", `ALTER TABLE events UPDATE raw = replaceOne(raw, 'alice', 'mallory') WHERE stream = 'AUDIT' AND seq = 7; ALTER TABLE events MODIFY COLUMN hash String ALIAS if(stream = 'AUDIT' AND seq = 7, '` + seventh + `', ` + leafHash + `)`, "AUDIT 7: changed in the clickhouse"},
 			{"swapped", `INSERT INTO events (` + columns + `) SELECT stream, 101 - seq, stored_at, event_id, type, source, channel, thing, event_time, correlation_id, causation_id, sequence, problem, raw FROM copy WHERE stream = 'AUDIT' AND seq IN (50, 51); ALTER TABLE events DELETE WHERE stream = 'AUDIT' AND seq IN (50, 51) AND (seq, event_id) IN (SELECT seq, event_id FROM copy)`, "AUDIT 50–51: changed in the clickhouse"},
 		} {
 			for q := range strings.SplitSeq(c.sql, "; ") {
@@ -165,7 +172,8 @@ func TestTampering(t *testing.T) {
 			if len(wrong) == 0 || wrong[0] != c.want {
 				t.Errorf("%s: found %q, want %q first", c.name, wrong, c.want)
 			}
-			a.sql(`ALTER TABLE events DELETE WHERE seq IN (0, 1000000000000) OR stream = 'OTHER' OR (stream, seq) IN (SELECT stream, seq FROM copy) SETTINGS mutations_sync = 1`, `INSERT INTO events (`+columns+`) SELECT `+columns+` FROM copy SETTINGS insert_deduplicate = 0, max_partitions_per_insert_block = 0`)
+			a.sql(`ALTER TABLE events MODIFY COLUMN hash String ALIAS `+leafHash, `ALTER TABLE events MODIFY COLUMN data String ALIAS JSONExtractRaw(raw, 'data')`,
+				`ALTER TABLE events DELETE WHERE seq IN (0, 1000000000000) OR stream = 'OTHER' OR (stream, seq) IN (SELECT stream, seq FROM copy) SETTINGS mutations_sync = 1`, `INSERT INTO events (`+columns+`) SELECT `+columns+` FROM copy SETTINGS insert_deduplicate = 0, max_partitions_per_insert_block = 0`)
 			if wrong := a.verify(time.Minute); len(wrong) > 0 {
 				t.Fatalf("after %s was undone: %q", c.name, wrong)
 			}
