@@ -300,6 +300,41 @@ func TestTampering(t *testing.T) {
 	})
 }
 
+// Whoever may publish can write checkpoints of others, or of nobody, as events under the
+// log's name, and auditors may share that. The former are named, and all else is compared.
+func TestForgedCheckpoints(t *testing.T) {
+	t.Parallel()
+	a := newArchive(t)
+	a.say("first", "", &events.AWSRequestAdmitted{AWSRequest: awsRequest("first", "alice", time.Now())})
+	whole := a.kept(1)
+	other, err := tlog.LoadKey(filepath.Join(t.TempDir(), "key"), a.key.Name())
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, _, _ := strings.Cut(string(whole.Note), "\n\n")
+	theirs, err := other.Sign(events.Audit, text+"\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	publish := func(note string) {
+		a.say(journal.NewID(), "", &events.LogCheckpointed{Log: a.key.Name(), Checkpoints: []events.LogCheckpoint{{Stream: events.Audit, Size: 1, Note: note}}})
+		a.settle(events.Findings)
+	}
+	publish(string(theirs))
+	publish("what?")
+	if wrong := a.verify(time.Minute); len(wrong) > 0 {
+		t.Errorf("of another auditor: %q", wrong)
+	}
+	publish(strings.Replace(string(whole.Note), "\n1\n", "\n2\n", 1))
+	last, err := a.j.Last(t.Context(), events.Findings)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if wrong := a.verify(time.Minute); len(wrong) != 1 || !strings.HasPrefix(wrong[0], fmt.Sprintf("FINDINGS %d: forged in the stream: ", last)) {
+		t.Errorf("forged as sequence %d: found %q", last, wrong)
+	}
+}
+
 // fork puts a log in the place of another: signed with the same key, of the same
 // size, with one leaf that differs.
 func (a *archive) fork(dir string, size uint64) {
