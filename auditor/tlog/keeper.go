@@ -9,6 +9,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
+	"time"
 )
 
 // Keeper keeps copies of checkpoints where the log's operators can't take them
@@ -49,12 +51,18 @@ func writeOnce(name string, b []byte) error {
 	return nil
 }
 
+// gitEnd is how long git may take to its end once nobody waits for it any more.
+const gitEnd = 3 * time.Second
+
 // KeepGit commits the checkpoints to the Git repository in a directory, a file a
 // stream, and pushes them where the branch has an upstream.
 func KeepGit(dir string) Keeper {
 	git := func(ctx context.Context, args ...string) (string, error) {
 		cmd := exec.CommandContext(ctx, "git", append([]string{"-C", dir, "-c", "user.name=postern", "-c", "user.email=postern@localhost", "-c", "commit.gpgsign=false"}, args...)...)
 		cmd.Env = append(os.Environ(), "GIT_TERMINAL_PROMPT=0")
+		// At a signal it takes its locks away; what it started may keep its output open.
+		cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+		cmd.WaitDelay = gitEnd
 		out, err := cmd.CombinedOutput()
 		if err != nil {
 			return "", fmt.Errorf("witness repository %s: git %s: %w: %s", dir, args[0], err, strings.TrimSpace(string(out)))
