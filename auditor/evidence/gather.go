@@ -161,6 +161,7 @@ func (g *gathering) user(name string, since time.Time) {
 	}
 	g.take(`stream = 'ACCESS' AND signature IN ('', 'valid') AND stored_at >= @since AND thing = concat('user/', @user)`, at, who)
 	g.callsWhere(`received_at >= @since AND user = @user`, at, who)
+	g.take(given+mine, at, who) // in sessions that began before, too
 	g.around(since, at, who)
 	g.take(`stream = 'FINDINGS' AND type LIKE 'io.postern.finding.%'`+mine, at, who)
 }
@@ -184,8 +185,12 @@ func (g *gathering) around(since time.Time, at, user any) {
 func (g *gathering) sessions(ids []string) {
 	g.basis(ids)
 	g.callsWhere(`session_id IN (?)`, ids)
-	g.take(`stream = 'AUDIT' AND (type LIKE 'io.postern.aws.credentials.%' OR type LIKE 'io.postern.aws.console.%') AND JSONExtractString(raw, 'data', 'session_id') IN (?)`, ids)
+	g.take(given+` AND JSONExtractString(raw, 'data', 'session_id') IN (?)`, ids)
 }
+
+// given is true of what users were given beside their calls: credentials, consoles, links
+// and tokens that work without postern, tunnels.
+const given = `stream = 'AUDIT' AND match(type, '^io\\.postern\\.aws\\.(credentials|console|token|tunnel)\\.')`
 
 // basis gathers sessions with what they rest on: access requests, roles, the app
 // and the user.
@@ -248,6 +253,7 @@ func (g *gathering) callsWhere(condition string, args ...any) {
 		}
 		things := prefixed("aws-request/", ids)
 		g.take(stored(since)+` AND stream = 'AUDIT' AND thing IN (?)`, things)
+		g.take(stored(since)+` AND stream = 'AUDIT' AND type LIKE 'io.postern.aws.tunnel.%' AND JSONExtractString(raw, 'data', 'start_request_id') IN (?)`, ids)
 		g.take(stored(since)+` AND stream = 'FINDINGS' AND thing IN (?)`, things)
 		g.take(stored(since)+` AND stream = 'FINDINGS' AND type LIKE 'io.postern.finding.%' AND JSONExtractString(raw, 'data', 'request_id') IN (?)`, ids)
 		g.records(since, g.ask(`SELECT DISTINCT if(splitByChar('\t', judged)[5] = '', concat('cloudtrail/', cloudtrail_account, '/', cloudtrail_event_id), concat('cloudtrail/', splitByChar('\t', judged)[4], '/', splitByChar('\t', judged)[5]))
