@@ -150,3 +150,67 @@ func TestReportOfOddClocks(t *testing.T) {
 		}
 	}
 }
+
+// A call that waited until somebody approved it, by itself, is told with that approval,
+// whichever of the two is asked for, and so is one that was refused.
+func TestBundleOfHeldCall(t *testing.T) {
+	t.Parallel()
+	a := newArchive(t)
+	now := time.Now().UTC()
+	a.say("s1", "", &events.SessionStarted{SessionID: "S1", User: "alice", App: "awsconsole", AWSRoleARN: roleARN, Account: account, RoleSessionName: "alice", StartedAt: now, ExpiresAt: now.Add(time.Hour)})
+	say := func(call string, p events.Payload) {
+		t.Helper()
+		if _, err := a.j.Append(t.Context(), events.Event{Meta: events.Meta{CorrelationID: call}, Data: p}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ask := func(id string) {
+		a.say("", "", &events.RequestCreated{RequestID: id, User: "alice", Reason: "a call", ExpiresAt: now.Add(time.Hour)})
+	}
+	r1, r2 := awsRequest("R1", "alice", now), awsRequest("R2", "alice", now.Add(time.Second))
+	say("R1", &events.AWSCallHeld{AWSRequest: r1, AccessRequestID: "H1"})
+	say("R2", &events.AWSCallHeld{AWSRequest: r2, AccessRequestID: "H2"})
+	ask("H1")
+	ask("H2")
+	a.say("", "", &events.RequestReviewed{RequestID: "H1", Reviewer: "bob", Verdict: "approve"})
+	a.say("", "", &events.RequestApproved{RequestID: "H1", User: "alice", AccessExpiresAt: now.Add(time.Hour), Reviewers: []string{"bob"}})
+	a.say("", "", &events.RequestReviewed{RequestID: "H2", Reviewer: "bob", Verdict: "deny"})
+	a.say("", "", &events.RequestDenied{RequestID: "H2", User: "alice", Reviewers: []string{"bob"}})
+	r1.AccessRequestIDs = []string{"H1"}
+	say("R1", &events.AWSRequestAdmitted{AWSRequest: r1})
+	say("R1", &events.AWSRequestCompleted{AWSRequest: r1, Status: 200, AWSRequestID: "AWS1"})
+	say("R2", &events.AWSRequestDenied{AWSRequest: r2, Code: "AccessDenied", Cause: "rule", Reason: "bob denied it"})
+	a.settle(events.Streams()...)
+	for id, want := range map[string]string{
+		"H1": "[{H1 approved bob}] [R1]", "R1": "[{H1 approved bob}] [R1]", "AWS1": "[{H1 approved bob}] [R1]", "H2": "[{H2 denied bob}] [R2]", "R2": "[{H2 denied bob}] [R2]",
+	} {
+		packed, err := a.client.Bundle(t.Context(), id, "", "", true, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := evidence.Open(packed, a.key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err := b.Summary()
+		if err != nil {
+			t.Fatal(err)
+		}
+		type asked struct{ id, state, by string }
+		var requests []asked
+		var calls []string
+		for _, r := range s.AccessRequests {
+			x := asked{r.RequestID, r.State, ""}
+			for _, v := range r.Reviews {
+				x.by += v.Reviewer
+			}
+			requests = append(requests, x)
+		}
+		for _, c := range s.Calls {
+			calls = append(calls, c.RequestID)
+		}
+		if got := fmt.Sprint(requests, calls); got != want {
+			t.Errorf("%s: %s, want %s", id, got, want)
+		}
+	}
+}
