@@ -1,13 +1,16 @@
 package tlog
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -18,20 +21,38 @@ import (
 type Keeper func(ctx context.Context, cs []Checkpoint) error
 
 // KeepDir keeps each checkpoint in a file of its own, DIR/STREAM/SIZE, which is
-// never written again.
+// never written again. Where that is another one, of an auditor that shares the directory or
+// of a log that was made anew, it is DIR/STREAM/SIZE.HASH.
 func KeepDir(dir string) Keeper {
 	return func(_ context.Context, cs []Checkpoint) error {
 		for _, c := range cs {
 			name := filepath.Join(dir, c.Stream, fmt.Sprintf("%020d", c.Size))
-			if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
-				return fmt.Errorf("witness directory: %w", err)
+			err := os.MkdirAll(filepath.Dir(name), 0o755)
+			if err == nil {
+				err = keepFile(name, c.Note)
 			}
-			if err := writeOnce(name, c.Note); err != nil {
+			if err != nil {
 				return fmt.Errorf("witness directory: %w", err)
 			}
 		}
 		return nil
 	}
+}
+
+func keepFile(name string, note []byte) error {
+	// The log's own signature, which is the same however often it signs; witnesses' follow.
+	text, rest, _ := bytes.Cut(note, []byte("\n\n"))
+	own, _, _ := bytes.Cut(rest, []byte("\n"))
+	sum := sha256.Sum256(slices.Concat(text, own))
+	for _, name := range []string{name, fmt.Sprintf("%s.%x", name, sum[:4])} {
+		if err := writeOnce(name, note); err != nil {
+			return err
+		}
+		if is, err := os.ReadFile(name); err != nil || bytes.Contains(is, own) && bytes.HasPrefix(is, text) {
+			return err
+		}
+	}
+	return fmt.Errorf("%s: somebody else wrote it", name)
 }
 
 // writeOnce makes a file whole or not at all, and leaves one that is there.
