@@ -28,6 +28,8 @@ const (
 	maxQuestion = 1 << 20 // bytes of a question's body
 	// questionTime bounds the answer to a named question.
 	questionTime = 2 * time.Minute
+	// checksTime bounds the checks of the whole ledger, of which signatures take most.
+	checksTime = time.Hour
 )
 
 // serve answers on the listener until ctx ends.
@@ -38,9 +40,9 @@ func (a *Auditor) serve(ctx context.Context) error {
 		w.Header().Set("Content-Type", "application/json")
 		_, _ = w.Write(openAPI)
 	})
-	question := func(pattern string, to power, answer func(*http.Request) (any, error)) {
+	within := func(pattern string, to power, most time.Duration, answer func(*http.Request) (any, error)) {
 		mux.Handle(pattern, a.only(to, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			ctx, cancel := context.WithTimeout(r.Context(), questionTime)
+			ctx, cancel := context.WithTimeout(r.Context(), most)
 			defer cancel()
 			r = r.WithContext(ctx)
 			q := r.URL.Query()
@@ -62,6 +64,9 @@ func (a *Auditor) serve(ctx context.Context) error {
 			}
 			a.reply(w, v, err)
 		})))
+	}
+	question := func(pattern string, to power, answer func(*http.Request) (any, error)) {
+		within(pattern, to, questionTime, answer)
 	}
 	question("GET /v1/audit/search", asks, func(r *http.Request) (any, error) {
 		f, err := filterOf(r.URL.Query())
@@ -129,7 +134,7 @@ func (a *Auditor) serve(ctx context.Context) error {
 		return a.runSQL(r, q.Query)
 	})
 	question("GET /v1/audit/log", asksAll, a.logStatus)
-	question("GET /v1/audit/checks", asksAll, a.ledgerChecks)
+	within("GET /v1/audit/checks", asksAll, checksTime, a.ledgerChecks)
 	question("GET /v1/audit/dead-letters", asksAll, a.deadLetters)
 	question("POST /v1/audit/dead-letters/replay", operates, a.replay)
 	for pattern, route := range map[string]struct {

@@ -76,7 +76,8 @@ func sinceOf(r *http.Request) (time.Time, error) {
 	return query.Time("since", q.Since, time.Now())
 }
 
-// ledgerChecks runs the checks that need nothing but SQL.
+// ledgerChecks runs the checks that need nothing but SQL, and that of signatures, for
+// which SQL is not enough.
 func (a *Auditor) ledgerChecks(r *http.Request) (any, error) {
 	since, err := sinceOf(r)
 	if err != nil {
@@ -87,7 +88,11 @@ func (a *Auditor) ledgerChecks(r *http.Request) (any, error) {
 		return nil, err
 	}
 	faults, err := evidence.RunChecks(r.Context(), a.store.Conn(), since, gone.Events)
-	return map[string]any{"faults": faults}, err
+	if err != nil {
+		return nil, err
+	}
+	forged, err := a.signatureFaults(r.Context(), since)
+	return map[string]any{"faults": append(faults, forged...)}, err
 }
 
 // tiles serves the logs as https://c2sp.org/tlog-tiles says, without their

@@ -312,8 +312,8 @@ func (n *notary) publish(ctx context.Context) error {
 	if !say(&events.LogOpened{Log: public.Name(), Key: string(public)}) {
 		return nil
 	}
-	owed := make([]bool, len(n.keepers))
-	var newest []tlog.Checkpoint
+	hands, ended := n.hands(ctx)
+	defer ended()
 	for sleep(ctx, n.a.c.Notary.PublishEvery) {
 		if cs := n.due(ctx); cs != nil {
 			said := &events.LogCheckpointed{Log: public.Name()}
@@ -327,23 +327,68 @@ func (n *notary) publish(ctx context.Context) error {
 				n.logs[c.Stream].published.Store(&c)
 				n.logs[c.Stream].publishedAt.Store(time.Now().UnixNano())
 			}
-			newest = cs
-			for i := range owed {
-				owed[i] = true
+			for _, hand := range hands {
+				select {
+				case <-hand: // nobody took them, and these cover them
+				default:
+				}
+				hand <- cs
 			}
-		}
-		for i, keep := range n.keepers {
-			if !owed[i] {
-				continue
-			}
-			if err := keep(ctx, newest); err != nil {
-				log.Warn().Err(err).Msg("a witness has not got the checkpoints; trying again")
-				continue
-			}
-			owed[i] = false
 		}
 	}
 	return nil
+}
+
+const (
+	// keepTime bounds one try of a keeper's, such as a push to where nobody answers.
+	keepTime = time.Minute
+	// keepEnd is how long one may take to its end: a disk that is gone may never answer.
+	keepEnd = 10 * time.Second
+)
+
+// hands are how keepers are handed checkpoints, each at its own pace: one that hangs holds
+// up neither the others nor what is published. They end with ctx; ended waits for that.
+func (n *notary) hands(ctx context.Context) (to []chan []tlog.Checkpoint, ended func()) {
+	var keeping sync.WaitGroup
+	for _, keep := range n.keepers {
+		hand := make(chan []tlog.Checkpoint, 1)
+		to = append(to, hand)
+		keeping.Go(func() {
+			for owed := ([]tlog.Checkpoint)(nil); ; {
+				var again <-chan time.Time
+				if owed != nil {
+					again = time.After(n.a.c.Notary.PublishEvery)
+				}
+				select {
+				case <-ctx.Done():
+					return
+				case owed = <-hand:
+				case <-again:
+				}
+				if err := n.kept(ctx, keep, owed); err != nil {
+					if ctx.Err() == nil {
+						n.a.c.Log.Warn().Err(err).Msg("a witness has not got the checkpoints; trying again")
+					}
+					continue
+				}
+				owed = nil
+			}
+		})
+	}
+	return to, func() {
+		all := make(chan struct{})
+		go func() { keeping.Wait(); close(all) }()
+		select {
+		case <-all:
+		case <-time.After(keepEnd):
+		}
+	}
+}
+
+func (n *notary) kept(ctx context.Context, keep tlog.Keeper, cs []tlog.Checkpoint) error {
+	ctx, cancel := context.WithTimeout(ctx, keepTime)
+	defer cancel()
+	return keep(ctx, cs)
 }
 
 // due returns the checkpoints where there is something to publish and all of it

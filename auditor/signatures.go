@@ -7,7 +7,9 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"time"
 
+	"github.com/posternhq/postern/auditor/evidence"
 	"github.com/posternhq/postern/auditor/store"
 	"github.com/posternhq/postern/events"
 	"github.com/posternhq/postern/events/journal"
@@ -110,6 +112,70 @@ func (v *verifier) revisions(ctx context.Context, entries []journal.Entry, probl
 	}
 	maps.Copy(heads, stored)
 	return heads, nil
+}
+
+// mostFaults are named.
+const mostFaults = 1000
+
+// signatureFaults judges the rows of ACCESS anew and names those of which the ledger says
+// otherwise. What it calls forged is in no table and no bundle, and no lock; what it calls
+// genuine is: so who could write there could take the one for the other, and no message
+// would be another one for it.
+func (a *Auditor) signatureFaults(ctx context.Context, since time.Time) ([]evidence.Fault, error) {
+	v, err := a.verifier(ctx, events.Access)
+	if v == nil || err != nil {
+		return nil, err
+	}
+	if since.IsZero() {
+		since = time.Unix(0, 0)
+	}
+	rows, err := a.store.Conn().Query(ctx, `SELECT seq, channel, stored_at, signature, raw FROM events
+		WHERE stream = 'ACCESS' AND stored_at >= `+store.Timestamp(since)+` ORDER BY stream, seq`)
+	if err != nil {
+		return nil, fmt.Errorf("check of signatures: %w", err)
+	}
+	defer rows.Close()
+	var faults []evidence.Fault
+	var entries []journal.Entry
+	var said []store.Signature
+	judge := func() error {
+		found, heads, err := v.verify(ctx, entries)
+		if err != nil {
+			return fmt.Errorf("check of signatures: %w", err)
+		}
+		v.accept(heads)
+		for i := range entries {
+			seq := entries[i].Seq
+			if is := found[seq]; is.Forged() != said[i].Forged() && len(faults) < mostFaults {
+				f := evidence.Fault{Stream: events.Access, First: seq, Last: seq, Place: evidence.InLedger, Kind: "derived", Detail: "signature: a broker decided it"}
+				if is.Forged() {
+					f.Detail = "signature: no broker decided it: " + is.Reason
+				}
+				faults = append(faults, f)
+			}
+		}
+		entries, said = entries[:0], said[:0]
+		return nil
+	}
+	for rows.Next() {
+		e := journal.Entry{Stream: events.Access}
+		var s store.Signature
+		var raw string
+		if err := rows.Scan(&e.Seq, &e.Channel, &e.StoredAt, &s.State, &raw); err != nil {
+			return nil, fmt.Errorf("check of signatures: %w", err)
+		}
+		e.Raw = []byte(raw)
+		e.Event, _ = events.Decode(e.Raw) // what is none is judged, too
+		if entries, said = append(entries, e), append(said, s); len(entries) == batchRecords {
+			if err := judge(); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("check of signatures: %w", err)
+	}
+	return faults, judge()
 }
 
 // report opens a finding for each forged event, once: its id follows from the

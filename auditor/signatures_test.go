@@ -1,10 +1,12 @@
 package auditor_test
 
 import (
+	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
 	"encoding/base64"
+	"strings"
 	"testing"
 	"time"
 
@@ -31,7 +33,10 @@ func TestForgedDecisions(t *testing.T) {
 	w := &world{t: t, dsn: embeddedtest.ClickHouse(t), nc: embeddedtest.Connect(t, server, "intruder", embedded.Broker())}
 	w.conn = embeddedtest.Open(t, w.dsn)
 	w.j = eventstest.Open(t, embeddedtest.Connect(t, server, "auditor", embedded.Auditor()))
-	verified := func(c *auditor.Config) { c.BrokerCA = ca.pool() }
+	verified := func(c *auditor.Config) {
+		c.BrokerCA, c.Listen = ca.pool(), "127.0.0.1:0"
+		c.TLS = &tls.Config{MinVersion: tls.VersionTLS13, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: ca.pool(), Certificates: []tls.Certificate{ca.issue("auditor")}}
+	}
 	w.start(verified)
 
 	key, err := signed.NewSigner()
@@ -137,5 +142,41 @@ func TestForgedDecisions(t *testing.T) {
 	}
 	if n := w.count(`SELECT count() FROM events WHERE stream = 'FINDINGS' AND type LIKE 'io.postern.finding.opened.%'`); n != forged+1 {
 		t.Errorf("opened %d times, want %d", n, forged+1)
+	}
+
+	// Whoever calls a decision forged in the ledger, or what is forged a decision, is found.
+	checks := func() string {
+		t.Helper()
+		faults, err := ca.client(w, "sec", "auditor").Checks(t.Context(), "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var out []string
+		for _, f := range faults {
+			out = append(out, f.String())
+		}
+		return strings.Join(out, "\n")
+	}
+	if wrong := checks(); wrong != "" {
+		t.Errorf("untouched: %s", wrong)
+	}
+	for _, q := range []string{
+		`ALTER TABLE events UPDATE signature = 'invalid' WHERE stream = 'ACCESS' AND seq = 3`,
+		`ALTER TABLE events UPDATE signature = 'valid', signature_reason = '' WHERE stream = 'ACCESS' AND seq = 4`,
+		`ALTER TABLE events UPDATE signature = '' WHERE stream = 'ACCESS' AND seq = 5`,
+	} {
+		if err := w.conn.Exec(t.Context(), q+` SETTINGS mutations_sync = 1`); err != nil {
+			t.Fatal(err)
+		}
+	}
+	wrong := checks()
+	for _, want := range []string{
+		"ACCESS 3: derived in the clickhouse: signature: a broker decided it",
+		"ACCESS 4: derived in the clickhouse: signature: no broker decided it: ",
+		"ACCESS 5: derived in the clickhouse: signature: no broker decided it: ",
+	} {
+		if !strings.Contains(wrong, want) {
+			t.Errorf("found %q, want %q", wrong, want)
+		}
 	}
 }

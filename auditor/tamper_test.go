@@ -140,6 +140,11 @@ func TestTampering(t *testing.T) {
 	t.Run("ledger", func(t *testing.T) {
 		a.sql(`CREATE TABLE copy AS events ENGINE = MergeTree ORDER BY (stream, seq)`,
 			`INSERT INTO copy (stream, seq, stored_at, event_id, type, source, channel, thing, event_time, correlation_id, causation_id, sequence, problem, raw) SELECT stream, seq, stored_at, event_id, type, source, channel, thing, event_time, correlation_id, causation_id, sequence, problem, raw FROM events`)
+		const leafHash = `lower(hex(SHA256(concat(channel, '\n', toString(toUnixTimestamp64Nano(stored_at)), '\n', raw))))`
+		var seventh string
+		if err := a.conn.QueryRow(t.Context(), `SELECT hash FROM events WHERE stream = 'AUDIT' AND seq = 7`).Scan(&seventh); err != nil {
+			t.Fatal(err)
+		}
 		const columns = `stream, seq, stored_at, event_id, type, source, channel, thing, event_time, correlation_id, causation_id, sequence, problem, raw`
 		for _, c := range []struct{ name, sql, want string }{
 			{"body", `ALTER TABLE events UPDATE raw = replaceOne(raw, 'alice', 'mallory') WHERE stream = 'AUDIT' AND seq = 7`, "AUDIT 7: changed in the clickhouse"},
@@ -151,6 +156,10 @@ func TestTampering(t *testing.T) {
 			{"begun later", `ALTER TABLE events DELETE WHERE stream = 'CLOUDTRAIL' AND seq < 3`, "CLOUDTRAIL 1–2: missing in the clickhouse"},
 			{"doubled", `INSERT INTO events (` + columns + `) SELECT ` + columns + ` FROM copy WHERE stream = 'AUDIT' AND seq = 30`, "AUDIT 30: doubled in the clickhouse: 2 rows"},
 			{"inserted", `INSERT INTO events (` + columns + `) SELECT stream, 1000000000000, stored_at, event_id, type, source, channel, thing, event_time, correlation_id, causation_id, sequence, problem, raw FROM copy WHERE stream = 'AUDIT' AND seq = 30`, "AUDIT 1000000000000: unexpected in the clickhouse: neither the stream nor the log has it"},
+			{"inserted before the first", `INSERT INTO events (` + columns + `) SELECT stream, 0, stored_at, event_id, type, source, channel, thing, event_time, correlation_id, causation_id, sequence, problem, raw FROM copy WHERE stream = 'AUDIT' AND seq = 30`, "AUDIT 0: unexpected in the clickhouse: no stream has a sequence 0"},
+			{"inserted elsewhere", `INSERT INTO events (` + columns + `) SELECT 'OTHER', seq, stored_at, event_id, type, source, channel, thing, event_time, correlation_id, causation_id, sequence, problem, raw FROM copy WHERE stream = 'AUDIT' AND seq BETWEEN 30 AND 32`, "OTHER 30–32: unexpected in the clickhouse: there is no such stream"},
+			{"data made otherwise", `ALTER TABLE events MODIFY COLUMN data String ALIAS replaceOne(JSONExtractRaw(raw, 'data'), 'alice', 'mallory')`, "AUDIT 1: derived in the clickhouse: data"},
+			{"hash made otherwise", `ALTER TABLE events UPDATE raw = replaceOne(raw, 'alice', 'mallory') WHERE stream = 'AUDIT' AND seq = 7; ALTER TABLE events MODIFY COLUMN hash String ALIAS if(stream = 'AUDIT' AND seq = 7, '` + seventh + `', ` + leafHash + `)`, "AUDIT 7: changed in the clickhouse"},
 			{"swapped", `INSERT INTO events (` + columns + `) SELECT stream, 101 - seq, stored_at, event_id, type, source, channel, thing, event_time, correlation_id, causation_id, sequence, problem, raw FROM copy WHERE stream = 'AUDIT' AND seq IN (50, 51); ALTER TABLE events DELETE WHERE stream = 'AUDIT' AND seq IN (50, 51) AND (seq, event_id) IN (SELECT seq, event_id FROM copy)`, "AUDIT 50–51: changed in the clickhouse"},
 		} {
 			for q := range strings.SplitSeq(c.sql, "; ") {
@@ -163,7 +172,8 @@ func TestTampering(t *testing.T) {
 			if len(wrong) == 0 || wrong[0] != c.want {
 				t.Errorf("%s: found %q, want %q first", c.name, wrong, c.want)
 			}
-			a.sql(`ALTER TABLE events DELETE WHERE seq = 1000000000000 OR (stream, seq) IN (SELECT stream, seq FROM copy) SETTINGS mutations_sync = 1`, `INSERT INTO events (`+columns+`) SELECT `+columns+` FROM copy SETTINGS insert_deduplicate = 0, max_partitions_per_insert_block = 0`)
+			a.sql(`ALTER TABLE events MODIFY COLUMN hash String ALIAS `+leafHash, `ALTER TABLE events MODIFY COLUMN data String ALIAS JSONExtractRaw(raw, 'data')`,
+				`ALTER TABLE events DELETE WHERE seq IN (0, 1000000000000) OR stream = 'OTHER' OR (stream, seq) IN (SELECT stream, seq FROM copy) SETTINGS mutations_sync = 1`, `INSERT INTO events (`+columns+`) SELECT `+columns+` FROM copy SETTINGS insert_deduplicate = 0, max_partitions_per_insert_block = 0`)
 			if wrong := a.verify(time.Minute); len(wrong) > 0 {
 				t.Fatalf("after %s was undone: %q", c.name, wrong)
 			}
@@ -288,6 +298,41 @@ func TestTampering(t *testing.T) {
 			t.Errorf("a log made anew: found %s", wrong)
 		}
 	})
+}
+
+// Whoever may publish can write checkpoints of others, or of nobody, as events under the
+// log's name, and auditors may share that. The former are named, and all else is compared.
+func TestForgedCheckpoints(t *testing.T) {
+	t.Parallel()
+	a := newArchive(t)
+	a.say("first", "", &events.AWSRequestAdmitted{AWSRequest: awsRequest("first", "alice", time.Now())})
+	whole := a.kept(1)
+	other, err := tlog.LoadKey(filepath.Join(t.TempDir(), "key"), a.key.Name())
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, _, _ := strings.Cut(string(whole.Note), "\n\n")
+	theirs, err := other.Sign(events.Audit, text+"\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	publish := func(note string) {
+		a.say(journal.NewID(), "", &events.LogCheckpointed{Log: a.key.Name(), Checkpoints: []events.LogCheckpoint{{Stream: events.Audit, Size: 1, Note: note}}})
+		a.settle(events.Findings)
+	}
+	publish(string(theirs))
+	publish("what?")
+	if wrong := a.verify(time.Minute); len(wrong) > 0 {
+		t.Errorf("of another auditor: %q", wrong)
+	}
+	publish(strings.Replace(string(whole.Note), "\n1\n", "\n2\n", 1))
+	last, err := a.j.Last(t.Context(), events.Findings)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if wrong := a.verify(time.Minute); len(wrong) != 1 || !strings.HasPrefix(wrong[0], fmt.Sprintf("FINDINGS %d: forged in the stream: ", last)) {
+		t.Errorf("forged as sequence %d: found %q", last, wrong)
+	}
 }
 
 // fork puts a log in the place of another: signed with the same key, of the same

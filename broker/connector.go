@@ -10,6 +10,7 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -269,21 +270,41 @@ func (b *Broker) notSignedIn(ctx context.Context, kind, connector, user, addr st
 	}
 	defer done()
 	e := &events.SigninFailed{User: cmp.Or(user, "(unknown)"), Method: kind, Connector: connector, ClientAddr: addr, Reason: shorten(reason.Error())}
+	var known *api.Error
+	var refusal *access.Error
+	ours := errors.As(reason, &known) || errors.As(reason, &refusal)
 	if c != nil && c.Pseudonyms && !people.IsPseudonym(user) {
 		if user != "" {
 			e.Reason = strings.ReplaceAll(e.Reason, user, "(unknown)")
+		} else if !ours {
+			e.Reason = unnamed(reason)
 		}
 		e.User = ""
 	}
 	if access.CheckUserName(e.User) != nil {
 		e.User = "(unknown)"
 	}
-	var known *api.Error
-	var refusal *access.Error
-	if !errors.As(reason, &known) && !errors.As(reason, &refusal) {
+	if !ours {
 		reason = &api.Error{Status: http.StatusUnauthorized, Code: api.CodeUnauthenticated, Message: "not signed in: " + shorten(reason.Error()), Next: "postern login"}
 	}
 	return b.failed(ctx, e, reason)
+}
+
+// oauthCode are error codes of OAuth's form (RFC 6749, 4.1.2.1) with two words or more.
+var oauthCode = regexp.MustCompile(`^[a-z]+(?:_[a-z]+)+$`)
+
+// unnamed is what is recorded of a reason that an identity provider may have written about
+// somebody whom nobody here knows by name: its code.
+func unnamed(reason error) string {
+	code, _, _ := strings.Cut(reason.Error(), " ")
+	if refused := (*oauth2.RetrieveError)(nil); errors.As(reason, &refused) {
+		code = refused.ErrorCode
+	}
+	const left = "what the identity provider says may name somebody, and is not recorded"
+	if oauthCode.MatchString(code) {
+		return code + "; " + left
+	}
+	return left
 }
 
 // shorten keeps the beginning of what an identity provider may have written.

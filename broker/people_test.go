@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/oauth2"
+
 	"github.com/posternhq/postern/broker/access"
 	"github.com/posternhq/postern/broker/api"
 	"github.com/posternhq/postern/broker/people"
@@ -76,6 +78,13 @@ func TestForgetPerson(t *testing.T) {
 		t.Errorf("signed on as %q and as %q, %v", on.User, second.User, err)
 	}
 	_ = b.notSignedIn(ctx, "oidc", "idp", name, "192.0.2.1", errors.New("the address "+name+" is not verified"))
+	// What the provider says is read by whom it is about, and recorded by its code alone.
+	shown := b.notSignedIn(ctx, "oidc", "idp", "", "192.0.2.1", errors.New("access_denied AADSTS50105: the signed in user '"+name+"' is not assigned"))
+	if shown == nil || !strings.Contains(shown.Error(), name) {
+		t.Errorf("the browser is told %v", shown)
+	}
+	_ = b.notSignedIn(ctx, "oidc", "idp", "", "192.0.2.1", fmt.Errorf("exchange of the code: %w", &oauth2.RetrieveError{ErrorCode: "invalid_grant", ErrorDescription: "Erin Example is blocked"}))
+	_ = b.notSignedIn(ctx, "oidc", "idp", "", "192.0.2.1", errors.New("saml response: Erin Example is blocked"))
 
 	if _, err := alice.People(ctx); code(err) != api.CodeDenied {
 		t.Errorf("alice asks who is who: %v", err)
@@ -85,8 +94,14 @@ func TestForgetPerson(t *testing.T) {
 		t.Errorf("known are %+v, %v", known, err)
 	}
 	before := history(t, j)
-	if len(find[*events.SigninFailed](before)) != 2 {
-		t.Errorf("failed sign-ins %+v", find[*events.SigninFailed](before))
+	failed := find[*events.SigninFailed](before)
+	if len(failed) != 5 {
+		t.Fatalf("failed sign-ins %+v", failed)
+	}
+	for i, want := range []string{"access_denied; ", "invalid_grant; ", "what the identity provider"} {
+		if got := failed[2+i].Reason; !strings.HasPrefix(got, want) {
+			t.Errorf("recorded %q, want %q", got, want)
+		}
 	}
 	if _, err := alice.Forget(ctx, erin.Pseudonym); code(err) != api.CodeDenied {
 		t.Errorf("alice forgets: %v", err)

@@ -3,7 +3,6 @@ package client
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"iter"
@@ -81,7 +80,7 @@ func (c *Client) Verify(ctx context.Context, in VerifyInput) (*evidence.Report, 
 	if err != nil {
 		return nil, err
 	}
-	published, err := c.published(ctx, in)
+	published, forged, err := c.published(ctx, in)
 	if err != nil {
 		return nil, err
 	}
@@ -107,6 +106,9 @@ func (c *Client) Verify(ctx context.Context, in VerifyInput) (*evidence.Report, 
 			if err := r.Checkpoint.Cosigned(k); err != nil {
 				r.Faults = append(r.Faults, evidence.Fault{Stream: s.Stream, First: r.Size, Last: r.Size, Place: evidence.InLog, Kind: "witness", Detail: err.Error()})
 			}
+		}
+		if s.Stream == events.Findings {
+			r.Faults = append(r.Faults, forged...)
 		}
 		report.Streams = append(report.Streams, r)
 	}
@@ -147,15 +149,16 @@ func (c *Client) settled(ctx context.Context, in VerifyInput) (*evidence.Statuse
 	return first, nil
 }
 
-// published are the checkpoints that were events.
-func (c *Client) published(ctx context.Context, in VerifyInput) ([]tlog.Checkpoint, error) {
+// published are the checkpoints of the key that were events. Whoever may publish can write
+// what is called so: that the key did not sign it is a fault, and no reason to look no
+// further. Auditors may share a name; what another key signed is of another log.
+func (c *Client) published(ctx context.Context, in VerifyInput) (out []tlog.Checkpoint, forged []evidence.Fault, err error) {
 	since := in.Since
 	if since == "" {
 		since = "1970-01-01"
 	}
-	var out []tlog.Checkpoint
-	err := c.Events(ctx, new(events.LogCheckpointed).Channel(), since, false, func(raw json.RawMessage) error {
-		e, err := events.Decode(raw)
+	err = c.Records(ctx, new(events.LogCheckpointed).Channel(), since, false, func(at evidence.Delivered) error {
+		e, err := events.Decode(at.Body())
 		if err != nil {
 			return nil // what is no event of ours is compared like any message
 		}
@@ -164,15 +167,19 @@ func (c *Client) published(ctx context.Context, in VerifyInput) ([]tlog.Checkpoi
 			return nil
 		}
 		for _, said := range d.Checkpoints {
+			if !in.Key.Claims(said.Stream, []byte(said.Note)) {
+				continue
+			}
 			cp, err := in.Key.OpenCheckpoint(said.Stream, []byte(said.Note))
 			if err != nil {
-				return fmt.Errorf("event %s: %w", e.ID, err)
+				forged = append(forged, evidence.Fault{Stream: events.Findings, First: at.Seq, Last: at.Seq, Place: evidence.InStream, Kind: "forged", Detail: err.Error()})
+				continue
 			}
 			out = append(out, cp)
 		}
 		return nil
 	})
-	return out, err
+	return out, forged, err
 }
 
 // Accounts are the auditor's three accounts of a stream.

@@ -6,6 +6,7 @@ import (
 	"compress/gzip"
 	"context"
 	"crypto"
+	"crypto/md5"
 	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/x509"
@@ -47,7 +48,9 @@ func (d *digest) keep(report *events.CloudTrailDigestChecked) error {
 
 // Vouched is what a digest file says when its signature holds.
 type Vouched struct {
-	// Fingerprint is of AWS's public key, as ListPublicKeys names it.
+	// Fingerprint is of the public key by which the signature holds, as ListPublicKeys
+	// names AWS's: the MD5 of the key in PKCS #1. What the digest file says of it counts
+	// for nothing, because whoever makes one up can say so, too.
 	Fingerprint string
 	// Logs are the SHA-256, in hex, of log files' content, by s3:// address.
 	Logs map[string]string
@@ -89,7 +92,8 @@ func Vouch(report *events.CloudTrailDigestChecked) (*Vouched, error) {
 	if !d.signedBy(public) {
 		return nil, errors.New("the digest file's signature does not hold")
 	}
-	out := &Vouched{Fingerprint: d.Fingerprint, Logs: map[string]string{}}
+	print := md5.Sum(der)
+	out := &Vouched{Fingerprint: hex.EncodeToString(print[:]), Logs: map[string]string{}}
 	for _, l := range d.Logs {
 		out.Logs[s3Name(l.Bucket, l.Key)] = l.Hash
 	}

@@ -129,6 +129,11 @@ func (g *gathering) request(id string) {
 	if len(g.ask(`SELECT 'x' FROM events WHERE stream = 'ACCESS' AND signature IN ('', 'valid') AND thing = ? LIMIT 1`, "request/"+id)) > 0 {
 		g.sessions(g.ask(`SELECT JSONExtractString(raw, 'data', 'session_id') FROM events WHERE stream = 'ACCESS' AND signature IN ('', 'valid') AND type LIKE 'io.postern.session.started.%' AND has(JSONExtract(raw, 'data', 'request_ids', 'Array(String)'), ?)`, id))
 		g.take(`stream = 'ACCESS' AND signature IN ('', 'valid') AND thing = ?`, "request/"+id)
+		// One of a single call is no session's. It was asked for when the call was held.
+		const since = ` >= (SELECT min(stored_at) - INTERVAL 1 DAY FROM events WHERE stream = 'ACCESS' AND thing = ?)`
+		g.callsWhere(`request_id IN (?)`, slices.Concat(
+			g.ask(`SELECT DISTINCT request_id FROM request_rows WHERE received_at`+since+` AND has(access_request_ids, ?)`, "request/"+id, id),
+			g.ask(`SELECT DISTINCT correlation_id FROM events WHERE stored_at`+since+` AND `+held+` AND JSONExtractString(raw, 'data', 'access_request_id') = ?`, "request/"+id, id)))
 		return
 	}
 	var calls []string // rows need no merging to find them: each has the key
@@ -161,6 +166,7 @@ func (g *gathering) user(name string, since time.Time) {
 	}
 	g.take(`stream = 'ACCESS' AND signature IN ('', 'valid') AND stored_at >= @since AND thing = concat('user/', @user)`, at, who)
 	g.callsWhere(`received_at >= @since AND user = @user`, at, who)
+	g.take(given+mine, at, who) // in sessions that began before, too
 	g.around(since, at, who)
 	g.take(`stream = 'FINDINGS' AND type LIKE 'io.postern.finding.%'`+mine, at, who)
 }
@@ -184,8 +190,15 @@ func (g *gathering) around(since time.Time, at, user any) {
 func (g *gathering) sessions(ids []string) {
 	g.basis(ids)
 	g.callsWhere(`session_id IN (?)`, ids)
-	g.take(`stream = 'AUDIT' AND (type LIKE 'io.postern.aws.credentials.%' OR type LIKE 'io.postern.aws.console.%') AND JSONExtractString(raw, 'data', 'session_id') IN (?)`, ids)
+	g.take(given+` AND JSONExtractString(raw, 'data', 'session_id') IN (?)`, ids)
 }
+
+// given is true of what users were given beside their calls: credentials, consoles, links
+// and tokens that work without postern, tunnels.
+const given = `stream = 'AUDIT' AND match(type, '^io\\.postern\\.aws\\.(credentials|console|token|tunnel)\\.')`
+
+// held is true of calls that waited until somebody approved them.
+const held = `stream = 'AUDIT' AND type LIKE 'io.postern.aws.call.held.%'`
 
 // basis gathers sessions with what they rest on: access requests, roles, the app
 // and the user.
@@ -246,8 +259,15 @@ func (g *gathering) callsWhere(condition string, args ...any) {
 			since = epoch // a proxy's clock was ahead
 			g.take(stored(since)+events, ids)
 		}
+		for _, q := range []string{ // what single calls were approved, or refused, by
+			`SELECT DISTINCT arrayJoin(access_request_ids) FROM request_rows WHERE received_at >= ` + store.Timestamp(from) + ` AND received_at <= ` + store.Timestamp(to) + ` AND request_id IN (?)`,
+			`SELECT DISTINCT JSONExtractString(raw, 'data', 'access_request_id') FROM events WHERE ` + stored(since) + ` AND ` + held + ` AND correlation_id IN (?)`,
+		} {
+			g.take(`stream = 'ACCESS' AND signature IN ('', 'valid') AND thing IN (?)`, prefixed("request/", g.ask(q, ids)))
+		}
 		things := prefixed("aws-request/", ids)
 		g.take(stored(since)+` AND stream = 'AUDIT' AND thing IN (?)`, things)
+		g.take(stored(since)+` AND stream = 'AUDIT' AND type LIKE 'io.postern.aws.tunnel.%' AND JSONExtractString(raw, 'data', 'start_request_id') IN (?)`, ids)
 		g.take(stored(since)+` AND stream = 'FINDINGS' AND thing IN (?)`, things)
 		g.take(stored(since)+` AND stream = 'FINDINGS' AND type LIKE 'io.postern.finding.%' AND JSONExtractString(raw, 'data', 'request_id') IN (?)`, ids)
 		g.records(since, g.ask(`SELECT DISTINCT if(splitByChar('\t', judged)[5] = '', concat('cloudtrail/', cloudtrail_account, '/', cloudtrail_event_id), concat('cloudtrail/', splitByChar('\t', judged)[4], '/', splitByChar('\t', judged)[5]))

@@ -9,6 +9,8 @@ import (
 // outside refuses a statement that could read files of the server's machine. No grant
 // covers the function file: a server keeps it to one directory
 // (https://clickhouse.com/docs/sql-reference/functions/files), an embedded one doesn't.
+// Nor does one keep the function sqlite from making the file that it names, before anybody asks
+// for its grant.
 // It also refuses one that says how or where to its answer is written, which ClickHouse
 // leaves to its own client.
 //
@@ -27,6 +29,9 @@ func (s *SQL) outside(ctx context.Context, statement string) error {
 	if namesFile(said) {
 		return &BadInput{"query", "file is a function that reads files of the server, which is refused; if you mean a column, write TABLE.file"}
 	}
+	if sqlite.MatchString(quoted.ReplaceAllString(said, "''")) {
+		return &BadInput{"query", "sqlite is a function that makes files of the server, which is refused"}
+	}
 	w := strings.Fields(output.FindString(quoted.ReplaceAllString(said, "''")))
 	// ORDER BY FORMAT DESC is of a column, and what an INSERT reads is refused by the server.
 	if len(w) > 1 && w[1] != "ASC" && w[1] != "DESC" && !strings.HasPrefix(said, "INSERT") {
@@ -34,6 +39,9 @@ func (s *SQL) outside(ctx context.Context, statement string) error {
 	}
 	return nil
 }
+
+// sqlite is a call of that function, which ClickHouse takes in any case.
+var sqlite = regexp.MustCompile(`(?i)\bsqlite ?\(`)
 
 // quoted is text and names, as ClickHouse writes them, in which words mean nothing.
 var quoted = regexp.MustCompile("(?s)'(?:[^'\\\\]|\\\\.)*'|`(?:[^`\\\\]|\\\\.)*`|\"(?:[^\"\\\\]|\\\\.)*\"")

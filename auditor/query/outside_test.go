@@ -54,3 +54,31 @@ func TestSQLReadsNoFiles(t *testing.T) {
 		t.Errorf("%+v", err)
 	}
 }
+
+// TestSQLMakesNoFiles: the function sqlite makes the file that it names before it is asked
+// whether the user may read it.
+func TestSQLMakesNoFiles(t *testing.T) {
+	dsn := embeddedtest.ClickHouse(t)
+	owner := embeddedtest.Open(t, dsn)
+	var dir string
+	if err := owner.QueryRow(t.Context(), "SELECT getServerSetting('path')").Scan(&dir); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "made.db")
+	sql := NewSQL(embeddedtest.Open(t, embeddedtest.ReaderDSN(t, dsn)), Limits{})
+	for _, q := range []string{
+		"SELECT * FROM sqlite('PATH', 't')", "SELECT * FROM `sqlite` ('PATH', 't')", "SELECT * FROM SQLite('PATH', 't')", "DESCRIBE sqlite('PATH', 't')", "SELECT * FROM view(SELECT * FROM sqlite /* x */ ('PATH', 't'))",
+		"SELECT '\\'', a FROM sqlite('PATH', 't') AS a", "WITH x AS (SELECT * FROM sqlite('PATH', 't')) SELECT * FROM x", "INSERT INTO FUNCTION sqlite('PATH', 't') SELECT 1", "EXPLAIN SELECT * FROM \"sqlite\"('PATH', 't')",
+	} {
+		if table, err := sql.Run(t.Context(), strings.ReplaceAll(q, "PATH", path)); err == nil {
+			t.Errorf("%s: %v", q, table)
+		}
+		if _, err := os.Stat(path); err == nil {
+			t.Errorf("%s: makes a file", q)
+			_ = os.Remove(path)
+		}
+	}
+	if _, err := sql.Run(t.Context(), "SELECT 'sqlite(', 1 AS sqlite, sqlite + (1) AS `sqlite(`"); err != nil {
+		t.Error(err)
+	}
+}

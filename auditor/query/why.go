@@ -95,8 +95,10 @@ func (a *Asker) Why(ctx context.Context, id string) (*Chain, error) {
 		c.Steps = append(c.Steps, e.step("session", fmt.Sprintf("session of %s on %s as %s", e.Actor, started.App, started.ARN)))
 	}
 	ids := started.RequestIDs
-	if len(ids) == 0 {
-		ids = r.AccessRequestIDs
+	for _, id := range r.AccessRequestIDs { // of a call that was approved by itself, that one comes last
+		if !slices.Contains(ids, id) {
+			ids = append(ids, id)
+		}
 	}
 	for _, id := range ids {
 		if err := a.accessChain(ctx, c, id); err != nil {
@@ -183,6 +185,9 @@ func (a *Asker) accessChain(ctx context.Context, c *Chain, id string) error {
 			Reason    string   `json:"reason"`
 			Verdict   string   `json:"verdict"`
 			Reviewers []string `json:"reviewers"`
+			User      string   `json:"user"`
+			Rule      string   `json:"rule"`
+			Glass     bool     `json:"break_glass"`
 		}
 		_ = json.Unmarshal([]byte(e.Data), &d) // a summary only; Data has it all
 		switch kind := strings.Split(e.Type, "."); {
@@ -192,7 +197,14 @@ func (a *Asker) accessChain(ctx context.Context, c *Chain, id string) error {
 		case kind[3] == "reviewed":
 			c.Steps = append(c.Steps, e.step("review", fmt.Sprintf("%s said %s: %s", e.Actor, d.Verdict, d.Reason)))
 		case kind[3] == "approved":
-			c.Steps = append(c.Steps, e.step("approval", "approved by "+strings.Join(d.Reviewers, ", ")))
+			by := "approved by " + strings.Join(d.Reviewers, ", ")
+			switch {
+			case d.Glass:
+				by = d.User + " broke the glass: nobody approved it"
+			case d.Rule != "":
+				by = "approved by rule " + d.Rule
+			}
+			c.Steps = append(c.Steps, e.step("approval", by))
 		}
 	}
 	return nil

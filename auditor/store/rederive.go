@@ -104,7 +104,8 @@ func DerivedTables() []string {
 type Difference struct {
 	Table string `json:"table"`
 	// Thing is as in the ledger, such as "aws-request/ID", or "view/NAME" where what people ask
-	// is not the view of the table that this version makes.
+	// is not the view of the table that this version makes, or the table has columns that say
+	// what is not in them.
 	Thing string `json:"thing"`
 	// Kind is "missing", "unexpected" or "changed", then in Columns.
 	Kind    string   `json:"kind"`
@@ -174,6 +175,10 @@ func (s *Store) Rederive(ctx context.Context, p Part, since time.Time, gone Hori
 }
 
 func (s *Store) rederived(ctx context.Context, p Part, since time.Time, gone Horizons, things []string, tick func(uint64), counted map[string]uint64) ([]Difference, error) {
+	// Into what is worked out nothing can be written.
+	if made, err := s.workedOut(ctx); err != nil || len(made) > 0 {
+		return made, err
+	}
 	beside, err := s.createBeside(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("make tables again: %w", err)

@@ -100,6 +100,28 @@ func TestRederiveOfViews(t *testing.T) {
 	}
 }
 
+// Nor by having columns say what is not in them.
+func TestRederiveOfColumns(t *testing.T) {
+	s := migrated(t)
+	for _, q := range []string{
+		`ALTER TABLE lock_rows RENAME COLUMN message TO said`,
+		`ALTER TABLE lock_rows ADD COLUMN message String ALIAS 'nothing'`,
+		`ALTER TABLE lock_rows ADD COLUMN placed_by_whom String MATERIALIZED 'nobody'`,
+	} {
+		if err := s.Conn().Exec(t.Context(), q); err != nil {
+			t.Fatal(q, err)
+		}
+	}
+	want := []store.Difference{{Table: "lock_rows", Thing: "view/lock_rows", Kind: "changed", Columns: []string{"message", "placed_by_whom"}}}
+	r, err := s.Rederive(t.Context(), store.Part{Of: 1}, time.Time{}, store.Horizons{}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(want, r.Differences); d != "" {
+		t.Error(d)
+	}
+}
+
 // BenchmarkRederive makes the rows of 100,000 requests again and compares them; the
 // limit beside is reading the same ledger to this process.
 func BenchmarkRederive(b *testing.B) {

@@ -1,14 +1,19 @@
 package tlog
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
+	"syscall"
+	"time"
 )
 
 // Keeper keeps copies of checkpoints where the log's operators can't take them
@@ -16,20 +21,38 @@ import (
 type Keeper func(ctx context.Context, cs []Checkpoint) error
 
 // KeepDir keeps each checkpoint in a file of its own, DIR/STREAM/SIZE, which is
-// never written again.
+// never written again. Where that is another one, of an auditor that shares the directory or
+// of a log that was made anew, it is DIR/STREAM/SIZE.HASH.
 func KeepDir(dir string) Keeper {
 	return func(_ context.Context, cs []Checkpoint) error {
 		for _, c := range cs {
 			name := filepath.Join(dir, c.Stream, fmt.Sprintf("%020d", c.Size))
-			if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
-				return fmt.Errorf("witness directory: %w", err)
+			err := os.MkdirAll(filepath.Dir(name), 0o755)
+			if err == nil {
+				err = keepFile(name, c.Note)
 			}
-			if err := writeOnce(name, c.Note, 0o644); err != nil {
+			if err != nil {
 				return fmt.Errorf("witness directory: %w", err)
 			}
 		}
 		return nil
 	}
+}
+
+func keepFile(name string, note []byte) error {
+	// The log's own signature, which is the same however often it signs; witnesses' follow.
+	text, rest, _ := bytes.Cut(note, []byte("\n\n"))
+	own, _, _ := bytes.Cut(rest, []byte("\n"))
+	sum := sha256.Sum256(slices.Concat(text, own))
+	for _, name := range []string{name, fmt.Sprintf("%s.%x", name, sum[:4])} {
+		if err := writeOnce(name, note, 0o644); err != nil {
+			return err
+		}
+		if is, err := os.ReadFile(name); err != nil || bytes.Contains(is, own) && bytes.HasPrefix(is, text) {
+			return err
+		}
+	}
+	return fmt.Errorf("%s: somebody else wrote it", name)
 }
 
 // writeOnce makes a file whole or not at all, and leaves one that is there.
@@ -49,12 +72,18 @@ func writeOnce(name string, b []byte, mode fs.FileMode) error {
 	return nil
 }
 
+// gitEnd is how long git may take to its end once nobody waits for it any more.
+const gitEnd = 3 * time.Second
+
 // KeepGit commits the checkpoints to the Git repository in a directory, a file a
 // stream, and pushes them where the branch has an upstream.
 func KeepGit(dir string) Keeper {
 	git := func(ctx context.Context, args ...string) (string, error) {
 		cmd := exec.CommandContext(ctx, "git", append([]string{"-C", dir, "-c", "user.name=postern", "-c", "user.email=postern@localhost", "-c", "commit.gpgsign=false"}, args...)...)
 		cmd.Env = append(os.Environ(), "GIT_TERMINAL_PROMPT=0")
+		// At a signal it takes its locks away; what it started may keep its output open.
+		cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+		cmd.WaitDelay = gitEnd
 		out, err := cmd.CombinedOutput()
 		if err != nil {
 			return "", fmt.Errorf("witness repository %s: git %s: %w: %s", dir, args[0], err, strings.TrimSpace(string(out)))

@@ -392,3 +392,31 @@ func copyFile(t testing.TB, from, to string) {
 	}
 	write(t, to, b)
 }
+
+// Auditors whose logs have one name may share a witness directory: of each every checkpoint
+// is kept.
+func TestKeepDirOfSeveral(t *testing.T) {
+	shared := t.TempDir()
+	keep := tlog.KeepDir(shared)
+	var keys []tlog.PublicKey
+	for range 2 {
+		dir := t.TempDir()
+		if err := open(t, dir).Append(t.Context(), leaves(1, 5)); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 { // again after an error, say
+			if err := keep(t.Context(), []tlog.Checkpoint{settled(t, dir, 5)}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		keys = append(keys, key(t, dir).Public())
+	}
+	if keys[0].Name() != keys[1].Name() || keys[0] == keys[1] {
+		t.Fatalf("keys %v", keys)
+	}
+	for _, k := range keys {
+		if kept, err := k.Kept(shared, []string{"AUDIT"}); err != nil || len(kept) != 1 || kept[0].Size != 5 {
+			t.Errorf("of %s: %v, %v", k, kept, err)
+		}
+	}
+}

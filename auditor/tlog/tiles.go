@@ -68,6 +68,19 @@ func (p PublicKey) OpenCheckpoint(stream string, signed []byte) (Checkpoint, err
 	return cp, nil
 }
 
+// Claims tells whether a note says to be signed by the key under NAME/what. One of another
+// key, as of another auditor whose logs have the same name, does not; nor does what is no
+// note.
+func (p PublicKey) Claims(what string, signed []byte) bool {
+	v, err := p.Verifier(what)
+	if err != nil {
+		return false
+	}
+	_, err = note.Open(signed, note.VerifierList(v))
+	_, wrong := errors.AsType[*note.InvalidSignatureError](err)
+	return err == nil || wrong
+}
+
 // Cosigned verifies that a witness has signed a checkpoint too
 // (https://c2sp.org/tlog-cosignature). key is the witness's verifier key.
 func (c Checkpoint) Cosigned(key string) error {

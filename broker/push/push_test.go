@@ -446,3 +446,20 @@ func TestIDsOfSignals(t *testing.T) {
 		t.Error("two of a user have one id")
 	}
 }
+
+// The last rotation says how long former secrets hold, of whichever before.
+func TestRotated(t *testing.T) {
+	now := time.Now()
+	at := func(d time.Duration) time.Time { return now.Add(d) }
+	s := Secrets{Signing: []Signing{{ID: "1"}}}
+	s = s.rotated(Signing{ID: "2"}, now, at(24*time.Hour))
+	if s = s.rotated(Signing{ID: "3"}, now, at(time.Hour)); len(s.Signing) != 3 || !s.Signing[2].Until.Equal(at(time.Hour)) {
+		t.Errorf("%+v", s.Signing)
+	}
+	if s = s.rotated(Signing{ID: "4"}, now, at(48*time.Hour)); len(s.Signing) != 4 || !s.Signing[3].Until.Equal(at(time.Hour)) || !s.Signing[1].Until.Equal(at(48*time.Hour)) {
+		t.Errorf("%+v", s.Signing)
+	}
+	if s = s.rotated(Signing{ID: "5"}, now, now); len(s.Signing) != 1 {
+		t.Errorf("%+v", s.Signing)
+	}
+}

@@ -53,7 +53,7 @@ func (s Secrets) webhookKeys(at time.Time) ([][]byte, error) {
 func (s Secrets) rotated(next Signing, now, formerUntil time.Time) Secrets {
 	out := Secrets{Signing: []Signing{next}, Authorization: s.Authorization}
 	for _, k := range s.Signing {
-		if k.Until == nil {
+		if k.Until == nil || formerUntil.Before(*k.Until) { // one of before may be why
 			k.Until = &formerUntil
 		}
 		if k.good(now) {

@@ -144,7 +144,7 @@ func (t secrets) form(all map[string]any, form string) {
 		if err1 != nil || err2 != nil || name == "" || strings.HasPrefix(lower, "x-amz-") || slices.Contains(signature, lower) {
 			continue
 		}
-		var x any = text(value)
+		var x any = t.text(value)
 		if slices.ContainsFunc(strings.Split(name, "."), t.has) {
 			x = Redacted
 		}
@@ -167,6 +167,10 @@ func (t secrets) form(all map[string]any, form string) {
 // which protocol is spoken.
 var signature = []string{"signature", "awsaccesskeyid", "expires", "signatureversion", "signaturemethod", "timestamp", "action", "version"}
 
+// signs are the parts of a signature that are worth something to others, in other addresses than
+// those of Signature Version 4.
+var signs = []string{"signature", "sig", "awsaccesskeyid"}
+
 // redact hides the secrets in a value of a name.
 func (t secrets) redact(name string, v any) any {
 	if t.has(name) {
@@ -183,9 +187,52 @@ func (t secrets) redact(name string, v any) any {
 			v[i] = t.redact("", x)
 		}
 	case string:
-		return text(v)
+		return t.text(v)
 	}
 	return v
+}
+
+// text is a text without the secrets that can be told in it, and not too long: those of
+// JSON, and of addresses.
+func (t secrets) text(s string) string {
+	if begins := strings.TrimLeft(s, " \t\r\n"); begins != "" && strings.ContainsAny(begins[:1], "{[") {
+		s = t.document(s)
+	}
+	if strings.Contains(s, "://") {
+		s = userInfo.ReplaceAllString(s, "${1}"+Redacted+"@")
+		s = asked.ReplaceAllStringFunc(s, func(pair string) string {
+			name, _, _ := strings.Cut(pair[1:], "=")
+			said, err := url.QueryUnescape(name)
+			if lower := strings.ToLower(said); err != nil || t.has(said) || strings.HasPrefix(lower, "x-amz-") || slices.Contains(signs, lower) {
+				return pair[:1] + name + "=" + Redacted
+			}
+			return pair
+		})
+	}
+	return short(s)
+}
+
+var (
+	// userInfo is the password of an address, asked a pair of its query.
+	userInfo = regexp.MustCompile(`(://[^/?#\s@:]*:)[^/?#\s@]+@`)
+	asked    = regexp.MustCompile(`[?&;][^=?&;#\s]+=[^&;#\s"'<>]+`)
+)
+
+// document is a JSON text without its secrets; anything else, and one that has none, is as
+// it was.
+func (t secrets) document(s string) string {
+	d := json.NewDecoder(strings.NewReader(s))
+	d.UseNumber()
+	var v any
+	if d.Decode(&v) != nil || d.More() {
+		return s
+	}
+	before, err1 := json.Marshal(v)
+	after, err2 := json.Marshal(t.redact("", v))
+	if err1 != nil || err2 != nil || bytes.Equal(before, after) {
+		return s
+	}
+	return string(after)
 }
 
 // pair hides the value of {"Name": "password", "Value": …} and its like.
@@ -202,19 +249,17 @@ func (t secrets) pair(m map[string]any) {
 	}
 }
 
-// keys tells whether a member names what another one holds the value of.
+// keys tells whether a member names what another one holds the value of: Name, Key,
+// ParameterKey, OptionName.
 func keys(member string) bool {
-	switch strings.ToLower(member) {
-	case "name", "key", "parametername", "parameterkey":
-		return true
-	}
-	return false
+	member = strings.ToLower(member)
+	return strings.HasSuffix(member, "name") || strings.HasSuffix(member, "key")
 }
 
 func holdsValue(member string) bool { return strings.Contains(strings.ToLower(member), "value") }
 
-// text cuts long text.
-func text(s string) string {
+// short cuts long text.
+func short(s string) string {
 	if len(s) <= maxText {
 		return s
 	}

@@ -9,6 +9,7 @@ SELECT stream, seq AS first_sequence, seq AS last_sequence, 'derived' AS kind,
         if(thing != JSONExtractString(raw, 'subject'), 'thing', ''),
         if(correlation_id != JSONExtractString(raw, 'correlationid'), 'correlation_id', ''),
         if(causation_id != JSONExtractString(raw, 'causationid'), 'causation_id', ''),
+        if(data != JSONExtractRaw(raw, 'data'), 'data', ''),
         if(sequence != toUInt64OrZero(JSONExtractString(raw, 'sequence')), 'sequence', ''),
         if(event_time != parseDateTime64BestEffortOrZero(JSONExtractString(raw, 'time'), 9, 'UTC') AND event_time != stored_at, 'event_time', '')
     ]), ', ') AS detail
