@@ -142,10 +142,10 @@ func (p *profile) endSessions(ctx context.Context, app string) (int, error) {
 		}
 		ended++
 	}
-	for _, s := range files {
-		if app == "" || s.App == app {
+	for _, on := range apps {
+		if app == "" || on == app {
 			// The file goes even if the broker can't be told: see "every credential".
-			failed = errors.Join(failed, p.removeApp(s.App))
+			failed = errors.Join(failed, p.removeApp(on))
 		}
 	}
 	return ended, failed

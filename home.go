@@ -264,8 +264,8 @@ func (p *profile) sessions() ([]*appSession, error) {
 			return nil, err
 		}
 		var s appSession
-		if err := json.Unmarshal(b, &s); err != nil {
-			return nil, fmt.Errorf("%s: %w", f, err)
+		if json.Unmarshal(b, &s) != nil {
+			continue // cut off by a crash; the broker knows what runs
 		}
 		if time.Now().Before(s.ExpiresAt) {
 			out = append(out, &s)

@@ -103,3 +103,30 @@ func TestHomeWithBrackets(t *testing.T) {
 		t.Errorf("what a killed helper left: %v", err)
 	}
 }
+
+// A session's file that a crash has cut off is none, and holds up no command.
+func TestSessionCutOff(t *testing.T) {
+	p := &profile{dir: t.TempDir()}
+	whole := &appSession{SessionID: "S", App: "whole", ExpiresAt: time.Now().Add(time.Hour)}
+	if err := p.saveApp(whole); err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(p.appFile("whole"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for app, content := range map[string][]byte{"empty": nil, "half": b[:len(b)/2], "zeros": make([]byte, 50)} {
+		if err := writePrivateBytes(p.appFile(app), content); err != nil {
+			t.Fatal(err)
+		}
+	}
+	sessions, err := p.sessions()
+	if err != nil || len(sessions) != 1 || sessions[0].App != "whole" {
+		t.Errorf("%v, %v", sessions, err)
+	}
+	for _, app := range []string{"whole", ""} {
+		if s, err := p.running(app); err != nil || s == nil || s.SessionID != "S" {
+			t.Errorf("on %q: %v, %v", app, s, err)
+		}
+	}
+}

@@ -368,13 +368,14 @@ func (m *membership) Ready() <-chan struct{} { return m.ready }
 func (m *membership) Run(ctx context.Context) error {
 	used := m.given.Load()
 	pause := m.pause(false, 0, nil)
+	var unusable complaint
 	for failed := 0; ; {
 		if g := m.given.Load(); g != used && m.renewed != nil {
 			if err := m.renewed(g); err != nil {
-				m.log.Warn().Err(err).Msg("cannot use the new credentials yet; going on with the former ones")
+				unusable.say(m.log.Warn().Err(err), err, "cannot use the new credentials yet; going on with the former ones")
 				pause = min(pause, time.Second)
 			} else {
-				used = g
+				used, unusable = g, complaint{}
 			}
 		}
 		select {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"crypto/tls"
 	"encoding/json"
 	"errors"
@@ -137,4 +138,35 @@ func TestComplaint(t *testing.T) {
 		time.Sleep(sayAgain)
 		said(errors.New("b"), 1)
 	})
+}
+
+// Credentials that cannot be used yet, because NATS is away, say, are tried again and again,
+// which is said once.
+func TestNewCredentialsWait(t *testing.T) {
+	ca := newAuthority(t)
+	m := wantsIn(t, ca.Pin(), letIn(t, ca).addr())
+	if err := m.join(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	due := *m.given.Load()
+	due.IssuedAt, due.ExpiresAt = time.Now().Add(-time.Hour), time.Now().Add(time.Hour)
+	m.given.Store(&due)
+	var said bytes.Buffer
+	m.log = zerolog.New(&said)
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	tries := 0
+	m.renewed = func(*given) error {
+		if tries++; tries < 4 {
+			return errors.New("NATS is away")
+		}
+		stop()
+		return nil
+	}
+	if err := m.Run(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if n := strings.Count(said.String(), "cannot use the new credentials yet"); n != 1 {
+		t.Errorf("said %d times in %d tries:\n%s", n, tries, said.String())
+	}
 }

@@ -3,9 +3,11 @@ package main
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net/url"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -34,10 +36,16 @@ func connectNATS(url, credsFile, caFile string, opts ...nats.Option) (*nats.Conn
 	return dialNATS(url, opts)
 }
 
+// reconnectWait is between two tries at a server that is away.
+const reconnectWait = 250 * time.Millisecond
+
 func dialNATS(addr string, opts []nats.Option) (*nats.Conn, error) {
 	opts = append([]nats.Option{
-		nats.Name("postern"), nats.MaxReconnects(-1), nats.ReconnectWait(250 * time.Millisecond), nats.Timeout(5 * time.Second),
+		nats.Name("postern"), nats.MaxReconnects(-1), nats.ReconnectWait(reconnectWait), nats.Timeout(5 * time.Second),
 		nats.ReconnectBufSize(-1), // what failed for want of NATS must not come to pass when it is back
+		// Else nats.go gives up for good once a server has refused it twice: one whose
+		// accounts are not there yet, say.
+		nats.IgnoreAuthErrorAbort(),
 	}, opts...)
 	nc, err := nats.Connect(addr, opts...)
 	if err != nil {
@@ -49,15 +57,36 @@ func dialNATS(addr string, opts []nats.Option) (*nats.Conn, error) {
 	return nc, nil
 }
 
-// natsErrors logs what nats.go would else write to standard error in its own form.
+// refusedPause is between two tries at a server that does not take the credentials: it
+// logs each of them.
+const refusedPause = 5 * time.Second
+
+// natsErrors logs what nats.go would else write to standard error in its own form. Where the
+// server refuses the credentials it says so once, and has it asked less often.
 func natsErrors(log zerolog.Logger) nats.Option {
-	return nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) {
+	var refused complaint // an error handler is called for one after the other
+	var last atomic.Int64 // when, in Unix nanoseconds
+	wait := nats.CustomReconnectDelay(func(int) time.Duration {
+		if time.Since(time.Unix(0, last.Load())) < 2*refusedPause {
+			return refusedPause
+		}
+		return reconnectWait + rand.N(reconnectWait/2)
+	})
+	said := nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) {
 		e := log.Warn().Err(err)
+		for _, no := range []error{nats.ErrAuthorization, nats.ErrAuthExpired, nats.ErrAuthRevoked, nats.ErrAccountAuthExpired} {
+			if errors.Is(err, no) {
+				last.Store(time.Now().UnixNano())
+				refused.say(e, err, "NATS does not take this service's credentials; trying again: look at nats.creds_file, and at the server's accounts")
+				return
+			}
+		}
 		if sub != nil {
 			e = e.Str("subject", sub.Subject)
 		}
 		e.Msg("NATS")
 	})
+	return func(o *nats.Options) error { return errors.Join(wait(o), said(o)) }
 }
 
 // links are the connections of this process to NATS, of which the log says when the

@@ -4,9 +4,12 @@ import (
 	"bytes"
 	"compress/gzip"
 	"errors"
+	"fmt"
 	"io"
+	"io/fs"
 	"math"
 	"net/http"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -244,14 +247,28 @@ func (c *call) readBody() bool {
 		return true
 	}
 	hashed, err := sigv4.HashBody(b.reader, c.p.cfg.SpillDir)
+	full, noRoom := errors.AsType[*fs.PathError](err) // of the file that takes it
 	switch {
 	case err == nil:
 		b.spilled, b.reader = hashed, hashed
 		return true
 	case c.ctx.Err() != nil:
 		c.cut()
+	case noRoom:
+		c.p.noRoom(full)
+		c.fail("body", "ServiceUnavailable", http.StatusServiceUnavailable, "this proxy has no room for the request's body, which it has to hash, so it was not sent to AWS; try again later, or tell its operator, whose log says more")
 	default:
 		c.fail("body", "RequestTimeout", http.StatusBadRequest, "the request's body could not be read to its end: "+err.Error())
 	}
 	return false
+}
+
+// noRoom tells the operator, once and now and then, that bodies cannot be kept.
+func (p *Proxy) noRoom(err *fs.PathError) {
+	why := fmt.Errorf("%s: %w", filepath.Dir(err.Path), err.Err) // the file has another name each time
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.full.news(why, time.Time{}, p.now()) {
+		p.log.Error().Err(why).Msg("bodies that have to be hashed, of more than 1 MiB, cannot be kept there, and their calls are refused: make room (df)")
+	}
 }

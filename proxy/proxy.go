@@ -152,6 +152,7 @@ type Proxy struct {
 	readied  sync.Once
 	mu       sync.Mutex
 	listener net.Listener
+	full     told // of the directory for bodies
 }
 
 // Account returns the id of the AWS account that the proxy's own credentials
