@@ -1,3 +1,5 @@
+//go:build unix
+
 package main
 
 import (
@@ -72,5 +74,27 @@ func TestHomeWithBrackets(t *testing.T) {
 	}
 	if _, err := os.Stat(left); !os.IsNotExist(err) {
 		t.Errorf("what a killed helper left: %v", err)
+	}
+}
+
+// Who signs in again at a broker that is of another CA by now hears what to do.
+func TestLoginAtAnotherCA(t *testing.T) {
+	srv := httptest.NewTLSServer(nil)
+	defer srv.Close()
+	var former identity
+	if id, err := readIdentity(someIdentity(t)); err != nil {
+		t.Fatal(err)
+	} else {
+		former = *id
+	}
+	former.BrokerURL = srv.URL
+	h := home{t.TempDir()}
+	if err := writePrivateBytes(filepath.Join(h.profileDir(&former), "identity.pem"), former.file()); err != nil {
+		t.Fatal(err)
+	}
+	var out strings.Builder
+	code := run([]string{"login", "--home", h.dir, "--proxy", strings.TrimPrefix(srv.URL, "https://"), "--user", "bob"}, strings.NewReader("password\n"), &out, &out)
+	if code != 1 || !strings.Contains(out.String(), "--ca-pin") || !strings.Contains(out.String(), "last sign-in") {
+		t.Errorf("code %d: %s", code, out.String())
 	}
 }
