@@ -4,6 +4,7 @@ package main
 
 import (
 	"encoding/pem"
+	"fmt"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -96,5 +97,27 @@ func TestLoginAtAnotherCA(t *testing.T) {
 	code := run([]string{"login", "--home", h.dir, "--proxy", strings.TrimPrefix(srv.URL, "https://"), "--user", "bob"}, strings.NewReader("password\n"), &out, &out)
 	if code != 1 || !strings.Contains(out.String(), "--ca-pin") || !strings.Contains(out.String(), "last sign-in") {
 		t.Errorf("code %d: %s", code, out.String())
+	}
+}
+
+// An identity may come through a pipe, which holds it once: a shell's --identity <(…).
+func TestIdentityThroughPipe(t *testing.T) {
+	text, err := os.ReadFile(someIdentity(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	if _, err := w.Write(text); err != nil || w.Close() != nil {
+		t.Fatal(err)
+	}
+	c := &cli{ctx: t.Context(), homeDir: t.TempDir(), identity: fmt.Sprintf("/dev/fd/%d", r.Fd())}
+	for range 2 { // commands that ask broker and auditor, or sign for the AWS CLI, look twice
+		if p, err := c.profile(); err != nil || p.User != "alice" || p.file != "" {
+			t.Fatalf("%+v, %v", p, err)
+		}
 	}
 }
