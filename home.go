@@ -182,9 +182,11 @@ func (c *cli) profile() (*profile, error) {
 		}
 		path = filepath.Join(h.dir, "profiles", filepath.Base(string(name)), "identity.pem")
 	}
-	id, err := orSignal(c.ctx, func() (*identity, error) { return readIdentity(path) })
-	if err != nil {
-		return nil, err
+	id := c.piped
+	if id == nil {
+		if id, err = orSignal(c.ctx, func() (*identity, error) { return readIdentity(path) }); err != nil {
+			return nil, err
+		}
 	}
 	if time.Now().After(id.ExpiresAt) {
 		if c.identity != "" {
@@ -194,7 +196,7 @@ func (c *cli) profile() (*profile, error) {
 	}
 	file := path
 	if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() {
-		file = "" // a pipe: there is nothing more in it
+		file, c.piped = "", id // a pipe: there is nothing more in it
 	}
 	return &profile{identity: id, dir: h.profileDir(id), file: file, prove: c.provesFactor(false)}, nil
 }

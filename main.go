@@ -68,6 +68,8 @@ type cli struct {
 
 	began bool // a command was understood and begun
 
+	piped *identity // what came through a pipe that --identity names
+
 	// Global flags.
 	homeDir  string
 	identity string

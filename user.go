@@ -40,7 +40,11 @@ func (c *cli) trust(ctx context.Context, h home, url string, in loginInput) (*x5
 	}
 	if in.pin == "" {
 		if pool.AppendCertsFromPEM(h.knownCA(url)) {
-			return pool, nil
+			_, err := fetchCA(ctx, url, &tls.Config{RootCAs: pool})
+			if errors.As(err, new(*tls.CertificateVerificationError)) {
+				err = fmt.Errorf("%s does not prove to be the one of your last sign-in: if whoever runs postern says that its CA is another one now, give --ca-file FILE or --ca-pin sha256:FINGERPRINT (%w)", url, err)
+			}
+			return pool, err
 		}
 		_, err := fetchCA(ctx, url, &tls.Config{})
 		if err == nil {

@@ -97,6 +97,7 @@ func TestFlat(t *testing.T) {
 	for column, want := range map[string][]any{
 		"time DateTime64(6, 'UTC')": {at, at}, "verdict String": {"bypass", ""}, "cloudtrail_event_id String": {"E", nil},
 		"cloudtrail_read_only Bool": {true, nil}, "request_status UInt64": {nil, uint16(200)}, "request_resources Array(String)": {nil, []string{"a"}},
+		"cloudtrail_resources Array(String)": {[]string{}, nil}, "request_also Array(String)": {nil, []string{}},
 	} {
 		if diff := cmp.Diff(want, at0[column]); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", column, diff)

@@ -48,6 +48,8 @@ func cells(v reflect.Value, typ reflect.Type, into []any) []any {
 			into = cells(x, within, into)
 		case !x.IsValid():
 			into = append(into, nil)
+		case x.Kind() == reflect.Slice && x.IsNil(): // JSON, which it came by, may leave out an empty list
+			into = append(into, reflect.MakeSlice(x.Type(), 0, 0).Interface())
 		default:
 			into = append(into, x.Interface())
 		}
