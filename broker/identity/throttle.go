@@ -41,9 +41,9 @@ type failures struct {
 	last  time.Time
 }
 
-// network is what an address counts as: of IPv6 who has one has its network of 64 bits
+// Network is what an address counts as: of IPv6 who has one has its network of 64 bits
 // (RFC 6177), and as many as they like.
-func network(addr string) string {
+func Network(addr string) string {
 	a, err := netip.ParseAddr(addr)
 	if err != nil {
 		return addr
@@ -64,7 +64,7 @@ func NewThrottle() *Throttle {
 // once each is to know what became of those before it. Who got one calls done, after
 // [Throttle.Failed] if it failed.
 func (t *Throttle) Turn(ctx context.Context, addr string) (done func(), err error) {
-	addr = network(addr)
+	addr = Network(addr)
 	t.mu.Lock()
 	x := t.turns[addr]
 	if x == nil {
@@ -91,7 +91,7 @@ func (t *Throttle) Turn(ctx context.Context, addr string) (done func(), err erro
 
 // Wait returns how long a sign-in must wait from now, 0 for not at all.
 func (t *Throttle) Wait(user, addr string, now time.Time) time.Duration {
-	addr = network(addr)
+	addr = Network(addr)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	pair := wait(t.keys[throttleKey{user, addr}], freeFailures, now)
@@ -108,7 +108,7 @@ func wait(f failures, free int, now time.Time) time.Duration {
 
 // Failed counts a failure.
 func (t *Throttle) Failed(user, addr string, now time.Time) {
-	addr = network(addr)
+	addr = Network(addr)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if len(t.keys) >= maxThrottled {
@@ -137,7 +137,7 @@ func (t *Throttle) Failed(user, addr string, now time.Time) {
 // Succeeded forgets the failures of a user from an address up to now. Later ones stay: a
 // success before them may be the copy of one long ago.
 func (t *Throttle) Succeeded(user, addr string, now time.Time) {
-	addr = network(addr)
+	addr = Network(addr)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if k := (throttleKey{user, addr}); !now.Before(t.keys[k].last) {
