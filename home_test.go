@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/pem"
 	"io"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -76,5 +77,22 @@ func TestLoginAgain(t *testing.T) {
 	}
 	if _, err := c.trust(t.Context(), h, "https://127.0.0.1:2", loginInput{user: "alice"}); err == nil {
 		t.Error("another postern's CA is taken")
+	}
+}
+
+// Who has to choose is told of the apps that they reach, and of none that they could ask for.
+func TestAppsToChoose(t *testing.T) {
+	broker := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, `{"apps":[{"name":"asked","requestable":[{"arn":"c","roles":["r"]}]},{"name":"one","aws_roles":[{"arn":"a"}]},{"name":"two","aws_roles":[{"arn":"b"}]}]}`)
+	}))
+	defer broker.Close()
+	id, err := readIdentity(someIdentity(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	id.BrokerURL, id.CAPEM = broker.URL, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: broker.Certificate().Raw})
+	p := &profile{identity: id, dir: t.TempDir()}
+	if _, err := p.startMeant(t.Context(), ""); err == nil || !strings.HasPrefix(err.Error(), "you reach one, two: start a session") {
+		t.Error(err)
 	}
 }
