@@ -293,9 +293,9 @@ func (p *profile) startMeant(ctx context.Context, app, role string) (*appSession
 	var usable []api.App
 	denied := &api.Error{Code: api.CodeDenied, Message: "AccessDenied: your roles reach no AWS app, and none that you could ask for"}
 	for _, a := range apps {
-		names = append(names, a.Name)
 		if len(a.AWSRoles) > 0 {
 			usable = append(usable, a)
+			names = append(names, a.Name)
 		}
 		for _, r := range a.Requestable {
 			denied.Message = fmt.Sprintf("AccessDenied: your roles reach no AWS app. To ask for access: postern request create --roles %s --reason \"…\"", r.Roles[0])

@@ -5,6 +5,8 @@ package main
 import (
 	"encoding/pem"
 	"fmt"
+	"io"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -165,5 +167,22 @@ func TestIdentityThroughPipe(t *testing.T) {
 		if p, err := c.profile(); err != nil || p.User != "alice" || p.file != "" {
 			t.Fatalf("%+v, %v", p, err)
 		}
+	}
+}
+
+// Who has to choose is told of the apps that they reach, and of none that they could ask for.
+func TestAppsToChoose(t *testing.T) {
+	broker := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, `{"apps":[{"name":"asked","requestable":[{"arn":"c","roles":["r"]}]},{"name":"one","aws_roles":[{"arn":"a"}]},{"name":"two","aws_roles":[{"arn":"b"}]}]}`)
+	}))
+	defer broker.Close()
+	id, err := readIdentity(someIdentity(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	id.BrokerURL, id.CAPEM = broker.URL, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: broker.Certificate().Raw})
+	p := &profile{identity: id, dir: t.TempDir()}
+	if _, err := p.startMeant(t.Context(), "", ""); err == nil || !strings.HasPrefix(err.Error(), "you reach one, two: start a session") {
+		t.Error(err)
 	}
 }

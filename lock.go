@@ -38,6 +38,17 @@ func (c *cli) lock() *cobra.Command {
 				return usageError{errors.New("what to lock? give --user, --role, --session, --app, --aws-role, --account, --request, --agent or --device")}
 			}
 			l, err := b.PlaceLock(cmd.Context(), in)
+			var unknown *api.Error
+			if in.Target.Kind == "user" && errors.As(err, &unknown) && unknown.Code == api.CodeNotFound {
+				user := cmd.Flags().Lookup("user") // who is recorded by a pseudonym is known by name to people
+				if several := c.asRecorded(cmd.Context(), b, user); several != nil {
+					return several
+				}
+				if pseudonym := user.Value.String(); pseudonym != in.Target.Name {
+					in.Target.Name = pseudonym
+					l, err = b.PlaceLock(cmd.Context(), in)
+				}
+			}
 			if err != nil {
 				return err
 			}

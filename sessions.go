@@ -42,6 +42,16 @@ func (c *cli) sessions() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if named := user; named != "" && !all && len(rows) == 0 {
+				if err := c.asRecorded(cmd.Context(), b, cmd.Flags().Lookup("user")); err != nil {
+					return err
+				}
+				if user != named {
+					if rows, err = sessionRows(cmd.Context(), b, user); err != nil {
+						return err
+					}
+				}
+			}
 			return c.print(rows, func(w *tabwriter.Writer) {
 				fmt.Fprintln(w, "ID\tKIND\tUSER\tWHAT\tFROM\tDEVICE\tSINCE\tUNTIL")
 				for _, r := range rows {

@@ -122,6 +122,10 @@ func (b *Broker) getTokens(c *call) (any, error) {
 	return out, nil
 }
 
+// joinsFrom is what an address counts as for services: one whose token is spent tries for
+// ever, and must keep nobody behind the same address from signing in.
+func joinsFrom(addr string) string { return "services at " + identity.Network(addr) }
+
 func (b *Broker) postJoinChallenge(*call) (any, error) {
 	return api.Challenge{Challenge: b.challenges.New(b.now())}, nil
 }
@@ -141,7 +145,7 @@ func (b *Broker) postJoin(c *call) (any, error) {
 		return nil, err
 	}
 	addr := c.clientAddr()
-	if d := b.throttle.Wait(joinAttempts, addr, b.now()); d > 0 {
+	if d := b.throttle.Wait(joinAttempts, joinsFrom(addr), b.now()); d > 0 {
 		wait := int(d/time.Second) + 1
 		c.header.Set("Retry-After", strconv.Itoa(wait))
 		return nil, &api.Error{Status: http.StatusTooManyRequests, Code: api.CodeThrottled,
@@ -149,7 +153,7 @@ func (b *Broker) postJoin(c *call) (any, error) {
 	}
 	proof, err := b.prove(c.Context(), in)
 	if err != nil {
-		b.throttle.Failed(joinAttempts, addr, b.now())
+		b.throttle.Failed(joinAttempts, joinsFrom(addr), b.now())
 		b.log.Warn().Err(err).Str("token", in.Token).Str("agent", in.Agent).Str("client_addr", addr).Msg("a service could not join")
 		return nil, &api.Error{Status: http.StatusForbidden, Code: api.CodeDenied, Message: "join: " + err.Error()}
 	}
@@ -170,11 +174,11 @@ func (b *Broker) postJoin(c *call) (any, error) {
 		})
 	})
 	if err != nil {
-		b.throttle.Failed(joinAttempts, addr, b.now())
+		b.throttle.Failed(joinAttempts, joinsFrom(addr), b.now())
 		b.log.Warn().Err(err).Str("token", in.Token).Str("agent", in.Agent).Str("client_addr", addr).Msg("a service could not join")
 		return nil, err
 	}
-	b.throttle.Succeeded(joinAttempts, addr, b.now())
+	b.throttle.Succeeded(joinAttempts, joinsFrom(addr), b.now())
 	return out, nil
 }
 

@@ -52,6 +52,24 @@ func shown(t *testing.T, key *ecdsa.PrivateKey, out api.Joined) *tls.Config {
 	return &tls.Config{RootCAs: roots, Certificates: []tls.Certificate{cert}}
 }
 
+// A proxy that can't join tries for ever. People behind the same address sign in all the same.
+func TestJoinsThrottleNobodyElse(t *testing.T) {
+	b, _, clk := demoBroker(t)
+	if err := b.SetPassword(t.Context(), "test", "alice", secret); err != nil {
+		t.Fatal(err)
+	}
+	c, _, in := newcomer(t, b, "spent.secret", "proxy")
+	for range 50 {
+		if _, err := c.Join(t.Context(), in); code(err) != api.CodeDenied {
+			t.Fatal(err)
+		}
+		b.throttle.Succeeded(joinAttempts, joinsFrom("127.0.0.1"), clk.now()) // as when another one joins
+	}
+	if _, _, err := login(t, b, "alice", secret, ""); err != nil {
+		t.Errorf("alice, from there: %v", err)
+	}
+}
+
 func TestJoinByToken(t *testing.T) {
 	j, clk := eventstest.Journal(t), newClock()
 	minted, broken := "", false

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/posternhq/postern/broker/access"
+	"github.com/posternhq/postern/broker/api"
 	"github.com/posternhq/postern/broker/identity/mfa"
 	"github.com/posternhq/postern/broker/web"
 	"github.com/posternhq/postern/events/journal"
@@ -86,7 +87,11 @@ func (b *Broker) askFactor(v *visit, p proof, fault string) error {
 	if page.Step, err = b.seed.Seal(sealStep, until, p); err != nil {
 		return err
 	}
-	if rp, err := b.keys(); err == nil && keys {
+	rp, noKeys := b.keys()
+	if noKeys != nil && !page.HasCodes { // there would be nothing on the page to go on with
+		return &api.Error{Status: http.StatusConflict, Code: string(access.Conflict), Message: "your second factor is a security key, and " + errNoKeys.Error()}
+	}
+	if noKeys == nil && keys {
 		options, c, err := rp.Ask(p.User, have)
 		if err != nil {
 			return err

@@ -335,6 +335,25 @@ func TestSecondFactor(t *testing.T) {
 	v.sees(http.StatusBadRequest, "A second factor is required here.")
 }
 
+// Whose only second factor is a security key, where browsers know none, reads why it goes
+// on no further.
+func TestKeyAtAnAddress(t *testing.T) {
+	j, clk := eventstest.Journal(t), newClock()
+	b, _ := startIn(t, j, clk, "", func(c *Config) { c.PublicURL = "https://127.0.0.1:3080" })
+	if _, err := b.Apply(t.Context(), "test", []byte(demo)); err != nil {
+		t.Fatal(err)
+	}
+	newWriter(t, j).append(&events.CredentialEnrolled{User: "alice", Factors: []events.Factor{{ID: "K", Kind: "webauthn", PublicKey: &events.PublicKey{CredentialID: "AA", COSE: "AA"}}}})
+	if err := b.SetPassword(t.Context(), "test", "alice", secret); err != nil {
+		t.Fatal(err)
+	}
+	to, _ := beginAt(t, b, "")
+	v := newVisitor(t, b)
+	v.visit(to[strings.Index(to, "/web/"):])
+	v.submit("user", "alice", "password", secret)
+	v.sees(http.StatusConflict, "Your second factor is a security key, and security keys need the pages to be at a host name")
+}
+
 func TestBrowserLogin(t *testing.T) {
 	b, _, clk := demoBroker(t)
 	s := enrol(t, b, clk, "alice")

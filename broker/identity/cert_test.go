@@ -201,6 +201,22 @@ func TestThrottle(t *testing.T) {
 	}
 }
 
+// Who has an address of IPv6 has as many as they like.
+func TestThrottleIPv6(t *testing.T) {
+	th := NewThrottle()
+	for _, addr := range []string{"2001:db8::1", "2001:db8::2", "2001:db8::ffff:ffff:ffff:ffff", "2001:db8::2%eth0", "2001:DB8:0::3"} {
+		th.Failed("alice", addr, at)
+	}
+	for range freeFailures {
+		th.Failed("alice", "::ffff:10.0.0.1", at)
+	}
+	for addr, waits := range map[string]bool{"2001:db8::9": true, "2001:db8:0:1::1": false, "10.0.0.1": true, "10.0.0.2": false} {
+		if d := th.Wait("alice", addr, at); d > 0 != waits {
+			t.Errorf("%s waits %s", addr, d)
+		}
+	}
+}
+
 // One attempt of an address at a time; who stops waiting leaves nothing behind.
 func TestTurns(t *testing.T) {
 	th := NewThrottle()

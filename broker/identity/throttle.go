@@ -2,6 +2,7 @@ package identity
 
 import (
 	"context"
+	"net/netip"
 	"sync"
 	"time"
 )
@@ -40,6 +41,20 @@ type failures struct {
 	last  time.Time
 }
 
+// Network is what an address counts as: of IPv6 who has one has its network of 64 bits
+// (RFC 6177), and as many as they like.
+func Network(addr string) string {
+	a, err := netip.ParseAddr(addr)
+	if err != nil {
+		return addr
+	}
+	if a = a.Unmap().WithZone(""); a.Is4() || a.IsLinkLocalUnicast() {
+		return a.String()
+	}
+	p, _ := a.Prefix(64) // within 128
+	return p.String()
+}
+
 // NewThrottle returns a Throttle that has seen nothing.
 func NewThrottle() *Throttle {
 	return &Throttle{keys: map[throttleKey]failures{}, turns: map[string]*turn{}}
@@ -49,6 +64,7 @@ func NewThrottle() *Throttle {
 // once each is to know what became of those before it. Who got one calls done, after
 // [Throttle.Failed] if it failed.
 func (t *Throttle) Turn(ctx context.Context, addr string) (done func(), err error) {
+	addr = Network(addr)
 	t.mu.Lock()
 	x := t.turns[addr]
 	if x == nil {
@@ -75,6 +91,7 @@ func (t *Throttle) Turn(ctx context.Context, addr string) (done func(), err erro
 
 // Wait returns how long a sign-in must wait from now, 0 for not at all.
 func (t *Throttle) Wait(user, addr string, now time.Time) time.Duration {
+	addr = Network(addr)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	pair := wait(t.keys[throttleKey{user, addr}], freeFailures, now)
@@ -91,6 +108,7 @@ func wait(f failures, free int, now time.Time) time.Duration {
 
 // Failed counts a failure.
 func (t *Throttle) Failed(user, addr string, now time.Time) {
+	addr = Network(addr)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if len(t.keys) >= maxThrottled {
@@ -119,6 +137,7 @@ func (t *Throttle) Failed(user, addr string, now time.Time) {
 // Succeeded forgets the failures of a user from an address up to now. Later ones stay: a
 // success before them may be the copy of one long ago.
 func (t *Throttle) Succeeded(user, addr string, now time.Time) {
+	addr = Network(addr)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if k := (throttleKey{user, addr}); !now.Before(t.keys[k].last) {
