@@ -4,15 +4,15 @@ package main
 
 import (
 	"bufio"
-	"strings"
+	"regexp"
 	"syscall"
 	"testing"
 
 	"github.com/creack/pty"
 )
 
-// A command that postern runs hears of Ctrl-C once, of each signal that is sent to postern,
-// and ends when it wants to.
+// A command that postern runs hears of Ctrl-C and Ctrl-\ once, of each signal that is sent to
+// postern, and ends when it wants to.
 func TestCommandDecides(t *testing.T) {
 	dev := startDev(t)
 	if dev == nil {
@@ -26,7 +26,7 @@ func TestCommandDecides(t *testing.T) {
 	c := &clients{dev: dev, home: t.TempDir()}
 	c.grant(t, clientResources, "clients-engineer")
 	cmd := c.postern(t, "alice", c.home, "exec", "--app", "clients", "--", "sh", "-c",
-		`n=0; trap 'echo INT' INT; trap 'n=$((n+1)); echo TERM $n; [ $n -lt 2 ] || exit 7' TERM; echo ready; while :; do sleep 0.05; done`)
+		`n=0; trap 'echo INT' INT; trap 'echo QUIT' QUIT; trap 'echo USR1' USR1; trap 'n=$((n+1)); echo TERM $n; [ $n -lt 2 ] || exit 7' TERM; echo ready; while :; do sleep 0.05; done`)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = tty, tty, tty
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
 	if err := cmd.Start(); err != nil {
@@ -34,27 +34,35 @@ func TestCommandDecides(t *testing.T) {
 	}
 	tty.Close() // the command's own is what keeps it open
 	said := bufio.NewScanner(terminal)
+	// Besides, the terminal shows what was typed, and the shell tells what its sleep died of.
+	told := regexp.MustCompile(`(ready|INT|QUIT|USR1|TERM \d)\s*$`)
 	hears := func(want string) {
 		t.Helper()
-		if !said.Scan() {
-			t.Fatalf("it ended before %q: %v", want, said.Err())
+		for said.Scan() {
+			if m := told.FindStringSubmatch(said.Text()); m != nil {
+				if m[1] != want {
+					t.Fatalf("it says %q, want %q", m[1], want)
+				}
+				return
+			}
 		}
-		if got := strings.TrimPrefix(strings.TrimSpace(said.Text()), "^C"); got != want {
-			t.Fatalf("it says %q, want %q", got, want)
-		}
+		t.Fatalf("it ended before %q: %v", want, said.Err())
 	}
 	hears("ready")
-	for range 2 {
-		if _, err := terminal.WriteString("\x03"); err != nil {
+	for _, c := range []struct{ typed, want string }{{"\x03", "INT"}, {"\x03", "INT"}, {"\x1c", "QUIT"}} {
+		if _, err := terminal.WriteString(c.typed); err != nil {
 			t.Fatal(err)
 		}
-		hears("INT")
+		hears(c.want)
 	}
-	for _, want := range []string{"TERM 1", "TERM 2"} {
-		if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+	for _, c := range []struct {
+		signal syscall.Signal
+		want   string
+	}{{syscall.SIGUSR1, "USR1"}, {syscall.SIGTERM, "TERM 1"}, {syscall.SIGTERM, "TERM 2"}} {
+		if err := cmd.Process.Signal(c.signal); err != nil {
 			t.Fatal(err)
 		}
-		hears(want)
+		hears(c.want)
 	}
 	endsWith(t, cmd.Wait(), 7)
 }

@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"time"
@@ -54,7 +55,7 @@ func readIdentity(path string) (*identity, error) {
 	if info.IsDir() {
 		return nil, fmt.Errorf("identity file %s is a directory: name the file in it", path)
 	}
-	if info.Mode().Perm()&0o077 != 0 {
+	if othersRead(runtime.GOOS, info.Mode()) {
 		return nil, fmt.Errorf("identity file %s can be read by others (mode %04o): run chmod 600 %s", path, info.Mode().Perm(), path)
 	}
 	b, err := os.ReadFile(path)
@@ -76,6 +77,12 @@ func readIdentity(path string) (*identity, error) {
 		return nil, fmt.Errorf("identity file %s: %w", path, err)
 	}
 	return &identity{Identity: id, BrokerURL: strings.TrimSpace(broker), Auth: strings.TrimSpace(auth)}, nil
+}
+
+// othersRead says whether others may read a file, by its mode. Windows has none: Go says
+// 0666 of every file that may be written there.
+func othersRead(goos string, mode fs.FileMode) bool {
+	return goos != "windows" && mode.Perm()&0o077 != 0
 }
 
 // home is the directory of a user's state:

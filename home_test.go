@@ -186,3 +186,16 @@ func TestAppsToChoose(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// Modes say who may read an identity file, but on Windows, where Go makes them up.
+func TestOthersRead(t *testing.T) {
+	for _, c := range []struct {
+		goos string
+		mode os.FileMode
+		want bool
+	}{{"linux", 0o600, false}, {"linux", 0o640, true}, {"darwin", 0o604, true}, {"windows", 0o666, false}, {"windows", 0o444, false}} {
+		if got := othersRead(c.goos, c.mode); got != c.want {
+			t.Errorf("%s, %04o: %v", c.goos, c.mode, got)
+		}
+	}
+}

@@ -48,7 +48,7 @@ func untilSignal() (ctx context.Context, stop func()) {
 // it; told once more, Terraform leaves its state unwritten.
 func attend(ctx context.Context, cmd *exec.Cmd) error {
 	came := make(chan os.Signal, 8)
-	signal.Notify(came, ending()...)
+	signal.Notify(came, passedOn()...)
 	defer signal.Stop(came)
 	if err := ctx.Err(); err != nil {
 		return err
