@@ -261,6 +261,9 @@ func printVerified(w *tabwriter.Writer, v *verified) {
 			fmt.Fprintf(w, "  of %s\t%s\n", stream, key)
 		}
 	}
+	for _, key := range v.OtherKeys {
+		fmt.Fprintf(w, "another key\t%s\n\t(of this name, too: of another auditor, or of this one before its logs were made anew)\n", key)
+	}
 	fmt.Fprintln(w)
 	fmt.Fprintln(w, "STREAM\tEVENTS\tLOG SIZE\tLOG ROOT\tOLDER CHECKPOINTS\tFAULTS")
 	for _, r := range v.Streams {

@@ -171,10 +171,12 @@ type desk struct {
 func (d *desk) Held() bool { return d.held() }
 
 func (d *desk) SetAside(ctx context.Context, e events.ConsumerEventSetAside) error {
-	d.b.log.Warn().Str("consumer", d.name).Uint64("sequence", e.StreamSequence).Str("reason", e.Reason).Msg("event set aside: postern consumers dead-letters")
-	_, err := d.b.ledger.do(ctx, itself, func(s *access.State, env access.Env) ([]events.Event, error) {
+	done, err := d.b.ledger.do(ctx, itself, func(s *access.State, env access.Env) ([]events.Event, error) {
 		return access.SetEventAside(s, env, e)
 	})
+	if err != nil || len(done) > 0 {
+		d.b.log.Warn().Str("consumer", d.name).Uint64("sequence", e.StreamSequence).Str("reason", e.Reason).Msg("event set aside: postern consumers dead-letters")
+	}
 	return err
 }
 

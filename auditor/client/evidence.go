@@ -80,12 +80,12 @@ func (c *Client) Verify(ctx context.Context, in VerifyInput) (*evidence.Report, 
 	if err != nil {
 		return nil, err
 	}
-	published, forged, err := c.published(ctx, in)
+	published, forged, others, err := c.published(ctx, in)
 	if err != nil {
 		return nil, err
 	}
 	known := slices.Concat(in.Known, published)
-	report := &evidence.Report{Key: in.Key, Streams: []*evidence.Result{}, Horizons: status.Horizons}
+	report := &evidence.Report{Key: in.Key, OtherKeys: others, Streams: []*evidence.Result{}, Horizons: status.Horizons}
 	for _, s := range status.Streams {
 		accounts, err := c.Accounts(s.Stream)
 		if err != nil {
@@ -151,8 +151,9 @@ func (c *Client) settled(ctx context.Context, in VerifyInput) (*evidence.Statuse
 
 // published are the checkpoints of the key that were events. Whoever may publish can write
 // what is called so: that the key did not sign it is a fault, and no reason to look no
-// further. Auditors may share a name; what another key signed is of another log.
-func (c *Client) published(ctx context.Context, in VerifyInput) (out []tlog.Checkpoint, forged []evidence.Fault, err error) {
+// further. Auditors may share a name; what another key signed is of another log, and others
+// are these keys.
+func (c *Client) published(ctx context.Context, in VerifyInput) (out []tlog.Checkpoint, forged []evidence.Fault, others []tlog.PublicKey, err error) {
 	since := in.Since
 	if since == "" {
 		since = "1970-01-01"
@@ -161,6 +162,12 @@ func (c *Client) published(ctx context.Context, in VerifyInput) (out []tlog.Chec
 		e, err := events.Decode(at.Body())
 		if err != nil {
 			return nil // what is no event of ours is compared like any message
+		}
+		if o, ok := e.Data.(*events.LogOpened); ok {
+			if key := tlog.PublicKey(o.Key); key != in.Key && key.Name() == in.Key.Name() && key.Check() == nil && len(others) < mostOthers && !slices.Contains(others, key) {
+				others = append(others, key)
+			}
+			return nil
 		}
 		d, ok := e.Data.(*events.LogCheckpointed)
 		if !ok || d.Log != in.Key.Name() {
@@ -179,8 +186,11 @@ func (c *Client) published(ctx context.Context, in VerifyInput) (out []tlog.Chec
 		}
 		return nil
 	})
-	return out, forged, err
+	return out, forged, others, err
 }
+
+// mostOthers of other keys are named: whoever may publish can make any number.
+const mostOthers = 20
 
 // Accounts are the auditor's three accounts of a stream.
 func (c *Client) Accounts(stream string) (evidence.Accounts, error) {

@@ -45,6 +45,9 @@ type Statuses struct {
 // Report is what verifying everything came to.
 type Report struct {
 	Key tlog.PublicKey `json:"key"`
+	// OtherKeys are of logs of the same name: of other auditors, or of this one before its
+	// key and its logs were made anew.
+	OtherKeys []tlog.PublicKey `json:"other_keys,omitempty"`
 	// OK: no fault anywhere.
 	OK      bool      `json:"ok"`
 	Streams []*Result `json:"streams"`

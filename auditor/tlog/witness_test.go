@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	fnote "github.com/transparency-dev/formats/note"
@@ -131,6 +132,36 @@ func TestWitness(t *testing.T) {
 	}
 	if settled(t, dir, 302).Cosigned(vkey) == nil {
 		t.Error("a witness that is away has signed")
+	}
+}
+
+// A witness that answers without end fills nobody's memory, and holds no checkpoint up.
+func TestWitnessWithoutEnd(t *testing.T) {
+	_, vkey, err := note.GenerateKey(rand.Reader, "witness.test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if vkey, err = fnote.VKeyToCosignatureV1(vkey); err != nil {
+		t.Fatal(err)
+	}
+	var said atomic.Int64
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		for chunk := make([]byte, 64<<10); ; {
+			n, err := w.Write(chunk)
+			if said.Add(int64(n)); err != nil {
+				return
+			}
+		}
+	}))
+	defer srv.Close()
+	dir := t.TempDir()
+	if err := open(t, dir, tlog.Witness{URL: srv.URL, Key: vkey}).Append(t.Context(), leaves(1, 5)); err != nil {
+		t.Fatal(err)
+	}
+	settled(t, dir, 5)
+	const most = 64 << 20 // what stands in sockets, of a few tries
+	if n := said.Load(); n == 0 || n > most {
+		t.Errorf("%d MB were taken from it", n>>20)
 	}
 }
 

@@ -146,13 +146,17 @@ func RotateSecret(s *State, env Env, name string, formerUntil time.Time, token s
 	return env.one("", "", &events.ConsumerSecretRotated{Name: name, FormerUntil: formerUntil.UTC(), TokenSHA256: token, By: env.By}), nil
 }
 
+// mostUnfit is from how many that wait on no more are kept of messages that nothing can be
+// sent of: whoever may publish makes any number of them.
+const mostUnfit = 1000
+
 // SetEventAside decides that an event waits. One that waits already stays.
 func SetEventAside(s *State, env Env, d events.ConsumerEventSetAside) ([]events.Event, error) {
 	k, err := s.pushed(d.Name)
 	if err != nil {
 		return nil, err
 	}
-	if _, waits := k.SetAside[d.StreamSequence]; waits {
+	if _, waits := k.SetAside[d.StreamSequence]; waits || d.Tries == 0 && len(k.SetAside) >= mostUnfit {
 		return nil, nil
 	}
 	d.Stream, d.By = k.Stream, env.By

@@ -10,6 +10,28 @@ import (
 	"github.com/posternhq/postern/events"
 )
 
+// Messages that nothing can be sent of do not fill the state, and other events wait beside them.
+func TestUnfitEvents(t *testing.T) {
+	s := access.NewState()
+	s.Apply(events.Event{Data: &events.ConsumerCreated{Name: "siem", Stream: events.Audit, Push: &events.Push{URL: "https://siem.example.com/"}}}, 1)
+	tries := 0
+	for seq := range uint64(1100) {
+		done, err := access.SetEventAside(s, access.Env{NewID: func() string { return "x" }}, events.ConsumerEventSetAside{Name: "siem", StreamSequence: seq + 1, Tries: tries})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range done {
+			s.Apply(e, seq+2)
+		}
+		if tries = 0; seq == 1098 {
+			tries = 12 // what an endpoint would not take
+		}
+	}
+	if k := s.Consumers["siem"]; len(k.SetAside) != 1001 || k.SetAside[1100].Tries != 12 {
+		t.Errorf("%d wait", len(k.SetAside))
+	}
+}
+
 func TestCreateConsumer(t *testing.T) {
 	had := &events.ConsumerCreated{Name: "siem", Stream: events.Audit, Filter: "audit.>", By: "admin"}
 	gone := &events.ConsumerDeleted{Name: "siem", By: "admin"}

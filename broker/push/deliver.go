@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"time"
 
 	"github.com/posternhq/postern/events"
@@ -228,7 +229,7 @@ func (k *Courier) wait(ctx context.Context, failures int, a answer) error {
 }
 
 func (k *Courier) setAside(ctx context.Context, e journal.Entry, tries int, reason string) error {
-	err := k.desk.SetAside(ctx, events.ConsumerEventSetAside{Name: k.name, Stream: e.Stream, StreamSequence: e.Seq, EventID: e.ID, Tries: tries, Reason: reason})
+	err := k.desk.SetAside(ctx, events.ConsumerEventSetAside{Name: k.name, Stream: e.Stream, StreamSequence: e.Seq, EventID: short(e.ID, 256), Tries: tries, Reason: short(reason, 512)})
 	if err != nil {
 		return err
 	}
@@ -242,6 +243,15 @@ func (k *Courier) setAside(ctx context.Context, e journal.Entry, tries int, reas
 		return k.suspend(ctx, fmt.Sprintf("%d events in a row were set aside, the last because the endpoint %s", k.aside, reason))
 	}
 	return nil
+}
+
+// short keeps the beginning of a text of a message, of which any part may be as long as a
+// message can be: what is recorded of it has to fit into one, too.
+func short(s string, most int) string {
+	if len(s) <= most {
+		return s
+	}
+	return strings.ToValidUTF8(s[:most], "") + "…"
 }
 
 // settled says that nothing is tried again any more.

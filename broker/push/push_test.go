@@ -16,6 +16,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"unicode/utf8"
 
 	"github.com/posternhq/postern/events"
 	"github.com/posternhq/postern/events/journal"
@@ -461,5 +462,20 @@ func TestRotated(t *testing.T) {
 	}
 	if s = s.rotated(Signing{ID: "5"}, now, now); len(s.Signing) != 1 {
 		t.Errorf("%+v", s.Signing)
+	}
+}
+
+// What is recorded of an event that was set aside fits into an event, whatever the former said.
+func TestSetAsideIsShort(t *testing.T) {
+	desk := &clerk{}
+	k := courier(t, desk, func(p *events.Push) { p.Format = OCSF }, func(http.ResponseWriter, *http.Request) {})
+	es := entries(t, 1)
+	es[0].ID = strings.Repeat("é", 300_000)
+	es[0].Raw = []byte(`{"id":"` + es[0].ID + `","data":{"expires_at":"never"}}`)
+	if err := k.Deliver(t.Context(), es); err != nil || len(desk.aside) != 1 {
+		t.Fatalf("%v, %d set aside", err, len(desk.aside))
+	}
+	if a := desk.aside[0]; len(a.EventID) > 300 || len(a.Reason) > 600 || !utf8.ValidString(a.EventID+a.Reason) || !strings.HasPrefix(es[0].ID, strings.TrimSuffix(a.EventID, "…")) {
+		t.Errorf("id of %d bytes, reason of %d", len(a.EventID), len(a.Reason))
 	}
 }

@@ -268,7 +268,7 @@ func short(s string) string {
 
 // named finds secrets by their names, harmless those that only look like one.
 var (
-	named    = regexp.MustCompile(`(?i)passw|passphrase|secret|token|credential|private_?-?key|api_?-?key|access_?-?key|plaintext|auth(orization|entication)?_?(code|header|key|data)|connection_?string|otp|totp|mfa_?code`)
+	named    = regexp.MustCompile(`(?i)passw|pwd|passphrase|secret|token|credential|private_?-?key|api_?-?key|access_?-?key|plaintext|auth(orization|entication)?_?(code|header|key|data)|authorization$|bearer|connection_?string|otp|totp|mfa_?code`)
 	harmless = regexp.MustCompile(`(?i)^(next|client|client_?request|pagination|page|continuation|idempotency|creator_?request)_?token$|^secret_?(id|arn|name)$|^(access|api)_?key_?(id|last_?used)$|^(max|token)_?(items|results|type)$`)
 )
 
