@@ -237,11 +237,14 @@ func plain(s string) string {
 	return strings.Join(lines, "\n")
 }
 
-// oneLine keeps text that somebody else wrote from forging lines or moving the
-// cursor of a terminal.
+// oneLine keeps text that somebody else wrote from forging lines, moving the cursor of a
+// terminal, or having it show what follows in another order.
 func oneLine(s string) string {
 	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f || (r >= 0x80 && r < 0xa0) {
+		switch {
+		case r < ' ', r == 0x7f, r >= 0x80 && r < 0xa0,
+			r == '\u2028', r == '\u2029', // line and paragraph
+			r >= '\u202a' && r <= '\u202e', r >= '\u2066' && r <= '\u2069': // the order of what follows (UAX #9)
 			return ' '
 		}
 		return r

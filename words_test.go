@@ -51,6 +51,9 @@ func TestSameResource(t *testing.T) {
 }
 
 func TestPlain(t *testing.T) {
+	if got := oneLine("INC-1 \u202eevorppa\u2066x\u2069\u2028State: approved é עברית"); got != "INC-1  evorppa x  State: approved é עברית" {
+		t.Errorf("%q", got)
+	}
 	if got := plain("locked: \x1b[2J\x1b]0;x\aback\n  next\u009b31m\n"); strings.ContainsAny(got, "\x1b\a\u009b") || strings.Count(got, "\n") != 2 {
 		t.Errorf("%q", got)
 	}

@@ -238,8 +238,10 @@ func (b *Broker) signedOn(v *visit, f flow, c *events.Connector, on access.SignO
 
 // signOn makes the user what the provider says.
 func (b *Broker) signOn(ctx context.Context, asked time.Duration, c *events.Connector, on access.SignOn, addr string) error {
-	if err := b.throttled(signinsBy(c.Name), addr); err != nil {
-		return err
+	for _, user := range []string{"", on.User} {
+		if err := b.throttled(signinsBy(c.Name, user), addr); err != nil {
+			return err
+		}
 	}
 	ttl, err := identity.TTL(asked, 0)
 	if err != nil {
@@ -264,26 +266,26 @@ func (b *Broker) notSignedIn(ctx context.Context, kind, connector, user, addr st
 	if err != nil {
 		connector = "" // whatever stands in an address
 	}
-	done, err := b.attempt(ctx, signinsBy(connector), addr)
-	if err != nil {
-		return err
-	}
-	defer done()
-	e := &events.SigninFailed{User: cmp.Or(user, "(unknown)"), Method: kind, Connector: connector, ClientAddr: addr, Reason: shorten(reason.Error())}
+	e := &events.SigninFailed{User: cmp.Or(user, unknownUser), Method: kind, Connector: connector, ClientAddr: addr, Reason: shorten(reason.Error())}
 	var known *api.Error
 	var refusal *access.Error
 	ours := errors.As(reason, &known) || errors.As(reason, &refusal)
 	if c != nil && c.Pseudonyms && !people.IsPseudonym(user) {
 		if user != "" {
-			e.Reason = strings.ReplaceAll(e.Reason, user, "(unknown)")
+			e.Reason = strings.ReplaceAll(e.Reason, user, unknownUser)
 		} else if !ours {
 			e.Reason = unnamed(reason)
 		}
 		e.User = ""
 	}
 	if access.CheckUserName(e.User) != nil {
-		e.User = "(unknown)"
+		e.User = unknownUser
 	}
+	done, err := b.attempt(ctx, signinsBy(connector, e.User), addr)
+	if err != nil {
+		return err
+	}
+	defer done()
 	if !ours {
 		reason = &api.Error{Status: http.StatusUnauthorized, Code: api.CodeUnauthenticated, Message: "not signed in: " + shorten(reason.Error()), Next: "postern login"}
 	}

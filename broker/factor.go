@@ -165,7 +165,7 @@ func (b *Broker) attempted(e events.Event) {
 	case *events.SigninFailed:
 		switch {
 		case d.Connector != "", d.Method == access.OIDC, d.Method == access.SAML: // or at none that is known
-			b.throttle.Failed(signinsBy(d.Connector), d.ClientAddr, e.Time)
+			b.throttle.Failed(signinsBy(d.Connector, d.User), d.ClientAddr, e.Time)
 		case d.Method == "password":
 			b.throttle.Failed(d.User, d.ClientAddr, e.Time)
 		default: // wherever it came from: whoever got there knows the password
@@ -181,8 +181,19 @@ func (b *Broker) attempted(e events.Event) {
 }
 
 // What attempts count under, beside user names; none is one.
-func factorsOf(user string) string      { return "second factor of " + user }
-func signinsBy(connector string) string { return "connector " + connector }
+func factorsOf(user string) string { return "second factor of " + user }
+
+// signinsBy are those at a connector that say of nobody who they are or, where the provider
+// said it, a user's own: whoever is refused time and again keeps no colleague out.
+func signinsBy(connector, user string) string {
+	if user == "" || user == unknownUser {
+		return "connector " + connector
+	}
+	return "connector " + connector + " " + user
+}
+
+// unknownUser stands in the record for who was not told, or has a name that none can have.
+const unknownUser = "(unknown)"
 
 func (b *Broker) getFactors(c *call) (any, error) {
 	out := api.Factors{Factors: []api.Factor{}}

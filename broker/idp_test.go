@@ -281,6 +281,28 @@ func TestOpenID(t *testing.T) {
 	}
 }
 
+// Who is refused time and again, for want of a role say, keeps nobody else at the same
+// address from signing in.
+func TestRefusedAlone(t *testing.T) {
+	b, _, _ := demoBroker(t)
+	issuer := openID(t, b)
+	signIn := func(name string) *visitor {
+		t.Helper()
+		to, _ := beginAt(t, b, "corp")
+		v := newVisitor(t, b)
+		v.visit(to)
+		v.elsewhere("GET", v.away.String(), nil)
+		v.atOpenID(issuer, name)
+		v.visit(v.away.String())
+		return v
+	}
+	for range 5 {
+		signIn("nobody@example.com").sees(http.StatusForbidden, "gives a role")
+	}
+	signIn("nobody@example.com").sees(http.StatusTooManyRequests, "Too many failed sign-ins")
+	signIn("dana@example.com").code("12345")
+}
+
 // Answers of identity providers that nobody was sent to do not fill the history, nor do
 // they write into it what they like.
 func TestStrayAnswers(t *testing.T) {

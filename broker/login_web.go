@@ -80,7 +80,7 @@ func (b *Broker) postDevice(c *call) (any, error) {
 	if conn.OIDC == nil {
 		return nil, invalid("connector %s is of SAML, which has no device flow: sign in with a browser on this machine", conn.Name)
 	}
-	if err := b.throttled(signinsBy(conn.Name), c.clientAddr()); err != nil {
+	if err := b.throttled(signinsBy(conn.Name, ""), c.clientAddr()); err != nil {
 		return nil, err
 	}
 	d, err := b.openID.Device(c.Context(), conn.OIDC)

@@ -183,13 +183,13 @@ func Attest(s *State, env Env, c ReviewList) ([]events.Event, error) {
 		}
 	}
 	// Who reviews when it is announced has reviewed for the date that it is announced for:
-	// counted from now, the next date might be the same.
-	from := env.Now
-	if due := l.Audit.NextAuditDate; l.State(env.Now) != Current && due.After(from) {
-		from = due
+	// counted from now, the next date might be the same. More than that no review puts off.
+	next := nextAudit(l.Audit, env.Now)
+	if due := l.Audit.NextAuditDate; l.State(env.Now) != Current && due.After(env.Now) && !due.After(next) {
+		next = nextAudit(l.Audit, due)
 	}
 	return env.one("", s.Head(listOf(c.List)).EventID, &events.AccessListReviewed{
-		List: c.List, Notes: c.Notes, Removed: removed, NextAuditDate: nextAudit(l.Audit, from), By: env.By}), nil
+		List: c.List, Notes: c.Notes, Removed: removed, NextAuditDate: next, By: env.By}), nil
 }
 
 // ListsDue lists the access lists about which time, or a promotion, has

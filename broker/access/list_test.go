@@ -257,6 +257,15 @@ func TestReviewAnnounced(t *testing.T) {
 		if got != c.want {
 			t.Errorf("%d months, day %d, due %s, reviewed %s: next on %s, want %s", c.months, c.day, c.due, c.reviewed, got, c.want)
 		}
+		for range 5 { // however often, and however early it is announced
+			l := s.state.Lists["oncall"].AccessList
+			l.Audit.NotifyBefore = 400 * 86400
+			s.given(&events.AccessListUpdated{AccessList: l})
+			again := s.when(Attest(s.state, s.env("bob"), ReviewList{List: "oncall"}))[0].(*events.AccessListReviewed).NextAuditDate
+			if again.After(s.now.AddDate(0, 2*c.months+1, 0)) {
+				t.Errorf("reviewed once more: next on %s", again.Format(time.DateOnly))
+			}
+		}
 	}
 }
 
