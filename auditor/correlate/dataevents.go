@@ -40,9 +40,9 @@ func every(types string) data { return data{types: strings.Fields(types), all: t
 var dataEvents = map[string]data{
 	"s3": these(`AWS::S3::Object AWS::S3::AccessPoint AWS::S3Express::Object AWS::S3Express::AccessPoint
 		AWS::S3Outposts::Object AWS::S3ObjectLambda::AccessPoint`, `AbortMultipartUpload CompleteMultipartUpload CopyObject CreateMultipartUpload DeleteObject
-		DeleteObjectTagging DeleteObjects GetObject GetObjectAcl GetObjectAttributes GetObjectLegalHold
-		GetObjectRetention GetObjectTagging GetObjectTorrent HeadBucket HeadObject ListMultipartUploads ListObjects
-		ListObjectVersions ListParts PutObject PutObjectAcl PutObjectLegalHold PutObjectRetention PutObjectTagging
+		DeleteObjectAnnotation DeleteObjectTagging DeleteObjects GetObject GetObjectAcl GetObjectAnnotation GetObjectAttributes GetObjectLegalHold
+		GetObjectRetention GetObjectTagging GetObjectTorrent HeadBucket HeadObject ListMultipartUploads ListObjectAnnotations ListObjects
+		ListObjectVersions ListParts PutObject PutObjectAcl PutObjectAnnotation PutObjectLegalHold PutObjectRetention PutObjectTagging
 		RestoreObject SelectObjectContent UploadPart UploadPartCopy CreateSession WriteGetObjectResponse`),
 	"s3vectors": these("AWS::S3Vectors::Index AWS::S3Vectors::VectorBucket", "DeleteVectors GetVectors ListVectors PutVectors QueryVectors"),
 	"lambda":    these("AWS::Lambda::Function", "Invoke InvokeAsync InvokeWithResponseStream"),

@@ -107,6 +107,12 @@ func TestRecognizeS3(t *testing.T) {
 		{"PUT " + vh, nil, "CreateBucket", "s3:CreateBucket", []string{"arn:aws:s3:::b"}},
 		{"GET https://ap-" + account + ".s3-accesspoint.eu-west-1.amazonaws.com/k", nil, "GetObject", "s3:GetObject",
 			[]string{"arn:aws:s3:eu-west-1:" + account + ":accesspoint/ap/object/k"}},
+		{"GET " + vh + "k?annotation", nil, "ListObjectAnnotations", "s3:ListObjectAnnotations", []string{obj}},
+		{"GET " + vh + "k?annotation=&annotation-prefix=a&versionId=v&x-id=ListObjectAnnotations", nil, "ListObjectAnnotations", "s3:ListObjectVersionAnnotations", []string{obj}},
+		{"GET " + vh + "k?annotation&annotationName=a", nil, "GetObjectAnnotation", "s3:GetObjectAnnotation", []string{obj}},
+		{"PUT " + vh + "k?annotation&annotationName=a", nil, "PutObjectAnnotation", "s3:PutObjectAnnotation", []string{obj}},
+		{"DELETE " + vh + "k?annotation&annotationName=a&versionId=v", nil, "DeleteObjectAnnotation", "s3:DeleteObjectVersionAnnotation", []string{obj}},
+		{"PUT " + vh + "?metadataAnnotationTable", nil, "UpdateBucketMetadataAnnotationTableConfiguration", "s3:UpdateBucketMetadataAnnotationTableConfiguration", []string{"arn:aws:s3:::b"}},
 		{"GET https://b--use1-az4--x-s3.s3express-use1-az4.us-east-1.amazonaws.com/k", nil, "GetObject", "s3express:CreateSession",
 			[]string{"arn:aws:s3express:us-east-1:" + account + ":bucket/b--use1-az4--x-s3"}},
 	} {

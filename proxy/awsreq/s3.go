@@ -19,6 +19,7 @@ var s3subs = [...]s3sub{
 	{"uploads", true, "", "", "CreateMultipartUpload", ""},
 	{"uploadId", true, "ListParts", "UploadPart", "CompleteMultipartUpload", "AbortMultipartUpload"},
 	{"acl", true, "GetObjectAcl", "PutObjectAcl", "", ""},
+	{"annotation", true, "ListObjectAnnotations", "PutObjectAnnotation", "", "DeleteObjectAnnotation"},
 	{"attributes", true, "GetObjectAttributes", "", "", ""},
 	{"legal-hold", true, "GetObjectLegalHold", "PutObjectLegalHold", "", ""},
 	{"retention", true, "GetObjectRetention", "PutObjectRetention", "", ""},
@@ -41,6 +42,7 @@ var s3subs = [...]s3sub{
 	{"lifecycle", false, "GetBucketLifecycleConfiguration", "PutBucketLifecycleConfiguration", "", "DeleteBucketLifecycle"},
 	{"location", false, "GetBucketLocation", "", "", ""},
 	{"logging", false, "GetBucketLogging", "PutBucketLogging", "", ""},
+	{"metadataAnnotationTable", false, "", "UpdateBucketMetadataAnnotationTableConfiguration", "", ""},
 	{"metadataConfiguration", false, "GetBucketMetadataConfiguration", "", "CreateBucketMetadataConfiguration", "DeleteBucketMetadataConfiguration"},
 	{"metadataInventoryTable", false, "", "UpdateBucketMetadataInventoryTableConfiguration", "", ""},
 	{"metadataJournalTable", false, "", "UpdateBucketMetadataJournalTableConfiguration", "", ""},
@@ -183,6 +185,10 @@ func refineS3(op string, in *Input) string {
 	case "GetBucketMetricsConfiguration":
 		if !id {
 			return "ListBucketMetricsConfigurations"
+		}
+	case "ListObjectAnnotations":
+		if hasQuery(in.RawQuery, "annotationName") {
+			return "GetObjectAnnotation"
 		}
 	case "UploadPart":
 		if len(in.Header["X-Amz-Copy-Source"]) > 0 {

@@ -93,6 +93,14 @@ func versioned(operation string) string {
 		return "s3:GetObjectVersion"
 	case "GetObjectAcl":
 		return "s3:GetObjectVersionAcl"
+	case "GetObjectAnnotation":
+		return "s3:GetObjectVersionAnnotation"
+	case "PutObjectAnnotation":
+		return "s3:PutObjectVersionAnnotation"
+	case "DeleteObjectAnnotation":
+		return "s3:DeleteObjectVersionAnnotation"
+	case "ListObjectAnnotations":
+		return "s3:ListObjectVersionAnnotations"
 	case "GetObjectTagging":
 		return "s3:GetObjectVersionTagging"
 	case "GetObjectTorrent":
