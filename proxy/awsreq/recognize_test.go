@@ -113,6 +113,12 @@ func TestRecognizeS3(t *testing.T) {
 		{"PUT " + vh + "k?annotation&annotationName=a", nil, "PutObjectAnnotation", "s3:PutObjectAnnotation", []string{obj}},
 		{"DELETE " + vh + "k?annotation&annotationName=a&versionId=v", nil, "DeleteObjectAnnotation", "s3:DeleteObjectVersionAnnotation", []string{obj}},
 		{"PUT " + vh + "?metadataAnnotationTable", nil, "UpdateBucketMetadataAnnotationTableConfiguration", "s3:UpdateBucketMetadataAnnotationTableConfiguration", []string{"arn:aws:s3:::b"}},
+		// What is not known may be another operation.
+		{"DELETE " + vh + "k?newest", nil, "", "", []string{obj}},
+		{"PUT " + vh + "k?newest=", nil, "", "", []string{obj}},
+		{"DELETE " + vh + "?%6eewest", nil, "", "", []string{"arn:aws:s3:::b"}},
+		{"GET " + vh + "k?x-mine&X-other=&v=1&response-expires=", nil, "GetObject", "s3:GetObject", []string{obj}},
+		{"GET " + vh + "?prefix=&delimiter&marker=&x-id", nil, "ListObjects", "s3:ListBucket", []string{"arn:aws:s3:::b"}},
 		{"GET https://b--use1-az4--x-s3.s3express-use1-az4.us-east-1.amazonaws.com/k", nil, "GetObject", "s3express:CreateSession",
 			[]string{"arn:aws:s3express:us-east-1:" + account + ":bucket/b--use1-az4--x-s3"}},
 	} {

@@ -146,6 +146,9 @@ func s3Operation(in *Input, bucket, key string) (name string, ambiguous bool) {
 		if sub != "" {
 			return refineS3(sub, in), false
 		}
+		if newer(q) {
+			return "", false
+		}
 	}
 	if key != "" {
 		return objectOperation(in), false
@@ -164,6 +167,38 @@ func s3Operation(in *Input, bucket, key string) (name string, ambiguous bool) {
 		return "DeleteBucket", false
 	}
 	return "", false
+}
+
+// s3params are the parameters of S3's operations that may be empty.
+var s3params = [...]string{"prefix", "delimiter", "marker", "max-keys", "encoding-type", "list-type", "continuation-token", "start-after", "fetch-owner",
+	"key-marker", "version-id-marker", "upload-id-marker", "part-number-marker", "versionId", "bucket-region", "id"}
+
+// newer tells whether a query has what may be a sub-resource of S3's that is not known
+// here, and so another operation: a name without a value. Those that begin with "x-" mean
+// nothing to S3
+// (https://docs.aws.amazon.com/AmazonS3/latest/userguide/LogFormat.html#LogFormatCustom).
+func newer(query string) bool {
+pairs:
+	for query != "" {
+		var pair string
+		pair, query, _ = strings.Cut(query, "&")
+		name, value, _ := strings.Cut(pair, "=")
+		if name == "" || value != "" || len(name) > 2 && strings.EqualFold(name[:2], "x-") || strings.HasPrefix(name, "response-") {
+			continue
+		}
+		for i := range s3subs {
+			if equalDecoded(name, s3subs[i].key) {
+				continue pairs
+			}
+		}
+		for _, known := range s3params {
+			if equalDecoded(name, known) {
+				continue pairs
+			}
+		}
+		return true
+	}
+	return false
 }
 
 // refineS3 tells lists from single configurations and copies from uploads.
