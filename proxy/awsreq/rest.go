@@ -92,7 +92,26 @@ func (t *Table) matchREST(svc int32, in *Input, caps *captures) (op int32, score
 		return -1, 0
 	}
 	caps.n, caps.twice = 0, false
-	return t.walk(root, strings.Trim(in.Path, "/"), in, caps, 0)
+	path := strings.Trim(in.Path, "/")
+	if in.Host.Endpoint == "execute-api" {
+		path = stageless(path)
+	}
+	return t.walk(root, path, in, caps, 0)
+}
+
+// stageless is the path by which connections of a WebSocket API are managed, without the
+// API's stage in front: STAGE/@connections/ID
+// (https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-how-to-call-websocket-api-connections.html).
+func stageless(path string) string {
+	_, rest, _ := strings.Cut(path, "/")
+	name, id, ok := strings.Cut(rest, "/")
+	switch {
+	case !ok || !equalDecoded(name, "@connections"):
+		return path
+	case name != "@connections":
+		return "@connections/" + id
+	}
+	return rest
 }
 
 func (t *Table) walk(at int32, rest string, in *Input, caps *captures, score int) (int32, int) {
