@@ -331,7 +331,7 @@ func (t *Table) resolveVPCE(h *Host, p endpoint.Parts) error {
 	case "s3":
 		return t.s3VPCE(h, before)
 	case "execute-api":
-		h.Label = strings.TrimPrefix(rest[:len(rest)-len(service)-1], "vpce-")
+		h.Label = rest[:len(rest)-len(service)-1] // which API it is, a header says
 		return t.labelled(h, p, service)
 	}
 	h.Label = before

@@ -176,20 +176,39 @@ func decodePath(raw string) (path string, exact bool) {
 // invokeResource: API Gateway Developer Guide, "Resource format of permissions
 // for executing API".
 func invokeResource(in *Input, r *Request) []string {
-	if in.Host.Label == "" || r.Account == "" {
-		return nil
+	api, ok := in.api()
+	if !ok {
+		r.doubtful("names two APIs, or one in an odd way")
 	}
 	path, exact := decodePath(in.Path)
-	if !exact {
+	if api == "" || r.Account == "" || !exact {
 		return nil
 	}
-	arn := "arn:" + r.Partition + ":execute-api:" + r.Region + ":" + r.Account + ":" + in.Host.Label + "/"
+	arn := "arn:" + r.Partition + ":execute-api:" + r.Region + ":" + r.Account + ":" + api + "/"
 	out := []string{arn + stage(path, in.Method)}
 	// A slash at the end is to REST APIs as if it were not there.
 	if short := strings.TrimSuffix(path, "/"); short != path && strings.Contains(short[min(1, len(short)):], "/") {
 		out = append(out, arn+stage(short, in.Method))
 	}
 	return out
+}
+
+// api is the id of the API that a call of execute-api is for: the host's label, where a VPC
+// endpoint may stand behind it, or, where the host is a VPC endpoint's, what a header says
+// (https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-private-api-test-invoke-url.html).
+// Not ok: they say different things.
+func (in *Input) api() (id string, ok bool) {
+	if id, _, _ = strings.Cut(in.Host.Label, "-vpce-"); strings.HasPrefix(id, "vpce-") {
+		id = ""
+	}
+	said := in.Header["X-Apigw-Api-Id"]
+	if len(said) == 0 {
+		return id, true
+	}
+	if len(said) > 1 || id != "" && id != said[0] || strings.Trim(said[0], "abcdefghijklmnopqrstuvwxyz0123456789") != "" {
+		return "", false
+	}
+	return said[0], true
 }
 
 func stage(path, method string) string {

@@ -20,6 +20,9 @@ func TestSpelling(t *testing.T) {
 		return request(t, tab, "POST https://"+service+".us-east-1.amazonaws.com/", http.Header{"Content-Type": {"application/x-amz-json-1.1"}, "X-Amz-Target": {target}}, body)
 	}
 	get := func(line string) *Input { return request(t, tab, line, nil, "") }
+	invoke := func(host string, api ...string) *Input {
+		return request(t, tab, "GET https://"+host+".amazonaws.com/prod/secret", http.Header{"X-Apigw-Api-Id": api}, "")
+	}
 	iam := func(body string) *Input {
 		return request(t, tab, "POST https://iam.amazonaws.com/", http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}, body)
 	}
@@ -66,6 +69,13 @@ func TestSpelling(t *testing.T) {
 		"invoke slash":     {get("GET https://x1.execute-api.us-east-1.amazonaws.com/prod/secret/"), of("execute-api") + "x1/prod/GET/secret/ " + of("execute-api") + "x1/prod/GET/secret"},
 		"invoke root":      {get("GET https://x1.execute-api.us-east-1.amazonaws.com/prod/"), of("execute-api") + "x1/prod/GET/"},
 		"invoke empty":     {get("GET https://x1.execute-api.us-east-1.amazonaws.com/"), of("execute-api") + "x1/$default/GET/"},
+		"invoke private":   {get("GET https://x1-vpce-0a1b2c3d.execute-api.us-east-1.amazonaws.com/prod/secret"), of("execute-api") + "x1/prod/GET/secret"},
+		"invoke by header": {invoke("vpce-0a1b2c3d-4e5f.execute-api.us-east-1.vpce", "x1"), of("execute-api") + "x1/prod/GET/secret"},
+		"invoke unsaid":    {invoke("vpce-0a1b2c3d-4e5f.execute-api.us-east-1.vpce"), ""},
+		"invoke said":      {invoke("x1.execute-api.us-east-1", "x1"), of("execute-api") + "x1/prod/GET/secret"},
+		"invoke two":       {invoke("x1.execute-api.us-east-1", "x2"), "!"},
+		"invoke twice":     {invoke("vpce-0a1b2c3d-4e5f.execute-api.us-east-1.vpce", "x1", "x2"), "!"},
+		"invoke any":       {invoke("vpce-0a1b2c3d-4e5f.execute-api.us-east-1.vpce", "x1/prod/GET/open"), "!"},
 		"invoke one label": {get("GET https://x1.execute-api.us-east-1.amazonaws.com/prod/a%2Fsecret"), ""},
 
 		// Case.
