@@ -227,7 +227,7 @@ func labelled(key string) bool {
 	switch key {
 	case "execute-api", "lambda-url", "iot", "credentials.iot", "jobs.iot", "data.iot", "ddb", "appsync-api",
 		"appsync-realtime-api", "kinesisvideo", "data-kinesis", "control-kinesis", "dkr.ecr", "d.codeartifact",
-		"timestream", "data.mediastore":
+		"timestream", "data.mediastore", "mediaconvert":
 		return true
 	}
 	return false
