@@ -1,6 +1,8 @@
 package proxy_test
 
 import (
+	"compress/gzip"
+	"crypto/sha512"
 	"encoding/base64"
 	"fmt"
 	"io"
@@ -66,6 +68,29 @@ func TestRedirectIsAnError(t *testing.T) {
 		t.Errorf("%d %s", resp.StatusCode, body)
 	}
 	if done := payloads[*events.AWSRequestCompleted](r.audit()); len(done) != 1 || done[0].AWSErrorCode != "PermanentRedirect" {
+		t.Error(shown(done))
+	}
+}
+
+// Go's clients accept gzip unasked: an error that AWS compressed has a name all the same.
+func TestCompressedError(t *testing.T) {
+	r := newRig(t, func(_ *proxy.Config, a *ststest.AWS) {
+		a.Serve = func(w http.ResponseWriter, r *http.Request, _ ststest.Key) {
+			w.Header().Set("Content-Type", "application/x-amz-json-1.0")
+			w.Header().Set("Content-Encoding", "gzip")
+			w.WriteHeader(http.StatusBadRequest)
+			z := gzip.NewWriter(w)
+			fmt.Fprintf(z, `{"__type":"com.amazonaws.dynamodb.v20120810#ResourceNotFoundException","message":"%x"}`, sha512.Sum512(nil))
+			z.Close()
+		}
+	})
+	c := r.client(r.session())
+	c.Transport.(*http.Transport).DisableCompression = false
+	resp, body := c.do(t, c.call(t, "dynamodb", "POST", "https://dynamodb.us-east-1.amazonaws.com/", `{"TableName":"t"}`, target("DynamoDB_20120810.GetItem", "1.0")))
+	if resp.StatusCode != http.StatusBadRequest || !strings.Contains(body, "ResourceNotFoundException") {
+		t.Errorf("%d %s", resp.StatusCode, body)
+	}
+	if done := payloads[*events.AWSRequestCompleted](r.audit()); len(done) != 1 || done[0].AWSErrorCode != "ResourceNotFoundException" {
 		t.Error(shown(done))
 	}
 }

@@ -3,8 +3,10 @@ package proxy
 import (
 	"bytes"
 	"cmp"
+	"compress/gzip"
 	"encoding/binary"
 	"encoding/json"
+	"io"
 	"net/http"
 	"strings"
 )
@@ -34,10 +36,27 @@ func (f *flight) errorCode() string {
 	if code == "" {
 		code = h.Get("X-Amz-Error-Code")
 	}
-	if code == "" && h.Get("Content-Encoding") == "" {
-		code = codeIn(h.Get("Content-Type"), f.said)
+	if code == "" {
+		code = codeIn(h.Get("Content-Type"), plainly(h.Get("Content-Encoding"), f.said))
 	}
 	return shape(code)
+}
+
+// plainly is the beginning of a body without its encoding, nothing where that is not known.
+// Go's clients accept gzip unasked.
+func plainly(encoding string, body []byte) []byte {
+	switch strings.ToLower(encoding) {
+	case "":
+		return body
+	case "gzip":
+		z, err := gzip.NewReader(bytes.NewReader(body))
+		if err != nil {
+			return nil
+		}
+		plain, _ := io.ReadAll(io.LimitReader(z, maxSaid)) // it may be cut off
+		return plain
+	}
+	return nil
 }
 
 // shape is an error's name. The JSON protocols send "Code", "Code:uri" or
