@@ -16,6 +16,7 @@ type naming struct {
 	ids                  []string // whose beginning tells that they are of this type
 	used                 []string // values that the ARNs were built of
 	unnamed              bool     // of the type's own name nothing is known
+	odd                  bool     // something was not to be understood
 }
 
 // build fills in the pattern's variables; nothing if one is not known. A list in
@@ -117,6 +118,7 @@ func (n *naming) plain(values []string) (names []string, ok bool) {
 			names = append(names, v)
 		}
 	}
+	n.odd = n.odd || !ok
 	return names, ok || len(names) == 0
 }
 

@@ -91,6 +91,12 @@ func TestSpelling(t *testing.T) {
 		"secret part": {target("secretsmanager", "secretsmanager.GetSecretValue", `{"SecretId":"`+of("secretsmanager")+`secret:prod/db"}`), of("secretsmanager") + "secret:prod/db-??????"},
 		"secret new":  {target("secretsmanager", "secretsmanager.CreateSecret", `{"Name":"prod/db"}`), of("secretsmanager") + "secret:prod/db-??????"},
 
+		// What is not understood is not what an ARN beside it names.
+		"alias beside a key": {target("kms", "TrentService.ReEncrypt", `{"SourceKeyId":"alias/secret","DestinationKeyId":"`+of("kms")+`key/mine"}`), ""},
+		"reencrypted":        {target("kms", "TrentService.ReEncrypt", `{"SourceKeyId":"`+of("kms")+`key/a","DestinationKeyId":"`+of("kms")+`key/b"}`), of("kms") + "key/a " + of("kms") + "key/b"},
+		"a name and an ARN":  {request(t, tab, "PATCH https://aiops.us-east-1.amazonaws.com/investigationGroups/secret%3A1", nil, `{"roleArn":"`+of("aiops")+`investigation-group/mine"}`), ""},
+		"nested ARN":         {request(t, tab, "POST https://amplify.us-east-1.amazonaws.com/apps/a%3A1/branches/b", http.Header{"Content-Type": {"application/json"}}, `{"backendEnvironmentArn":"`+of("amplify")+`apps/mine/branches/mine"}`), ""},
+
 		// Selectors.
 		"parameter":       {target("ssm", "AmazonSSM.GetParameter", `{"Name":"/prod/db:3"}`), of("ssm") + "parameter/prod/db"},
 		"parameter arn":   {target("ssm", "AmazonSSM.GetParameter", `{"Name":"`+of("ssm")+`parameter/prod/db:3"}`), of("ssm") + "parameter/prod/db"},

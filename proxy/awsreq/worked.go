@@ -19,6 +19,9 @@ type worked struct {
 	// named are the types that some ARN is of, and values those that ARNs known whole
 	// are made of.
 	named, values map[string]bool
+	// odd are the types of which something at the top is named in a way that is not to be
+	// understood, and nothing besides.
+	odd map[string]bool
 }
 
 // all names all that the request is about. False: of some of it, it is not to be
@@ -39,7 +42,16 @@ func (w *worked) all() (ok bool) {
 		}
 	}
 	given := len(w.out) > 0
-	if !w.built(false, given) || !w.nested() || !w.built(true, given) || !w.besides() {
+	w.odd = map[string]bool{}
+	if !w.built(false, given) || !w.nested() {
+		return false
+	}
+	for typ := range w.odd { // an ARN beside it does not stand for it: that of one key for the alias of another
+		if w.named[typ] {
+			return false
+		}
+	}
+	if !w.built(true, given) || !w.besides() {
 		return false
 	}
 	if len(w.out) == 0 {
@@ -160,6 +172,7 @@ func (w *worked) built(part, given bool) bool {
 		if part && w.named[typ] || w.otherBus(typ) {
 			continue
 		}
+		odd := false
 		for _, pattern := range w.t.resources[w.prefix][typ] {
 			literal := !strings.Contains(nameless.Replace(pattern), "${")
 			if literal && (given || part) {
@@ -170,6 +183,7 @@ func (w *worked) built(part, given bool) bool {
 			if !ok {
 				return false
 			}
+			odd = odd || n.odd
 			if len(arns) == 0 || part && some && !slices.ContainsFunc(n.used, func(v string) bool { return !w.values[v] }) {
 				continue
 			}
@@ -183,6 +197,9 @@ func (w *worked) built(part, given bool) bool {
 			for _, v := range n.used {
 				w.values[v] = w.values[v] || !part
 			}
+		}
+		if odd && !part && w.odd != nil && !slices.Contains(now, typ) {
+			w.odd[typ] = true
 		}
 	}
 	for _, typ := range now {
