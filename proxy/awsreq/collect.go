@@ -19,6 +19,9 @@ type params struct {
 	list []param
 	deep []param         // of structures, by their paths
 	seen map[string]bool // names in lower case
+	// labels are those of the path, by names in lower case, as they are decoded: some bodies say
+	// them again.
+	labels map[string]string
 	// doubt says why the request can be read in two ways: a name given twice, in
 	// whatever case; "" if it cannot.
 	doubt string
@@ -32,11 +35,12 @@ type param struct{ name, value string }
 const maxParams = 512
 
 func (t *Table) collect(in *Input, o *operation, caps *captures) params {
-	p := params{o: o, seen: map[string]bool{}}
+	p := params{o: o, seen: map[string]bool{}, labels: map[string]string{}}
 	for i, name := range o.labels {
 		if i < caps.n {
-			p.seen[strings.ToLower(name)] = true
-			p.put(strings.ReplaceAll(name, "-", ""), decode(caps.val[i], true))
+			value, low := decode(caps.val[i], true), strings.ToLower(name)
+			p.seen[low], p.labels[low] = true, value
+			p.put(strings.ReplaceAll(name, "-", ""), value)
 		}
 	}
 	for name := range strings.SplitSeq(o.members, ",") {
@@ -117,7 +121,7 @@ const notJSON = "has a body that is not one JSON object"
 func (p *params) add(name, value string, list bool) {
 	head, _, _ := strings.Cut(name, ".")
 	if low := strings.ToLower(name); !list {
-		if p.seen[low] {
+		if label, ok := p.labels[low]; p.seen[low] && !(ok && label == value) {
 			p.doubtful(twiceNamed(name))
 		}
 		p.seen[low] = true

@@ -23,6 +23,9 @@ func TestSpelling(t *testing.T) {
 	invoke := func(host string, api ...string) *Input {
 		return request(t, tab, "GET https://"+host+".amazonaws.com/prod/secret", http.Header{"X-Apigw-Api-Id": api}, "")
 	}
+	put := func(path, body string) *Input {
+		return request(t, tab, "PATCH https://amplifyuibuilder.us-east-1.amazonaws.com"+path, http.Header{"Content-Type": {"application/json"}}, body)
+	}
 	iam := func(body string) *Input {
 		return request(t, tab, "POST https://iam.amazonaws.com/", http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}, body)
 	}
@@ -96,6 +99,11 @@ func TestSpelling(t *testing.T) {
 		"reencrypted":        {target("kms", "TrentService.ReEncrypt", `{"SourceKeyId":"`+of("kms")+`key/a","DestinationKeyId":"`+of("kms")+`key/b"}`), of("kms") + "key/a " + of("kms") + "key/b"},
 		"a name and an ARN":  {request(t, tab, "PATCH https://aiops.us-east-1.amazonaws.com/investigationGroups/secret%3A1", nil, `{"roleArn":"`+of("aiops")+`investigation-group/mine"}`), ""},
 		"nested ARN":         {request(t, tab, "POST https://amplify.us-east-1.amazonaws.com/apps/a%3A1/branches/b", http.Header{"Content-Type": {"application/json"}}, `{"backendEnvironmentArn":"`+of("amplify")+`apps/mine/branches/mine"}`), ""},
+
+		// A body may say again what the path says, if it says the same.
+		"said again":  {put("/app/a/environment/e/components/c", `{"id":"c","name":"n"}`), of("amplifyuibuilder") + "app/a/environment/e/components/c"},
+		"said anew":   {put("/app/a/environment/e/components/c", `{"id":"d","name":"n"}`), "!"},
+		"said thrice": {put("/app/a/environment/e/components/c", `{"id":"c","ID":"d","name":"n"}`), "!"},
 
 		// Selectors.
 		"parameter":       {target("ssm", "AmazonSSM.GetParameter", `{"Name":"/prod/db:3"}`), of("ssm") + "parameter/prod/db"},
