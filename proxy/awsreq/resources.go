@@ -258,7 +258,7 @@ func s3Resources(in *Input, r *Request) []string {
 	}
 	out := []string{prefix}
 	if r.Operation == "DeleteObjects" {
-		return deletedObjects(prefix, in, r)
+		return deletedObjects(prefix+object, in, r)
 	}
 	if key != "" {
 		out = keyed(prefix+object, key)
@@ -339,16 +339,16 @@ const maxDeleted = 100
 
 // deletedObjects names the objects of a DeleteObjects, or all of the bucket's
 // where it cannot see them all. To delete a version is an action of its own.
-func deletedObjects(bucket string, in *Input, r *Request) []string {
+func deletedObjects(front string, in *Input, r *Request) []string {
 	keys, versions, ok := deletes(in)
-	if (versions || !ok) && r.Action == "s3:DeleteObject" {
-		r.Also = append(slices.Clip(r.Also), Action{"s3:DeleteObjectVersion", Write})
+	if service, found := strings.CutSuffix(r.Action, ":DeleteObject"); found && (versions || !ok) {
+		r.Also = append(slices.Clip(r.Also), Action{service + ":DeleteObjectVersion", Write})
 	}
 	if !ok || len(keys) == 0 || len(keys) > maxDeleted {
-		return []string{bucket + "/*"}
+		return []string{front + "*"}
 	}
 	for i := range keys {
-		keys[i] = bucket + "/" + keys[i]
+		keys[i] = front + keys[i]
 	}
 	return keys
 }
