@@ -1,6 +1,7 @@
 package awsreq
 
 import (
+	"cmp"
 	"net/url"
 	"slices"
 	"strings"
@@ -230,9 +231,13 @@ func s3Resources(in *Input, r *Request) []string {
 	if account == "" {
 		account = r.Account
 	}
-	switch in.Host.S3 {
+	region, name := in.Host.Region, bucket
+	if aliasOf(bucket) != NotS3 { // which access point of whose it is, S3 alone knows
+		region, account, name = r.Region, "*", "*"
+	}
+	switch in.s3Style(bucket) {
 	case S3AccessPoint:
-		prefix = "arn:" + r.Partition + ":s3:" + in.Host.Region + ":" + account + ":accesspoint/" + bucket
+		prefix = "arn:" + r.Partition + ":s3:" + region + ":" + account + ":accesspoint/" + name
 		object = "/object/"
 	case S3MultiRegion:
 		if account == "" {
@@ -241,9 +246,9 @@ func s3Resources(in *Input, r *Request) []string {
 		prefix = "arn:" + r.Partition + ":s3::" + account + ":accesspoint/" + bucket
 		object = "/object/"
 	case S3ObjectLambda:
-		return []string{"arn:" + r.Partition + ":s3-object-lambda:" + in.Host.Region + ":" + account + ":accesspoint/" + bucket}
+		return []string{"arn:" + r.Partition + ":s3-object-lambda:" + region + ":" + account + ":accesspoint/" + name}
 	case S3Outposts:
-		prefix = "arn:" + r.Partition + ":s3-outposts:" + in.Host.Region + ":" + account + ":outpost/" + in.Host.Outpost + "/accesspoint/" + bucket
+		prefix = "arn:" + r.Partition + ":s3-outposts:" + region + ":" + account + ":outpost/" + cmp.Or(in.Host.Outpost, "*") + "/accesspoint/" + name
 		object = "/object/"
 	case S3Express, S3ExpressPath:
 		if account == "" {
@@ -309,6 +314,9 @@ func copied(source string, r *Request) []string {
 	case ofDirectory(plain):
 		bucket, _, _ := strings.Cut(plain, "/")
 		return []string{directory(bucket, r.Account, r)}
+	}
+	if bucket, key, _ := strings.Cut(plain, "/"); aliasOf(bucket) != NotS3 {
+		return keyed("arn:"+r.Partition+":s3:"+r.Region+":*:accesspoint/*/object/", key)
 	}
 	return keyed("arn:"+r.Partition+":s3:::", source)
 }

@@ -75,6 +75,32 @@ func (in *Input) s3Target() (bucket, key string) {
 	return in.Host.Bucket, path
 }
 
+// aliasOf tells what a name in a bucket's place is the alias of: no bucket may be called so
+// (https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html).
+func aliasOf(bucket string) S3Style {
+	switch {
+	case strings.HasSuffix(bucket, "-s3alias"):
+		return S3AccessPoint
+	case strings.HasSuffix(bucket, "--ol-s3"):
+		return S3ObjectLambda
+	case strings.HasSuffix(bucket, "--op-s3"):
+		return S3Outposts
+	}
+	return NotS3
+}
+
+// s3Style is how a request names what it is about: where the host is S3's own, an alias in
+// the bucket's place counts.
+func (in *Input) s3Style(bucket string) S3Style {
+	switch in.Host.S3 {
+	case S3Path, S3VirtualHost, S3Accelerate:
+		if style := aliasOf(bucket); style != NotS3 {
+			return style
+		}
+	}
+	return in.Host.S3
+}
+
 func (t *Table) lookupS3(in *Input, r *Request) {
 	r.Service = "s3"
 	bucket, key := in.s3Target()

@@ -41,7 +41,8 @@ func (t *Table) s3Action(in *Input, r *Request) {
 		}
 	}
 	t.s3Also(in, r)
-	switch in.Host.S3 {
+	bucket, _ := in.s3Target()
+	switch in.s3Style(decode(bucket, true)) {
 	case S3ObjectLambda:
 		t.s3Elsewhere("s3-object-lambda", r)
 	case S3Outposts:

@@ -109,7 +109,9 @@ func (t *Table) resolveS3(h *Host, p endpoint.Parts) (bool, error) {
 			h.AccountID, h.Outpost, h.S3, h.services = outpost, "", NotS3, t.services("s3control")
 			return true, nil
 		}
-		if err := h.accessPoint(point); err != nil {
+		if aliasOf(point) == S3Outposts {
+			h.Bucket = point
+		} else if err := h.accessPoint(point); err != nil {
 			return true, err
 		}
 	case s3ControlStyle:
