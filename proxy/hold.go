@@ -203,6 +203,11 @@ var signing = []string{
 var said = []string{
 	"Cache-Control", "Content-Disposition", "Content-Encoding", "Content-Language", "Content-Type", "Expires", "Range",
 	"If-Match", "If-Modified-Since", "If-None-Match", "If-Unmodified-Since",
+	// Parameters of single operations, by the service models of botocore 1.43 (Apache-2.0), and
+	// which API is invoked.
+	"Allow-Revert", "Authentication", "Content-Range", "Description", "Grafana-Token", "Graphidentifier", "Inputsource", "Instance-Id",
+	"Latest-Version-Number", "Match-For-Version-Type", "Mcp-Protocol-Version", "Mcp-Session-Id", "Response-Content-Type", "Responsecontenttype",
+	"Staging", "Uniqueids", "Useclientcertificateocspendpoint", "Versionlabel", "X-Apigw-Api-Id",
 }
 
 // digest is what an approval is bound to: role and session name at AWS, method,

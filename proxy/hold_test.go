@@ -207,6 +207,27 @@ func TestApprovedWithItsHeaders(t *testing.T) {
 	r.clean()
 }
 
+// Of some operations a header says what they are about.
+func TestApprovedForWhatHeadersName(t *testing.T) {
+	r := holding(t, 300*time.Millisecond)
+	cl, next := r.client(r.session(func(s *events.SessionStarted) {
+		s.Permissions = []events.Permission{{Role: "dev", Effect: "Allow"}, {Role: "dev", Effect: "Deny", Actions: []string{"entityresolution:*"}, Approval: true}}
+	})), r.held(t)
+	ask := func(ids string) answer {
+		return <-cl.send(t, cl.call(t, "entityresolution", "DELETE", "https://entityresolution.us-east-1.amazonaws.com/matchingworkflows/w/uniqueids", "", http.Header{"Uniqueids": {ids}}))
+	}
+	ask("approved")
+	d := next()
+	r.approve(d)
+	if a := ask("another"); a.status != 403 || strings.Contains(a.body, d.AccessRequestID) {
+		t.Errorf("another: %d %s", a.status, a.body)
+	}
+	if a := ask("approved"); a.status != 200 {
+		t.Errorf("the approved: %d %s", a.status, a.body)
+	}
+	r.clean()
+}
+
 // An approval is good for one call, whichever proxy makes it.
 func TestOneApprovalTwoProxies(t *testing.T) {
 	r := holding(t, 2*time.Second)
