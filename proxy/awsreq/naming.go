@@ -16,7 +16,7 @@ type naming struct {
 	ids                  []string // whose beginning tells that they are of this type
 	used                 []string // values that the ARNs were built of
 	unnamed              bool     // of the type's own name nothing is known
-	odd                  bool     // something was not to be understood
+	odd                  []string // values that were not to be understood
 }
 
 // build fills in the pattern's variables; nothing if one is not known. A list in
@@ -114,16 +114,15 @@ func (n *naming) plain(values []string) (names []string, ok bool) {
 		case strings.HasPrefix(v, "arn:") && matchesAny(n.t.resources[n.prefix][n.typ], v): // named as it is
 		case strings.HasPrefix(v, "arn:"), strings.HasPrefix(v, "alias/"), strings.ContainsAny(n.taken(v), ":*?$ "), !utf8.ValidString(v), strings.ContainsFunc(v, blank):
 			ok = false
+			n.odd = append(n.odd, v)
 		default:
 			names = append(names, v)
 		}
 	}
-	n.odd = n.odd || !ok
 	return names, ok || len(names) == 0
 }
 
-// spacious are the types whose names may have spaces, and those of them that may have
-// dollar signs: names of people's choice, by the patterns in the service models and the
+// spacious are the types whose names may have spaces, dollar signs or colons: names of people's choice, by the patterns in the service models and the
 // API references.
 var spacious = map[kind]string{
 	{"autoscaling", "autoScalingGroup"}:           " ",
@@ -144,6 +143,7 @@ var spacious = map[kind]string{
 	{"glue", "trigger"}:                           " ",
 	{"glue", "workflow"}:                          " ",
 	{"iot", "topic"}:                              " $",
+	{"kms", "alias"}:                              ":",
 	{"logs", "log-stream"}:                        " $",
 }
 

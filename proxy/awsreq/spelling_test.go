@@ -97,6 +97,10 @@ func TestSpelling(t *testing.T) {
 		// What is not understood is not what an ARN beside it names.
 		"alias beside a key": {target("kms", "TrentService.ReEncrypt", `{"SourceKeyId":"alias/secret","DestinationKeyId":"`+of("kms")+`key/mine"}`), ""},
 		"reencrypted":        {target("kms", "TrentService.ReEncrypt", `{"SourceKeyId":"`+of("kms")+`key/a","DestinationKeyId":"`+of("kms")+`key/b"}`), of("kms") + "key/a " + of("kms") + "key/b"},
+		"alias with a colon": {target("kms", "TrentService.DeleteAlias", `{"AliasName":"alias/team:a"}`), of("kms") + "alias/team:a " + of("kms") + "key/*"},
+		"odd alias":          {target("kms", "TrentService.DeleteAlias", `{"AliasName":"alias/team a"}`), of("kms") + "key/* " + of("kms") + "alias/*"},
+		"odd nested table":   {target("glue", "AWSGlue.BatchGetTableOptimizer", `{"Entries":[{"catalogId":"`+account+`","databaseName":"db","tableName":"secret:1","type":"compaction"}]}`), ""},
+		"odd table":          {target("glue", "AWSGlue.DeleteTable", `{"DatabaseName":"db","Name":"secret:1"}`), ""},
 		"a name and an ARN":  {request(t, tab, "PATCH https://aiops.us-east-1.amazonaws.com/investigationGroups/secret%3A1", nil, `{"roleArn":"`+of("aiops")+`investigation-group/mine"}`), ""},
 		"nested ARN":         {request(t, tab, "POST https://amplify.us-east-1.amazonaws.com/apps/a%3A1/branches/b", http.Header{"Content-Type": {"application/json"}}, `{"backendEnvironmentArn":"`+of("amplify")+`apps/mine/branches/mine"}`), ""},
 

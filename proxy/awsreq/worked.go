@@ -19,9 +19,9 @@ type worked struct {
 	// named are the types that some ARN is of, and values those that ARNs known whole
 	// are made of.
 	named, values map[string]bool
-	// odd are the types of which something at the top is named in a way that is not to be
-	// understood, and nothing besides.
-	odd map[string]bool
+	// odd are, by type, the values that may name one and are not to be understood, where no
+	// other does.
+	odd map[string][]string
 }
 
 // all names all that the request is about. False: of some of it, it is not to be
@@ -42,7 +42,7 @@ func (w *worked) all() (ok bool) {
 		}
 	}
 	given := len(w.out) > 0
-	w.odd = map[string]bool{}
+	w.odd = map[string][]string{}
 	if !w.built(false, given) || !w.nested() {
 		return false
 	}
@@ -53,6 +53,12 @@ func (w *worked) all() (ok bool) {
 	}
 	if !w.built(true, given) || !w.besides() {
 		return false
+	}
+	for typ, values := range w.odd { // nor does that of its database for a table
+		n := naming{o: w.o, typ: typ}
+		if _, listed := w.t.besides[w.r.op][typ]; len(w.out) > 0 && !listed && !n.creates() && !w.named[typ] && slices.ContainsFunc(values, func(v string) bool { return !w.values[v] }) {
+			return false
+		}
 	}
 	if len(w.out) == 0 {
 		w.any()
@@ -94,7 +100,7 @@ func (w *worked) nested() bool {
 func (w *worked) below(types []string, head string) bool {
 	top := w.p.list
 	defer func() { w.p.list = top }()
-	inner := worked{t: w.t, r: w.r, o: w.o, p: w.p, prefix: w.prefix, types: types, named: w.named, values: w.values}
+	inner := worked{t: w.t, r: w.r, o: w.o, p: w.p, prefix: w.prefix, types: types, named: w.named, values: w.values, odd: w.odd}
 	var deep []param
 	for _, v := range w.p.deep {
 		if first, _, _ := strings.Cut(v.name, "."); head == "" || plain(first) == head {
@@ -172,7 +178,7 @@ func (w *worked) built(part, given bool) bool {
 		if part && w.named[typ] || w.otherBus(typ) {
 			continue
 		}
-		odd := false
+		var odd []string
 		for _, pattern := range w.t.resources[w.prefix][typ] {
 			literal := !strings.Contains(nameless.Replace(pattern), "${")
 			if literal && (given || part) {
@@ -183,7 +189,7 @@ func (w *worked) built(part, given bool) bool {
 			if !ok {
 				return false
 			}
-			odd = odd || n.odd
+			odd = append(odd, n.odd...)
 			if len(arns) == 0 || part && some && !slices.ContainsFunc(n.used, func(v string) bool { return !w.values[v] }) {
 				continue
 			}
@@ -198,8 +204,8 @@ func (w *worked) built(part, given bool) bool {
 				w.values[v] = w.values[v] || !part
 			}
 		}
-		if odd && !part && w.odd != nil && !slices.Contains(now, typ) {
-			w.odd[typ] = true
+		if len(odd) > 0 && !part && !slices.Contains(now, typ) {
+			w.odd[typ] = odd
 		}
 	}
 	for _, typ := range now {
@@ -222,22 +228,26 @@ func (w *worked) otherBus(typ string) bool {
 // act on all the same (besides.tsv), what it names in a way that no ARN can be made
 // of, and what its body may name, if that was not read.
 func (w *worked) besides() bool {
-	for _, typ := range w.types {
-		unnamed := len(w.out) > 0 && !w.named[typ] && (w.p.unread || w.p.mentions(typ, w.values))
-		if b, listed := w.t.besides[w.r.op][typ]; listed && !w.p.unread {
-			unnamed = w.p.says(b.hidden) && (b.unless == "" || !w.p.says(b.unless))
-		}
-		if !unnamed {
-			continue
-		}
-		for _, pattern := range w.t.resources[w.prefix][typ] {
-			n := naming{t: w.t, o: w.o, p: w.p, prefix: w.prefix, typ: typ, pattern: pattern, unnamed: true}
-			arns, ok := n.build(&w.r, true)
-			if !ok {
-				return false
+	for _, first := range [...]bool{true, false} { // what is listed may be all there is
+		for _, typ := range w.types {
+			b, listed := w.t.besides[w.r.op][typ]
+			unnamed := len(w.out) > 0 && !w.named[typ] && (w.p.unread || w.p.mentions(typ, w.values))
+			if listed && !w.p.unread {
+				unnamed = w.p.says(b.hidden) && (b.unless == "" || !w.p.says(b.unless))
 			}
-			for _, arn := range arns {
-				w.add(typ, arn, false)
+			if listed != first || !unnamed {
+				continue
+			}
+			for _, pattern := range w.t.resources[w.prefix][typ] {
+				n := naming{t: w.t, o: w.o, p: w.p, prefix: w.prefix, typ: typ, pattern: pattern, unnamed: true}
+				arns, ok := n.build(&w.r, true)
+				if !ok {
+					return false
+				}
+				for _, arn := range arns {
+					w.add(typ, arn, false)
+					w.named[typ] = true
+				}
 			}
 		}
 	}
