@@ -85,6 +85,11 @@ func (c *call) assumeForm() (url.Values, error) {
 		if len(v) > 1 {
 			return nil, fmt.Errorf("the parameter %s of AssumeRole stands there twice", name)
 		}
+		for _, own := range [...]string{"RoleArn", "RoleSessionName", "SourceIdentity", "DurationSeconds"} {
+			if name != own && strings.EqualFold(name, own) { // STS might take it for the one that is pinned
+				return nil, fmt.Errorf("the parameter %.40q of AssumeRole is called %s", name, own)
+			}
+		}
 	}
 	return form, nil
 }
@@ -101,7 +106,8 @@ func (c *call) pin(form url.Values) error {
 		return fmt.Errorf("SourceIdentity %q is not you: leave it out, or say %q", v, who)
 	}
 	for name := range form {
-		if strings.HasPrefix(name, "Tags.member.") && strings.HasSuffix(name, ".Key") && len(form.Get(name)) >= 7 && strings.EqualFold(form.Get(name)[:7], "postern") {
+		low := strings.ToLower(name)
+		if strings.HasPrefix(low, "tags.") && strings.HasSuffix(low, ".key") && len(form.Get(name)) >= 7 && strings.EqualFold(form.Get(name)[:7], "postern") {
 			return fmt.Errorf("the session tag %q is postern's to set", form.Get(name))
 		}
 	}

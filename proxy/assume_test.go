@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -162,6 +163,13 @@ func TestAssumeRoleRefused(t *testing.T) {
 	} {
 		if _, err := r.assume(s, helperKey, c.change); !strings.Contains(codeOf(err), "AccessDenied: postern: "+c.want) {
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+	cl := r.client(s)
+	for _, spelling := range []string{"&rolesessionname=bob", "&SOURCEIDENTITY=bob", "&durationSeconds=43200", "&tags.member.1.key=posternUser&tags.member.1.value=bob"} {
+		body := "Action=AssumeRole&Version=2011-06-15&RoleArn=" + url.QueryEscape(deployRole) + spelling
+		if resp, text := cl.do(t, cl.call(t, "sts", "POST", "https://sts.us-east-1.amazonaws.com/", body, http.Header{"Content-Type": {"application/x-www-form-urlencoded"}})); resp.StatusCode != http.StatusForbidden {
+			t.Errorf("%s: %d %s", spelling, resp.StatusCode, text)
 		}
 	}
 	client := awssts.NewFromConfig(r.sdk(s, "alice", helperKey))
