@@ -184,6 +184,8 @@ func TestRecognizeS3(t *testing.T) {
 			[]string{"arn:aws:s3express:us-east-1:" + account + ":accesspoint/ap--use1-az4--xa-s3"}},
 		{"DELETE https://" + account + ".s3-control.eu-west-1.amazonaws.com/v20180820/accesspoint/ap", nil, "", "s3:DeleteAccessPoint", nil,
 			[]string{"arn:aws:s3:eu-west-1:" + account + ":accesspoint/ap"}},
+		{"POST https://" + account + ".s3-control.eu-west-1.amazonaws.com/v20180820/tags/arn%3Aaws%3As3%3Aeu-west-1%3A" + account + "%3Aaccess-grants/default/location/l", nil, "", "s3:TagResource", nil,
+			[]string{"arn:aws:s3:eu-west-1:" + account + ":access-grants/default/location/l"}},
 		{"DELETE https://s3-outposts.eu-west-1.amazonaws.com/v20180820/accesspoint/ap", http.Header{"X-Amz-Outpost-Id": {"op-1"}, "X-Amz-Account-Id": {"999999999999"}}, "", "s3-outposts:DeleteAccessPoint", nil,
 			[]string{"arn:aws:s3-outposts:eu-west-1:999999999999:outpost/op-1/accesspoint/ap"}},
 	} {
