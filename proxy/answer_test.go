@@ -72,6 +72,29 @@ func TestRedirectIsAnError(t *testing.T) {
 	}
 }
 
+// An answer that is none is a failure, and on record.
+func TestNoStatus(t *testing.T) {
+	r := newRig(t, func(_ *proxy.Config, a *ststest.AWS) {
+		a.Serve = func(w http.ResponseWriter, r *http.Request, _ ststest.Key) {
+			conn, _, err := http.NewResponseController(w).Hijack()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			io.WriteString(conn, "HTTP/1.1 099 Odd\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+			conn.Close()
+		}
+	})
+	c := r.client(r.session())
+	if resp, body := c.do(t, c.request(t, "PUT", object, strings.NewReader("x"))); resp.StatusCode != http.StatusServiceUnavailable || !strings.Contains(body, "status 099") {
+		t.Errorf("%d %s", resp.StatusCode, body)
+	}
+	es := r.audit()
+	if failed := payloads[*events.AWSRequestFailed](es); len(failed) != 1 || len(payloads[*events.AWSRequestAdmitted](es)) != 1 {
+		t.Error(shown(failed))
+	}
+}
+
 // Go's clients accept gzip unasked: an error that AWS compressed has a name all the same.
 func TestCompressedError(t *testing.T) {
 	r := newRig(t, func(_ *proxy.Config, a *ststest.AWS) {

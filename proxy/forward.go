@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -51,6 +52,10 @@ func (c *call) forward(out *http.Request) {
 	})
 	once.Only(out)
 	answer, err := c.p.upstreamFor(c).RoundTrip(out)
+	if err == nil && answer.StatusCode < 100 { // net/http takes it, and does not pass it on
+		_ = answer.Body.Close()
+		err = fmt.Errorf("it answers with the status %03d", answer.StatusCode)
+	}
 	if err != nil {
 		unhook()
 		f.unanswered(err)

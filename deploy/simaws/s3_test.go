@@ -155,6 +155,30 @@ func TestObjectReads(t *testing.T) {
 	}
 }
 
+// What is not simulated leaves an object alone.
+func TestAnnotations(t *testing.T) {
+	f := newSim(t, nil)
+	f.bucket(t, "annotated")
+	c := s3.NewFromConfig(f.aws())
+	bucket, key := aws.String("annotated"), aws.String("k")
+	if _, err := c.PutObject(t.Context(), &s3.PutObjectInput{Bucket: bucket, Key: key, Body: strings.NewReader("hello")}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.PutObjectAnnotation(t.Context(), &s3.PutObjectAnnotationInput{Bucket: bucket, Key: key, AnnotationName: aws.String("a"), AnnotationPayload: strings.NewReader("note")}); err == nil {
+		t.Error("annotated")
+	}
+	if _, err := c.DeleteObjectAnnotation(t.Context(), &s3.DeleteObjectAnnotationInput{Bucket: bucket, Key: key, AnnotationName: aws.String("a")}); err == nil {
+		t.Error("an annotation was deleted")
+	}
+	out, err := c.GetObject(t.Context(), &s3.GetObjectInput{Bucket: bucket, Key: key})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := readAll(t, out.Body); got != "hello" {
+		t.Errorf("the object is %q", got)
+	}
+}
+
 func TestListing(t *testing.T) {
 	f := newSim(t, nil)
 	f.bucket(t, "lists")

@@ -31,9 +31,9 @@ var (
 	bucketSubs = []string{"acl", "policy", "policyStatus", "versioning", "tagging", "cors", "website", "logging", "lifecycle",
 		"replication", "encryption", "object-lock", "accelerate", "requestPayment", "ownershipControls", "publicAccessBlock",
 		"notification", "location", "uploads", "versions", "delete", "analytics", "inventory", "metrics", "intelligent-tiering",
-		"session", "abac", "metadataConfiguration", "metadataTable"}
+		"session", "abac", "metadataAnnotationTable", "metadataConfiguration", "metadataInventoryTable", "metadataJournalTable", "metadataTable"}
 	objectSubs = []string{"uploads", "uploadId", "tagging", "acl", "retention", "legal-hold", "attributes", "torrent", "restore",
-		"select", "renameObject", "encryption"}
+		"select", "renameObject", "encryption", "annotation"}
 )
 
 func firstSub(c *call, names []string) string {

@@ -104,6 +104,10 @@ func (n *naming) build(r *Request, part bool) (arns []string, ok bool) {
 	return out, true
 }
 
+// maxName bounds a name in bytes: no ARN is longer ("arnType" in the IAM API Reference), and each
+// of a list's is put together with all that stands beside it.
+const maxName = 2048
+
 // plain takes the names out of values. One that brings separators along is no
 // plain name: a qualified function, an ARN in its place.
 func (n *naming) plain(values []string) (names []string, ok bool) {
@@ -112,7 +116,7 @@ func (n *naming) plain(values []string) (names []string, ok bool) {
 		switch {
 		case v == "", n.other(v):
 		case strings.HasPrefix(v, "arn:") && matchesAny(n.t.resources[n.prefix][n.typ], v): // named as it is
-		case strings.HasPrefix(v, "arn:"), strings.HasPrefix(v, "alias/"), strings.ContainsAny(n.taken(v), ":*?$ "), !utf8.ValidString(v), strings.ContainsFunc(v, blank):
+		case len(v) > maxName, strings.HasPrefix(v, "arn:"), strings.HasPrefix(v, "alias/"), strings.ContainsAny(n.taken(v), ":*?$ "), !utf8.ValidString(v), strings.ContainsFunc(v, blank):
 			ok = false
 			n.odd = append(n.odd, v)
 		default:

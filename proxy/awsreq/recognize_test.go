@@ -164,6 +164,8 @@ func TestRecognizeS3(t *testing.T) {
 			[]string{"arn:aws:s3:eu-west-1:" + account + ":accesspoint/ap/object/k"}},
 		{"POST https://ap-" + account + ".op-1.s3-outposts.eu-west-1.amazonaws.com/?delete", nil, "<Delete><Object>", "s3-outposts:DeleteObject", []string{"s3-outposts:DeleteObjectVersion"},
 			[]string{"arn:aws:s3-outposts:eu-west-1:" + account + ":outpost/op-1/accesspoint/ap/object/*"}},
+		{"POST " + vh + "?delete", nil, deletion("team/é", "team/è", 101), "s3:DeleteObject", nil, []string{"arn:aws:s3:::b/team/*"}},
+		{"POST " + vh + "?delete", nil, deletion("team/", "x", 101), "s3:DeleteObject", nil, []string{"arn:aws:s3:::b/*"}},
 		// Access points by their aliases.
 		{"GET https://ap-hrzrlukc5m36-s3alias.s3.eu-west-1.amazonaws.com/a/k", nil, "", "s3:GetObject", nil, []string{"arn:aws:s3:eu-west-1:*:accesspoint/*/object/a/k"}},
 		{"GET " + ph + "ap-hrzrlukc5m36-s3alia%73?list-type=2", nil, "", "s3:ListBucket", nil, []string{"arn:aws:s3:eu-west-1:*:accesspoint/*"}},
@@ -182,6 +184,8 @@ func TestRecognizeS3(t *testing.T) {
 			[]string{"arn:aws:s3express:us-east-1:" + account + ":accesspoint/ap--use1-az4--xa-s3"}},
 		{"DELETE https://" + account + ".s3-control.eu-west-1.amazonaws.com/v20180820/accesspoint/ap", nil, "", "s3:DeleteAccessPoint", nil,
 			[]string{"arn:aws:s3:eu-west-1:" + account + ":accesspoint/ap"}},
+		{"POST https://" + account + ".s3-control.eu-west-1.amazonaws.com/v20180820/tags/arn%3Aaws%3As3%3Aeu-west-1%3A" + account + "%3Aaccess-grants/default/location/l", nil, "", "s3:TagResource", nil,
+			[]string{"arn:aws:s3:eu-west-1:" + account + ":access-grants/default/location/l"}},
 		{"DELETE https://s3-outposts.eu-west-1.amazonaws.com/v20180820/accesspoint/ap", http.Header{"X-Amz-Outpost-Id": {"op-1"}, "X-Amz-Account-Id": {"999999999999"}}, "", "s3-outposts:DeleteAccessPoint", nil,
 			[]string{"arn:aws:s3-outposts:eu-west-1:999999999999:outpost/op-1/accesspoint/ap"}},
 	} {
@@ -201,6 +205,12 @@ func TestRecognizeS3(t *testing.T) {
 	if d := cmp.Diff([]string{"arn:aws:s3:::b/x", "arn:aws:s3:::b/y/z"}, r.Resources); d != "" || r.Action != "s3:DeleteObject" {
 		t.Errorf("%s %s", r.Action, d)
 	}
+}
+
+// deletion is a DeleteObjects of n objects called one, and of another.
+func deletion(one, another string, n int) string {
+	object := func(key string) string { return "<Object><Key>" + key + "</Key></Object>" }
+	return "<Delete>" + strings.Repeat(object(one), n) + object(another) + "</Delete>"
 }
 
 func TestRecognizeOthers(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // Resources names the ARNs that a looked-up request acts upon: S3's from host and
@@ -341,19 +342,38 @@ func keyed(front, key string) []string {
 	return out
 }
 
-// maxDeleted is how many keys of a DeleteObjects are named one by one; S3 allows
-// 1000.
+// beginning is what all of the texts begin with, in whole characters.
+func beginning(texts []string) string {
+	b := texts[0]
+	for _, s := range texts[1:] {
+		n := 0
+		for n < len(b) && n < len(s) && b[n] == s[n] {
+			n++
+		}
+		b = b[:n]
+	}
+	for !utf8.ValidString(b) {
+		b = b[:len(b)-1]
+	}
+	return b
+}
+
+// maxDeleted is how many keys of a DeleteObjects are named one by one; S3 allows 1000. Of
+// more, what they begin with is.
 const maxDeleted = 100
 
-// deletedObjects names the objects of a DeleteObjects, or all of the bucket's
-// where it cannot see them all. To delete a version is an action of its own.
+// deletedObjects names the objects of a DeleteObjects, or all of the bucket's where it cannot
+// see which they are. To delete a version is an action of its own.
 func deletedObjects(front string, in *Input, r *Request) []string {
 	keys, versions, ok := deletes(in)
 	if service, found := strings.CutSuffix(r.Action, ":DeleteObject"); found && (versions || !ok) {
 		r.Also = append(slices.Clip(r.Also), Action{service + ":DeleteObjectVersion", Write})
 	}
-	if !ok || len(keys) == 0 || len(keys) > maxDeleted {
+	if !ok || len(keys) == 0 {
 		return []string{front + "*"}
+	}
+	if len(keys) > maxDeleted {
+		return []string{front + beginning(keys) + "*"}
 	}
 	for i := range keys {
 		keys[i] = front + keys[i]

@@ -1,6 +1,7 @@
 package awsreq
 
 import (
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -120,6 +121,24 @@ func TestResources(t *testing.T) {
 		r := tab.Recognize(c.in)
 		if d := cmp.Diff(c.want, strings.Join(r.Resources, " ")); d != "" || r.Ambiguous || r.Operation == "" {
 			t.Errorf("%s %s (ambiguous %v): %s", r.Operation, c.in.Body, r.Ambiguous, d)
+		}
+	}
+}
+
+// What is told of a request is not many times as long as it.
+func TestLongNames(t *testing.T) {
+	tab := newTable(t)
+	tasks := `"t0"`
+	for i := range 60 {
+		tasks += fmt.Sprintf(`,"t%d"`, i+1)
+	}
+	for _, long := range []int{255, 50_000} {
+		body := `{"cluster":"` + strings.Repeat("c", long) + `","tasks":[` + tasks + `]}`
+		r := tab.Recognize(request(t, tab, "POST https://ecs.us-east-1.amazonaws.com/",
+			http.Header{"X-Amz-Target": {"AmazonEC2ContainerServiceV20141113.DescribeTasks"}}, body))
+		all := strings.Join(r.Resources, "")
+		if r.Operation != "DescribeTasks" || len(all) > 61*512 || strings.Contains(all, "ccc") != (long < 256) || !strings.Contains(all, "task/") {
+			t.Errorf("of a name of %d bytes: %s %.200q, %d bytes", long, r.Operation, all, len(all))
 		}
 	}
 }

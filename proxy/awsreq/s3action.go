@@ -222,6 +222,9 @@ func controlResources(in *Input, r *Request) []string {
 	}
 	kind, rest, _ := strings.Cut(path, "/")
 	name, tail, _ := strings.Cut(rest, "/")
+	if kind == "tags" { // of an ARN, whose slashes clients leave as they are
+		name = rest
+	}
 	if name = decode(name, true); name == "" {
 		return nil
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -127,6 +128,32 @@ func TestClientGone(t *testing.T) {
 		cancel()
 		<-gone
 		resp.Body.Close()
+	}
+}
+
+// A client that closes its side once it has said all, and still listens, hears of no success
+// where its request was given up.
+func TestHalfClosed(t *testing.T) {
+	h := pair(t, func(_ http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		<-r.Context().Done()
+	})
+	for _, method := range []string{"GET", "PUT"} {
+		conn, err := net.Dial("tcp", h.Addr())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		r := sign(t, request(t, method, "https://bucket.s3.eu-central-1.amazonaws.com/key", nil), h.Env(), "s3", emptyHash)
+		if _, err := io.WriteString(conn, strings.Replace(head(r), "/key", r.URL.String(), 1)+"\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		if err := conn.(*net.TCPConn).CloseWrite(); err != nil {
+			t.Fatal(err)
+		}
+		if b, _ := io.ReadAll(conn); len(b) > 0 {
+			t.Errorf("%s: %q", method, b)
+		}
 	}
 }
 

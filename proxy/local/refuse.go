@@ -20,15 +20,21 @@ const credentialsHint = "use the environment that `postern proxy aws` printed, o
 
 // refuse answers a request that was not verified, and so not forwarded.
 func (h *Helper) refuse(w http.ResponseWriter, r *http.Request, err error) {
-	if r.Context().Err() != nil {
-		return // nobody is there to read it
-	}
+	giveUp(r, nil)
 	e := refusal(r, err)
 	e.RequestID = ulid.Make().String()
 	// No query: a presigned one is a credential.
 	h.log.Warn().Str("request_id", e.RequestID).Str("code", e.Code).Str("method", r.Method).
 		Str("host", r.Host).Str("path", r.URL.Path).Err(err).Msg("request refused")
 	awserr.Write(w, r, e)
+}
+
+// giveUp closes the connection of a client that went away. Whoever has only said all that it
+// has to say, and still listens, is not to hear net/http's 200 for a handler without words.
+func giveUp(r *http.Request, err error) {
+	if r.Context().Err() != nil || errors.Is(err, context.Canceled) {
+		panic(http.ErrAbortHandler)
+	}
 }
 
 func refusal(r *http.Request, err error) awserr.Error {
@@ -105,9 +111,7 @@ func (h *Helper) sayHead(resp *http.Response) {
 
 // unreachable answers a verified request that the proxy gave no answer to.
 func (h *Helper) unreachable(w http.ResponseWriter, r *http.Request, err error) {
-	if r.Context().Err() != nil || errors.Is(err, context.Canceled) {
-		return
-	}
+	giveUp(r, err)
 	if _, ok := errors.AsType[*sigv4.Error](err); ok {
 		h.refuse(w, r, err) // a chunk of the body was not signed right
 		return
