@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -335,6 +336,10 @@ var unset = []string{
 // environmentFormats are what printEnvironment knows.
 var environmentFormats = []string{"text", "sh", "powershell", "json", "yaml", "dotenv", "env"}
 
+// powershellQuotes are what PowerShell takes for single quotes; in text between such ones,
+// one that stands for itself is doubled (about_Quoting_Rules).
+var powershellQuotes = regexp.MustCompile(`['‘’‚‛]`)
+
 // printEnvironment writes variables in one of environmentFormats.
 func (c *cli) printEnvironment(env []local.Var) error {
 	switch c.format {
@@ -354,7 +359,7 @@ func (c *cli) printEnvironment(env []local.Var) error {
 		}
 	case "powershell":
 		for _, v := range env {
-			fmt.Fprintf(c.stdout, "$env:%s = '%s'\n", v.Name, strings.ReplaceAll(v.Value, "'", "''"))
+			fmt.Fprintf(c.stdout, "$env:%s = '%s'\n", v.Name, powershellQuotes.ReplaceAllString(v.Value, "$0$0"))
 		}
 	case "text", "sh":
 		for _, v := range env {

@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/spf13/cobra"
+
+	"github.com/posternhq/postern/proxy/local"
 )
 
 // Whoever misspells a subcommand hears so, by exit code 2, wherever it is.
@@ -153,6 +155,21 @@ func TestDevAddress(t *testing.T) {
 		}
 		if made, _ := filepath.Glob(filepath.Join(dir, "[^l]*")); len(made) > 0 { // but for its lock
 			t.Errorf("--listen %s: left %v", c.listen, made)
+		}
+	}
+}
+
+// Each shell gets the values as they are, whatever is in them.
+func TestEnvironmentQuotes(t *testing.T) {
+	env := []local.Var{{Name: "A", Value: "/home/o'neill’s ‘files’"}}
+	for format, want := range map[string]string{
+		"powershell": "$env:A = '/home/o''neill’’s ‘‘files’’'\n",
+		"sh":         `export A='/home/o'\''neill’s ‘files’'` + "\n",
+		"env":        "A=/home/o'neill’s ‘files’\n",
+	} {
+		var out strings.Builder
+		if err := (&cli{format: format, stdout: &out}).printEnvironment(env); err != nil || out.String() != want {
+			t.Errorf("%s: %q, %v; want %q", format, out.String(), err, want)
 		}
 	}
 }
