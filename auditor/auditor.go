@@ -317,6 +317,7 @@ func (a *Auditor) sinkOnce(ctx context.Context, stream string, held func() bool)
 	if stream == events.CloudTrail {
 		bc.MaxEntries = batchRecords
 	}
+	var said trouble
 	return a.c.Journal.Batches(ctx, bc, func(ctx context.Context, entries []journal.Entry) error {
 		signatures, heads, err := v.verify(ctx, entries)
 		if err == nil { // first the findings: what is stored is not looked at again
@@ -328,11 +329,12 @@ func (a *Auditor) sinkOnce(ctx context.Context, stream string, held func() bool)
 			fresh, err = sink.Write(ctx, entries, signatures)
 		}
 		if err != nil {
-			if ctx.Err() == nil {
+			if ctx.Err() == nil && said.news(err) {
 				a.c.Log.Warn().Err(err).Str("stream", stream).Msg("batch is not stored; trying again")
 			}
 			return err
 		}
+		said = trouble{}
 		a.floors[stream].Store(sink.Floor())
 		a.meters.took(stream, fresh)
 		v.accept(heads)

@@ -50,6 +50,26 @@ type notary struct {
 	fresh   atomic.Bool
 	keepers []tlog.Keeper
 	bucket  *logBucket // nil without one
+	// unsaid is why nothing is published, as far as it was said; for publish alone.
+	unsaid trouble
+}
+
+// trouble is what was said of a failure that comes again with each try.
+type trouble struct {
+	text string
+	at   time.Time
+}
+
+// sayAgain is after how long a failure that lasts is said again.
+const sayAgain = 5 * time.Minute
+
+// news tells whether a failure is to be said: another one than last time, or one that lasts.
+func (t *trouble) news(err error) bool {
+	if err.Error() == t.text && time.Since(t.at) < sayAgain {
+		return false
+	}
+	t.text, t.at = err.Error(), time.Now()
+	return true
 }
 
 // logBucket is where the logs are kept besides, as it is reached.
@@ -159,6 +179,7 @@ var errDisputed = errors.New("the stream is not what was logged: run `postern au
 // keep logs one stream, from where its log ends.
 func (n *notary) keep(ctx context.Context, stream string) error {
 	l := n.logs[stream]
+	var said trouble
 	for pause := 100 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
 		err := n.keepOnce(ctx, stream)
 		if ctx.Err() != nil {
@@ -175,7 +196,12 @@ func (n *notary) keep(ctx context.Context, stream string) error {
 			log.Error().Err(err).Msg("transparency log stopped")
 			return nil
 		}
-		log.Warn().Err(err).Msg("transparency log stopped; opening it again")
+		if last, err := n.a.c.Journal.Last(ctx, stream); err == nil && last > l.size.Load() {
+			l.worth.Store(last) // for who watches how much is not published
+		}
+		if said.news(err) {
+			log.Warn().Err(err).Str("dir", n.tiles(stream)).Msg("transparency log stopped; opening it again: if its files are damaged, move the directory away, and the log is made anew from the stream (docs/evidence.md)")
+		}
 		if !sleep(ctx, pause) {
 			return nil
 		}
@@ -303,7 +329,9 @@ func (n *notary) publish(ctx context.Context) error {
 			if err == nil || ctx.Err() != nil {
 				return err == nil
 			}
-			log.Warn().Err(err).Msg("checkpoints are not published; trying again")
+			if n.unsaid.news(err) {
+				log.Warn().Err(err).Msg("checkpoints are not published; trying again")
+			}
 			if !sleep(ctx, time.Second) {
 				return false
 			}
@@ -354,6 +382,7 @@ func (n *notary) hands(ctx context.Context) (to []chan []tlog.Checkpoint, ended 
 		hand := make(chan []tlog.Checkpoint, 1)
 		to = append(to, hand)
 		keeping.Go(func() {
+			var said trouble
 			for owed := ([]tlog.Checkpoint)(nil); ; {
 				var again <-chan time.Time
 				if owed != nil {
@@ -366,12 +395,12 @@ func (n *notary) hands(ctx context.Context) (to []chan []tlog.Checkpoint, ended 
 				case <-again:
 				}
 				if err := n.kept(ctx, keep, owed); err != nil {
-					if ctx.Err() == nil {
+					if ctx.Err() == nil && said.news(err) {
 						n.a.c.Log.Warn().Err(err).Msg("a witness has not got the checkpoints; trying again")
 					}
 					continue
 				}
-				owed = nil
+				owed, said = nil, trouble{}
 			}
 		})
 	}
@@ -403,11 +432,12 @@ func (n *notary) due(ctx context.Context) []tlog.Checkpoint {
 	}
 	if err != nil {
 		n.fresh.Store(true)
-		if !errors.Is(err, errBehind) {
+		if !errors.Is(err, errBehind) && n.unsaid.news(err) {
 			n.a.c.Log.Warn().Err(err).Msg("checkpoints are not published; trying again")
 		}
 		return nil
 	}
+	n.unsaid = trouble{}
 	return cs
 }
 
