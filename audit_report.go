@@ -137,7 +137,11 @@ func (o *offline) prove(b *evidence.Bundle, in verifyInput) error {
 	say := func(to *[]string, format string, args ...any) { *to = append(*to, fmt.Sprintf(format, args...)) }
 	say(&o.Proved, "the bundle is byte for byte what the holder of the key packed")
 	say(&o.Proved, "each of the %d events is in the transparency log of its stream, at the place of its sequence", len(b.Items))
-	say(&o.Proved, "the report says what the events say")
+	if v := b.OtherReport; v != 0 {
+		say(&o.Unproved, "that the bundle's own report.json, which another release wrote (version %d), says what the events say: what is told here does", v)
+	} else {
+		say(&o.Proved, "the report says what the events say")
+	}
 	witnessed := map[string]bool{}
 	for _, path := range in.witnesses {
 		kept, err := o.Key.Kept(path, events.Streams())

@@ -3,6 +3,7 @@ package evidence_test
 import (
 	"archive/zip"
 	"bytes"
+	"errors"
 	"fmt"
 	"hash/crc32"
 	"os"
@@ -144,6 +145,47 @@ func TestBundle(t *testing.T) {
 		}
 		if _, err := evidence.Open(spoiled, key.Public()); err == nil {
 			t.Errorf("%s: the bundle passes", what)
+		}
+	}
+}
+
+// Bundles are opened years after they were made. testdata/bundles has one of each
+// summaryVersion, with its key: where the one of this version fails, what is told of events
+// has changed, and summaryVersion has to. POSTERN_BUNDLES=DIR writes one there.
+func TestReleasedBundles(t *testing.T) {
+	if dir := os.Getenv("POSTERN_BUNDLES"); dir != "" {
+		key := newKey(t)
+		file, b := packed(t, key, story()...)
+		s, err := b.Summary()
+		name := filepath.Join(dir, fmt.Sprintf("v%d", s.Version))
+		if err := errors.Join(err, os.WriteFile(name+".zip", file, 0o644), os.WriteFile(name+".key", []byte(key.Public()), 0o644)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	files, err := filepath.Glob("testdata/bundles/*.zip")
+	if err != nil || len(files) == 0 {
+		t.Fatal(files, err)
+	}
+	for _, name := range files {
+		file, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		key, err := os.ReadFile(strings.TrimSuffix(name, "zip") + "key")
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := evidence.Open(file, tlog.PublicKey(key))
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		s, err := b.Summary()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if told := strings.HasSuffix(name, fmt.Sprintf("v%d.zip", s.Version)); told != (b.OtherReport == 0) || len(s.Calls) != 1 || s.Calls[0].Verdict != events.Matched {
+			t.Errorf("%s: report of version %d, %+v", name, b.OtherReport, s)
 		}
 	}
 }

@@ -10,9 +10,15 @@ import (
 	"github.com/posternhq/postern/events"
 )
 
+// summaryVersion is that of how a bundle's events are told. Whatever changes what is told
+// of the same events makes another one: bundles are opened years later.
+const summaryVersion = 1
+
 // Summary is what the events of a bundle say, told for people. It follows from
 // them alone.
 type Summary struct {
+	// Version is summaryVersion of the postern that tells.
+	Version int     `json:"version"`
 	Subject Subject `json:"subject"`
 	// Events counts them by stream.
 	Events         map[string]int  `json:"events"`
@@ -143,7 +149,7 @@ type Other struct {
 // Summary tells what the events say.
 func (b *Bundle) Summary() (*Summary, error) {
 	f := summing{
-		Summary:  &Summary{Subject: b.Subject, Events: map[string]int{}, Others: []Other{}, Files: []File{}, Digests: []Digest{}},
+		Summary:  &Summary{Version: summaryVersion, Subject: b.Subject, Events: map[string]int{}, Others: []Other{}, Files: []File{}, Digests: []Digest{}},
 		requests: map[string]*AccessRequest{}, sessions: map[string]*Session{}, calls: map[string]*Call{}, records: map[string]*Record{}, findings: map[string]*Finding{},
 		aws: vouching{logs: b.Logs, vouched: map[string]string{}, by: map[string]*Digest{}},
 	}
