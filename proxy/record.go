@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -40,6 +41,7 @@ type recorder struct {
 
 	mu     sync.Mutex
 	failed []events.Event // to be tried again
+	full   told           // that events are dropped
 }
 
 func newRecorder(j *journal.Journal, log zerolog.Logger) *recorder {
@@ -62,12 +64,19 @@ func (r *recorder) now(ctx context.Context, e events.Event) error {
 	return nil
 }
 
+// errFull says that the journal has not answered for backlog events.
+var errFull = errors.New("thousands of events wait for the journal")
+
 // later appends e soon, trying again until it is durable. optional events are
-// dropped, with a line in the log, while too many wait.
+// dropped, and counted, while too many wait.
 func (r *recorder) later(e events.Event, optional bool) {
 	if r.waiting.Load() >= backlog && optional {
-		r.log.Error().Str("type", string(e.Data.Type())).Str("about", e.Data.Thing()).Msg("event dropped: the journal has not answered for thousands of them")
 		r.meters.dropped.Inc()
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if r.full.news(errFull, time.Time{}, time.Now()) {
+			r.log.Error().Err(errFull).Str("first", e.ID).Str("type", string(e.Data.Type())).Msg("events of refused calls are dropped: look at NATS, and at events_dropped_total for how many")
+		}
 		return
 	}
 	r.meters.recorded(e)
