@@ -7,7 +7,9 @@
 //   - Append and AppendIf return nil only when the stream has the event on
 //     disk (sync_interval: always, or a quorum of replicas; see docs/nats.md).
 //   - An event is in a stream at most once: its ID is the JetStream message id,
-//     and AppendIf is refused when somebody else wrote to the channel first.
+//     and AppendIf is refused when somebody else wrote to the channel first. One that
+//     was stored and not acknowledged for longer than the stream remembers ids, and is
+//     appended again then, stands there twice, with the same ID.
 //   - Nothing here deletes: the streams deny deletion and purging.
 //   - What was read stays: a stream that turns out to have gone back ends its readers
 //     with ErrWentBack, and what it acknowledges at a place that was read is an error.

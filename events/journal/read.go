@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -107,11 +108,19 @@ func (j *Journal) replayOnce(ctx context.Context, stream string, after uint64, f
 	}
 	defer it.Stop()
 	known := j.conn.Load().known.of(stream)
+	var came atomic.Uint64
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	go unreadable(ctx, cancel, consumer, &came)
 	for delivered := uint64(1); left > 0; delivered++ {
 		m, err := it.Next(jetstream.NextContext(ctx))
 		if err != nil {
+			if cause := context.Cause(ctx); errors.Is(cause, errUnreadable) {
+				err = cause
+			}
 			return err
 		}
+		came.Store(delivered)
 		e, meta, err := undecoded(m)
 		if err != nil {
 			return err
@@ -126,6 +135,26 @@ func (j *Journal) replayOnce(ctx context.Context, stream string, after uint64, f
 		}
 	}
 	return nil
+}
+
+// errUnreadable says that a server counts messages that it does not give.
+var errUnreadable = errors.New("the NATS server cannot read all that it counts: a disk has changed its files, or somebody: put a copy of them back (docs/operations.md, Backup and restore)")
+
+// unreadable ends a replay with errUnreadable once its server has nothing more to give, and
+// all that it gave came: the replay would wait for the rest for ever.
+func unreadable(ctx context.Context, end context.CancelCauseFunc, consumer jetstream.Consumer, came *atomic.Uint64) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(heartbeat):
+		}
+		info, err := consumer.Info(ctx)
+		if err == nil && info.NumPending == 0 && info.Delivered.Consumer == came.Load() {
+			end(errUnreadable) // no matter where that was the last message
+			return
+		}
+	}
 }
 
 // Follow yields the entries with a sequence above after, those to come
