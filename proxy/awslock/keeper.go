@@ -53,6 +53,8 @@ type Keeper struct {
 	// ours are the roles where a policy was seen or put: they are looked at until
 	// it is gone.
 	ours map[string]grants.Denial
+	// left are the policies as this proxy put them, or found them right.
+	left map[string]string
 	// looked: the roles of all sessions were looked at once.
 	looked bool
 	// said are failures that were recorded and last.
@@ -61,7 +63,7 @@ type Keeper struct {
 
 // New returns a keeper that has not looked yet.
 func New(cfg Config) *Keeper {
-	return &Keeper{cfg: cfg, ours: map[string]grants.Denial{}, said: map[string]string{}}
+	return &Keeper{cfg: cfg, ours: map[string]grants.Denial{}, left: map[string]string{}, said: map[string]string{}}
 }
 
 // Run works until ctx ends.
@@ -95,12 +97,10 @@ func (k *Keeper) Run(ctx context.Context) {
 // all sessions, whose locks may have been lifted while no proxy ran.
 func (k *Keeper) sweep(ctx context.Context) (wrote, failed bool) {
 	now := k.cfg.Now()
-	if k.cfg.Grants.Deaf(now) {
-		return false, true // it may not know a lock that another proxy has brought to AWS, and would take it off
-	}
+	deaf := k.cfg.Grants.Deaf(now)
 	wanted := map[string][]grants.Denial{}
 	roles := map[string]grants.Denial{}
-	if !k.looked {
+	if !k.looked && !deaf {
 		roles = k.cfg.Grants.Roles(now)
 		k.looked = true
 	}
@@ -113,7 +113,7 @@ func (k *Keeper) sweep(ctx context.Context) (wrote, failed bool) {
 		if ctx.Err() != nil {
 			return wrote, failed
 		}
-		changed, err := k.keep(ctx, role, wanted[arn])
+		changed, err := k.keep(ctx, role, wanted[arn], deaf)
 		wrote = wrote || changed
 		if err == nil {
 			delete(k.said, arn)
@@ -125,11 +125,13 @@ func (k *Keeper) sweep(ctx context.Context) (wrote, failed bool) {
 		failed = true
 		k.fail(ctx, role, wanted[arn], err)
 	}
-	return wrote, failed
+	return wrote, failed || deaf
 }
 
-// keep makes a role's policy what it should be.
-func (k *Keeper) keep(ctx context.Context, role grants.Denial, wanted []grants.Denial) (changed bool, err error) {
+// keep makes a role's policy what it should be. A deaf proxy brings the locks that it knows
+// where nobody else has changed anything: it may not know a lock that another one has brought
+// to AWS, or that one was lifted.
+func (k *Keeper) keep(ctx context.Context, role grants.Denial, wanted []grants.Denial, deaf bool) (changed bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	client, err := k.cfg.Client(ctx, role.Partition, role.Account)
@@ -144,7 +146,11 @@ func (k *Keeper) keep(ctx context.Context, role grants.Denial, wanted []grants.D
 	if have != "" || len(wanted) > 0 {
 		k.ours[role.RoleARN] = role
 	}
+	if deaf && (len(wanted) == 0 || have != k.left[role.RoleARN]) {
+		return false, nil
+	}
 	if len(wanted) == 0 {
+		delete(k.left, role.RoleARN)
 		if have == "" {
 			delete(k.ours, role.RoleARN)
 			return false, nil
@@ -157,6 +163,7 @@ func (k *Keeper) keep(ctx context.Context, role grants.Denial, wanted []grants.D
 	}
 	forms := Policies(wanted)
 	if slices.Contains(forms, have) {
+		k.left[role.RoleARN] = have
 		return false, nil
 	}
 	for _, want := range forms {
@@ -167,6 +174,7 @@ func (k *Keeper) keep(ctx context.Context, role grants.Denial, wanted []grants.D
 		if err != nil {
 			return false, err
 		}
+		k.left[role.RoleARN] = want
 		return true, k.record(ctx, want, &events.AWSLockApplied{AWSRoleARN: role.RoleARN, Account: role.Account, PolicyName: PolicyName,
 			LockIDs: lockIDs(wanted), Policy: want, Proxy: k.cfg.Proxy})
 	}

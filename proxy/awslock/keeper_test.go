@@ -336,3 +336,22 @@ func TestDeafProxyTakesNothingOff(t *testing.T) {
 	only(b, &events.LockLifted{LockID: "L1", By: "admin"})
 	w.eventually("once it hears again, it works as before", func() bool { return alice() == nil })
 }
+
+// A proxy that cannot read an event refuses all calls until it is a newer one. Locks that come
+// meanwhile cut consoles and credentials at AWS all the same.
+func TestBrokenProxyBringsLocks(t *testing.T) {
+	w := newWorld(t, 0)
+	g := w.know("proxy-a")
+	w.run(g, "proxy-a", "")
+	w.session("alice", "")
+	w.session("bob", "")
+	alice, bob := w.handedOut("alice", ""), w.handedOut("bob", "")
+	w.seq++
+	if err := g.Undecodable(w.seq, "access.new.x", errors.New("of an unknown type")); err != nil {
+		t.Fatal(err)
+	}
+	w.tell(&events.LockPlaced{LockID: "L1", Target: events.LockTarget{Kind: "user", Name: "alice"}, By: "admin"})
+	w.eventually("alice's credentials are cut", func() bool { return denied(alice()) })
+	w.tell(&events.LockPlaced{LockID: "L2", Target: events.LockTarget{Kind: "user", Name: "bob"}, By: "admin"})
+	w.eventually("bob's, too", func() bool { return denied(bob()) && denied(alice()) })
+}

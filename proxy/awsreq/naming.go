@@ -126,8 +126,9 @@ func (n *naming) plain(values []string) (names []string, ok bool) {
 	return names, ok || len(names) == 0
 }
 
-// spacious are the types whose names may have spaces, dollar signs or colons: names of people's choice, by the patterns in the service models and the
-// API references.
+// spacious are the types whose names may have spaces, dollar signs or colons: names of people's
+// choice, by the patterns in the service models and the API references, and those that AWS gives
+// by itself: rds:db-2026-03-01-00-00, awsbackup:job-…, default:mysql-8-0.
 var spacious = map[kind]string{
 	{"autoscaling", "autoScalingGroup"}:           " ",
 	{"autoscaling", "launchConfiguration"}:        " ",
@@ -146,9 +147,15 @@ var spacious = map[kind]string{
 	{"glue", "table"}:                             " ",
 	{"glue", "trigger"}:                           " ",
 	{"glue", "workflow"}:                          " ",
+	{"iot", "thing"}:                              ":",
+	{"iot", "thinggroup"}:                         ":",
 	{"iot", "topic"}:                              " $",
 	{"kms", "alias"}:                              ":",
 	{"logs", "log-stream"}:                        " $",
+	{"rds", "cluster-snapshot"}:                   ":",
+	{"rds", "og"}:                                 ":",
+	{"rds", "snapshot"}:                           ":",
+	{"redshift", "snapshot"}:                      ":",
 }
 
 // taken takes out of a name what names of the type may have besides, if it stands where

@@ -218,21 +218,36 @@ var (
 	asked    = regexp.MustCompile(`[?&;][^=?&;#\s]+=[^&;#\s"'<>]+`)
 )
 
-// document is a JSON text without its secrets; anything else, and one that has none, is as
-// it was.
+// document is a text of JSON values, one after the other, without their secrets; what follows
+// that is none, and a text that has none, is as it was.
 func (t secrets) document(s string) string {
 	d := json.NewDecoder(strings.NewReader(s))
 	d.UseNumber()
-	var v any
-	if d.Decode(&v) != nil || d.More() {
+	var out []byte
+	hidden := false
+	for {
+		begin := d.InputOffset()
+		var v any
+		if d.Decode(&v) != nil {
+			out = append(out, s[begin:]...)
+			break
+		}
+		before, err1 := json.Marshal(v)
+		after, err2 := json.Marshal(t.redact("", v))
+		if err1 != nil || err2 != nil || bytes.Equal(before, after) {
+			out = append(out, s[begin:d.InputOffset()]...)
+			continue
+		}
+		hidden = true
+		if begin > 0 {
+			out = append(out, '\n')
+		}
+		out = append(out, after...)
+	}
+	if !hidden {
 		return s
 	}
-	before, err1 := json.Marshal(v)
-	after, err2 := json.Marshal(t.redact("", v))
-	if err1 != nil || err2 != nil || bytes.Equal(before, after) {
-		return s
-	}
-	return string(after)
+	return string(out)
 }
 
 // pair hides the value of {"Name": "password", "Value": …} and its like.

@@ -50,6 +50,8 @@ func TestOf(t *testing.T) {
 			`{"a":"jdbc:postgresql://admin:[redacted]@db/x?user=u\u0026password=[redacted]","b":"see https://h/?access_token=[redacted] and https://u@h/p?Signature=[redacted]\u0026next_token=n","c":"x?token=y"}`},
 		{"JSON in a text", "sqs", "SendMessage", "", awsJSON, `{"MessageBody":" {\"user\":\"bob\",\"auth\":{\"password\":\"s3cr3t\"}}","Detail":"{ \"a\":1}","Other":"{no"}`,
 			`{"Detail":"{ \"a\":1}","MessageBody":"{\"auth\":{\"password\":\"[redacted]\"},\"user\":\"bob\"}","Other":"{no"}`},
+		{"JSON by lines in a text", "sqs", "SendMessage", "", awsJSON, `{"MessageBody":"{\"password\":\"s3cr3t\"}\n{\"a\": 1}\n{\"token\":\"s3cr3t\"}\n no","Other":"{\"a\": 1}\n{\"b\": 2}\n"}`,
+			`{"MessageBody":"{\"password\":\"[redacted]\"}\n{\"a\": 1}\n{\"token\":\"[redacted]\"}\n no","Other":"{\"a\": 1}\n{\"b\": 2}\n"}`},
 		{"headers and short names", "apigateway", "PutIntegration", "", restJSON, `{"requestParameters":{"integration.request.header.Authorization":"'Basic s3cr3t'"},"h":[{"Key":"Proxy-Authorization","Value":"s3cr3t"}],"DbPwd":"s3cr3t","bearer":"s3cr3t","authorizationType":"NONE"}`,
 			`{"DbPwd":"[redacted]","authorizationType":"NONE","bearer":"[redacted]","h":[{"Key":"Proxy-Authorization","Value":"[redacted]"}],"requestParameters":{"integration.request.header.Authorization":"[redacted]"}}`},
 		{"nested", "rds", "X", "", awsJSON, `{"a":[{"MasterUserPassword":"s3cr3t","n":1.50},{"Name":"api-key","Value":"s3cr3t"}],"Environment":{"Variables":{"DB_PASSWORD":"s3cr3t","HOST":"h"}}}`,
