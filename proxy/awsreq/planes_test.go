@@ -1,0 +1,77 @@
+package awsreq
+
+import (
+	"net/http"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// plane is a request of an API that no service model describes.
+type plane struct {
+	line      string
+	header    http.Header
+	body      string
+	op        string // "" if it is of none that is known
+	action    string
+	level     AccessLevel
+	resources []string
+}
+
+func recognizePlanes(t *testing.T, service, signing string, planes []plane) {
+	t.Helper()
+	tab := newTable(t)
+	for _, c := range planes {
+		in := request(t, tab, c.line, c.header, c.body)
+		if in.SigningName, in.SigningRegion = signing, "us-east-1"; in.Host.SigningName != signing {
+			t.Errorf("%s: the host is signed for %s", c.line, in.Host.SigningName)
+		}
+		r := tab.Recognize(in)
+		if r.Operation != c.op || r.Action != c.action || r.AccessLevel != c.level || r.ActionKnown != (c.op != "") || r.Ambiguous {
+			t.Errorf("%s: %s %s %s (known %v, ambiguous %v), want %s %s %s", c.line, r.Operation, r.Action, r.AccessLevel, r.ActionKnown, r.Ambiguous, c.op, c.action, c.level)
+		}
+		if r.Service != service {
+			t.Errorf("%s: service %s", c.line, r.Service)
+		}
+		if d := cmp.Diff(c.resources, r.Resources); d != "" {
+			t.Errorf("%s: resources %s", c.line, d)
+		}
+		if n := testing.AllocsPerRun(10, func() { tab.Lookup(in) }); n != 0 {
+			t.Errorf("%s: %v allocations", c.line, n)
+		}
+	}
+}
+
+// As Prometheus, Grafana and their Alertmanager send them: POSTs with a form, series
+// selectors several times, samples compressed.
+func TestPrometheus(t *testing.T) {
+	const ws = "https://aps-workspaces.us-east-1.amazonaws.com/workspaces/ws-1/"
+	form := http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}
+	snappy := http.Header{"Content-Type": {"application/x-protobuf"}, "Content-Encoding": {"snappy"}, "X-Prometheus-Remote-Write-Version": {"0.1.0"}}
+	arn := []string{"arn:aws:aps:us-east-1:" + account + ":workspace/ws-1"}
+	recognizePlanes(t, "amp", "aps", []plane{
+		{"POST " + ws + "api/v1/remote_write", snappy, "\x80\x02\xf4", "RemoteWrite", "aps:RemoteWrite", Write, arn},
+		{"GET " + ws + "api/v1/query?query=up%7Bjob%3D%22a%22%7D&time=1", nil, "", "QueryMetrics", "aps:QueryMetrics", Read, arn},
+		{"POST " + ws + "api/v1/query", form, "query=up&workspaceId=ws-2", "QueryMetrics", "aps:QueryMetrics", Read, arn},
+		{"POST " + ws + "api/v1/query_range", form, "query=up&start=1&end=2&step=15", "QueryMetrics", "aps:QueryMetrics", Read, arn},
+		{"GET " + ws + "api/v1/labels?match%5B%5D=up&match%5B%5D=down", nil, "", "GetLabels", "aps:GetLabels", Read, arn},
+		{"POST " + ws + "api/v1/labels", form, "match%5B%5D=up&match%5B%5D=down", "GetLabels", "aps:GetLabels", Read, arn},
+		{"GET " + ws + "api/v1/label/__name__/values", nil, "", "GetLabels", "aps:GetLabels", Read, arn},
+		{"GET " + ws + "api/v1/series?match[]=up&match[]=down", nil, "", "GetSeries", "aps:GetSeries", Read, arn},
+		{"POST " + ws + "api/v1/series", form, "match[]=up&match[]=down", "GetSeries", "aps:GetSeries", Read, arn},
+		{"GET " + ws + "api/v1/metadata", nil, "", "GetMetricMetadata", "aps:GetMetricMetadata", Read, arn},
+		{"GET " + ws + "api/v1/rules?type=alert", nil, "", "ListRules", "aps:ListRules", Read, arn},
+		{"GET " + ws + "api/v1/alerts", nil, "", "ListAlerts", "aps:ListAlerts", Read, arn},
+		{"GET " + ws + "alertmanager/api/v2/status", nil, "", "GetAlertManagerStatus", "aps:GetAlertManagerStatus", Read, arn},
+		{"GET " + ws + "alertmanager/api/v2/alerts?filter=a&filter=b", nil, "", "ListAlertManagerAlerts", "aps:ListAlertManagerAlerts", Read, arn},
+		{"POST " + ws + "alertmanager/api/v2/alerts", nil, `[{"labels":{"a":"b"}}]`, "CreateAlertManagerAlerts", "aps:CreateAlertManagerAlerts", Write, arn},
+		{"GET " + ws + "alertmanager/api/v2/alerts/groups", nil, "", "ListAlertManagerAlertGroups", "aps:ListAlertManagerAlertGroups", Read, arn},
+		{"GET " + ws + "alertmanager/api/v2/receivers", nil, "", "ListAlertManagerReceivers", "aps:ListAlertManagerReceivers", Read, arn},
+		{"GET " + ws + "alertmanager/api/v2/silences", nil, "", "ListAlertManagerSilences", "aps:ListAlertManagerSilences", Read, arn},
+		{"POST " + ws + "alertmanager/api/v2/silences", nil, `{"matchers":[]}`, "PutAlertManagerSilences", "aps:PutAlertManagerSilences", Write, arn},
+		{"GET " + ws + "alertmanager/api/v2/silence/s-1", nil, "", "GetAlertManagerSilence", "aps:GetAlertManagerSilence", Read, arn},
+		{"DELETE " + ws + "alertmanager/api/v2/silence/s-1", nil, "", "DeleteAlertManagerSilence", "aps:DeleteAlertManagerSilence", Write, arn},
+		{"POST " + ws + "api/v1/label/__name__/values", nil, "", "", "", "", nil},
+		{"GET " + ws + "api/v1/remote_write", nil, "", "", "", "", nil},
+	})
+}
