@@ -69,7 +69,7 @@ const NoService = "-"
 func (t *Table) Services(service, operation, action string) []string {
 	prefix, _, _ := strings.Cut(action, ":")
 	switch action {
-	case "execute-api:Invoke", "lambda:InvokeFunctionUrl", "appsync:GraphQL", "aoss:APIAccessAll":
+	case "execute-api:Invoke", "lambda:InvokeFunctionUrl", "appsync:GraphQL", "aoss:APIAccessAll", "osis:Ingest":
 		return []string{prefix} // customers' own APIs, which no model describes
 	}
 	for _, svc := range t.byName[service] {

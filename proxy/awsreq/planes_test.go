@@ -75,3 +75,60 @@ func TestPrometheus(t *testing.T) {
 		{"GET " + ws + "api/v1/remote_write", nil, "", "", "", "", nil},
 	})
 }
+
+// Bodies are in the senders' own formats, and paths in those of pipelines.
+func TestIngestion(t *testing.T) {
+	const id = "-xjmot6taz7mmcv76a36mlscgg4.us-east-1.osis.amazonaws.com"
+	arn := "arn:aws:osis:us-east-1:" + account + ":pipeline/"
+	recognizePlanes(t, "osis", "osis", []plane{
+		{"POST https://ubi-pipeline" + id + "/log/ingest", nil, `[{"a":1}]`, "Ingest", "osis:Ingest", Write, []string{arn + "ubi-pipeline"}},
+		{"POST https://fips-data" + id + "/opentelemetry.proto.collector.trace.v1.TraceService/Export", nil, "\x0a", "Ingest", "osis:Ingest", Write, []string{arn + "fips-data"}},
+		{"POST https://of-no-known-form.us-east-1.osis.amazonaws.com/v1/traces", nil, "", "Ingest", "osis:Ingest", Write, nil},
+	})
+}
+
+func TestLivy(t *testing.T) {
+	const host = "https://00fabc.livy.emr-serverless-services.us-east-1.amazonaws.com"
+	arn := []string{"arn:aws:emr-serverless:us-east-1:" + account + ":/applications/00fabc"}
+	recognizePlanes(t, "emr-serverless", "emr-serverless", []plane{
+		{"POST " + host + "/sessions", nil, `{"kind":"pyspark"}`, "AccessLivyEndpoints", "emr-serverless:AccessLivyEndpoints", Write, arn},
+		{"GET " + host + "/sessions/1/statements/0", nil, "", "AccessLivyEndpoints", "emr-serverless:AccessLivyEndpoints", Write, arn},
+	})
+}
+
+func TestBlockchains(t *testing.T) {
+	const node, at = "https://nd-6eaj5va43jggnpxouzp7y47e4y.", ".managedblockchain.us-east-1.amazonaws.com/"
+	recognizePlanes(t, "managedblockchain", "managedblockchain", []plane{
+		{"POST " + node + "ethereum" + at, nil, `{"jsonrpc":"2.0","method":"eth_blockNumber","params":[],"id":1}`, "POST", "managedblockchain:POST", Permissions, nil},
+		{"GET " + node + "ethereum" + at + "eth/v1/beacon/genesis", nil, "", "GET", "managedblockchain:GET", Permissions, nil},
+		{"GET " + node + "wss.ethereum" + at, http.Header{"Upgrade": {"websocket"}}, "", "Invoke", "managedblockchain:Invoke", Permissions, nil},
+		{"POST https://mainnet.bitcoin" + at, nil, `{"method":"getblockcount"}`, "InvokeRpcBitcoinMainnet", "managedblockchain:InvokeRpcBitcoinMainnet", Read, nil},
+		{"POST https://testnet.bitcoin" + at, nil, "{}", "InvokeRpcBitcoinTestnet", "managedblockchain:InvokeRpcBitcoinTestnet", Read, nil},
+		{"POST https://mainnet.polygon" + at, nil, "{}", "InvokeRpcPolygonMainnet", "managedblockchain:InvokeRpcPolygonMainnet", Read, nil},
+		{"POST https://amoy.polygon" + at, nil, "{}", "", "", "", nil},
+		{"DELETE " + node + "ethereum" + at, nil, "", "", "", "", nil},
+	})
+}
+
+// Hosts beside those of data planes are nobody's, as before.
+func TestPlanesHosts(t *testing.T) {
+	tab := newTable(t)
+	for _, host := range []string{
+		"nd-1.t.ethereum.managedblockchain.us-east-1.amazonaws.com", // takes a token of its own
+		"nd-1.m-1.n-1.managedblockchain.us-east-1.amazonaws.com",    // Hyperledger Fabric's, by client certificate
+		"nd-1.ethereum.managedblockchain.amazonaws.com", "a.b.livy.emr-serverless-services.us-east-1.amazonaws.com",
+		"x.emr-serverless-services.us-east-1.amazonaws.com", "a.b.us-east-1.osis.amazonaws.com",
+	} {
+		if h, err := tab.ParseHost(host); err == nil {
+			t.Errorf("%s accepted as %+v", host, h)
+		}
+	}
+	h, err := tab.ParseHost("osis.us-east-1.amazonaws.com")
+	if err != nil || h.Endpoint != "osis" || h.Label != "" {
+		t.Fatalf("%+v, %v", h, err)
+	}
+	in := &Input{Method: http.MethodGet, Host: &h, Path: "/2022-01-01/osis/listPipelines", Header: http.Header{}, SigningName: "osis"}
+	if r := tab.Lookup(in); r.Operation != "ListPipelines" {
+		t.Errorf("OpenSearch Ingestion's own API: %+v", r)
+	}
+}
