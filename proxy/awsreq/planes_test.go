@@ -132,3 +132,51 @@ func TestPlanesHosts(t *testing.T) {
 		t.Errorf("OpenSearch Ingestion's own API: %+v", r)
 	}
 }
+
+// As FHIR's clients send them: an operation's name in the path may be taken for a resource's
+// id, and what only leads to another reading is of none.
+func TestFHIR(t *testing.T) {
+	const store = "https://healthlake.us-east-1.amazonaws.com/datastore/eeb8005725ae22b35b4edbdc68cf2dfd/r4/"
+	arn := []string{"arn:aws:healthlake:us-east-1:" + account + ":datastore/fhir/eeb8005725ae22b35b4edbdc68cf2dfd"}
+	form := http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}
+	recognizePlanes(t, "healthlake", "healthlake", []plane{
+		{"GET " + store + "metadata", nil, "", "GetCapabilities", "healthlake:GetCapabilities", Read, arn},
+		{"POST " + store, nil, `{"resourceType":"Bundle","type":"batch"}`, "ProcessBundle", "healthlake:ProcessBundle", Write, arn},
+		{"POST " + store + "Patient", nil, `{"resourceType":"Patient"}`, "CreateResource", "healthlake:CreateResource", Write, arn},
+		{"GET " + store + "Patient?name=a&name=b&_include=x", nil, "", "SearchWithGet", "healthlake:SearchWithGet", Read, arn},
+		{"POST " + store + "Patient/_search", form, "birthdate=1944&Action=ListFHIRDatastores", "SearchWithPost", "healthlake:SearchWithPost", Read, arn},
+		{"GET " + store + "Patient/2de04858-ba65-44c1-8af1-f2fe69a977d9", nil, "", "ReadResource", "healthlake:ReadResource", Read, arn},
+		{"PUT " + store + "Observation/a.1", nil, "{}", "UpdateResource", "healthlake:UpdateResource", Write, arn},
+		{"PATCH " + store + "Observation/a", nil, "[]", "PatchResource", "healthlake:PatchResource", Write, arn},
+		{"DELETE " + store + "Observation/a", nil, "", "DeleteResource", "healthlake:DeleteResource", Write, arn},
+		{"GET " + store + "Observation/a/_history?_count=2", nil, "", "GetHistoryByResourceId", "healthlake:GetHistoryByResourceId", Read, arn},
+		{"GET " + store + "Observation/a/_history/3", nil, "", "VersionReadResource", "healthlake:VersionReadResource", Read, arn},
+		{"GET " + store + "Patient/a/$everything", nil, "", "SearchEverything", "healthlake:SearchEverything", Read, arn},
+		{"GET " + store + "ValueSet/$expand?url=u", nil, "", "", "", "", nil},
+		{"GET " + store + "ValueSet/%24expand?url=u", nil, "", "", "", "", nil},
+		{"GET " + store + "$export", nil, "", "", "", "", nil},
+		{"DELETE " + store + "export/1", nil, "", "", "", "", nil},
+		{"DELETE " + store + "Patient/a/$purge", nil, "", "", "", "", nil},
+		{"DELETE " + store + "Patient/..", nil, "", "", "", "", nil},
+		{"DELETE " + store + "Patient/a/", nil, "", "", "", "", nil},
+		{"PUT " + store + "Patient?identifier=a", nil, "{}", "", "", "", nil},
+		{"GET https://healthlake.us-east-1.amazonaws.com/datastore/x/r5/Patient", nil, "", "", "", "", nil},
+	})
+	tab := newTable(t)
+	bundle := names(tab.Recognize(request(t, tab, "POST "+store, nil, `{"resourceType":"Bundle","type":"batch"}`)).Also)
+	if d := cmp.Diff([]string{"healthlake:CreateResource", "healthlake:ReadResource", "healthlake:UpdateResource", "healthlake:DeleteResource", "healthlake:SearchWithGet"}, bundle); d != "" {
+		t.Errorf("a bundle may do: %s", d)
+	}
+	for name, header := range map[string]http.Header{
+		"a target of the API's own": {"X-Amz-Target": {"HealthLake.DeleteFHIRDatastore"}},
+		"another method":            {"X-Http-Method-Override": {"DELETE"}},
+	} {
+		if r := tab.Recognize(request(t, tab, "POST "+store+"Patient", header, "{}")); !r.Ambiguous {
+			t.Errorf("%s: %+v", name, r)
+		}
+	}
+	own := http.Header{"X-Amz-Target": {"HealthLake.ListFHIRDatastores"}, "Content-Type": {"application/x-amz-json-1.0"}}
+	if r := tab.Recognize(request(t, tab, "POST https://healthlake.us-east-1.amazonaws.com/", own, "{}")); r.Operation != "ListFHIRDatastores" || r.Ambiguous {
+		t.Errorf("the API's own: %+v", r)
+	}
+}

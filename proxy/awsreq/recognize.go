@@ -463,6 +463,8 @@ func (t *Table) dataPlane(in *Input, r *Request) bool {
 			return set("es", "ESHttpDelete", "es:ESHttpDelete", Write)
 		}
 		return true
+	case "healthlake":
+		return lookupFHIR(in, r)
 	case "osis":
 		return in.Host.Label != "" && set("osis", "Ingest", "osis:Ingest", Write)
 	case "livy.emr-serverless-services":
