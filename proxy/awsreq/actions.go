@@ -39,6 +39,9 @@ func (t *Table) Levels() map[string]AccessLevel {
 		"s3:GetObjectVersion":          Read,
 		attributesOfVersion:            Read,
 	}
+	for _, a := range bundled {
+		levels[a.Name] = a.Level
+	}
 	for i := range t.ops {
 		o := &t.ops[i]
 		levels[o.action] = o.level

@@ -167,6 +167,11 @@ func TestFHIR(t *testing.T) {
 	if d := cmp.Diff([]string{"healthlake:CreateResource", "healthlake:ReadResource", "healthlake:UpdateResource", "healthlake:DeleteResource", "healthlake:SearchWithGet"}, bundle); d != "" {
 		t.Errorf("a bundle may do: %s", d)
 	}
+	for _, action := range bundle {
+		if tab.Levels()[action] == "" {
+			t.Errorf("%s has no level", action)
+		}
+	}
 	for name, header := range map[string]http.Header{
 		"a target of the API's own": {"X-Amz-Target": {"HealthLake.DeleteFHIRDatastore"}},
 		"another method":            {"X-Http-Method-Override": {"DELETE"}},
