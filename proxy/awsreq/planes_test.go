@@ -185,3 +185,27 @@ func TestFHIR(t *testing.T) {
 		t.Errorf("the API's own: %+v", r)
 	}
 }
+
+// As Grafana asks CloudWatch in PromQL, with a form or without.
+func TestPromQL(t *testing.T) {
+	const host = "https://monitoring.us-east-1.amazonaws.com"
+	form := http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}
+	recognizePlanes(t, "cloudwatch", "monitoring", []plane{
+		{"POST " + host + "/api/v1/query", form, "query=up", "QueryMetrics", "cloudwatch:GetMetricData", Read, nil},
+		{"GET " + host + "/api/v1/query_range?query=up&start=1&end=2", nil, "", "QueryMetrics", "cloudwatch:GetMetricData", Read, nil},
+		{"POST " + host + "/api/v1/series", form, "match%5B%5D=a&match%5B%5D=b", "GetSeries", "cloudwatch:ListMetrics", List, nil},
+		{"GET " + host + "/api/v1/labels", nil, "", "GetLabels", "cloudwatch:ListMetrics", List, nil},
+		{"GET " + host + "/api/v1/label/__name__/values", nil, "", "GetLabels", "cloudwatch:ListMetrics", List, nil},
+		{"GET " + host + "/api/v1/label/values", nil, "", "", "", "", nil},
+		{"DELETE " + host + "/api/v1/series", nil, "", "", "", "", nil},
+	})
+	tab := newTable(t)
+	if r := tab.Recognize(request(t, tab, "POST "+host+"/api/v1/query", form, "query=up")); cmp.Diff([]string{"cloudwatch:ListMetrics"}, names(r.Also)) != "" {
+		t.Errorf("a query needs %v, too", r.Also)
+	}
+	for _, body := range []string{"query=up&Action=DeleteAlarms", "Action=DeleteAlarms&Action=x"} {
+		if r := tab.Recognize(request(t, tab, "POST "+host+"/api/v1/query", form, body)); !r.Ambiguous {
+			t.Errorf("%s: %+v", body, r)
+		}
+	}
+}

@@ -463,6 +463,8 @@ func (t *Table) dataPlane(in *Input, r *Request) bool {
 			return set("es", "ESHttpDelete", "es:ESHttpDelete", Write)
 		}
 		return true
+	case "monitoring":
+		return t.lookupPromQL(in, r)
 	case "healthlake":
 		return lookupFHIR(in, r)
 	case "osis":
