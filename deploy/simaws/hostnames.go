@@ -2,7 +2,7 @@ package simaws
 
 // signingNames maps the labels before the region to the signing name where the
 // two differ. Made from the endpoint rules and host prefixes of
-// botocore 1.43 (Apache-2.0).
+// botocore 1.43 (Apache-2.0); hosts of data planes from AWS's user guides.
 var signingNames = map[string]string{
 	"agreement-marketplace":           "aws-marketplace",
 	"aos":                             "es",
@@ -13,6 +13,7 @@ var signingNames = map[string]string{
 	"api.tunneling.iot":               "IoTSecuredTunneling",
 	"appconfigdata":                   "appconfig",
 	"appstream2":                      "appstream",
+	"aps-workspaces":                  "aps",
 	"arc-recovery-control-config":     "route53-recovery-control-config",
 	"bedrock-agent":                   "bedrock",
 	"bedrock-agent-runtime":           "bedrock",
@@ -45,6 +46,7 @@ var signingNames = map[string]string{
 	"importexport":                    "IngestionService",
 	"ivsrealtime":                     "ivs",
 	"kafka-api":                       "kafka",
+	"livy.emr-serverless-services":    "emr-serverless",
 	"mail-manager":                    "ses",
 	"maps.geo":                        "geo-maps",
 	"media-pipelines-chime":           "chime",

@@ -39,6 +39,9 @@ func (t *Table) Levels() map[string]AccessLevel {
 		"s3:GetObjectVersion":          Read,
 		attributesOfVersion:            Read,
 	}
+	for _, a := range bundled {
+		levels[a.Name] = a.Level
+	}
 	for i := range t.ops {
 		o := &t.ops[i]
 		levels[o.action] = o.level
@@ -69,7 +72,7 @@ const NoService = "-"
 func (t *Table) Services(service, operation, action string) []string {
 	prefix, _, _ := strings.Cut(action, ":")
 	switch action {
-	case "execute-api:Invoke", "lambda:InvokeFunctionUrl", "appsync:GraphQL", "aoss:APIAccessAll":
+	case "execute-api:Invoke", "lambda:InvokeFunctionUrl", "appsync:GraphQL", "aoss:APIAccessAll", "osis:Ingest":
 		return []string{prefix} // customers' own APIs, which no model describes
 	}
 	for _, svc := range t.byName[service] {

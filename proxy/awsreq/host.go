@@ -227,7 +227,8 @@ func labelled(key string) bool {
 	switch key {
 	case "execute-api", "lambda-url", "iot", "credentials.iot", "jobs.iot", "data.iot", "ddb", "appsync-api",
 		"appsync-realtime-api", "kinesisvideo", "data-kinesis", "control-kinesis", "dkr.ecr", "d.codeartifact",
-		"timestream", "data.mediastore", "mediaconvert":
+		"timestream", "data.mediastore", "mediaconvert", "ethereum.managedblockchain", "wss.ethereum.managedblockchain",
+		"bitcoin.managedblockchain", "polygon.managedblockchain", "livy.emr-serverless-services":
 		return true
 	}
 	return false
@@ -271,6 +272,12 @@ func (t *Table) labelled(h *Host, p endpoint.Parts, key string) error {
 		}
 	case "data.mediastore":
 		h.SigningName, h.services = "mediastore", t.services("mediastore-data")
+	case "ethereum.managedblockchain", "wss.ethereum.managedblockchain", "bitcoin.managedblockchain", "polygon.managedblockchain":
+		// https://docs.aws.amazon.com/managed-blockchain/latest/ethereum-dev/json-rpc-api-examples.html
+		h.SigningName = "managedblockchain"
+	case "livy.emr-serverless-services":
+		// https://docs.aws.amazon.com/emr/latest/EMR-Serverless-UserGuide/interactive-workloads-livy-endpoints.html
+		h.SigningName = "emr-serverless"
 	default:
 		if !t.known(h, p, key) {
 			h.SigningName, _, _ = strings.Cut(key, ".")
@@ -309,6 +316,8 @@ func (t *Table) resolveRight(h *Host, p endpoint.Parts) error {
 		h.SigningName, h.services = "neptune-graph", t.services("neptune-graph")
 	case "neptune":
 		h.SigningName, h.services = "neptune-db", t.services("neptunedata")
+	case "osis":
+		h.Label, h.SigningName = p.Raw, "osis" // a pipeline may be called fips-data
 	default:
 		return errCustomer
 	}

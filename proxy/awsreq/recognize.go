@@ -463,6 +463,37 @@ func (t *Table) dataPlane(in *Input, r *Request) bool {
 			return set("es", "ESHttpDelete", "es:ESHttpDelete", Write)
 		}
 		return true
+	case "monitoring":
+		return t.lookupPromQL(in, r)
+	case "healthlake":
+		return lookupFHIR(in, r)
+	case "osis":
+		return in.Host.Label != "" && set("osis", "Ingest", "osis:Ingest", Write)
+	case "livy.emr-serverless-services":
+		return set("emr-serverless", "AccessLivyEndpoints", "emr-serverless:AccessLivyEndpoints", Write)
+	// https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonmanagedblockchain.html
+	case "wss.ethereum.managedblockchain":
+		return set("managedblockchain", "Invoke", "managedblockchain:Invoke", Permissions)
+	case "ethereum.managedblockchain":
+		switch in.Method {
+		case http.MethodGet:
+			return set("managedblockchain", "GET", "managedblockchain:GET", Permissions)
+		case http.MethodPost:
+			return set("managedblockchain", "POST", "managedblockchain:POST", Permissions)
+		}
+		r.Service = "managedblockchain"
+		return true
+	case "bitcoin.managedblockchain", "polygon.managedblockchain":
+		switch bitcoin := in.Host.Endpoint == "bitcoin.managedblockchain"; {
+		case bitcoin && in.Host.Label == "mainnet":
+			return set("managedblockchain", "InvokeRpcBitcoinMainnet", "managedblockchain:InvokeRpcBitcoinMainnet", Read)
+		case bitcoin && in.Host.Label == "testnet":
+			return set("managedblockchain", "InvokeRpcBitcoinTestnet", "managedblockchain:InvokeRpcBitcoinTestnet", Read)
+		case !bitcoin && in.Host.Label == "mainnet":
+			return set("managedblockchain", "InvokeRpcPolygonMainnet", "managedblockchain:InvokeRpcPolygonMainnet", Read)
+		}
+		r.Service = "managedblockchain"
+		return true
 	}
 	return false
 }

@@ -433,3 +433,32 @@ func FuzzRecognize(f *testing.F) {
 		}
 	})
 }
+
+// Role templates make roles with policies, of names that the template gives: which, is not told.
+func TestRoleTemplates(t *testing.T) {
+	tab := newTable(t)
+	form := http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}
+	const template = "arn:aws:iam::aws:role-template/iam.amazonaws.com/PowerUserRoleTemplate:1"
+	for _, c := range []struct {
+		op, body, action string
+		level            AccessLevel
+		also, resources  []string
+	}{
+		{"AcquireRole", "&TemplateArn=" + template + "&ReplacementValues.entry.1.key=RoleName&ReplacementValues.entry.1.value.Values.member.1=r", "iam:CreateRole", Permissions,
+			[]string{"iam:AttachRolePolicy", "iam:PutRolePolicy", "iam:GetRoleTemplateVersion"}, nil},
+		{"GetRoleTemplateVersion", "&TemplateArn=" + template, "iam:GetRoleTemplateVersion", Read, nil, nil},
+		{"GetAccountProperties", "", "iam:GetAccountProperties", Read, nil, nil},
+		{"PutAccountProperties", "", "iam:PutAccountProperties", Write, nil, nil},
+	} {
+		r := tab.Recognize(request(t, tab, "POST https://iam.amazonaws.com/", form, "Action="+c.op+"&Version=2010-05-08"+c.body))
+		if r.Operation != c.op || r.Action != c.action || !r.ActionKnown || r.Strongest() != c.level || r.Ambiguous {
+			t.Errorf("%s: %s %s %s (known %v, ambiguous %v)", c.op, r.Operation, r.Action, r.Strongest(), r.ActionKnown, r.Ambiguous)
+		}
+		if d := cmp.Diff(c.also, names(r.Also)); d != "" {
+			t.Errorf("%s: also %s", c.op, d)
+		}
+		if d := cmp.Diff(c.resources, r.Resources); d != "" {
+			t.Errorf("%s: resources %s", c.op, d)
+		}
+	}
+}

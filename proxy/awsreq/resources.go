@@ -36,7 +36,7 @@ func (t *Table) Resources(in *Input, r *Request) []string {
 	case strings.HasPrefix(r.Action, "execute-api:"):
 		return invokeResource(in, r)
 	case r.op < 0:
-		return nil
+		return planeResource(in, r)
 	case r.Service == "apigateway" || r.Service == "apigatewayv2":
 		return gatewayResource(in, r)
 	}
@@ -193,6 +193,29 @@ func invokeResource(in *Input, r *Request) []string {
 		out = append(out, arn+stage(short, in.Method))
 	}
 	return out
+}
+
+// planeResource is what a host's label or a path names, of APIs that no service model
+// describes.
+func planeResource(in *Input, r *Request) []string {
+	if r.Account == "" {
+		return nil
+	}
+	front := "arn:" + r.Partition + ":" + in.Host.SigningName + ":" + r.Region + ":" + r.Account + ":"
+	switch {
+	case r.Service == "healthlake":
+		id, _, _ := strings.Cut(strings.TrimPrefix(in.Path, "/datastore/"), "/")
+		return []string{front + "datastore/fhir/" + id}
+	case r.Action == "osis:Ingest":
+		// PIPELINE-ID; ids have 26 characters
+		// (https://docs.aws.amazon.com/opensearch-service/latest/developerguide/configure-client.html).
+		if i := strings.LastIndexByte(in.Host.Label, '-'); i > 0 && len(in.Host.Label)-i == 27 {
+			return []string{front + "pipeline/" + in.Host.Label[:i]}
+		}
+	case r.Action == "emr-serverless:AccessLivyEndpoints":
+		return []string{front + "/applications/" + in.Host.Label}
+	}
+	return nil
 }
 
 // api is the id of the API that a call of execute-api is for: the host's label, where a VPC

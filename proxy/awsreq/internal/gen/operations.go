@@ -38,7 +38,7 @@ func operations(ops, actionRows [][]string, odd map[string]string, unlisted map[
 		first := list[0]
 		iam := iamPrefix(first, list, actions)
 		out = append(out, strings.Join([]string{"S", name, first[3], first[2], first[4], first[5], iam}, "\t"))
-		slices.SortFunc(list, func(a, b []string) int { return strings.Compare(a[6], b[6]) })
+		slices.SortStableFunc(list, func(a, b []string) int { return strings.Compare(a[6], b[6]) })
 		for _, o := range list {
 			id := name + "\t" + o[6]
 			method, uri := o[7], o[8]
