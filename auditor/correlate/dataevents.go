@@ -1,6 +1,9 @@
 package correlate
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // DataEvent says whether CloudTrail logs an operation as a data event, that is,
 // only where a trail asks for it. service is the name that requests have. What is
@@ -88,4 +91,23 @@ var dataEvents = map[string]data{
 	"timestream-query":    these("AWS::Timestream::Database AWS::Timestream::Table AWS::Timestream::RegionalEndpoint", "Query"),
 	"servicediscovery":    these("AWS::ServiceDiscovery::Namespace AWS::ServiceDiscovery::Service", "DiscoverInstances DiscoverInstancesRevision"),
 	"verifiedpermissions": these("AWS::VerifiedPermissions::PolicyStore", "BatchIsAuthorized BatchIsAuthorizedWithToken IsAuthorized IsAuthorizedWithToken"),
+}
+
+// neverLogged are the calls of which CloudTrail has no records, whatever a trail selects, by
+// the names that requests have for services; "" is all of a service's.
+var neverLogged = map[string][]string{
+	// https://docs.aws.amazon.com/opensearch-service/latest/developerguide/managedomains-cloudtrailauditing.html
+	"es": {"ESHttpDelete", "ESHttpGet", "ESHttpHead", "ESHttpPatch", "ESHttpPost", "ESHttpPut"},
+	// https://docs.aws.amazon.com/cloudsearch/latest/developerguide/logging-config-api-calls.html
+	"cloudsearchdomain": {""},
+	// It logs the calls by which APIs are made, and two of these not
+	// (https://docs.aws.amazon.com/apigateway/latest/developerguide/cloudtrail.html).
+	"apigateway":  {"TestInvokeAuthorizer", "TestInvokeMethod"},
+	"execute-api": {"Invoke"},
+}
+
+// logged says whether CloudTrail may have a record of an operation at all.
+func logged(service, operation string) bool {
+	never := neverLogged[service]
+	return !slices.Contains(never, "") && !slices.Contains(never, operation)
 }

@@ -124,8 +124,13 @@ func (s *State) missing(req *request) {
 		summary += " (" + v.Detail + ")"
 	}
 	j := Judgement{Verdict: v, Opened: []events.FindingOpened{*s.finding("missing", severity, req, nil, summary)}}
-	if whole := req.whole(); s.unlogged(&whole) {
+	switch whole := req.whole(); {
+	case !logged(whole.Service, whole.Operation):
+		v.Verdict, v.Rule, v.Detail = events.NotLogged, "never_logged", "CloudTrail logs no such calls"
+	case s.unlogged(&whole):
 		v.Verdict, v.Rule, v.Detail = events.NotLogged, "selectors", "no trail of the account selects it"
+	}
+	if v.Verdict == events.NotLogged {
 		j.Opened = nil
 	}
 	j.Opened = append(j.Opened, s.lateRequest(req, nil)...)

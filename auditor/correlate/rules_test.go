@@ -405,6 +405,24 @@ func TestSelectors(t *testing.T) {
 	}
 }
 
+// What CloudTrail never logs is not missed, trails or none.
+func TestNeverLogged(t *testing.T) {
+	for call, want := range map[string]string{
+		"execute-api Invoke": events.NotLogged, "es ESHttpPost": events.NotLogged, "cloudsearchdomain Search": events.NotLogged, "apigateway TestInvokeMethod": events.NotLogged,
+		"es CreateDomain": events.Missing, "apigateway GetRestApis": events.Missing, "cloudsearch CreateDomain": events.Missing,
+	} {
+		s := correlate.New(correlate.Config{})
+		r := ours("R", "A")
+		r.Service, r.Operation, _ = strings.Cut(call, " ")
+		s.AddRequest(r, start)
+		now := start.Add(time.Hour)
+		js, err := s.Advance(correlate.Clock{Now: now, Requests: now, Records: now}, nil)
+		if err != nil || len(js) != 1 || js[0].Verdict.Verdict != want || (len(js[0].Opened) == 1) != (want == events.Missing) {
+			t.Errorf("%s: %+v, %v, want %s", call, js, err, want)
+		}
+	}
+}
+
 // Whom a record is about, where its own name for them is another.
 func TestUserOf(t *testing.T) {
 	other := "arn:aws:iam::111111111111:role/Other"
