@@ -23,3 +23,6 @@ func (j *Journal) Queued(stream string) int {
 	defer c.mu.Unlock()
 	return len(c.queue)
 }
+
+// Unacknowledged counts the events that were published one by one and are waited for.
+func (j *Journal) Unacknowledged() int { return j.conn.Load().js.PublishAsyncPending() }

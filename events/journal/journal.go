@@ -61,7 +61,9 @@ type conn struct {
 }
 
 func newConn(nc *nats.Conn, k *known) (*conn, error) {
-	js, err := jetstream.New(nc)
+	// Acknowledgements that never come would else be waited for as long as the connection
+	// lasts, and no more be published once there are thousands of them.
+	js, err := jetstream.New(nc, jetstream.WithPublishAsyncTimeout(commitTimeout))
 	if err != nil {
 		return nil, fmt.Errorf("journal: %w", err)
 	}
