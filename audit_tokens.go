@@ -64,12 +64,17 @@ func (c *cli) auditTokensAdd() *cobra.Command {
 			if cmd.Flags().Changed("account") && (len(in.AWSAccounts) == 0 || slices.Contains(in.AWSAccounts, "")) {
 				return usageError{errors.New("--account: an account is empty: give its 12 digits, or no --account for a token that is told of all")}
 			}
+			file, err := newOutFile(out)
+			if err != nil {
+				return err
+			}
+			defer file.close()
 			t, err := b.NewAuditToken(cmd.Context(), in)
 			if err != nil {
 				return err
 			}
-			if out != "" {
-				if err := writePrivateBytes(out, []byte(t.Token+"\n")); err != nil {
+			if file != nil {
+				if err := file.write(t.Token + "\n"); err != nil {
 					return fmt.Errorf("%w; the token is made: postern audit tokens rm %s, and add another", err, t.Name)
 				}
 				t.Token = ""

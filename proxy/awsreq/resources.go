@@ -328,6 +328,7 @@ func sources(in *Input, r *Request) []string {
 func copied(source string, r *Request) []string {
 	source, _, _ = strings.Cut(slashless(source), "?versionId=")
 	plain := decode(source, true)
+	bucket, _, _ := strings.Cut(plain, "/")
 	switch {
 	case strings.Contains(source, "?"), strings.Contains(plain, "?versionId="):
 		r.doubtful("does not say where the key that it copies ends")
@@ -336,11 +337,16 @@ func copied(source string, r *Request) []string {
 	case strings.HasPrefix(plain, "arn:"):
 		return keyed("", source)
 	case ofDirectory(plain):
-		bucket, _, _ := strings.Cut(plain, "/")
 		return []string{directory(bucket, r.Account, r)}
 	}
-	if bucket, key, _ := strings.Cut(plain, "/"); aliasOf(bucket) != NotS3 {
-		return keyed("arn:"+r.Partition+":s3:"+r.Region+":*:accesspoint/*/object/", key)
+	points := r.Region + ":*:accesspoint/*"
+	switch aliasOf(bucket) {
+	case S3AccessPoint:
+		return objectsOf("arn:"+r.Partition+":s3:"+points+"/object/", source)
+	case S3Outposts:
+		return objectsOf("arn:"+r.Partition+":s3-outposts:"+r.Region+":*:outpost/*/accesspoint/*/object/", source)
+	case S3ObjectLambda:
+		return []string{"arn:" + r.Partition + ":s3-object-lambda:" + points}
 	}
 	return keyed("arn:"+r.Partition+":s3:::", source)
 }
@@ -361,6 +367,17 @@ func keyed(front, key string) []string {
 	out := []string{front + decode(key, true)}
 	if strings.Contains(key, "+") {
 		out = append(out, front+decode(key, false))
+	}
+	return out
+}
+
+// objectsOf are the keys of BUCKET/KEY, as keyed reads it, behind what stands in front of them
+// in place of the bucket.
+func objectsOf(front, source string) []string {
+	out := keyed("", source)
+	for i, plain := range out {
+		_, key, _ := strings.Cut(plain, "/")
+		out[i] = front + key
 	}
 	return out
 }
