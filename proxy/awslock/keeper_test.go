@@ -107,12 +107,20 @@ func (w *world) run(g *grants.Grants, name, lockRole string) (stop func()) {
 	return stop
 }
 
-// tell has every proxy know an event.
+// tell has every proxy know an event, each its own copy, as each decodes it.
 func (w *world) tell(p events.Payload) {
 	w.t.Helper()
 	w.seq++
+	b, err := events.Encode(events.Event{Meta: events.Meta{ID: journal.NewID(), Source: "/test", Time: time.Now()}, Data: p})
+	if err != nil {
+		w.t.Fatal(err)
+	}
 	for _, g := range w.proxies {
-		if err := g.Apply(w.seq, events.Event{Meta: events.Meta{ID: journal.NewID(), Time: time.Now()}, Data: p}, time.Now()); err != nil {
+		e, err := events.Decode(b)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		if err := g.Apply(w.seq, e, time.Now()); err != nil {
 			w.t.Fatal(err)
 		}
 	}
