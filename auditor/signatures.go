@@ -175,7 +175,8 @@ func (a *Auditor) signatureFaults(ctx context.Context, since time.Time) ([]evide
 	if err := rows.Err(); err != nil {
 		return nil, fmt.Errorf("check of signatures: %w", err)
 	}
-	return faults, judge()
+	err = judge() // adds to the faults
+	return faults, err
 }
 
 // report opens a finding for each forged event, once: its id follows from the
