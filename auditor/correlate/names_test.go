@@ -113,6 +113,14 @@ func TestDataEventsAreOperations(t *testing.T) {
 			t.Errorf("s3control has no operation %s", operation)
 		}
 	}
+	for _, operation := range neverLogged["apigateway"] {
+		if !known["apigateway:"+operation] {
+			t.Errorf("apigateway has no operation %s", operation)
+		}
+	}
+	if !known["cloudsearchdomain"] {
+		t.Error("there is no service cloudsearchdomain")
+	}
 	for service, d := range dataEvents {
 		if !known[service] || len(d.types) == 0 || d.all == (len(d.operations) > 0) {
 			t.Errorf("%s: known as a service: %t, types %q, all %t, %d operations", service, known[service], d.types, d.all, len(d.operations))
