@@ -35,7 +35,10 @@ type param struct{ name, value string }
 const maxParams = 512
 
 func (t *Table) collect(in *Input, o *operation, caps *captures) params {
-	p := params{o: o, seen: map[string]bool{}, labels: map[string]string{}}
+	p := params{o: o, seen: map[string]bool{}}
+	if caps.n > 0 {
+		p.labels = make(map[string]string, caps.n)
+	}
 	for i, name := range o.labels {
 		if i < caps.n {
 			value, low := decode(caps.val[i], true), strings.ToLower(name)
