@@ -216,6 +216,18 @@ func beginAt(t *testing.T, b *Broker, auth string) (to string, finish func(code 
 	}
 }
 
+// byOpenID is a browser in which somebody has just come back from the OpenID provider.
+func byOpenID(t *testing.T, b *Broker, issuer, name string) (v *visitor, finish func(code string) (api.Certificate, error)) {
+	t.Helper()
+	to, finish := beginAt(t, b, "corp")
+	v = newVisitor(t, b)
+	v.visit(to)
+	v.elsewhere("GET", v.away.String(), nil)
+	v.atOpenID(issuer, name)
+	v.visit(v.away.String())
+	return v, finish
+}
+
 func TestOpenID(t *testing.T) {
 	b, j, _ := demoBroker(t)
 	issuer := openID(t, b)
@@ -288,12 +300,7 @@ func TestRefusedAlone(t *testing.T) {
 	issuer := openID(t, b)
 	signIn := func(name string) *visitor {
 		t.Helper()
-		to, _ := beginAt(t, b, "corp")
-		v := newVisitor(t, b)
-		v.visit(to)
-		v.elsewhere("GET", v.away.String(), nil)
-		v.atOpenID(issuer, name)
-		v.visit(v.away.String())
+		v, _ := byOpenID(t, b, issuer, name)
 		return v
 	}
 	for range 5 {
@@ -394,12 +401,7 @@ func TestOpenIDRefuses(t *testing.T) {
 		"unverified@example.com": "does not say that it verified the email address",
 		"nobody@example.com":     "says nothing of nobody@example.com that gives a role",
 	} {
-		to, _ := beginAt(t, b, "corp")
-		v := newVisitor(t, b)
-		v.visit(to)
-		v.elsewhere("GET", v.away.String(), nil)
-		v.atOpenID(issuer, name)
-		v.visit(v.away.String())
+		v, _ := byOpenID(t, b, issuer, name)
 		if v.away != nil || !strings.Contains(html.UnescapeString(v.page), want) {
 			t.Errorf("%s: sent to %v, %d:\n%s", name, v.away, v.status, v.page)
 		}
@@ -410,21 +412,11 @@ func TestOpenIDRefuses(t *testing.T) {
 
 	// A local user's name is not the provider's to take; nor is a password theirs.
 	connector(t, b, "kind: user\nmetadata: {name: local@example.com}\nspec: {roles: [admin]}\n")
-	to, _ := beginAt(t, b, "corp")
-	v := newVisitor(t, b)
-	v.visit(to)
-	v.elsewhere("GET", v.away.String(), nil)
-	v.atOpenID(issuer, "local@example.com")
-	v.visit(v.away.String())
+	v, _ := byOpenID(t, b, issuer, "local@example.com")
 	v.sees(http.StatusConflict, "there is another user of that name")
 
 	// What the provider said ends.
-	to, finish := beginAt(t, b, "corp")
-	v = newVisitor(t, b)
-	v.visit(to)
-	v.elsewhere("GET", v.away.String(), nil)
-	v.atOpenID(issuer, "dana@example.com")
-	v.visit(v.away.String())
+	v, finish := byOpenID(t, b, issuer, "dana@example.com")
 	if _, err := finish(v.code("12345")); err != nil {
 		t.Fatal(err)
 	}

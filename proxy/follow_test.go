@@ -88,20 +88,7 @@ func TestUnknownEventRefusesAll(t *testing.T) {
 // While the stream cannot be heard, everything is refused; afterwards, what was
 // said in the meantime holds.
 func TestDeafProxyRefuses(t *testing.T) {
-	dir := t.TempDir()
-	start := func(port int) (*embedded.NATS, func()) {
-		n, err := embedded.NewNATS(embedded.NATSConfig{Dir: dir, Port: port, LazySync: true, Log: zerolog.Nop()})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return n, embeddedtest.Run(t, n)
-	}
-	server, stop := start(0)
-	admin := embeddedtest.Connect(t, server, "test", embedded.Admin())
-	if err := journal.Setup(t.Context(), admin, journal.StreamsConfig{}); err != nil {
-		t.Fatal(err)
-	}
-	r := newRigOn(t, embeddedtest.Connect(t, server, "proxy", embedded.Proxy()), eventstest.Open(t, admin), func(c *proxy.Config, a *ststest.AWS) {
+	r, away, back := newRigAway(t, func(c *proxy.Config, a *ststest.AWS) {
 		c.MaxSilence = time.Second
 		a.Serve = echo
 		c.Log = zerolog.Nop()
@@ -114,13 +101,12 @@ func TestDeafProxyRefuses(t *testing.T) {
 	if s, body := status(); s != 200 {
 		t.Fatalf("%d %s", s, body)
 	}
-	port := embeddedtest.PortOf(t, server.URL())
-	stop()
+	away()
 	r.eventually("the proxy notices", func() bool {
 		_, body := status()
 		return strings.Contains(body, "cannot tell who may do what")
 	})
-	start(port)
+	back()
 	r.eventually("the proxy recovers", func() bool { s, _ := status(); return s == 200 })
 	r.emit(&events.LockPlaced{LockID: "lock-1", Target: events.LockTarget{Kind: "user", Name: "alice"}, By: "admin"})
 	if s, body := status(); s != 403 || !strings.Contains(body, "lock-1") {
@@ -246,20 +232,7 @@ func TestPastOfUsersAndLocks(t *testing.T) {
 // A call whose body comes slowly is decided by what is known when it is all there: while the
 // proxy hears nothing, it is not sent on.
 func TestDeafProxyRefusesWhatItHasRead(t *testing.T) {
-	dir := t.TempDir()
-	start := func(port int) (*embedded.NATS, func()) {
-		n, err := embedded.NewNATS(embedded.NATSConfig{Dir: dir, Port: port, LazySync: true, Log: zerolog.Nop()})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return n, embeddedtest.Run(t, n)
-	}
-	server, stop := start(0)
-	admin := embeddedtest.Connect(t, server, "test", embedded.Admin())
-	if err := journal.Setup(t.Context(), admin, journal.StreamsConfig{}); err != nil {
-		t.Fatal(err)
-	}
-	r := newRigOn(t, embeddedtest.Connect(t, server, "proxy", embedded.Proxy()), eventstest.Open(t, admin), func(c *proxy.Config, a *ststest.AWS) {
+	r, away, back := newRigAway(t, func(c *proxy.Config, a *ststest.AWS) {
 		c.MaxSilence = time.Second
 		a.Serve = echo
 		c.Log = zerolog.Nop()
@@ -288,8 +261,7 @@ func TestDeafProxyRefusesWhatItHasRead(t *testing.T) {
 	if _, err := io.WriteString(rest, body[:len(body)-1]); err != nil {
 		t.Fatal(err)
 	}
-	port := embeddedtest.PortOf(t, server.URL())
-	stop()
+	away()
 	other := r.client(&events.SessionStarted{SessionID: c.session})
 	r.eventually("the proxy notices", func() bool {
 		_, body := other.do(t, other.request(t, "GET", object, nil))
@@ -302,7 +274,7 @@ func TestDeafProxyRefusesWhatItHasRead(t *testing.T) {
 	if a := <-answered; a.status != http.StatusServiceUnavailable || !strings.Contains(a.body, "cannot tell who may do what") {
 		t.Errorf("%d %s", a.status, a.body)
 	}
-	start(port)
+	back()
 	if d := payloads[*events.AWSRequestDenied](r.audit()); !slices.ContainsFunc(d, func(d *events.AWSRequestDenied) bool { return d.Operation == "GetItem" && d.Cause == "stale" }) {
 		t.Errorf("%s", shown(d))
 	}

@@ -60,6 +60,29 @@ func newRig(t testing.TB, change ...func(*proxy.Config, *ststest.AWS)) *rig {
 	return newRigOn(t, embeddedtest.Connect(t, server, "proxy", embedded.Proxy()), eventstest.Open(t, admin), change...)
 }
 
+// newRigAway is newRig on a NATS server that away stops, and back starts again at the same
+// address with all that it had.
+func newRigAway(t *testing.T, change ...func(*proxy.Config, *ststest.AWS)) (r *rig, away, back func()) {
+	t.Helper()
+	dir, port := t.TempDir(), 0
+	var server *embedded.NATS
+	var stop func()
+	back = func() {
+		var err error
+		if server, err = embedded.NewNATS(embedded.NATSConfig{Dir: dir, Port: port, LazySync: true, Log: zerolog.Nop()}); err != nil {
+			t.Fatal(err)
+		}
+		stop = embeddedtest.Run(t, server)
+	}
+	back()
+	port = embeddedtest.PortOf(t, server.URL())
+	admin := embeddedtest.Connect(t, server, "test", embedded.Admin())
+	if err := journal.Setup(t.Context(), admin, journal.StreamsConfig{}); err != nil {
+		t.Fatal(err)
+	}
+	return newRigOn(t, embeddedtest.Connect(t, server, "proxy", embedded.Proxy()), eventstest.Open(t, admin), change...), func() { stop() }, back
+}
+
 func newRigOn(t testing.TB, nc *nats.Conn, own *journal.Journal, change ...func(*proxy.Config, *ststest.AWS)) *rig {
 	t.Helper()
 	return newRigBy(t, newAuthority(t), nc, own, change...)

@@ -81,22 +81,9 @@ func TestNothingGoesUnrecorded(t *testing.T) {
 // The NATS server goes away under load and comes back: what AWS saw is on the
 // stream, and everything on the stream has its end, once.
 func TestJournalGoesAwayUnderLoad(t *testing.T) {
-	dir := t.TempDir()
-	start := func(port int) (*embedded.NATS, func()) {
-		n, err := embedded.NewNATS(embedded.NATSConfig{Dir: dir, Port: port, LazySync: true, Log: zerolog.Nop()})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return n, embeddedtest.Run(t, n)
-	}
-	server, stop := start(0)
-	admin := embeddedtest.Connect(t, server, "test", embedded.Admin())
-	if err := journal.Setup(t.Context(), admin, journal.StreamsConfig{}); err != nil {
-		t.Fatal(err)
-	}
 	var mu sync.Mutex
 	seen := map[string]bool{}
-	r := newRigOn(t, embeddedtest.Connect(t, server, "proxy", embedded.Proxy()), eventstest.Open(t, admin), func(c *proxy.Config, a *ststest.AWS) {
+	r, away, back := newRigAway(t, func(c *proxy.Config, a *ststest.AWS) {
 		a.Serve = func(w http.ResponseWriter, r *http.Request, _ ststest.Key) {
 			mu.Lock()
 			defer mu.Unlock()
@@ -132,11 +119,10 @@ func TestJournalGoesAwayUnderLoad(t *testing.T) {
 		})
 	}
 	r.eventually("requests pass", func() bool { return ok.Load() > 50 })
-	port := embeddedtest.PortOf(t, server.URL())
-	stop()
+	away()
 	r.eventually("requests are refused", func() bool { return refused.Load() > 8 })
 	before := ok.Load()
-	start(port)
+	back()
 	r.eventually("requests pass again", func() bool { return ok.Load() > before+50 })
 	close(end)
 	wg.Wait()
