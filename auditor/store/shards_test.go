@@ -41,7 +41,7 @@ func openShards(t *testing.T, c *embeddedtest.Shards, edit func(*store.Config)) 
 func onShards(t *testing.T, test func(t *testing.T, c *embeddedtest.Shards)) {
 	t.Parallel()
 	t.Run("shards", func(t *testing.T) { test(t, embeddedtest.StartShards(t, 2, "", nil)) })
-	t.Run("replicated", func(t *testing.T) { test(t, embeddedtest.StartReplicated(t, 2)) })
+	t.Run("replicated", func(t *testing.T) { test(t, embeddedtest.StartReplicated(t, 2, 1)) })
 }
 
 // here counts rows of a table of one shard's own.
@@ -107,7 +107,7 @@ func write(t *testing.T, s *store.Store, entries []journal.Entry) {
 // every table is replicated.
 func TestReplicatedStory(t *testing.T) {
 	t.Parallel()
-	c := embeddedtest.StartReplicated(t, 1)
+	c := embeddedtest.StartReplicated(t, 1, 1)
 	s := openShards(t, c, func(cfg *store.Config) { cfg.Sharded = false })
 	for range 2 {
 		if err := s.Migrate(t.Context()); err != nil {
