@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
@@ -60,6 +61,9 @@ func (s *Store) readStored(ctx context.Context, stream string) (*stored, error) 
 		return nil, fmt.Errorf("floor of %s: %w", stream, err)
 	}
 	known := st.floor
+	if err := s.acknowledgedAll(ctx, stream, known+1, math.MaxUint64); err != nil {
+		return nil, err
+	}
 	rows, err := s.tables.Query(ctx, `SELECT seq FROM events WHERE stream = ? AND seq > ? ORDER BY seq`, stream, known)
 	if err != nil {
 		return nil, fmt.Errorf("sequences of %s: %w", stream, err)
@@ -114,6 +118,8 @@ const insertEvents = `INSERT INTO events (stream, seq, stored_at, event_id, type
 // is stored whole or not at all.
 func (k *Sink) insertLedger(ctx context.Context, token string, entries []journal.Entry, signatures Signatures) error {
 	id := clickhouse.WithQueryID(k.store.queryPrefix(k.stream) + rand.Text())
+	ctx, cancel := context.WithTimeout(ctx, k.store.atMost)
+	defer cancel()
 	b, err := k.store.ledgerTo.PrepareBatch(clickhouse.Context(k.store.inserting(ctx, token), id), insertEvents)
 	if err != nil {
 		return fmt.Errorf("ledger: %w", err)

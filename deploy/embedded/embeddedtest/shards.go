@@ -194,8 +194,14 @@ func (s *Shards) inKeeper(i int) string {
 	return fmt.Sprintf("%d/replicas/%d", i/s.replicas+1, i%s.replicas+1)
 }
 
-// DSN is the address of a shard's server, from 0, for one of the embedded server's users.
-func (s *Shards) DSN(i int, user, database string) string {
+// DSN is the address of a shard's first server, from 0, for one of the embedded server's
+// users.
+func (s *Shards) DSN(shard int, user, database string) string {
+	return s.ServerDSN(shard*s.replicas, user, database)
+}
+
+// ServerDSN is that of a server.
+func (s *Shards) ServerDSN(i int, user, database string) string {
 	u, err := url.Parse(s.servers[i].DSN(embedded.Owner))
 	if err != nil {
 		s.t.Fatal(err)
@@ -206,7 +212,7 @@ func (s *Shards) DSN(i int, user, database string) string {
 
 // DSNs is that of all replicas of a shard, from 0.
 func (s *Shards) DSNs(shard int, user, database string) string {
-	u, err := url.Parse(s.DSN(shard*s.replicas, user, database))
+	u, err := url.Parse(s.DSN(shard, user, database))
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -233,9 +239,16 @@ func (s *Shards) OnCluster(ctx context.Context, database, q string, args ...any)
 		q = strings.ReplaceAll(replicated.ReplaceAllString(q, "$1"), " replicated_deduplication_window", " non_replicated_deduplication_window")
 	}
 	done := map[int]bool{} // shards that have had it
+	var late error
 	for i := range s.servers {
 		shard := i / s.replicas
 		if done[shard] {
+			continue
+		}
+		if !s.runs(i) { // it would do it when it is back
+			if !strings.Contains(text, "null_status_on_timeout") {
+				late = fmt.Errorf("server %d is down", i+1)
+			}
 			continue
 		}
 		conn, err := s.conn(i, database)
@@ -249,7 +262,7 @@ func (s *Shards) OnCluster(ctx context.Context, database, q string, args ...any)
 			return fmt.Errorf("server %d: %w", i+1, err)
 		}
 	}
-	return nil
+	return late
 }
 
 // ofTable is a statement about a table that has rows.
@@ -273,7 +286,11 @@ func (s *Shards) parsed(ctx context.Context, q string, bound bool) (text string,
 	if bound { // formatQuery knows no question marks
 		q = strings.ReplaceAll(q, "?", "''")
 	}
-	conn, err := s.conn(0, "default")
+	up := 0
+	for !s.runs(up) {
+		up++
+	}
+	conn, err := s.conn(up, "default")
 	if err != nil {
 		return "", err
 	}
@@ -291,7 +308,7 @@ func (s *Shards) conn(i int, database string) (driver.Conn, error) {
 	defer s.mu.Unlock()
 	key := fmt.Sprint(i, database)
 	if s.conns[key] == nil {
-		opts, err := clickhouse.ParseDSN(s.DSN(i, embedded.Owner, database))
+		opts, err := clickhouse.ParseDSN(s.ServerDSN(i, embedded.Owner, database))
 		if err != nil {
 			return nil, err
 		}
