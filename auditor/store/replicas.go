@@ -70,20 +70,37 @@ func (s *Store) sync(ctx context.Context, table string) error {
 	return nil
 }
 
-// acknowledgedAll is an error as long as the ledger has some of a stream's sequences in a
-// range on fewer replicas than acknowledge an insert.
-func (s *Store) acknowledgedAll(ctx context.Context, stream string, first, last uint64) error {
-	quorum := s.quorum.Load()
-	if quorum < 2 {
-		return nil
+// eachStored calls f with the sequences in a range that the ledger has of a stream, in order.
+// Every replica that answers is asked: statements may come to different ones. What fewer of
+// them have than acknowledge an insert is an error.
+func (s *Store) eachStored(ctx context.Context, stream string, first, last uint64, f func(seq uint64)) error {
+	fail := func(err error) error { return fmt.Errorf("sequences of %s: %w", stream, err) }
+	if err := s.caughtUp(ctx); err != nil {
+		return fail(err)
 	}
-	var few, from uint64
-	err := s.tables.QueryRow(ctx, `SELECT count(), min(seq) FROM (SELECT seq, uniqExact(_shard_num) AS n FROM `+s.everywhere(quote(s.tablesDatabase())+".events")+`
-		WHERE stream = ? AND seq BETWEEN ? AND ? GROUP BY seq HAVING n < ?)`+thatAnswer, stream, first, last, quorum).Scan(&few, &from)
-	if err == nil && few > 0 {
-		err = fmt.Errorf("what %s has from %d on %w: it is waited for", stream, from, ErrFewReplicas)
+	q := `SELECT seq, toUInt64(1) FROM events WHERE stream = ? AND seq BETWEEN ? AND ? ORDER BY seq`
+	if s.cluster != "" {
+		q = `SELECT seq, uniqExact(_shard_num) FROM ` + s.everywhere(quote(s.tablesDatabase())+".events") + ` WHERE stream = ? AND seq BETWEEN ? AND ? GROUP BY seq ORDER BY seq` + thatAnswer
 	}
-	return err
+	rows, err := s.tables.Query(ctx, q, stream, first, last)
+	if err != nil {
+		return fail(err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var seq, replicas uint64
+		if err := rows.Scan(&seq, &replicas); err != nil {
+			return fail(err)
+		}
+		if replicas < s.quorum.Load() {
+			return fmt.Errorf("what %s has of %d %w: it is waited for", stream, seq, ErrFewReplicas)
+		}
+		f(seq)
+	}
+	if err := rows.Err(); err != nil {
+		return fail(err)
+	}
+	return nil
 }
 
 // everywhere is a table of every server; each is a shard of its own.

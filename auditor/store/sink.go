@@ -199,26 +199,8 @@ func (k *Sink) lookBack(ctx context.Context, first, last uint64) error {
 }
 
 func (s *Store) sequences(ctx context.Context, stream string, first, last uint64) (map[uint64]struct{}, error) {
-	if err := s.caughtUp(ctx); err != nil {
-		return nil, fmt.Errorf("sequences of %s: %w", stream, err)
-	}
-	if err := s.acknowledgedAll(ctx, stream, first, last); err != nil {
-		return nil, err
-	}
-	rows, err := s.tables.Query(ctx, `SELECT seq FROM events WHERE stream = ? AND seq BETWEEN ? AND ?`, stream, first, last)
-	if err != nil {
-		return nil, fmt.Errorf("sequences of %s: %w", stream, err)
-	}
-	defer rows.Close()
 	had := map[uint64]struct{}{}
-	for rows.Next() {
-		var seq uint64
-		if err := rows.Scan(&seq); err != nil {
-			return nil, fmt.Errorf("sequences of %s: %w", stream, err)
-		}
-		had[seq] = struct{}{}
-	}
-	return had, rows.Err()
+	return had, s.eachStored(ctx, stream, first, last, func(seq uint64) { had[seq] = struct{}{} })
 }
 
 // byMonth cuts entries where the ledger's partition changes.
