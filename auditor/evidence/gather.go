@@ -86,12 +86,13 @@ func (g *gathering) ask(query string, args ...any) []string {
 }
 
 // take adds the events that a condition is true of, and returns how many different
-// correlation ids they have.
+// correlation ids they have. What it says of raw comes after WHERE, here and in ask: of a
+// condition in one, ClickHouse reads the raw of each row before it looks at the types.
 func (g *gathering) take(condition string, args ...any) (correlations int) {
 	if g.err != nil || ofNone(args) {
 		return 0
 	}
-	rows, err := g.conn.Query(g.ctx, fmt.Sprintf(`SELECT stream, seq, channel, stored_at, correlation_id, raw FROM events WHERE %s ORDER BY stream, seq LIMIT %d`, condition, MaxItems+1), args...)
+	rows, err := g.conn.Query(g.ctx, fmt.Sprintf(`SELECT stream, seq, channel, stored_at, correlation_id, raw FROM events PREWHERE %s ORDER BY stream, seq LIMIT %d`, condition, MaxItems+1), args...)
 	if err != nil {
 		g.err = fmt.Errorf("gather evidence: %w", err)
 		return 0
@@ -127,13 +128,13 @@ func ofNone(args []any) bool {
 // request gathers about a request of either kind.
 func (g *gathering) request(id string) {
 	if len(g.ask(`SELECT 'x' FROM events WHERE stream = 'ACCESS' AND signature IN ('', 'valid') AND thing = ? LIMIT 1`, "request/"+id)) > 0 {
-		g.sessions(g.ask(`SELECT JSONExtractString(raw, 'data', 'session_id') FROM events WHERE stream = 'ACCESS' AND signature IN ('', 'valid') AND type LIKE 'io.postern.session.started.%' AND has(JSONExtract(raw, 'data', 'request_ids', 'Array(String)'), ?)`, id))
+		g.sessions(g.ask(`SELECT JSONExtractString(raw, 'data', 'session_id') FROM events PREWHERE stream = 'ACCESS' AND signature IN ('', 'valid') AND type LIKE 'io.postern.session.started.%' WHERE has(JSONExtract(raw, 'data', 'request_ids', 'Array(String)'), ?)`, id))
 		g.take(`stream = 'ACCESS' AND signature IN ('', 'valid') AND thing = ?`, "request/"+id)
 		// One of a single call is no session's. It was asked for when the call was held.
 		const since = ` >= (SELECT min(stored_at) - INTERVAL 1 DAY FROM events WHERE stream = 'ACCESS' AND thing = ?)`
 		g.callsWhere(`request_id IN (?)`, slices.Concat(
 			g.ask(`SELECT DISTINCT request_id FROM request_rows WHERE received_at`+since+` AND has(access_request_ids, ?)`, "request/"+id, id),
-			g.ask(`SELECT DISTINCT correlation_id FROM events WHERE stored_at`+since+` AND `+held+` AND JSONExtractString(raw, 'data', 'access_request_id') = ?`, "request/"+id, id)))
+			g.ask(`SELECT DISTINCT correlation_id FROM events PREWHERE stored_at`+since+` AND `+held+` WHERE JSONExtractString(raw, 'data', 'access_request_id') = ?`, "request/"+id, id)))
 		return
 	}
 	var calls []string // rows need no merging to find them: each has the key
@@ -159,9 +160,9 @@ func (g *gathering) user(name string, since time.Time) {
 	}
 	at := clickhouse.DateNamed("since", since, clickhouse.NanoSeconds)
 	who := clickhouse.Named("user", name)
-	mine := ` AND stored_at >= @since AND JSONExtractString(raw, 'data', 'user') = @user`
-	g.sessions(g.ask(`SELECT JSONExtractString(raw, 'data', 'session_id') FROM events WHERE stream = 'ACCESS' AND signature IN ('', 'valid') AND type LIKE 'io.postern.session.started.%'`+mine, at, who))
-	for _, id := range g.ask(`SELECT JSONExtractString(raw, 'data', 'request_id') FROM events WHERE stream = 'ACCESS' AND signature IN ('', 'valid') AND type LIKE 'io.postern.request.created.%'`+mine, at, who) {
+	mine := ` AND stored_at >= @since WHERE JSONExtractString(raw, 'data', 'user') = @user`
+	g.sessions(g.ask(`SELECT JSONExtractString(raw, 'data', 'session_id') FROM events PREWHERE stream = 'ACCESS' AND signature IN ('', 'valid') AND type LIKE 'io.postern.session.started.%'`+mine, at, who))
+	for _, id := range g.ask(`SELECT JSONExtractString(raw, 'data', 'request_id') FROM events PREWHERE stream = 'ACCESS' AND signature IN ('', 'valid') AND type LIKE 'io.postern.request.created.%'`+mine, at, who) {
 		g.take(`stream = 'ACCESS' AND signature IN ('', 'valid') AND thing = ?`, "request/"+id)
 	}
 	g.take(`stream = 'ACCESS' AND signature IN ('', 'valid') AND stored_at >= @since AND thing = concat('user/', @user)`, at, who)
@@ -190,7 +191,7 @@ func (g *gathering) around(since time.Time, at, user any) {
 func (g *gathering) sessions(ids []string) {
 	g.basis(ids)
 	g.callsWhere(`session_id IN (?)`, ids)
-	g.take(given+` AND JSONExtractString(raw, 'data', 'session_id') IN (?)`, ids)
+	g.take(given+` WHERE JSONExtractString(raw, 'data', 'session_id') IN (?)`, ids)
 }
 
 // given is true of what users were given beside their calls: credentials, consoles, links
@@ -267,9 +268,9 @@ func (g *gathering) callsWhere(condition string, args ...any) {
 		}
 		things := prefixed("aws-request/", ids)
 		g.take(stored(since)+` AND stream = 'AUDIT' AND thing IN (?)`, things)
-		g.take(stored(since)+` AND stream = 'AUDIT' AND type LIKE 'io.postern.aws.tunnel.%' AND JSONExtractString(raw, 'data', 'start_request_id') IN (?)`, ids)
+		g.take(stored(since)+` AND stream = 'AUDIT' AND type LIKE 'io.postern.aws.tunnel.%' WHERE JSONExtractString(raw, 'data', 'start_request_id') IN (?)`, ids)
 		g.take(stored(since)+` AND stream = 'FINDINGS' AND thing IN (?)`, things)
-		g.take(stored(since)+` AND stream = 'FINDINGS' AND type LIKE 'io.postern.finding.%' AND JSONExtractString(raw, 'data', 'request_id') IN (?)`, ids)
+		g.take(stored(since)+` AND stream = 'FINDINGS' AND type LIKE 'io.postern.finding.%' WHERE JSONExtractString(raw, 'data', 'request_id') IN (?)`, ids)
 		g.records(since, g.ask(`SELECT DISTINCT if(splitByChar('\t', judged)[5] = '', concat('cloudtrail/', cloudtrail_account, '/', cloudtrail_event_id), concat('cloudtrail/', splitByChar('\t', judged)[4], '/', splitByChar('\t', judged)[5]))
 			FROM request_rows WHERE received_at >= `+store.Timestamp(from)+` AND received_at <= `+store.Timestamp(to)+` AND request_id IN (?) AND cloudtrail_event_id != ''`, ids))
 	}
@@ -285,11 +286,11 @@ func stored(since time.Time) string { return "stored_at >= " + store.Timestamp(s
 func (g *gathering) records(since time.Time, things []string) {
 	g.take(stored(since)+` AND stream = 'CLOUDTRAIL' AND thing IN (?)`, things)
 	g.take(stored(since)+` AND stream = 'FINDINGS' AND thing IN (?)`, things)
-	g.take(stored(since)+` AND stream = 'FINDINGS' AND type LIKE 'io.postern.finding.%' AND
+	g.take(stored(since)+` AND stream = 'FINDINGS' AND type LIKE 'io.postern.finding.%' WHERE
 		concat('cloudtrail/', JSONExtractString(raw, 'data', 'recipient_account_id'), '/', JSONExtractString(raw, 'data', 'event_id')) IN (?)`, things)
 	files := g.filesOf(things)
 	g.take(`stream = 'CLOUDTRAIL' AND thing IN (?)`, files)
-	g.take(`stream = 'CLOUDTRAIL' AND type LIKE 'io.postern.cloudtrail.digest.checked.%' AND arrayExists(f ->
+	g.take(`stream = 'CLOUDTRAIL' AND type LIKE 'io.postern.cloudtrail.digest.checked.%' WHERE arrayExists(f ->
 			JSONExtractString(raw, 'data', 'account') = f.1 AND JSONExtractString(raw, 'data', 'region') = f.2
 			AND parseDateTimeBestEffortOrZero(JSONExtractString(raw, 'data', 'start_time')) <= f.3 + INTERVAL 1 HOUR
 			AND parseDateTimeBestEffortOrZero(JSONExtractString(raw, 'data', 'end_time')) >= f.3,

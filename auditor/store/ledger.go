@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
@@ -51,33 +52,21 @@ func (s *stored) add(seq uint64) {
 // readStored asks the ledger which sequences of a stream it has. It counts only
 // beyond the last floor that was written down, and writes the new one down.
 func (s *Store) readStored(ctx context.Context, stream string) (*stored, error) {
-	if err := s.caughtUp(ctx); err != nil {
-		return nil, fmt.Errorf("sequences of %s: %w", stream, err)
-	}
 	st := &stored{above: map[uint64]struct{}{}}
 	row := s.tables.QueryRow(ctx, `SELECT max(floor) FROM ledger_floors WHERE stream = ?`, stream)
 	if err := row.Scan(&st.floor); err != nil {
 		return nil, fmt.Errorf("floor of %s: %w", stream, err)
 	}
 	known := st.floor
-	rows, err := s.tables.Query(ctx, `SELECT seq FROM events WHERE stream = ? AND seq > ? ORDER BY seq`, stream, known)
-	if err != nil {
-		return nil, fmt.Errorf("sequences of %s: %w", stream, err)
-	}
-	defer rows.Close()
 	first := known == 0
-	for rows.Next() {
-		var seq uint64
-		if err := rows.Scan(&seq); err != nil {
-			return nil, fmt.Errorf("sequences of %s: %w", stream, err)
-		}
+	err := s.eachStored(ctx, stream, known+1, math.MaxUint64, func(seq uint64) {
 		if first { // the first batch ever is stored first: what is below was gone by then
 			st.floor, first = seq-1, false
 		}
 		st.add(seq)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, fmt.Errorf("sequences of %s: %w", stream, err)
+	})
+	if err != nil {
+		return nil, err
 	}
 	return st, s.writeFloor(ctx, stream, known, st.floor)
 }
@@ -114,6 +103,8 @@ const insertEvents = `INSERT INTO events (stream, seq, stored_at, event_id, type
 // is stored whole or not at all.
 func (k *Sink) insertLedger(ctx context.Context, token string, entries []journal.Entry, signatures Signatures) error {
 	id := clickhouse.WithQueryID(k.store.queryPrefix(k.stream) + rand.Text())
+	ctx, cancel := context.WithTimeout(ctx, k.store.atMost)
+	defer cancel()
 	b, err := k.store.ledgerTo.PrepareBatch(clickhouse.Context(k.store.inserting(ctx, token), id), insertEvents)
 	if err != nil {
 		return fmt.Errorf("ledger: %w", err)

@@ -69,7 +69,7 @@ func (s *Store) Migrate(ctx context.Context) error {
 	}
 	d := dialect{cluster: s.cluster}
 	record := `CREATE TABLE IF NOT EXISTS migrations ` + d.OnCluster() + ` (version UInt32, name String, sha256 String, applied_at DateTime64(3, 'UTC') DEFAULT now64(3)) ENGINE = ` + d.Engine("ReplacingMergeTree") + ` ORDER BY version`
-	if err := s.onAll(ctx, record); err != nil {
+	if err := s.makeOnAll(ctx, "migrations", record); err != nil {
 		return fmt.Errorf("migrate: %w", err)
 	}
 	applied := map[uint32]string{}

@@ -2,15 +2,21 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
 )
 
-// On a cluster the tables are replicated. Two things keep the ledger exact there besides
+// On a cluster the tables are replicated. Three things keep the ledger exact there besides
 // deduplication, of which Keeper knows for all replicas: an insert is acknowledged by
-// most of them (Store.inserting), and whoever asks what is stored waits until the replica
-// that answers has what any other was given.
+// most of them (Store.inserting), whoever asks what is stored waits until the replica
+// that answers has what any other was given, and what fewer than most of them have, because
+// an insert was cut off, is neither stored nor to be stored again, but waited for.
+
+// ErrFewReplicas says that an insert of earlier is on too few replicas to count on.
+var ErrFewReplicas = errors.New("is on fewer than most of its replicas")
 
 // countReplicas finds out how many replicas make most of the first shard's, which has the
 // ledger, and of the one's that has the fewest. ClickHouse's own "auto" waits in vain where
@@ -62,4 +68,75 @@ func (s *Store) sync(ctx context.Context, table string) error {
 		return fmt.Errorf("catch up with other replicas: %w", err)
 	}
 	return nil
+}
+
+// eachStored calls f with the sequences in a range that the ledger has of a stream, in order.
+// Every replica that answers is asked: statements may come to different ones. What fewer of
+// them have than acknowledge an insert is an error.
+func (s *Store) eachStored(ctx context.Context, stream string, first, last uint64, f func(seq uint64)) error {
+	fail := func(err error) error { return fmt.Errorf("sequences of %s: %w", stream, err) }
+	if err := s.caughtUp(ctx); err != nil {
+		return fail(err)
+	}
+	q := `SELECT seq, toUInt64(1) FROM events WHERE stream = ? AND seq BETWEEN ? AND ? ORDER BY seq`
+	if s.cluster != "" {
+		q = `SELECT seq, uniqExact(_shard_num) FROM ` + s.everywhere(quote(s.tablesDatabase())+".events") + ` WHERE stream = ? AND seq BETWEEN ? AND ? GROUP BY seq ORDER BY seq` + thatAnswer
+	}
+	rows, err := s.tables.Query(ctx, q, stream, first, last)
+	if err != nil {
+		return fail(err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var seq, replicas uint64
+		if err := rows.Scan(&seq, &replicas); err != nil {
+			return fail(err)
+		}
+		if replicas < s.quorum.Load() {
+			return fmt.Errorf("what %s has of %d %w: it is waited for", stream, seq, ErrFewReplicas)
+		}
+		f(seq)
+	}
+	if err := rows.Err(); err != nil {
+		return fail(err)
+	}
+	return nil
+}
+
+// everywhere is a table of every server; each is a shard of its own.
+func (s *Store) everywhere(table string) string {
+	if s.cluster == "" {
+		return table
+	}
+	return "clusterAllReplicas('" + strings.ReplaceAll(s.cluster, "'", "\\'") + "', " + table + ")"
+}
+
+// thatAnswer ends a statement about everywhere that leaves out servers that are down.
+const thatAnswer = " SETTINGS skip_unavailable_shards = 1"
+
+// answering counts the servers that do, and all.
+func (s *Store) answering(ctx context.Context) (up, all uint64, err error) {
+	if s.cluster == "" {
+		return 1, 1, nil
+	}
+	err = s.tables.QueryRow(ctx, `SELECT count(), (SELECT count() FROM system.clusters WHERE cluster = ?) FROM `+s.everywhere("system.one")+thatAnswer, s.cluster).Scan(&up, &all)
+	return up, all, err
+}
+
+// haveAll tells whether each server that answers has a table, or without its name a
+// database. To make ON CLUSTER what there is would wait for those that are down.
+func (s *Store) haveAll(ctx context.Context, database, table string) (bool, error) {
+	q := `SELECT count() FROM ` + s.everywhere("system.databases") + ` WHERE name = ?`
+	args := []any{database}
+	if table != "" {
+		q = `SELECT count() FROM ` + s.everywhere("system.tables") + ` WHERE database = ? AND name = ?`
+		args = append(args, table)
+	}
+	up, _, err := s.answering(ctx)
+	if err != nil {
+		return false, err
+	}
+	var have uint64
+	err = s.tables.QueryRow(ctx, q+thatAnswer, args...).Scan(&have)
+	return have >= up, err
 }

@@ -106,6 +106,14 @@ func (s *Store) onAll(ctx context.Context, q string, args ...any) error {
 	return s.tables.Exec(ctx, q, args...)
 }
 
+// makeOnAll makes a table by a statement that is for all servers, if one lacks it.
+func (s *Store) makeOnAll(ctx context.Context, table, q string) error {
+	if have, err := s.haveAll(ctx, s.tablesDatabase(), table); err != nil || have {
+		return err
+	}
+	return s.onAll(ctx, q)
+}
+
 // checkShards reads which shards there are, and makes sure that the ledger is where it
 // should be.
 func (s *Store) checkShards(ctx context.Context) (weights []uint32, err error) {
@@ -249,12 +257,18 @@ func (s *Store) shard(ctx context.Context) error {
 		return nil
 	}
 	for _, name := range []string{s.tablesDatabase(), s.Database()} { // of a shard that was added
+		if have, err := s.haveAll(ctx, name, ""); err != nil || have {
+			if err != nil {
+				return fmt.Errorf("shards: %w", err)
+			}
+			continue
+		}
 		if err := s.createOnCluster(ctx, s.tables.Exec, name); err != nil {
 			return err
 		}
 	}
 	d := dialect{cluster: s.cluster}
-	err := s.onAll(ctx, `CREATE TABLE IF NOT EXISTS shard_layouts `+d.OnCluster()+` (number UInt32, since DateTime64(6, 'UTC'), weights Array(UInt32), done Bool, at DateTime64(6, 'UTC'))
+	err := s.makeOnAll(ctx, "shard_layouts", `CREATE TABLE IF NOT EXISTS shard_layouts `+d.OnCluster()+` (number UInt32, since DateTime64(6, 'UTC'), weights Array(UInt32), done Bool, at DateTime64(6, 'UTC'))
 		ENGINE = `+d.Engine("ReplacingMergeTree", "at")+` ORDER BY number`)
 	if err != nil {
 		return fmt.Errorf("shards: %w", err)
@@ -369,9 +383,13 @@ func (s *Store) distributeOver(ctx context.Context, under, over string) error {
 	if err != nil {
 		return fail(err)
 	}
-	// That of every server, or of none.
-	made, err := namedStrings(s.tables.Query(ctx, `SELECT name, if(uniqExact(comment, engine) = 1 AND count() = (SELECT count() FROM system.clusters WHERE cluster = ?), any(comment), '')
-		FROM `+s.everywhere("system.tables")+` WHERE database = ? GROUP BY name`, s.cluster, over))
+	up, _, err := s.answering(ctx)
+	if err != nil {
+		return fail(err)
+	}
+	// That of every server that answers, or of none.
+	made, err := namedStrings(s.tables.Query(ctx, `SELECT name, if(uniqExact(comment, engine) = 1 AND count() = ?, any(comment), '')
+		FROM `+s.everywhere("system.tables")+` WHERE database = ? GROUP BY name`+thatAnswer, up, over))
 	if err != nil {
 		return fail(err)
 	}
@@ -429,7 +447,7 @@ func (s *Store) distributed(under, name, key string) string {
 // replaced.
 func (s *Store) checkOver(ctx context.Context, over string) error {
 	var own uint64
-	err := s.conn.QueryRow(ctx, `SELECT count() FROM `+s.everywhere("system.tables")+` WHERE database = ? AND engine != 'Distributed'`, over).Scan(&own)
+	err := s.conn.QueryRow(ctx, `SELECT count() FROM `+s.everywhere("system.tables")+` WHERE database = ? AND engine != 'Distributed'`+thatAnswer, over).Scan(&own)
 	if err == nil && own > 0 {
 		err = fmt.Errorf("%w: it has tables of its own; see docs/tables.md, \"From one shard to several\"", ErrShard)
 	}

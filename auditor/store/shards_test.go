@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -37,11 +38,16 @@ func openShards(t *testing.T, c *embeddedtest.Shards, edit func(*store.Config)) 
 	return s
 }
 
-// onShards plays a test on two shards, and again on two whose tables are replicated.
+// onShards plays a test on two shards, and again on two whose tables are replicated: to one
+// server each, or to as many as POSTERN_TEST_REPLICAS says, which takes minutes.
 func onShards(t *testing.T, test func(t *testing.T, c *embeddedtest.Shards)) {
 	t.Parallel()
 	t.Run("shards", func(t *testing.T) { test(t, embeddedtest.StartShards(t, 2, "", nil)) })
-	t.Run("replicated", func(t *testing.T) { test(t, embeddedtest.StartReplicated(t, 2)) })
+	replicas := 1
+	if n := os.Getenv("POSTERN_TEST_REPLICAS"); n != "" {
+		replicas = must(strconv.Atoi(n))
+	}
+	t.Run("replicated", func(t *testing.T) { test(t, embeddedtest.StartReplicated(t, 2, replicas)) })
 }
 
 // here counts rows of a table of one shard's own.
@@ -99,33 +105,6 @@ func write(t *testing.T, s *store.Store, entries []journal.Entry) {
 		t.Fatal(err)
 	}
 	if _, err := k.Write(t.Context(), entries, nil); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// The same story, told to a cluster of one shard, is answered as by a single server, and
-// every table is replicated.
-func TestReplicatedStory(t *testing.T) {
-	t.Parallel()
-	c := embeddedtest.StartReplicated(t, 1)
-	s := openShards(t, c, func(cfg *store.Config) { cfg.Sharded = false })
-	for range 2 {
-		if err := s.Migrate(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-	}
-	migrated := count(t, s, `SELECT sum(log_max_index) FROM system.replicas WHERE database = 'postern'`)
-	for range 2 {
-		tellStory(t, s)
-		askStory(t, s)
-	}
-	if n := count(t, s, `SELECT count() FROM system.tables WHERE database = 'postern' AND engine LIKE '%MergeTree' AND engine NOT LIKE 'Replicated%'`); n != 0 {
-		t.Errorf("%d tables are not replicated", n)
-	}
-	if told := count(t, s, `SELECT sum(log_max_index) FROM system.replicas WHERE database = 'postern'`); told <= migrated {
-		t.Errorf("ZooKeeper knew of %d entries before anything was inserted, and of %d after", migrated, told)
-	}
-	if err := s.Retain(t.Context(), store.Retention{Requests: 100 * 365 * 24 * time.Hour}, store.Tiers{}); err != nil {
 		t.Fatal(err)
 	}
 }

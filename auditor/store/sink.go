@@ -50,16 +50,26 @@ func (s *Store) TakeOver(ctx context.Context, stream string, held func() bool) (
 func (s *Store) CancelInserts(ctx context.Context, stream string) error {
 	fail := func(err error) error { return fmt.Errorf("take %s over: %w", stream, err) }
 	prefix := s.queryPrefix(stream)
-	if err := s.onAll(ctx, `KILL QUERY `+dialect{cluster: s.cluster}.OnCluster()+` WHERE startsWith(query_id, ?) ASYNC`, prefix); err != nil {
-		return fail(err)
-	}
 	for begun := time.Now(); ; { // what was too far gone to be cancelled is waited for
-		var running, alive uint64
-		err := s.tables.QueryRow(ctx, `SELECT count(), countIf(NOT is_cancelled) FROM `+s.everywhere("system.processes")+` WHERE startsWith(query_id, ?)`, prefix).Scan(&running, &alive)
+		up, all, err := s.answering(ctx)
 		if err != nil {
 			return fail(err)
 		}
-		if running == 0 || alive == 0 && time.Since(begun) > lastWords {
+		var running, alive uint64
+		err = s.tables.QueryRow(ctx, `SELECT count(), countIf(NOT is_cancelled) FROM `+s.everywhere("system.processes")+` WHERE startsWith(query_id, ?)`+thatAnswer, prefix).Scan(&running, &alive)
+		if err != nil {
+			return fail(err)
+		}
+		if alive > 0 {
+			kill := `KILL QUERY ` + dialect{cluster: s.cluster}.OnCluster() + ` WHERE startsWith(query_id, ?) ASYNC`
+			if s.cluster != "" { // not until servers do it that are down
+				kill += ` SETTINGS distributed_ddl_task_timeout = 10, distributed_ddl_output_mode = 'null_status_on_timeout'`
+			}
+			if err := s.onAll(ctx, kill, prefix); err != nil {
+				return fail(err)
+			}
+		}
+		if running == 0 && (up == all || time.Since(begun) > s.atMost) || running > 0 && alive == 0 && time.Since(begun) > lastWords {
 			return nil
 		}
 		select {
@@ -189,23 +199,8 @@ func (k *Sink) lookBack(ctx context.Context, first, last uint64) error {
 }
 
 func (s *Store) sequences(ctx context.Context, stream string, first, last uint64) (map[uint64]struct{}, error) {
-	if err := s.caughtUp(ctx); err != nil {
-		return nil, fmt.Errorf("sequences of %s: %w", stream, err)
-	}
-	rows, err := s.tables.Query(ctx, `SELECT seq FROM events WHERE stream = ? AND seq BETWEEN ? AND ?`, stream, first, last)
-	if err != nil {
-		return nil, fmt.Errorf("sequences of %s: %w", stream, err)
-	}
-	defer rows.Close()
 	had := map[uint64]struct{}{}
-	for rows.Next() {
-		var seq uint64
-		if err := rows.Scan(&seq); err != nil {
-			return nil, fmt.Errorf("sequences of %s: %w", stream, err)
-		}
-		had[seq] = struct{}{}
-	}
-	return had, rows.Err()
+	return had, s.eachStored(ctx, stream, first, last, func(seq uint64) { had[seq] = struct{}{} })
 }
 
 // byMonth cuts entries where the ledger's partition changes.

@@ -8,7 +8,6 @@ import (
 	"maps"
 	"net"
 	"slices"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -35,7 +34,10 @@ type Config struct {
 	// Recheck is how long after Rederive looks again at what differs; 0 means a second.
 	// Tests in which nothing is on its way don't wait as long.
 	Recheck time.Duration
-	Log     zerolog.Logger
+	// InsertAtMost bounds an insert into the ledger; 0 means a minute. Who takes a stream over
+	// waits as long where a replica does not answer, as an insert may be running on it.
+	InsertAtMost time.Duration
+	Log          zerolog.Logger
 }
 
 // Store writes to and reads from one database. It is safe for concurrent use,
@@ -46,6 +48,7 @@ type Store struct {
 	cluster    string
 	migrations fs.FS
 	recheck    time.Duration
+	atMost     time.Duration // see Config.InsertAtMost
 	sharded    bool
 	keeper     bool
 	onCluster  func(ctx context.Context, database, q string, args ...any) error
@@ -75,7 +78,10 @@ func New(c Config) (*Store, error) {
 	if c.Recheck == 0 {
 		c.Recheck = time.Second
 	}
-	s := &Store{log: c.Log, options: options, cluster: c.Cluster, migrations: c.Migrations, recheck: c.Recheck, conn: conn, tables: conn, sharded: c.Sharded, onCluster: c.OnCluster, keeper: c.Keeper}
+	if c.InsertAtMost == 0 {
+		c.InsertAtMost = time.Minute
+	}
+	s := &Store{log: c.Log, options: options, cluster: c.Cluster, migrations: c.Migrations, recheck: c.Recheck, atMost: c.InsertAtMost, conn: conn, tables: conn, sharded: c.Sharded, onCluster: c.OnCluster, keeper: c.Keeper}
 	if !s.sharded {
 		if s.rowsTo, err = forBlocks(*options); err != nil {
 			return nil, err
@@ -184,14 +190,6 @@ func (s *Store) Sharded() bool { return s.sharded }
 
 // Conn is the owner's connection.
 func (s *Store) Conn() driver.Conn { return s.conn }
-
-// everywhere is a system table of every node.
-func (s *Store) everywhere(table string) string {
-	if s.cluster == "" {
-		return table
-	}
-	return "clusterAllReplicas('" + strings.ReplaceAll(s.cluster, "'", "\\'") + "', " + table + ")"
-}
 
 // Close ends all connections.
 func (s *Store) Close() error {

@@ -47,8 +47,9 @@ func startZooKeeper(t testing.TB) string {
 // which other replicas fetch rows. Without one its replicated tables can't be written to.
 const noAddress = "Parameter 'interserver_http(s)_port' required for replication"
 
-// replicatingLib is the path of a copy of the ClickHouse library that has an address, at
-// which nobody answers.
+// replicatingLib is the path of a copy of the ClickHouse library that has what servers have
+// by their configuration and the engine has not: an address at which other replicas fetch
+// rows, exchangeAddress, and credentials for fetching from them, which are empty.
 func replicatingLib(t testing.TB) string {
 	t.Helper()
 	if runtime.GOOS != "linux" || runtime.GOARCH != "amd64" {
@@ -78,7 +79,7 @@ func copyOfLib(lib string) (string, error) {
 		return "", err
 	}
 	defer unlock()
-	path := filepath.Join(dir, fmt.Sprintf("replicating-%d-%d.so", info.Size(), info.ModTime().Unix()))
+	path := filepath.Join(dir, fmt.Sprintf("replicating-3-%d-%d.so", info.Size(), info.ModTime().Unix()))
 	if _, err := os.Stat(path); err == nil {
 		return path, nil
 	}
@@ -143,23 +144,35 @@ func addressFunction(lib string) (int64, error) {
 			continue
 		}
 		start := bytes.LastIndex(code[:i], []byte{0xcc, 0xcc, 0xcc, 0xcc}) + 4 // what is between functions
-		if start%16 != 0 || i-start > 512 {
-			return 0, errors.New("the function does not begin where it should")
+		if start%16 != 0 || i-start > 512 || !bytes.Contains(code[start:i], portOfShared) || i-start < len(givesAddress()) {
+			return 0, errors.New("the function is not as it should be")
 		}
 		return int64(text.Offset) + int64(start), nil
 	}
 	return 0, errors.New("nothing refers to what it says")
 }
 
-// givesAddress is code that returns the std::pair<String, UInt16> of 127.0.0.1 and 9009:
-// in 24 bytes a libc++ string that is short, the last of them its length, then the port.
+// portOfShared is in the function: movzx eax, word [r14+0x168], the port, which follows the
+// host's 24 bytes and is followed by the scheme's and the credentials in what all contexts
+// share.
+var portOfShared = []byte{0x41, 0x0f, 0xb7, 0x86, 0x68, 0x01, 0, 0}
+
+// givesAddress is code that sets the scheme there, and the credentials to zeros behind it,
+// two empty strings and an empty list, and returns the std::pair<String, UInt16> of
+// exchangeAddress. A libc++ string that is short has its length in the last of 24 bytes.
 func givesAddress() []byte {
 	return slices.Concat(
-		[]byte{0x48, 0xb8}, []byte("127.0.0."), // mov rax, …
+		[]byte{0x48, 0x8b, 0x0e},                             // mov rcx, [rsi]
+		[]byte{0xc7, 0x81, 0x70, 0x01, 0, 0}, []byte("http"), // mov dword [rcx+0x170], …
+		[]byte{0xc6, 0x81, 0x87, 0x01, 0, 0, 4},    // mov byte [rcx+0x187], 4
+		[]byte{0x48, 0x8d, 0x05, 40, 0, 0, 0},      // lea rax, [rip+40]
+		[]byte{0x48, 0x89, 0x81, 0xb0, 0x01, 0, 0}, // mov [rcx+0x1b0], rax
+		[]byte{0x48, 0xb8}, []byte("127.0.0."),     // mov rax, …
 		[]byte{0x48, 0x89, 0x07},                   // mov [rdi], rax
 		[]byte{0x66, 0xc7, 0x47, 0x08, '1', 0},     // mov word [rdi+8], …
 		[]byte{0xc6, 0x47, 0x17, 9},                // mov byte [rdi+23], 9
 		[]byte{0x66, 0xc7, 0x47, 0x18, 0x31, 0x23}, // mov word [rdi+24], 9009
 		[]byte{0x48, 0x89, 0xf8, 0xc3},             // mov rax, rdi; ret
+		make([]byte, 3*24),
 	)
 }
