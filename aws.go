@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net/http"
 	"net/url"
@@ -342,6 +343,7 @@ var powershellQuotes = regexp.MustCompile(`['‘’‚‛]`)
 
 // printEnvironment writes variables in one of environmentFormats.
 func (c *cli) printEnvironment(env []local.Var) error {
+	var b strings.Builder
 	switch c.format {
 	case "json", "yaml":
 		m := map[string]string{}
@@ -351,24 +353,25 @@ func (c *cli) printEnvironment(env []local.Var) error {
 		return c.print(m, nil)
 	case "dotenv": // for readers that take quotes and comments for such
 		for _, v := range env {
-			fmt.Fprintf(c.stdout, "%s=%s\n", v.Name, shellQuote(v.Value))
+			fmt.Fprintf(&b, "%s=%s\n", v.Name, shellQuote(v.Value))
 		}
 	case "env": // as env prints it, for readers that take all as it is
 		for _, v := range env {
-			fmt.Fprintf(c.stdout, "%s=%s\n", v.Name, v.Value)
+			fmt.Fprintf(&b, "%s=%s\n", v.Name, v.Value)
 		}
 	case "powershell":
 		for _, v := range env {
-			fmt.Fprintf(c.stdout, "$env:%s = '%s'\n", v.Name, powershellQuotes.ReplaceAllString(v.Value, "$0$0"))
+			fmt.Fprintf(&b, "$env:%s = '%s'\n", v.Name, powershellQuotes.ReplaceAllString(v.Value, "$0$0"))
 		}
 	case "text", "sh":
 		for _, v := range env {
-			fmt.Fprintf(c.stdout, "export %s=%s\n", v.Name, shellQuote(v.Value))
+			fmt.Fprintf(&b, "export %s=%s\n", v.Name, shellQuote(v.Value))
 		}
 	default:
 		return c.checkFormat(environmentFormats)
 	}
-	return nil
+	_, err := io.WriteString(c.stdout, b.String())
+	return err
 }
 
 // runIn runs a command with stdin, stdout and stderr of postern's own and

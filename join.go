@@ -101,6 +101,9 @@ type membership struct {
 	answered  atomic.Int64 // which of the brokers did last
 	ready     chan struct{}
 	complaint complaint // of join, then of Run
+	// unkept: what was given last is not in the file, as unkeptSaid says.
+	unkept     bool
+	unkeptSaid complaint
 }
 
 // given is what the broker gave, in one file, so that key and certificate are
@@ -329,17 +332,33 @@ func (m *membership) Withdraw(ctx context.Context, addr string) error {
 	return m.broker(ctx, func(b *client.Client) error { return b.Withdraw(ctx, addr) })
 }
 
-// keep stores what the broker gave, on disk first.
+// keep takes what the broker gave. Its time is the wall clock's, which certificates go by:
+// the monotonic one stands still while the machine sleeps, and would have it renewed too late.
 func (m *membership) keep(key string, out api.Joined) error {
-	g := &given{Key: key, IssuedAt: time.Now().UTC(), CAPin: m.cfg.CAPin, Names: m.names, Joined: out}
+	g := &given{Key: key, IssuedAt: time.Now().UTC().Round(0), CAPin: m.cfg.CAPin, Names: m.names, Joined: out}
 	if err := g.parse(); err != nil {
 		return fmt.Errorf("what the broker gave: %w", err)
 	}
-	if err := writePrivate(m.file, g); err != nil {
-		return err
-	}
 	m.given.Store(g)
+	m.save()
 	return nil
+}
+
+// save stores what was given last. Where that fails, as on a full disk, the service goes on
+// with it all the same, or a token of one use would be spent in vain, and a certificate run
+// out that the broker would renew; look tries again.
+func (m *membership) save() {
+	err := writePrivate(m.file, m.given.Load())
+	m.unkept = err != nil
+	if err == nil {
+		m.unkeptSaid = complaint{}
+		return
+	}
+	if failed, ok := errors.AsType[*fs.PathError](err); ok {
+		err = failed.Err // the file has another name each time
+	}
+	m.unkeptSaid.say(m.log.Error().Err(err).Str("file", m.file), err,
+		"what the broker gave is used, but not kept: make room (df); this service, started again before that, goes on with what it was given before, or joins anew")
 }
 
 func (g *given) parse() error {
@@ -428,6 +447,9 @@ func (g *given) renewAt() time.Time { return g.IssuedAt.Add(g.ExpiresAt.Sub(g.Is
 
 // look renews what is due.
 func (m *membership) look(ctx context.Context) error {
+	if m.unkept {
+		m.save()
+	}
 	g := m.given.Load()
 	now := time.Now()
 	switch {

@@ -147,3 +147,29 @@ func TestJoinAtAnyBroker(t *testing.T) {
 		t.Errorf("all gone: %v", err)
 	}
 }
+
+// What was given serves though it cannot be stored, and is stored once there is room: a
+// token of one use is spent when it is there, and what was given before runs out.
+func TestJoinsWithoutRoom(t *testing.T) {
+	ca := newAuthority(t)
+	m := wantsIn(t, ca.Pin(), letIn(t, ca).addr())
+	file := m.file
+	m.file = filepath.Join(m.cfg.TokenFile, "joined.json") // a file is no directory: it stands for a full disk
+	if err := m.first(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	joined := m.given.Load()
+	if err := m.renew(t.Context()); err != nil || m.given.Load() == joined {
+		t.Errorf("renewed: %v", err)
+	}
+	if at := m.given.Load().IssuedAt; at != at.Round(0) {
+		t.Errorf("%s is of the monotonic clock, too, which stands still while the machine sleeps", at)
+	}
+	m.file = file
+	if err := m.look(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if g, err := m.read(); err != nil || g == nil || g.Certificate != m.given.Load().Certificate {
+		t.Errorf("once there is room: %v, %v", g, err)
+	}
+}

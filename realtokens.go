@@ -70,8 +70,8 @@ func (c *cli) runAWS(ctx context.Context, env []local.Var, s *appSession, args [
 	if err = captured.runIn(ctx, env, argv); err == nil {
 		text, err = edit(ctx, p, s, args, printed.String())
 	}
-	fmt.Fprint(c.stdout, text)
-	return err
+	_, unwritten := fmt.Fprint(c.stdout, text)
+	return errors.Join(err, unwritten)
 }
 
 // asksHelp tells `aws SERVICE OPERATION help` from the value of an option.
@@ -209,6 +209,6 @@ func (c *cli) gitCredentials(ctx context.Context, app string, args []string) err
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(c.stdout, "username=%s\npassword=%s\n", gift.Username, gift.Password)
-	return nil
+	_, err = fmt.Fprintf(c.stdout, "username=%s\npassword=%s\n", gift.Username, gift.Password)
+	return err
 }

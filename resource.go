@@ -84,7 +84,9 @@ func (c *cli) get() *cobra.Command {
 					return err
 				}
 				for _, d := range docs.Resources {
-					fmt.Fprintf(c.stdout, "%s\n", d)
+					if _, err := fmt.Fprintf(c.stdout, "%s\n", d); err != nil {
+						return err
+					}
 				}
 				return nil
 			}

@@ -171,5 +171,13 @@ func TestEnvironmentQuotes(t *testing.T) {
 		if err := (&cli{format: format, stdout: &out}).printEnvironment(env); err != nil || out.String() != want {
 			t.Errorf("%s: %q, %v; want %q", format, out.String(), err, want)
 		}
+		full, err := os.Create(filepath.Join(t.TempDir(), "full"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		full.Close() // takes nothing, as a disk that is full
+		if err := (&cli{format: format, stdout: full}).printEnvironment(env); err == nil {
+			t.Errorf("%s: what could not be written is no error", format)
+		}
 	}
 }

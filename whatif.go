@@ -169,11 +169,11 @@ func (c *cli) printWhatIf(ctx context.Context, r *rerun, since time.Time, limit 
 	if c.format != "text" {
 		return c.printItem(map[string]whatIfSummary{"summary": sum})
 	}
-	fmt.Fprintf(c.stdout, "Of %d calls since %s, %d would have been denied and %d allowed.\n", sum.Calls, since.Local().Format(time.DateTime), sum.Denied, sum.Allowed)
+	_, err = fmt.Fprintf(c.stdout, "Of %d calls since %s, %d would have been denied and %d allowed.\n", sum.Calls, since.Local().Format(time.DateTime), sum.Denied, sum.Allowed)
 	if sum.Unknown > 0 {
 		c.say("warning: %d calls are of sessions that the history does not have", sum.Unknown)
 	}
-	return nil
+	return err
 }
 
 // printItem writes the next item of a list that may be long: in JSON a line, in YAML one

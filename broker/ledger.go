@@ -365,7 +365,7 @@ func (l *ledger) do(ctx context.Context, by string, decide decision) (done []eve
 			return nil, fmt.Errorf("recorded as %d, but not read back in time: %w", seq, err)
 		}
 		if l.void(seq, len(es)) {
-			return nil, fmt.Errorf("recorded as %d, but it does not count, because nobody takes it for a broker's decision (this broker's log says why): are the clocks of the broker and of NATS apart? Set them right, start this broker again and do it again", seq)
+			return nil, fmt.Errorf("recorded as %d, but it does not count, because nobody takes it for a broker's decision (this broker's log says why): are the clocks of the broker and of NATS apart? Set them right, and do it again ten seconds later", seq)
 		}
 		return es, nil
 	}

@@ -107,7 +107,7 @@ func (b *Broker) keepSigning(ctx context.Context) error {
 			} else if ctx.Err() == nil {
 				b.log.Error().Err(err).Msg("the new CA does not vouch for all signing keys; trying again")
 			}
-		case time.Since(rotated) > keyRotation:
+		case rotationDue(rotated, time.Now()):
 			if err := b.signing.rotate(ctx); err == nil {
 				rotated = time.Now()
 			} else if ctx.Err() == nil {
@@ -115,6 +115,14 @@ func (b *Broker) keepSigning(ctx context.Context) error {
 			}
 		}
 	}
+}
+
+// rotationDue is whether a key that was made at a time is to be replaced: after a while, and
+// when the clock was set back, because by the stream's clock its time may not have come
+// then. Not by the monotonic clock, which stands still while the machine sleeps.
+func rotationDue(made, now time.Time) bool {
+	age := now.Round(0).Sub(made.Round(0))
+	return age > keyRotation || age < 0
 }
 
 // renewKeys has the CA that signs now vouch for a new key, which then signs that it

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/url"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/transparency-dev/tessera"
@@ -44,6 +45,7 @@ type Witness struct {
 
 // Log is the log of one stream. It has one writer.
 type Log struct {
+	dir    string
 	stream string
 	tiles  Tiles
 	add    tessera.AddFn
@@ -80,7 +82,7 @@ func Open(ctx context.Context, c Config) (*Log, error) {
 	if err != nil {
 		return nil, fmt.Errorf("log of %s: %w", c.Stream, err)
 	}
-	appender, _, reader, err := tessera.NewAppender(ctx, driver, opts)
+	appender, reader, err := newAppender(ctx, driver, opts)
 	if err != nil {
 		return nil, fmt.Errorf("log of %s: %w", c.Stream, err)
 	}
@@ -88,7 +90,29 @@ func Open(ctx context.Context, c Config) (*Log, error) {
 	if err != nil {
 		return nil, fmt.Errorf("log of %s: %w", c.Stream, err)
 	}
-	return &Log{stream: c.Stream, tiles: Files(c.Dir), add: appender.Add, size: size}, nil
+	return &Log{dir: c.Dir, stream: c.Stream, tiles: Files(c.Dir), add: appender.Add, size: size}, nil
+}
+
+// newAppender is tessera's, which panics where it can't lock the directory.
+func newAppender(ctx context.Context, d tessera.Driver, opts *tessera.AppendOptions) (a *tessera.Appender, r tessera.LogReader, err error) {
+	defer func() {
+		if why := recover(); why != nil {
+			err = fmt.Errorf("lock it: %v", why)
+		}
+	}()
+	a, _, r, err = tessera.NewAppender(ctx, d, opts)
+	return a, r, err
+}
+
+// lockable says why tessera can't lock the directory: one that was moved away, say, or is on
+// a disk that takes no writes any more. While it adds leaves it would panic on a goroutine of
+// its own, and end all that runs in this process.
+func (l *Log) lockable() error {
+	f, err := os.OpenFile(filepath.Join(l.dir, ".state", "treeState.lock"), os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	return f.Close()
 }
 
 // Size is the number of leaves: the sequence that was logged last.
@@ -111,6 +135,9 @@ func (l *Log) Append(ctx context.Context, leaves []Leaf) error {
 // append waits for what it adds before more is added: tessera promises order
 // to those who do.
 func (l *Log) append(ctx context.Context, leaves []Leaf) error {
+	if err := l.lockable(); err != nil {
+		return err
+	}
 	futures := make([]tessera.IndexFuture, len(leaves))
 	for i, leaf := range leaves {
 		if leaf.Seq != l.size+1+uint64(i) || leaf.Stream != l.stream {

@@ -420,3 +420,38 @@ func TestKeepDirOfSeveral(t *testing.T) {
 		}
 	}
 }
+
+// A log whose directory was moved away, or can't be written to, is an error: tessera panics,
+// and would take all else in the process along. A new one takes its place.
+func TestLogDirectoryGone(t *testing.T) {
+	dir := t.TempDir()
+	log, away := filepath.Join(dir, "AUDIT"), filepath.Join(dir, "away")
+	l := open(t, dir)
+	if err := l.Append(t.Context(), leaves(1, 10)); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(log, away); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Append(t.Context(), leaves(11, 20)); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("appended to a log that is not there: %v", err)
+	}
+	if l = open(t, dir); l.Size() != 0 {
+		t.Errorf("a new log has %d leaves", l.Size())
+	}
+	if err := l.Append(t.Context(), leaves(1, 20)); err != nil {
+		t.Error(err)
+	}
+	// A directory in its place can't be opened for writing, as nothing can on a disk that is
+	// read-only by now.
+	lock := filepath.Join(log, ".state", "treeState.lock")
+	if err := errors.Join(os.Remove(lock), os.Mkdir(lock, 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Append(t.Context(), leaves(21, 30)); err == nil {
+		t.Error("appended to what can't be written to")
+	}
+	if _, err := tlog.Open(t.Context(), tlog.Config{Dir: log, Stream: "AUDIT", Key: key(t, dir)}); err == nil || !strings.Contains(err.Error(), lock) {
+		t.Errorf("opened what can't be written to: %v", err)
+	}
+}

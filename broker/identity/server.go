@@ -12,7 +12,8 @@ const renewServer = 30 * 24 * time.Hour
 
 // Server returns what a server in the broker's process shows and trusts, at the
 // moment of each call: the certificate for names is issued again a month
-// before its end and when another authority signs.
+// before its end, when another authority signs, and when the clock was set back to
+// before its beginning.
 func (ca *CA) Server(names []string, now func() time.Time) func() (*tls.Certificate, *x509.CertPool, error) {
 	var mu sync.Mutex
 	var cert *tls.Certificate
@@ -21,8 +22,9 @@ func (ca *CA) Server(names []string, now func() time.Time) func() (*tls.Certific
 		mu.Lock()
 		defer mu.Unlock()
 		t := ca.trust.Load()
-		if cert == nil || issuer != t.signing || now().After(cert.Leaf.NotAfter.Add(-renewServer)) {
-			c, err := t.signing.IssueServer(names, now())
+		now := now()
+		if cert == nil || issuer != t.signing || now.After(cert.Leaf.NotAfter.Add(-renewServer)) || now.Before(cert.Leaf.NotBefore) {
+			c, err := t.signing.IssueServer(names, now)
 			if err != nil {
 				return nil, nil, err
 			}

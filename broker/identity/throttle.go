@@ -103,7 +103,7 @@ func wait(f failures, free int, now time.Time) time.Duration {
 		return 0
 	}
 	d := min(firstWait<<min(f.count-free, 20), longestWait)
-	return max(0, f.last.Add(d).Sub(now))
+	return max(0, min(d, f.last.Add(d).Sub(now))) // d, too, once the clock was set back
 }
 
 // Failed counts a failure.

@@ -134,9 +134,13 @@ func (n *NATS) serve(ctx context.Context, pause time.Duration) (again bool, err 
 	defer func() {
 		cancel()
 		<-started // the streams are being read: that is not interrupted
+		full := writeError(srv) != nil
 		srv.Shutdown()
 		srv.WaitForShutdown()
 		n.unstage()
+		if full {
+			err = errors.Join(err, n.forgetIndexes())
+		}
 	}()
 	go func() {
 		srv.Start()

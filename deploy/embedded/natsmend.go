@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -80,6 +82,17 @@ func writeError(srv *server.Server) error {
 		}
 	}
 	return nil
+}
+
+// forgetIndexes has the next server read how far streams go from their messages alone. What
+// one writes down at its end counts the message that it could not write, and the next would
+// go on behind that: a gap, as if somebody had taken an event out.
+func (n *NATS) forgetIndexes() error {
+	files, err := fs.Glob(os.DirFS(n.cfg.Dir), "jetstream/*/streams/*/msgs/index.db")
+	for _, file := range files {
+		err = errors.Join(err, os.Remove(filepath.Join(n.cfg.Dir, filepath.FromSlash(file))))
+	}
+	return err
 }
 
 // answer keeps what a handler answers.

@@ -158,7 +158,7 @@ func arrivals(ctx context.Context, conn *conn, consumer jetstream.Consumer, c Ba
 			case seq <= last:
 				doubtful = true
 				continue // delivered again; handled before
-			case seq != last+1 && last != 0:
+			case seq != last+1 && (last != 0 || conn.holdsBefore(ctx, c.Stream, seq)):
 				a.err = fmt.Errorf("sequence %d came after %d", seq, last)
 			default:
 				last = seq
@@ -184,6 +184,13 @@ func vanished(ctx context.Context, consumer jetstream.Consumer) error {
 		return err
 	}
 	return nil
+}
+
+// holdsBefore says that a stream begins before seq. A consumer of an empty one may pass over
+// the first message if its server could not store that at once.
+func (c *conn) holdsBefore(ctx context.Context, stream string, seq uint64) bool {
+	s, err := c.js.Stream(ctx, stream)
+	return err == nil && s.CachedInfo().State.FirstSeq < seq
 }
 
 // comesAgain says that a message is up to last in its stream.

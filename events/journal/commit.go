@@ -306,10 +306,14 @@ func (c *conn) publish(ctx context.Context, msgs []*nats.Msg) (seq uint64, again
 	if err := connected(ctx, c.nc); err != nil {
 		return 0, false, err
 	}
+	ctx, lose := context.WithCancelCause(ctx)
+	defer lose(nil)
+	link := *c.link.Load()
+	defer context.AfterFunc(link, func() { lose(ErrLost) })()
 	if len(msgs) == 1 {
 		ack, err := c.js.PublishMsg(ctx, msgs[0])
 		if err != nil {
-			return 0, false, asConflict(err)
+			return 0, false, asConflict(orLost(ctx, err))
 		}
 		return ack.Sequence, ack.Duplicate, nil
 	}
@@ -327,7 +331,7 @@ func (c *conn) publish(ctx context.Context, msgs []*nats.Msg) (seq uint64, again
 	final.Header.Set(batchCommitHeader, "1")
 	reply, err := c.nc.RequestMsgWithContext(ctx, final)
 	if err != nil {
-		return 0, false, err
+		return 0, false, orLost(ctx, err)
 	}
 	var ack struct {
 		Sequence uint64              `json:"seq"`
@@ -349,6 +353,19 @@ func (c *conn) publish(ctx context.Context, msgs []*nats.Msg) (seq uint64, again
 // ErrUnsent says that events were not sent for want of NATS: they are not recorded, and
 // will not be.
 var ErrUnsent = errors.New("the connection to NATS is lost, nothing was recorded")
+
+// ErrLost says that the connection to NATS was lost before it acknowledged events: whether
+// they are recorded is not known. No acknowledgement comes any more, and who waited for it
+// would keep all that comes after it waiting.
+var ErrLost = errors.New("the connection to NATS was lost before it said whether this is recorded")
+
+// orLost is why ctx ended, if the connection's loss is why.
+func orLost(ctx context.Context, err error) error {
+	if errors.Is(context.Cause(ctx), ErrLost) {
+		return ErrLost
+	}
+	return err
+}
 
 // connected waits for a connection. Messages that nats.go kept until there is one would
 // come to pass after whoever sent them was told that they failed.

@@ -1,6 +1,11 @@
 package journal
 
-import "time"
+import (
+	"context"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
 
 // Known is the last sequence of a stream that was read here.
 func (j *Journal) Known(stream string) uint64 { return j.conn.Load().known.of(stream).end() }
@@ -26,3 +31,13 @@ func (j *Journal) Queued(stream string) int {
 
 // Unacknowledged counts the events that were published one by one and are waited for.
 func (j *Journal) Unacknowledged() int { return j.conn.Load().js.PublishAsyncPending() }
+
+// First is the first entry that a consumer gives a reader who has nothing yet.
+func (j *Journal) First(ctx context.Context, stream string, by jetstream.Consumer) (uint64, error) {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	read := make(chan arrival)
+	go arrivals(ctx, j.conn.Load(), by, BatchConfig{Stream: stream, MaxEntries: 1000}, 0, read)
+	a := <-read
+	return a.entry.Seq, a.err
+}

@@ -58,6 +58,8 @@ type conn struct {
 	// gone is closed when another has taken its place.
 	gone  chan struct{}
 	known *known // the journal's
+	// link ends, with ErrLost, when the server is not reached any more; then there is another.
+	link atomic.Pointer[context.Context]
 }
 
 func newConn(nc *nats.Conn, k *known) (*conn, error) {
@@ -67,7 +69,29 @@ func newConn(nc *nats.Conn, k *known) (*conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("journal: %w", err)
 	}
-	return &conn{nc, js, make(chan struct{}), k}, nil
+	c := &conn{nc: nc, js: js, gone: make(chan struct{}), known: k}
+	c.watchLink()
+	return c, nil
+}
+
+// watchLink keeps c.link until the connection is closed.
+func (c *conn) watchLink() {
+	fresh := func() context.CancelCauseFunc {
+		link, lose := context.WithCancelCause(context.Background())
+		c.link.Store(&link)
+		return lose
+	}
+	lose, changes := fresh(), c.nc.StatusChanged(nats.RECONNECTING, nats.CLOSED)
+	go func() {
+		for status := range changes {
+			former := lose
+			lose = fresh()
+			former(ErrLost)
+			if status == nats.CLOSED {
+				c.nc.RemoveStatusListener(changes)
+			}
+		}
+	}()
 }
 
 // New returns a journal that writes as source, such as "/postern/broker/NAME".

@@ -92,7 +92,7 @@ func (l *lease) run(ctx context.Context, hold func(context.Context, func() bool)
 	var sure atomic.Pointer[time.Time]
 	begin := time.Now()
 	sure.Store(&begin)
-	safe := func() bool { return time.Since(*sure.Load()) < leaseSafe }
+	safe := func() bool { return since(*sure.Load(), time.Now()) < leaseSafe }
 	done := make(chan error, 1)
 	go func() { done <- hold(holding, func() bool { return safe() && holding.Err() == nil }) }()
 	for holding.Err() == nil {
@@ -114,6 +114,12 @@ func (l *lease) run(ctx context.Context, hold func(context.Context, func() bool)
 	err := <-done
 	l.giveUp(ctx)
 	return err
+}
+
+// since is how long ago t was, by the clock that says longer: the machine's may have been set
+// back, and the monotonic one stands still while the machine sleeps.
+func since(t, now time.Time) time.Duration {
+	return max(now.Sub(t), now.Round(0).Sub(t))
 }
 
 // ask says whether the lease is this one's, and shows that its holder lives. A server
