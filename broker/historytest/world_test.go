@@ -210,10 +210,20 @@ type proxy struct {
 	w         *world
 	g         *grants.Grants
 	revisions map[string]uint64
+	running   map[string]*running // by session
+}
+
+// running is a call that goes on.
+type running struct {
+	user  string
+	watch *grants.Watch
+	cut   bool
 }
 
 func newProxy(w *world) *proxy {
-	return &proxy{w: w, g: grants.New("px"), revisions: map[string]uint64{}}
+	p := &proxy{w: w, g: grants.New("px"), revisions: map[string]uint64{}, running: map[string]*running{}}
+	p.g.Heard(w.now)
+	return p
 }
 
 // past is as package proxy's.
@@ -260,5 +270,32 @@ func (p *proxy) take(r *record) {
 	}
 	if err := p.g.Apply(r.seq, e, p.w.now); err != nil {
 		p.w.t.Fatal(err)
+	}
+	p.checkRunning(r)
+	if d, ok := e.Data.(*events.SessionStarted); ok && p.running[d.SessionID] == nil {
+		x := &running{user: d.User}
+		x.watch, _ = p.g.Watch(d.SessionID, d.User, p.w.now, func(grants.Decision) { x.cut = true })
+		if x.watch != nil {
+			p.running[d.SessionID] = x
+		}
+	}
+}
+
+// checkRunning sees that an event cut the calls of the sessions that it stopped, and no
+// others.
+func (p *proxy) checkRunning(r *record) {
+	for id, x := range p.running {
+		again, d := p.g.Watch(id, x.user, p.w.now, func(grants.Decision) {})
+		if again != nil {
+			again.Stop()
+		}
+		over := d.Cause() == grants.CauseExpired || d.Cause() == grants.CauseNoSession // which callers time
+		if stopped := d.Cause() == grants.CauseLock || d.Cause() == grants.CauseEnded; !over && x.cut != stopped {
+			p.w.t.Errorf("event %d, %s: the call of session %s was cut: %v; the next one is refused: %q", r.seq, r.raw, id, x.cut, d.Reason())
+		}
+		if again == nil {
+			x.watch.Stop()
+			delete(p.running, id)
+		}
 	}
 }
