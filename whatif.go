@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/posternhq/postern/auditor/client"
+	"github.com/posternhq/postern/auditor/evidence"
 	"github.com/posternhq/postern/auditor/query"
 	"github.com/posternhq/postern/broker/access"
 	"github.com/posternhq/postern/broker/resource"
@@ -166,6 +167,9 @@ func (c *cli) printWhatIf(ctx context.Context, r *rerun, since time.Time, limit 
 	if err != nil {
 		return err
 	}
+	if r.odd > 0 {
+		c.say("warning: of %d events of the history, %s the first of them, it is not known what they changed: this version does not understand them, or events before them are missing", r.odd, r.firstOdd)
+	}
 	if c.format != "text" {
 		return c.printItem(map[string]whatIfSummary{"summary": sum})
 	}
@@ -204,6 +208,8 @@ type rerun struct {
 	roots    *x509.CertPool
 	keys     *signed.Keys
 	heads    map[string]uint64 // the revisions of channels, sessions' left out
+	odd      int               // genuine events that are not understood, or before which others are missing
+	firstOdd string
 	sessions map[string]*rerunSession
 	table    *awsreq.Table
 	levels   map[string]awsreq.AccessLevel // of actions
@@ -229,18 +235,12 @@ func (r *rerun) run(ctx context.Context, since time.Time, visit func(at time.Tim
 			if err != nil {
 				return err
 			}
-			_ = r.keys.Verify(e.channel, e.Time, e.Event, e.raw) // who says so is looked at again, in order
+			_ = r.keys.Verify(e.channel, e.storedAt, e.Event, e.raw) // who says so is looked at again, in order
 		}
 	}
 	read, stop := iter.Pull2(r.stream(ctx, "access.>", everything))
 	defer stop()
-	// What no broker decided is of no time either: it would hold up all that is behind it.
-	next := func() (e streamed, err error, more bool) {
-		for e, err, more = read(); more && err == nil && !r.genuine(e); e, err, more = read() {
-		}
-		return e, err, more
-	}
-	ahead, err, more := next()
+	ahead, err, more := read()
 	for e, failed := range r.stream(ctx, "audit.>", since.UTC().Format(time.RFC3339)) {
 		if failed != nil {
 			return failed
@@ -250,7 +250,7 @@ func (r *rerun) run(ctx context.Context, since time.Time, visit func(at time.Tim
 			continue
 		}
 		// A call's session stands on its stream before the call on its own.
-		for ; more && !ahead.Time.After(e.Time.Add(rerunSkew)); ahead, err, more = next() {
+		for ; more && !ahead.storedAt.After(e.storedAt.Add(rerunSkew)); ahead, err, more = read() {
 			if err != nil {
 				return err
 			}
@@ -268,7 +268,7 @@ func (r *rerun) run(ctx context.Context, since time.Time, visit func(at time.Tim
 	return err
 }
 
-// rerunSkew is how far the clocks of brokers and proxies may be apart.
+// rerunSkew is how far the clocks may be apart by which the two streams took their events.
 const rerunSkew = 5 * time.Second
 
 // call is the call that an event admitted or a rule refused; nil for others.
@@ -284,13 +284,11 @@ func call(p events.Payload) (request *events.AWSRequest, admitted bool) {
 	return nil, false
 }
 
-// genuine tells what a broker decided.
-func (r *rerun) genuine(e streamed) bool {
-	return e.Data != nil && r.keys.Verify(e.channel, e.Time, e.Event, e.raw) == nil
-}
-
 // apply folds in what a broker decided.
 func (r *rerun) apply(e streamed, since time.Time) {
+	if r.keys.Verify(e.channel, e.storedAt, e.Event, e.raw) != nil {
+		return
+	}
 	switch d := e.Data.(type) {
 	case *events.SessionStarted:
 		if d.ExpiresAt.After(since) {
@@ -300,16 +298,29 @@ func (r *rerun) apply(e streamed, since time.Time) {
 	case *events.SessionEnded:
 		return // what was on its way may still be recorded
 	}
+	missing := false
 	if signed.Ordered(e.channel) {
-		if signed.Place(e.Event, r.heads[e.channel]) != nil {
+		err := signed.Place(e.Event, r.heads[e.channel])
+		if errors.Is(err, signed.ErrRepeated) {
 			return
 		}
+		missing = err != nil
 		r.heads[e.channel] = e.Sequence
 	}
-	r.supposed.Apply(e.Event)
+	if e.Data == nil || missing {
+		if r.odd++; r.odd == 1 {
+			r.firstOdd = fmt.Sprintf("event %d on %s", e.seq, e.channel)
+		}
+	}
+	if e.Data != nil {
+		r.supposed.Apply(e.Event)
+	}
 }
 
 func (r *rerun) start(e streamed, d *events.SessionStarted) {
+	if r.sessions[d.SessionID] != nil {
+		return // a copy, which anybody who may publish can make
+	}
 	if len(r.sessions) > r.most {
 		for id, s := range r.sessions {
 			if s.ends.Before(e.Time.Add(-time.Hour)) {
@@ -374,8 +385,10 @@ func (s *rerunSession) judge(e events.Event, q *events.AWSRequest, admitted bool
 // streamed is an event as it stands on a stream.
 type streamed struct {
 	events.Event
-	channel string
-	raw     []byte
+	channel  string
+	seq      uint64
+	storedAt time.Time
+	raw      []byte
 }
 
 var errStop = errors.New("no more is wanted")
@@ -384,12 +397,9 @@ var errStop = errors.New("no more is wanted")
 // that this version does not understand has no data.
 func (r *rerun) stream(ctx context.Context, subject, since string) iter.Seq2[streamed, error] {
 	return func(yield func(streamed, error) bool) {
-		err := r.a.Events(ctx, subject, since, false, func(raw json.RawMessage) error {
-			e, err := events.Decode(raw)
-			s := streamed{Event: e, raw: raw}
-			if err == nil {
-				s.channel = e.Data.Channel()
-			}
+		err := r.a.Records(ctx, subject, since, false, func(d evidence.Delivered) error {
+			s := streamed{channel: d.Subject, seq: d.Seq, storedAt: d.StoredAt, raw: d.Body()}
+			s.Event, _ = events.Decode(s.raw)
 			if !yield(s, nil) {
 				return errStop
 			}

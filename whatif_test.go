@@ -5,10 +5,12 @@ import (
 	"encoding/base64"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/posternhq/postern/auditor/client"
+	"github.com/posternhq/postern/auditor/evidence"
 	"github.com/posternhq/postern/broker/access"
 	cas "github.com/posternhq/postern/broker/identity"
 	"github.com/posternhq/postern/events"
@@ -67,57 +69,144 @@ func TestWhatIfBesides(t *testing.T) {
 	}
 }
 
-// An event that no broker decided, of a time that is to come, hides none of what stands
-// behind it.
-func TestWhatIfPassesOverForged(t *testing.T) {
-	now := time.Now().UTC().Truncate(time.Second)
-	ca, err := cas.NewAuthority(now)
+// toldHistory is a history as an auditor tells it, of events signed by a broker.
+type toldHistory struct {
+	t       *testing.T
+	now     time.Time
+	ca      *cas.Authority
+	key     *signed.Signer
+	streams map[string]string // lines, by the subject that is asked for
+	seqs    map[string]uint64
+}
+
+func tellHistory(t *testing.T) *toldHistory {
+	h := &toldHistory{t: t, now: time.Now().UTC().Truncate(time.Second), streams: map[string]string{}, seqs: map[string]uint64{}}
+	var err error
+	if h.ca, err = cas.NewAuthority(h.now); err == nil {
+		h.key, err = signed.NewSigner()
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	key, err := signed.NewSigner()
+	der, err := h.ca.IssueSigner(h.key.Public(), h.key.ID(), h.now.Add(-time.Hour), h.now.Add(time.Hour))
 	if err != nil {
 		t.Fatal(err)
 	}
-	der, err := ca.IssueSigner(key.Public(), key.ID(), now.Add(-time.Hour), now.Add(time.Hour))
+	published := &events.KeyPublished{KeyID: h.key.ID(), Certificate: base64.StdEncoding.EncodeToString(der), NotBefore: h.now.Add(-time.Hour), NotAfter: h.now.Add(time.Hour)}
+	h.put("access.>", published.Channel(), h.decided(published, 1, h.now))
+	h.streams["access.key.>"] = h.streams["access.>"]
+	return h
+}
+
+// event is an event that nobody signed.
+func (h *toldHistory) event(p events.Payload, revision uint64, at time.Time) []byte {
+	id := journal.NewID()
+	b, err := events.Encode(events.Event{Meta: events.Meta{ID: id, Source: "/test", Time: at, CorrelationID: id, Sequence: revision}, Data: p})
 	if err != nil {
-		t.Fatal(err)
+		h.t.Fatal(err)
 	}
-	line := func(at time.Time, genuine bool, p events.Payload) string {
-		t.Helper()
-		id := journal.NewID()
-		b, err := events.Encode(events.Event{Meta: events.Meta{ID: id, Source: "/test", Time: at, CorrelationID: id, Sequence: 1}, Data: p})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if genuine {
-			b = key.Sign(p.Channel(), b)
-		}
-		return string(b) + "\n"
+	return b
+}
+
+// decided is one that a broker decided, by its clock.
+func (h *toldHistory) decided(p events.Payload, revision uint64, at time.Time) []byte {
+	return h.key.Sign(p.Channel(), h.event(p, revision, at))
+}
+
+// put has it stand on the stream of a subject, stored now.
+func (h *toldHistory) put(asked, channel string, body []byte) {
+	h.seqs[asked]++
+	line, err := evidence.Delivered{Stream: "S", Seq: h.seqs[asked], Subject: channel, StoredAt: h.now, Event: body}.Line()
+	if err != nil {
+		h.t.Fatal(err)
 	}
-	published := line(now, true, &events.KeyPublished{KeyID: key.ID(), Certificate: base64.StdEncoding.EncodeToString(der), NotBefore: now.Add(-time.Hour), NotAfter: now.Add(time.Hour)})
-	streams := map[string]string{
-		"access.key.>": published,
-		"access.>": published + line(now.AddDate(50, 0, 0), false, &events.LockLifted{LockID: "l", By: "mallory"}) +
-			line(now, true, &events.SessionStarted{SessionID: "s", User: "ann", App: "a", AWSRoleARN: "arn:aws:iam::123456789012:role/R", StartedAt: now, ExpiresAt: now.Add(time.Hour)}),
-		"audit.>": line(now, false, &events.AWSRequestAdmitted{AWSRequest: events.AWSRequest{RequestID: "r", SessionID: "s", User: "ann", ReceivedAt: now}}),
-	}
+	h.streams[asked] += string(line)
+}
+
+// run runs it again, supposing nothing, and returns what would have been different.
+func (h *toldHistory) run() (r *rerun, changes []*whatIfChange, known int) {
 	auditor := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		_, _ = w.Write([]byte(streams[r.FormValue("subject")]))
+		_, _ = w.Write([]byte(h.streams[r.FormValue("subject")]))
 	}))
 	defer auditor.Close()
 	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM(ca.Certificate())
+	roots.AppendCertsFromPEM(h.ca.Certificate())
 	table, err := awsreq.New()
 	if err != nil {
-		t.Fatal(err)
+		h.t.Fatal(err)
 	}
-	r := &rerun{a: client.New(auditor.URL, auditor.Client()), table: table, levels: table.Levels(), supposed: access.Suppose(), roots: roots, sessions: map[string]*rerunSession{}, heads: map[string]uint64{}}
-	calls, knows := 0, false
-	if err := r.run(t.Context(), now.Add(-time.Hour), func(_ time.Time, _ *whatIfChange, known bool) error {
-		calls, knows = calls+1, known
+	r = &rerun{a: client.New(auditor.URL, auditor.Client()), table: table, levels: table.Levels(), supposed: access.Suppose(), roots: roots, sessions: map[string]*rerunSession{}, heads: map[string]uint64{}}
+	err = r.run(h.t.Context(), h.now.Add(-time.Hour), func(_ time.Time, change *whatIfChange, of bool) error {
+		if of {
+			known++
+		}
+		if change != nil {
+			changes = append(changes, change)
+		}
 		return nil
-	}); err != nil || calls != 1 || !knows {
-		t.Errorf("%d calls, of a session that is known: %v; %v", calls, knows, err)
+	})
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return r, changes, known
+}
+
+// call has a call of a session let through.
+func (h *toldHistory) call(session string) {
+	p := &events.AWSRequestAdmitted{AWSRequest: events.AWSRequest{RequestID: journal.NewID(), SessionID: session, User: "ann", ReceivedAt: h.now}}
+	h.put("audit.>", p.Channel(), h.event(p, 1, h.now))
+}
+
+// An event that no broker decided, of a time that is to come, hides none of what stands
+// behind it.
+func TestWhatIfPassesOverForged(t *testing.T) {
+	h := tellHistory(t)
+	forged := &events.LockLifted{LockID: "l", By: "mallory"}
+	h.put("access.>", forged.Channel(), h.event(forged, 1, h.now.AddDate(50, 0, 0)))
+	started := &events.SessionStarted{SessionID: "s", User: "ann", App: "a", AWSRoleARN: "arn:aws:iam::123456789012:role/R", StartedAt: h.now, ExpiresAt: h.now.Add(time.Hour)}
+	h.put("access.>", started.Channel(), h.decided(started, 1, h.now))
+	h.call("s")
+	if _, _, known := h.run(); known != 1 {
+		t.Errorf("%d calls of a session that is known", known)
+	}
+}
+
+// Of a history as it is, nothing would have been different: although a broker's clock is
+// ahead, there are events that a later version wrote or of which earlier ones are missing,
+// which is said, and somebody put a session's start there again.
+func TestWhatIfOddHistory(t *testing.T) {
+	const arn = "arn:aws:iam::123456789012:role/R"
+	h := tellHistory(t)
+	ahead := h.now.Add(40 * time.Minute)
+	revisions := map[string]uint64{}
+	decide := func(p events.Payload) []byte {
+		revisions[p.Channel()]++
+		b := h.decided(p, revisions[p.Channel()], ahead)
+		h.put("access.>", p.Channel(), b)
+		return b
+	}
+	role := events.Role{Name: "r", Allow: events.RoleConditions{AppLabels: map[string][]string{"*": {"*"}}, AWSRoleARNs: []string{arn}}}
+	decide(&events.RoleCreated{Role: role, By: "x"})
+	decide(&events.AppCreated{App: events.App{Name: "a", RoleARNs: []string{arn}}, By: "x"})
+	ann := &events.UserCreated{User: events.User{Name: "ann"}, By: "x"}
+	decide(ann)
+	later := strings.Replace(string(h.event(ann, 2, ahead)), string(events.TypeUserCreated), "io.postern.user.promised.v1", 1)
+	h.put("access.>", ann.Channel(), h.key.Sign(ann.Channel(), []byte(later)))
+	revisions[ann.Channel()] += 2 // one that is understood is missing, too
+	decide(&events.UserUpdated{User: events.User{Name: "ann", Roles: []string{"r"}}, By: "x"})
+	session := func(id string) []byte {
+		return decide(&events.SessionStarted{SessionID: id, User: "ann", App: "a", AWSRoleARN: arn, StartedAt: ahead, ExpiresAt: ahead.Add(time.Hour)})
+	}
+	s := session("s")
+	role.Allow.AWSActions = []string{"@Read"}
+	decide(&events.RoleUpdated{Role: role, By: "x"})
+	h.put("access.>", "access.session.s", s)
+	h.call("s")
+	r, changes, known := h.run()
+	if known != 1 || len(changes) > 0 {
+		t.Errorf("%d calls of sessions that are known; changes %+v", known, changes)
+	}
+	if r.odd != 2 || r.firstOdd != "event 5 on access.user.ann" {
+		t.Errorf("%d events are odd, first %s", r.odd, r.firstOdd)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"iter"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -76,8 +77,8 @@ func sinceOf(r *http.Request) (time.Time, error) {
 	return query.Time("since", q.Since, time.Now())
 }
 
-// ledgerChecks runs the checks that need nothing but SQL, and that of signatures, for
-// which SQL is not enough.
+// ledgerChecks runs the checks that need nothing but SQL, and those of signatures and of the
+// judge's marks, for which SQL is not enough.
 func (a *Auditor) ledgerChecks(r *http.Request) (any, error) {
 	since, err := sinceOf(r)
 	if err != nil {
@@ -92,7 +93,11 @@ func (a *Auditor) ledgerChecks(r *http.Request) (any, error) {
 		return nil, err
 	}
 	forged, err := a.signatureFaults(r.Context(), since)
-	return map[string]any{"faults": append(faults, forged...)}, err
+	if err != nil {
+		return nil, err
+	}
+	unjudged, err := a.markFaults(r.Context(), since)
+	return map[string]any{"faults": slices.Concat(faults, forged, unjudged)}, err
 }
 
 // tiles serves the logs as https://c2sp.org/tlog-tiles says, without their

@@ -79,33 +79,36 @@ func newLogBucket(c NotaryConfig, log zerolog.Logger) (*logBucket, error) {
 // all there is: what is there is not written again.
 const bucketTime = 2 * time.Minute
 
-// store puts what checkpoints cover into the bucket. A log that is not the
-// bucket's stops being published.
-func (n *notary) store(ctx context.Context, cs []tlog.Checkpoint) error {
+// reach makes the bucket ready, if there is one.
+func (n *notary) reach(ctx context.Context) error {
+	if n.bucket == nil || n.bucket.tlog.Client != nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, bucketTime)
+	defer cancel()
+	client, err := n.bucket.aws.Bucket(ctx, n.bucket.tlog.Name)
+	if err != nil {
+		return fmt.Errorf("log bucket: %w", err)
+	}
+	n.bucket.tlog.Client = client
+	return nil
+}
+
+// store puts what a checkpoint covers into the bucket.
+func (n *notary) store(ctx context.Context, c tlog.Checkpoint) error {
 	if n.bucket == nil {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, bucketTime)
 	defer cancel()
-	b := n.bucket.tlog
-	if b.Client == nil {
-		var err error
-		if b.Client, err = n.bucket.aws.Bucket(ctx, b.Name); err != nil {
-			return fmt.Errorf("log bucket: %w", err)
-		}
+	err := n.bucket.tlog.Store(ctx, n.key.Public(), tlog.Files(n.tiles(c.Stream)), c)
+	if errors.Is(err, tlog.ErrFork) {
+		l := n.logs[c.Stream]
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.broken = fmt.Errorf("the bucket has another log: %w", err)
 	}
-	for _, c := range cs {
-		err := b.Store(ctx, n.key.Public(), tlog.Files(n.tiles(c.Stream)), c)
-		if l := n.logs[c.Stream]; errors.Is(err, tlog.ErrFork) {
-			l.mu.Lock()
-			l.broken = fmt.Errorf("the bucket has another log: %w", err)
-			l.mu.Unlock()
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
+	return err
 }
 
 // streamLog is what is known of the log of a stream.
@@ -117,6 +120,8 @@ type streamLog struct {
 	published atomic.Pointer[tlog.Checkpoint]
 	// publishedAt is when, in Unix nanoseconds, or at first when this notary was made.
 	publishedAt atomic.Int64
+	// unsaid is why it is not published, as far as it was said; for publish alone.
+	unsaid trouble
 
 	mu     sync.Mutex
 	broken error // why nothing is logged any more
@@ -402,25 +407,62 @@ func (n *notary) kept(ctx context.Context, keep tlog.Keeper, cs []tlog.Checkpoin
 	return keep(ctx, cs)
 }
 
-// due returns the checkpoints where there is something to publish and all of it
-// is signed.
+// due returns the newest checkpoints, none where there is nothing new in them. What is
+// logged and not signed yet waits for the next time: under load there always is some. A log
+// whose checkpoint cannot be read, or that is not the bucket's, is left out, and holds up no
+// other.
 func (n *notary) due(ctx context.Context) []tlog.Checkpoint {
 	if !n.fresh.Swap(false) { // what is logged from here on is for the next time
 		return nil
 	}
-	cs, err := n.checkpoints(ctx)
-	if err == nil {
-		err = n.store(ctx, cs)
-	}
-	if err != nil {
+	if err := n.reach(ctx); err != nil {
 		n.fresh.Store(true)
-		if !errors.Is(err, errBehind) && n.unsaid.news(err) {
+		if n.unsaid.news(err) {
 			n.a.c.Log.Warn().Err(err).Msg("checkpoints are not published; trying again")
 		}
 		return nil
 	}
 	n.unsaid = trouble{}
-	return cs
+	var out []tlog.Checkpoint
+	news := false
+	for _, stream := range events.Streams() {
+		l := n.logs[stream]
+		if l.size.Load() == 0 {
+			continue
+		}
+		worth := l.worth.Load()
+		c, err := n.newest(ctx, stream)
+		if err == nil {
+			err = n.store(ctx, c)
+		}
+		if err != nil || c.Size < worth {
+			n.fresh.Store(true)
+		}
+		if err != nil {
+			if !errors.Is(err, fs.ErrNotExist) && ctx.Err() == nil && l.unsaid.news(err) {
+				n.a.c.Log.Error().Err(err).Str("stream", stream).Msg("checkpoints of this log are not published; trying again")
+			}
+			continue
+		}
+		l.unsaid = trouble{}
+		was := n.published(stream).Size
+		news = news || was < c.Size && was < worth
+		out = append(out, c)
+	}
+	if !news {
+		return nil
+	}
+	return out
+}
+
+// newest reads a log's newest checkpoint. The error wraps [fs.ErrNotExist] before the
+// first one is signed.
+func (n *notary) newest(ctx context.Context, stream string) (tlog.Checkpoint, error) {
+	c, err := n.key.Public().Latest(ctx, stream, tlog.Files(n.tiles(stream)))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		err = fmt.Errorf("%w: if %s is damaged, move it away, and it is signed anew (docs/evidence.md)", err, filepath.Join(n.tiles(stream), "checkpoint"))
+	}
+	return c, err
 }
 
 // published is the checkpoint that was published last, empty before.
@@ -429,30 +471,4 @@ func (n *notary) published(stream string) tlog.Checkpoint {
 		return *c
 	}
 	return tlog.Checkpoint{}
-}
-
-// errBehind: what was logged last is not signed yet.
-var errBehind = errors.New("checkpoints are behind")
-
-// checkpoints reads the newest of each log that has any leaves.
-func (n *notary) checkpoints(ctx context.Context) ([]tlog.Checkpoint, error) {
-	var out []tlog.Checkpoint
-	for _, stream := range events.Streams() {
-		size := n.logs[stream].size.Load()
-		if size == 0 {
-			continue
-		}
-		c, err := n.key.Public().Latest(ctx, stream, tlog.Files(n.tiles(stream)))
-		if errors.Is(err, fs.ErrNotExist) || err == nil && c.Size < size {
-			return nil, errBehind
-		}
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, c)
-	}
-	if len(out) == 0 {
-		return nil, errBehind
-	}
-	return out, nil
 }

@@ -159,6 +159,7 @@ func TestTampering(t *testing.T) {
 			{"inserted", `INSERT INTO events (` + columns + `) SELECT stream, 1000000000000, stored_at, event_id, type, source, channel, thing, event_time, correlation_id, causation_id, sequence, problem, raw FROM copy WHERE stream = 'AUDIT' AND seq = 30`, "AUDIT 1000000000000: unexpected in the clickhouse: neither the stream nor the log has it"},
 			{"inserted before the first", `INSERT INTO events (` + columns + `) SELECT stream, 0, stored_at, event_id, type, source, channel, thing, event_time, correlation_id, causation_id, sequence, problem, raw FROM copy WHERE stream = 'AUDIT' AND seq = 30`, "AUDIT 0: unexpected in the clickhouse: no stream has a sequence 0"},
 			{"inserted elsewhere", `INSERT INTO events (` + columns + `) SELECT 'OTHER', seq, stored_at, event_id, type, source, channel, thing, event_time, correlation_id, causation_id, sequence, problem, raw FROM copy WHERE stream = 'AUDIT' AND seq BETWEEN 30 AND 32`, "OTHER 30–32: unexpected in the clickhouse: there is no such stream"},
+			{"the judge's mark moved", `INSERT INTO ledger_floors (stream, floor, at) VALUES ('judge/AUDIT', 301, now())`, "AUDIT 1: unjudged in the clickhouse: the mark judge/AUDIT says that it was judged"},
 			{"data made otherwise", `ALTER TABLE events MODIFY COLUMN data String ALIAS replaceOne(JSONExtractRaw(raw, 'data'), 'alice', 'mallory')`, "AUDIT 1: derived in the clickhouse: data"},
 			{"hash made otherwise", `ALTER TABLE events UPDATE raw = replaceOne(raw, 'alice', 'mallory') WHERE stream = 'AUDIT' AND seq = 7; ALTER TABLE events MODIFY COLUMN hash String ALIAS if(stream = 'AUDIT' AND seq = 7, '` + seventh + `', ` + leafHash + `)`, "AUDIT 7: changed in the clickhouse"},
 			{"swapped", `INSERT INTO events (` + columns + `) SELECT stream, 101 - seq, stored_at, event_id, type, source, channel, thing, event_time, correlation_id, causation_id, sequence, problem, raw FROM copy WHERE stream = 'AUDIT' AND seq IN (50, 51); ALTER TABLE events DELETE WHERE stream = 'AUDIT' AND seq IN (50, 51) AND (seq, event_id) IN (SELECT seq, event_id FROM copy)`, "AUDIT 50–51: changed in the clickhouse"},
@@ -174,6 +175,7 @@ func TestTampering(t *testing.T) {
 				t.Errorf("%s: found %q, want %q first", c.name, wrong, c.want)
 			}
 			a.sql(`ALTER TABLE events MODIFY COLUMN hash String ALIAS `+leafHash, `ALTER TABLE events MODIFY COLUMN data String ALIAS JSONExtractRaw(raw, 'data')`,
+				`ALTER TABLE ledger_floors DELETE WHERE stream LIKE 'judge/%' SETTINGS mutations_sync = 1`,
 				`ALTER TABLE events DELETE WHERE seq IN (0, 1000000000000) OR stream = 'OTHER' OR (stream, seq) IN (SELECT stream, seq FROM copy) SETTINGS mutations_sync = 1`, `INSERT INTO events (`+columns+`) SELECT `+columns+` FROM copy SETTINGS insert_deduplicate = 0, max_partitions_per_insert_block = 0`)
 			if wrong := a.verify(time.Minute); len(wrong) > 0 {
 				t.Fatalf("after %s was undone: %q", c.name, wrong)

@@ -26,7 +26,8 @@ type Fault struct {
 	// Place is "stream", "clickhouse", "log" or "delivery", which a consumer got.
 	Place string `json:"place"`
 	// Kind is "missing", "changed", "doubled", "unexpected", "derived" (a column that disagrees
-	// with its row's event), "forged" (a checkpoint that its key did not sign), or of a log "leaf", "tile", "checkpoint", "fork",
+	// with its row's event), "forged" (a checkpoint that its key did not sign), "unjudged" (the
+	// judge's mark says that it was judged), or of a log "leaf", "tile", "checkpoint", "fork",
 	// "rollback", "witness" or "stopped".
 	Kind   string `json:"kind"`
 	Detail string `json:"detail,omitempty"`

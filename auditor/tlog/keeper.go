@@ -55,7 +55,8 @@ func keepFile(name string, note []byte) error {
 	return fmt.Errorf("%s: somebody else wrote it", name)
 }
 
-// writeOnce makes a file whole or not at all, and leaves one that is there.
+// writeOnce makes a file whole or not at all, and leaves one that is there: also if the
+// power fails once it returned.
 func writeOnce(name string, b []byte, mode fs.FileMode) error {
 	f, err := os.CreateTemp(filepath.Dir(name), ".new-*")
 	if err != nil {
@@ -69,7 +70,11 @@ func writeOnce(name string, b []byte, mode fs.FileMode) error {
 	if err := os.Link(f.Name(), name); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	return nil
+	dir, err := os.Open(filepath.Dir(name))
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
 }
 
 // gitEnd is how long git may take to its end once nobody waits for it any more.

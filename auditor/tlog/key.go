@@ -40,7 +40,7 @@ func LoadKey(file, name string) (*Key, error) {
 	}
 	k, err := parseKey(strings.TrimSpace(string(b)))
 	if err != nil {
-		return nil, fmt.Errorf("log key %s: %w", file, err)
+		return nil, fmt.Errorf("log key %s: %w: put it back from a copy; or move its directory away, and the logs are made anew from the streams, under another key", file, err)
 	}
 	if name != "" && name != k.name {
 		return nil, fmt.Errorf("log key %s is of the log %s, not of %s: a log keeps its name", file, k.name, name)

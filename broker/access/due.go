@@ -2,6 +2,7 @@ package access
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/posternhq/postern/events"
@@ -36,14 +37,18 @@ func (t *Touched) Add(p events.Payload) bool {
 		note(&t.lists, d.Name)
 	case *events.AccessListUpdated:
 		note(&t.lists, d.Name)
-	case *events.AccessListDeleted:
-		note(&t.lists, d.Name)
+	case *events.AccessListDeleted: // who was in it is not known any more
+		t.All = true
 	case *events.AccessListMemberAdded:
 		note(&t.lists, d.List)
 	case *events.AccessListMemberRemoved:
 		note(&t.lists, d.List)
+		t.left(d.Member)
 	case *events.AccessListReviewed:
 		note(&t.lists, d.List)
+		for _, m := range d.Removed {
+			t.left(m)
+		}
 	case *events.AccessListReviewDue:
 		note(&t.lists, d.List)
 	case *events.AccessListSuspended:
@@ -89,6 +94,15 @@ func (t *Touched) Began(s *State, after, now time.Time) (next time.Time) {
 	return next
 }
 
+// left notes who is in a list no more.
+func (t *Touched) left(m events.ListMember) {
+	if m.Kind == events.KindList {
+		note(&t.lists, m.Name)
+	} else {
+		note(&t.users, m.Name)
+	}
+}
+
 func note(m *map[string]bool, name string) {
 	if *m == nil {
 		*m = map[string]bool{}
@@ -105,7 +119,7 @@ func (t *Touched) concerns(s *State, x *Session, now time.Time) bool {
 			return true
 		}
 	}
-	if len(t.lists) > 0 && t.concernsLists(s, x, now) {
+	if len(t.lists) > 0 && slices.ContainsFunc(s.memberships(x.User), func(l string) bool { return t.lists[l] }) {
 		return true
 	}
 	for _, id := range x.RequestIDs {
@@ -116,24 +130,6 @@ func (t *Touched) concerns(s *State, x *Session, now time.Time) bool {
 	if u := s.Users[x.User]; u != nil && len(t.roles) > 0 {
 		for _, h := range s.Subject(u, now).Roles { // another role of theirs may deny now
 			if t.roles[h.Name] {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-// concernsLists tells sessions that rest on a list, and those of people to whom
-// it gives more than before: that may be a denial.
-func (t *Touched) concernsLists(s *State, x *Session, now time.Time) bool {
-	for _, l := range x.AccessLists {
-		if t.lists[l] {
-			return true
-		}
-	}
-	if u := s.Users[x.User]; u != nil {
-		for l := range s.holds(u, now) {
-			if t.lists[l] {
 				return true
 			}
 		}

@@ -201,6 +201,23 @@ func (s *State) holds(u *User, now time.Time) map[string]hold {
 	return found
 }
 
+// memberships are the lists that a user is in by name, by themselves or by way of others,
+// whether or not that counts.
+func (s *State) memberships(user string) []string {
+	var out []string
+	var climb func(m events.ListMember)
+	climb = func(m events.ListMember) {
+		for _, l := range s.memberOf[m] {
+			if !slices.Contains(out, l) {
+				out = append(out, l)
+				climb(events.ListMember{Name: l, Kind: events.KindList})
+			}
+		}
+	}
+	climb(events.ListMember{Name: user, Kind: events.KindUser})
+	return out
+}
+
 // sooner is the earlier of two ends, of which zero is none.
 func sooner(a, b time.Time) time.Time {
 	if a.IsZero() || !b.IsZero() && b.Before(a) {

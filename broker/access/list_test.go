@@ -404,3 +404,50 @@ func TestSessionOfList(t *testing.T) {
 		})
 	}
 }
+
+// A session that comes to rest on a list, because its user lost the role that it was
+// started by and holds it by a list, ends with what the list gives.
+func TestSessionComesToRestOnList(t *testing.T) {
+	alice := events.ListMember{Name: "alice", Kind: events.KindUser}
+	inner := events.ListMember{Name: "within", Kind: events.KindList}
+	nested := []events.Payload{oncall("oncall", nil), oncall("within", gives("reviewer")), within("oncall", "within"), joins("within", "alice")}
+	direct := []events.Payload{oncall("oncall", nil), joins("oncall", "alice")}
+	for _, c := range []struct {
+		name  string
+		given []events.Payload
+		then  events.Payload
+		now   time.Time
+	}{
+		{"a member goes", direct, &events.AccessListMemberRemoved{List: "oncall", Member: alice}, at},
+		{"a review has a member go", direct, &events.AccessListReviewed{List: "oncall", NextAuditDate: at.Add(day), Removed: []events.ListMember{alice}}, at},
+		{"the list goes", direct, &events.AccessListDeleted{Name: "oncall"}, at},
+		{"the list is suspended", direct, &events.AccessListSuspended{List: "oncall", DueAt: at.Add(100 * day)}, at.Add(110 * day)},
+		{"it asks for more", direct, &events.AccessListUpdated{AccessList: oncall("oncall", func(l *events.AccessList) { l.MembershipRequires.Roles = []string{"admin"} }).AccessList}, at},
+		{"a member of a list within goes", nested, &events.AccessListMemberRemoved{List: "within", Member: alice}, at},
+		{"a list within goes", nested, &events.AccessListMemberRemoved{List: "oncall", Member: inner}, at},
+		{"a review has a list within go", nested, &events.AccessListReviewed{List: "oncall", NextAuditDate: at.Add(day), Removed: []events.ListMember{inner}}, at},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := company(t).given(&events.UserUpdated{User: events.User{Name: "alice", Roles: []string{"engineer"}}}).given(c.given...)
+			s.now = c.now.Add(-time.Hour)
+			es, err := Start(s.state, s.env("alice"), StartSession{User: "alice", App: "prod", AWSRole: adminARN, NotAfter: s.now.Add(10 * time.Hour)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.apply(es[0])
+			id := es[0].Data.(*events.SessionStarted).SessionID
+			sweep := func(p events.Payload) []string {
+				var touched Touched
+				touched.Add(p)
+				s.given(p)
+				return Unfounded(s.state, c.now, touched)
+			}
+			if got := sweep(&events.UserUpdated{User: events.User{Name: "alice", Roles: []string{"reader"}}}); c.now == at && len(got) > 0 {
+				t.Fatalf("what a list gives is taken for nothing: %v", got)
+			}
+			if got := sweep(c.then); !slices.Equal(got, []string{id}) {
+				t.Errorf("unfounded: %v, want %s", got, id)
+			}
+		})
+	}
+}

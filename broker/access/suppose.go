@@ -64,12 +64,23 @@ func (s *Supposition) Session(x *events.SessionStarted, now time.Time) (policy.G
 		return policy.Grant{}, &policy.Refusal{Reason: "there would be no app " + x.App}
 	}
 	sub := s.state.Subject(u, now)
+	// It was started by the one of its requests that ends first: the others last as long.
+	byEnd := slices.Clone(x.RequestIDs)
+	slices.SortStableFunc(byEnd, func(a, b string) int { return s.ends(a).Compare(s.ends(b)) })
 	var g policy.Grant
 	var err error
-	for _, id := range slices.Concat(x.RequestIDs, []string{""}) {
+	for _, id := range append(byEnd, "") {
 		if g, err = sub.Grant(app.App, x.AWSRoleARN, id); err == nil {
 			break
 		}
 	}
 	return g, err
+}
+
+// ends is when the access of a request ends, zero where it gives none.
+func (s *Supposition) ends(requestID string) time.Time {
+	if q := s.state.Requests[requestID]; q != nil {
+		return q.Ends()
+	}
+	return time.Time{}
 }

@@ -3,6 +3,7 @@ package access
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -66,5 +67,38 @@ func TestSuppose(t *testing.T) {
 				t.Errorf("permissions (-want +got):\n%s", d)
 			}
 		})
+	}
+}
+
+// Of a session that rests on several requests nothing would have been different, whichever
+// of them was the one that it was started by.
+func TestSupposeSeveralRequests(t *testing.T) {
+	anywhere := func(actions ...string) func(*events.Role) {
+		return func(r *events.Role) {
+			r.Allow.AppLabels, r.Allow.AWSRoleARNs, r.Allow.AWSActions = map[string][]string{"*": {"*"}}, []string{"*"}, actions
+		}
+	}
+	s := company(t).given(role("reads", anywhere("@Read")), role("writes", anywhere("@Write")))
+	grant := func(id, role string, ends time.Duration) {
+		s.given(asked(id, func(q *events.RequestCreated) { q.Roles = []string{role} }),
+			&events.RequestApproved{RequestID: id, User: "alice", Roles: []string{role}, AccessExpiresAt: at.Add(ends)})
+	}
+	grant("A", "reads", 2*time.Hour)
+	grant("B", "writes", time.Hour)
+	grant("C", "reads", 3*time.Hour)
+	for _, id := range []string{"A", "B", "C", ""} {
+		started := s.when(Start(s.state, s.env("alice"), StartSession{User: "alice", App: "prod", AWSRole: adminARN, RequestID: id, NotAfter: at.Add(day)}))
+		x := started[0].(*events.SessionStarted)
+		supposed := Suppose()
+		for _, e := range s.log {
+			supposed.Apply(e)
+		}
+		g, err := supposed.Session(x, at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d := cmp.Diff(x.Permissions, g.Permissions); d != "" {
+			t.Errorf("by request %q, which rests on %v (-was +would be):\n%s", id, x.RequestIDs, d)
+		}
 	}
 }

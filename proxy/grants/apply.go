@@ -69,7 +69,8 @@ func (g *Grants) Matters(e events.Event, now time.Time) bool {
 	case *events.RequestApproved:
 		return d.AccessExpiresAt.Add(grace).After(now)
 	case *events.RequestCreated:
-		return d.Call != nil && d.ExpiresAt.Add(grace).After(now)
+		// Approved at the last moment, the call may be made for as long as it asks for.
+		return d.Call != nil && d.ExpiresAt.Add(time.Duration(d.TTL)*time.Second+grace).After(now)
 	case *events.RequestDenied:
 		return g.holds(d.RequestID)
 	case *events.RequestExpired:

@@ -122,3 +122,26 @@ func TestCalls(t *testing.T) {
 		t.Errorf("kept %v, %v", g.calls.byID, g.calls.byKey)
 	}
 }
+
+// A proxy that is started while an approval may be used knows of it, although the wait for
+// it is long over.
+func TestCallsOfLateApproval(t *testing.T) {
+	made := time.Now()
+	created := &events.RequestCreated{RequestID: "R1", TTL: 900, ExpiresAt: made.Add(time.Hour), Call: &events.HeldCall{SessionID: "S", Digest: "d"}}
+	approved := &events.RequestApproved{RequestID: "R1", AccessExpiresAt: made.Add(59*time.Minute + 15*time.Minute)}
+	for after, want := range map[time.Duration]Verdict{70 * time.Minute: CallApproved, 73 * time.Minute: CallApproved, 74 * time.Minute: CallExpired, 2 * time.Hour: ""} {
+		g, now := New("test"), made.Add(after)
+		for i, p := range []events.Payload{created, approved} {
+			e := events.Event{Data: p}
+			if !g.Matters(e, now) {
+				continue
+			}
+			if err := g.Apply(uint64(i+1), e, now); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if v, _, _ := g.CallVerdict("R1", now); v != want {
+			t.Errorf("after %v it is %q, want %q", after, v, want)
+		}
+	}
+}

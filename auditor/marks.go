@@ -1,0 +1,80 @@
+package auditor
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/posternhq/postern/auditor/evidence"
+	"github.com/posternhq/postern/auditor/store"
+	"github.com/posternhq/postern/events"
+)
+
+// markSettles bounds the wait until ClickHouse has the verdicts that a mark is about.
+const markSettles = 10 * time.Second
+
+// What the judge's marks may not be past: requests that wait for their record, and records
+// of roles that postern had used by then, each of which is judged.
+const (
+	openRequests = `SELECT seq FROM events WHERE stream = 'AUDIT' AND event_id IN (SELECT admitted_event_id FROM requests WHERE verdict = 'awaiting' AND admitted_event_id != '')`
+	openRecords  = `SELECT seq FROM events
+		INNER JOIN (SELECT concat('cloudtrail/', recipient_account_id, '/', event_id) AS record, issuer_arn FROM cloudtrail WHERE verdict = '' AND issuer_arn IN (SELECT aws_role_arn FROM sessions)) AS open ON events.thing = open.record
+		INNER JOIN (SELECT aws_role_arn, min(started_at) AS used FROM sessions GROUP BY aws_role_arn) AS ours ON open.issuer_arn = ours.aws_role_arn
+		WHERE stream = 'CLOUDTRAIL' AND stored_at > used + INTERVAL 10 MINUTE`
+)
+
+// markFaults names what the judge's marks call settled and is not. A start looks for what
+// is open behind them only: who moved one could have a call around postern, or one that AWS
+// has no record of, never judged.
+func (a *Auditor) markFaults(ctx context.Context, since time.Time) ([]evidence.Fault, error) {
+	var out []evidence.Fault
+	for _, mark := range []string{auditMark, trailMark} {
+		open := map[string]string{auditMark: openRequests, trailMark: openRecords}[mark]
+		at, err := a.store.Mark(ctx, mark)
+		if err != nil {
+			return nil, err
+		}
+		if known, err := a.verdictsStored(ctx); err != nil || !known {
+			return nil, err // that they are missing is a fault of its own
+		}
+		rows, err := a.store.Conn().Query(ctx, open+fmt.Sprintf(` AND seq <= ? AND stored_at >= %s ORDER BY seq LIMIT %d`, store.Timestamp(since), mostFaults), at)
+		if err != nil {
+			return nil, fmt.Errorf("check of %s: %w", mark, err)
+		}
+		defer rows.Close()
+		for rows.Next() {
+			f := evidence.Fault{Stream: strings.TrimPrefix(mark, "judge/"), Place: evidence.InLedger, Kind: "unjudged", Detail: "the mark " + mark + " says that it was judged"}
+			if err := rows.Scan(&f.First); err != nil {
+				return nil, fmt.Errorf("check of %s: %w", mark, err)
+			}
+			f.Last = f.First
+			if n := len(out); n > 0 && out[n-1].Stream == f.Stream && out[n-1].Last+1 == f.First {
+				out[n-1].Last = f.First
+			} else {
+				out = append(out, f)
+			}
+		}
+		if err := rows.Err(); err != nil {
+			return nil, fmt.Errorf("check of %s: %w", mark, err)
+		}
+	}
+	return out, nil
+}
+
+// verdictsStored waits until ClickHouse has all that was said before: what a mark is about
+// was. It tells whether that came in time.
+func (a *Auditor) verdictsStored(ctx context.Context) (bool, error) {
+	last, err := a.c.Journal.Last(ctx, events.Findings)
+	if err != nil {
+		return false, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, markSettles)
+	defer cancel()
+	for a.Floor(events.Findings) < last {
+		if !sleep(ctx, 50*time.Millisecond) {
+			return false, nil
+		}
+	}
+	return true, nil
+}
