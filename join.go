@@ -24,6 +24,7 @@ import (
 	"github.com/posternhq/postern/broker/api"
 	"github.com/posternhq/postern/broker/client"
 	"github.com/posternhq/postern/broker/sealed"
+	"github.com/posternhq/postern/trouble"
 )
 
 // JoinConfig is how a service becomes part of a postern whose broker runs
@@ -97,10 +98,10 @@ type membership struct {
 	// returns nil.
 	renewed func(*given) error
 
-	given     atomic.Pointer[given]
-	answered  atomic.Int64 // which of the brokers did last
-	ready     chan struct{}
-	complaint complaint // of join, then of Run
+	given    atomic.Pointer[given]
+	answered atomic.Int64 // which of the brokers did last
+	ready    chan struct{}
+	said     trouble.Said // of join, then of Run
 }
 
 // given is what the broker gave, in one file, so that key and certificate are
@@ -149,7 +150,9 @@ func (m *membership) join(ctx context.Context) error {
 		if err == nil || !passing(err) {
 			return err
 		}
-		m.complaint.say(m.log.Warn().Err(err), err, "cannot join yet; trying again")
+		if m.said.News(err) {
+			m.log.Warn().Err(err).Msg("cannot join yet; trying again")
+		}
 		select {
 		case <-ctx.Done():
 			return err
@@ -210,22 +213,6 @@ func (m *membership) refresh(ctx context.Context) error {
 		m.log.Warn().Err(err).Msg("going on with the certificate for the former names; trying again")
 	}
 	return nil
-}
-
-// complaint is said once, and again when it is another or after a while.
-type complaint struct {
-	last string
-	at   time.Time
-}
-
-const sayAgain = 5 * time.Minute
-
-func (c *complaint) say(e *zerolog.Event, err error, msg string) {
-	if err.Error() == c.last && time.Since(c.at) < sayAgain {
-		return
-	}
-	c.last, c.at = err.Error(), time.Now()
-	e.Msg(msg)
 }
 
 // first joins with the proof of the token's method. former is what was given before, or
@@ -368,14 +355,16 @@ func (m *membership) Ready() <-chan struct{} { return m.ready }
 func (m *membership) Run(ctx context.Context) error {
 	used := m.given.Load()
 	pause := m.pause(false, 0, nil)
-	var unusable complaint
+	var unusable trouble.Said
 	for failed := 0; ; {
 		if g := m.given.Load(); g != used && m.renewed != nil {
 			if err := m.renewed(g); err != nil {
-				unusable.say(m.log.Warn().Err(err), err, "cannot use the new credentials yet; going on with the former ones")
+				if unusable.News(err) {
+					m.log.Warn().Err(err).Msg("cannot use the new credentials yet; going on with the former ones")
+				}
 				pause = min(pause, time.Second)
 			} else {
-				used, unusable = g, complaint{}
+				used, unusable = g, trouble.Said{}
 			}
 		}
 		select {
@@ -388,13 +377,13 @@ func (m *membership) Run(ctx context.Context) error {
 			return nil
 		}
 		if err == nil {
-			failed, m.complaint = 0, complaint{}
-		} else {
+			failed, m.said = 0, trouble.Said{}
+		} else if m.said.News(err) {
 			msg := "cannot renew the certificate; trying again"
 			if time.Now().After(m.given.Load().ExpiresAt) {
 				msg = "the certificate has expired and this service is cut off: it cannot join anew (a token of one use needs another: postern tokens add)"
 			}
-			m.complaint.say(m.log.Warn().Err(err).Time("expires_at", m.given.Load().ExpiresAt), err, msg)
+			m.log.Warn().Err(err).Time("expires_at", m.given.Load().ExpiresAt).Msg(msg)
 		}
 		pause = m.pause(used != m.given.Load(), failed, err)
 		if err != nil {

@@ -11,6 +11,7 @@ import (
 	"github.com/posternhq/postern/events/journal"
 	"github.com/posternhq/postern/events/signed"
 	"github.com/posternhq/postern/proxy/grants"
+	"github.com/posternhq/postern/trouble"
 )
 
 const (
@@ -29,8 +30,9 @@ const (
 // certain: what it was not told for too long, it refuses to decide. The error wraps
 // [journal.ErrWentBack] once the stream is no longer the one that was read.
 func (p *Proxy) follow(ctx context.Context) error {
-	var told told
+	var said trouble.Said
 	for ctx.Err() == nil {
+		heard := p.grants.HeardAt()
 		err := p.followOnce(ctx)
 		if ctx.Err() != nil {
 			break
@@ -38,7 +40,10 @@ func (p *Proxy) follow(ctx context.Context) error {
 		if errors.Is(err, journal.ErrWentBack) {
 			return err
 		}
-		if told.news(err, p.grants.HeardAt(), p.now()) {
+		if p.grants.HeardAt().After(heard) { // it was there meanwhile
+			said = trouble.Said{}
+		}
+		if said.News(err) {
 			p.log.Error().Err(err).Dur("strict_after", p.cfg.MaxSilence).Msg("following the ACCESS stream; trying again")
 		}
 		select {
@@ -47,25 +52,6 @@ func (p *Proxy) follow(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-// told is what was last said of a failure that comes again with each try.
-type told struct {
-	text string
-	at   time.Time
-}
-
-// sayAgain is after how long a failure that lasts is said again.
-const sayAgain = 5 * time.Minute
-
-// news tells whether a failure is to be said: another one than last time, one after the
-// stream was heard again, or one that has lasted.
-func (t *told) news(err error, heard, now time.Time) bool {
-	if err.Error() == t.text && !heard.After(t.at) && now.Sub(t.at) < sayAgain {
-		return false
-	}
-	t.text, t.at = err.Error(), now
-	return true
 }
 
 // followOnce applies events until the stream fails or falls silent.

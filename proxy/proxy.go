@@ -42,6 +42,7 @@ import (
 	"github.com/posternhq/postern/proxy/params"
 	"github.com/posternhq/postern/proxy/sigv4"
 	"github.com/posternhq/postern/proxy/sts"
+	"github.com/posternhq/postern/trouble"
 )
 
 // InternalHost is the host of the proxy's own endpoints.
@@ -152,7 +153,7 @@ type Proxy struct {
 	readied  sync.Once
 	mu       sync.Mutex
 	listener net.Listener
-	full     told // of the directory for bodies
+	full     trouble.Said // of the directory for bodies
 }
 
 // Account returns the id of the AWS account that the proxy's own credentials
