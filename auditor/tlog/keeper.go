@@ -76,10 +76,11 @@ func writeOnce(name string, b []byte, mode fs.FileMode) error {
 const gitEnd = 3 * time.Second
 
 // KeepGit commits the checkpoints to the Git repository in a directory, a file a
-// stream, and pushes them where the branch has an upstream.
+// stream, and pushes them where the branch has an upstream. What others pushed there
+// stays: it is merged.
 func KeepGit(dir string) Keeper {
 	git := func(ctx context.Context, args ...string) (string, error) {
-		cmd := exec.CommandContext(ctx, "git", append([]string{"-C", dir, "-c", "user.name=postern", "-c", "user.email=postern@localhost", "-c", "commit.gpgsign=false"}, args...)...)
+		cmd := exec.CommandContext(ctx, "git", append([]string{"-C", dir, "-c", "user.name=postern", "-c", "user.email=postern@localhost", "-c", "commit.gpgsign=false", "-c", "push.default=upstream"}, args...)...)
 		cmd.Env = append(os.Environ(), "GIT_TERMINAL_PROMPT=0")
 		// At a signal it takes its locks away; what it started may keep its output open.
 		cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
@@ -114,6 +115,19 @@ func KeepGit(dir string) Keeper {
 		}
 		if _, err := git(ctx, "rev-parse", "--abbrev-ref", "@{upstream}"); err != nil {
 			return nil // nowhere to push to
+		}
+		if _, err = git(ctx, "push", "-q"); err == nil {
+			return nil
+		}
+		if _, away := git(ctx, "fetch", "-q"); away != nil {
+			return err
+		}
+		if theirs, _ := git(ctx, "rev-list", "-n1", "HEAD..@{upstream}"); theirs == "" {
+			return err // somebody else's commits are not why
+		}
+		if _, err := git(ctx, "merge", "-q", "--no-edit", "@{upstream}"); err != nil {
+			_, _ = git(context.WithoutCancel(ctx), "merge", "--abort")
+			return fmt.Errorf("what others pushed to its branch does not go with these checkpoints: those of another auditor need a branch of their own (git -C %s push -u origin HEAD:NAME): %w", dir, err)
 		}
 		_, err = git(ctx, "push", "-q")
 		return err
