@@ -106,8 +106,14 @@ func TestDeafProxyRefuses(t *testing.T) {
 		_, body := status()
 		return strings.Contains(body, "cannot tell who may do what")
 	})
+	if s, out := c.ask(t, "GET", "/healthz", ""); s != http.StatusServiceUnavailable {
+		t.Errorf("it refuses calls and says that it is well: %d %v", s, out)
+	}
 	back()
 	r.eventually("the proxy recovers", func() bool { s, _ := status(); return s == 200 })
+	if s, out := c.ask(t, "GET", "/healthz", ""); s != http.StatusOK {
+		t.Errorf("it serves calls and says that it does not: %d %v", s, out)
+	}
 	r.emit(&events.LockPlaced{LockID: "lock-1", Target: events.LockTarget{Kind: "user", Name: "alice"}, By: "admin"})
 	if s, body := status(); s != 403 || !strings.Contains(body, "lock-1") {
 		t.Errorf("%d %s", s, body)
