@@ -88,7 +88,9 @@ func (a *announcement) announce(ctx context.Context) time.Duration {
 		}
 		return announceRetry
 	}
-	a.said = trouble.Said{}
+	if a.said.Over() {
+		a.log.Info().Msg("this proxy is announced to the broker")
+	}
 	return min(max(time.Until(out.ExpiresAt)/3, announceRetry), announceAgain)
 }
 

@@ -148,6 +148,7 @@ func (m *membership) join(ctx context.Context) error {
 	for failed := 0; ; failed++ {
 		err := m.first(ctx, g)
 		if err == nil || !passing(err) {
+			m.said = trouble.Said{}
 			return err
 		}
 		if m.said.News(err) {
@@ -377,7 +378,9 @@ func (m *membership) Run(ctx context.Context) error {
 			return nil
 		}
 		if err == nil {
-			failed, m.said = 0, trouble.Said{}
+			if failed = 0; m.said.Over() {
+				m.log.Info().Msg("the certificate can be renewed again")
+			}
 		} else if m.said.News(err) {
 			msg := "cannot renew the certificate; trying again"
 			if time.Now().After(m.given.Load().ExpiresAt) {

@@ -11,7 +11,6 @@ import (
 	"github.com/posternhq/postern/events/journal"
 	"github.com/posternhq/postern/events/signed"
 	"github.com/posternhq/postern/proxy/grants"
-	"github.com/posternhq/postern/trouble"
 )
 
 const (
@@ -30,9 +29,7 @@ const (
 // certain: what it was not told for too long, it refuses to decide. The error wraps
 // [journal.ErrWentBack] once the stream is no longer the one that was read.
 func (p *Proxy) follow(ctx context.Context) error {
-	var said trouble.Said
 	for ctx.Err() == nil {
-		heard := p.grants.HeardAt()
 		err := p.followOnce(ctx)
 		if ctx.Err() != nil {
 			break
@@ -40,10 +37,7 @@ func (p *Proxy) follow(ctx context.Context) error {
 		if errors.Is(err, journal.ErrWentBack) {
 			return err
 		}
-		if p.grants.HeardAt().After(heard) { // it was there meanwhile
-			said = trouble.Said{}
-		}
-		if said.News(err) {
+		if p.lost.News(err) {
 			p.log.Error().Err(err).Dur("strict_after", p.cfg.MaxSilence).Msg("following the ACCESS stream; trying again")
 		}
 		select {
@@ -172,6 +166,9 @@ func (p *Proxy) inOrder(e journal.Entry) error {
 // caughtUp says that all is here that the stream had at a moment.
 func (p *Proxy) caughtUp(asOf time.Time) {
 	p.grants.Heard(asOf)
+	if p.lost.Over() {
+		p.log.Info().Uint64("sequence", p.grants.Seq()).Msg("the ACCESS stream is heard again")
+	}
 	p.readied.Do(func() {
 		close(p.ready)
 		p.log.Info().Uint64("sequence", p.grants.Seq()).Msg("proxy is ready")

@@ -154,6 +154,7 @@ type Proxy struct {
 	mu       sync.Mutex
 	listener net.Listener
 	full     trouble.Said // of the directory for bodies
+	lost     trouble.Said // of the ACCESS stream, by who follows it
 }
 
 // Account returns the id of the AWS account that the proxy's own credentials
