@@ -169,10 +169,7 @@ func (p *Proxy) caughtUp(asOf time.Time) {
 	if p.lost.Over() {
 		p.log.Info().Uint64("sequence", p.grants.Seq()).Msg("the ACCESS stream is heard again")
 	}
-	p.readied.Do(func() {
-		close(p.ready)
-		p.log.Info().Uint64("sequence", p.grants.Seq()).Msg("proxy is ready")
-	})
+	p.readied.Do(func() { close(p.read) })
 }
 
 // watch asks the stream again and again where it ends, as a majority of its nodes
