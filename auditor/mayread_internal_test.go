@@ -4,6 +4,8 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"sync"
 	"sync/atomic"
@@ -74,10 +76,15 @@ func TestStoreHangs(t *testing.T) {
 		t.Fatal(err)
 	}
 	a := &Auditor{store: s, floors: map[string]*atomic.Uint64{events.Access: {}}}
-	rs := &readers{}
+	rs := &a.readers
 	asks := func() error { return rs.with(t.Context(), a, func(*readers) error { return nil }) }
-	if err := asks(); err != nil {
-		t.Fatal(err)
+	healthy := func() int {
+		w := httptest.NewRecorder()
+		a.health(w, httptest.NewRequest("GET", "/healthz", nil))
+		return w.Code
+	}
+	if err := asks(); err != nil || healthy() != http.StatusOK {
+		t.Fatal(err, healthy())
 	}
 	hangs.Store(true)
 	rs.at, rs.most = time.Time{}, 100*time.Millisecond
@@ -94,9 +101,13 @@ func TestStoreHangs(t *testing.T) {
 	if n := calls.Load(); n != 0 {
 		t.Errorf("%d more looks while it hung", n)
 	}
+	rs.at = time.Now() // whether it is well is not asked again at once
+	if got := healthy(); got != http.StatusServiceUnavailable {
+		t.Errorf("it says that it is well: %d", got)
+	}
 	hangs.Store(false)
 	rs.at, rs.most = time.Time{}, 0
-	if err := asks(); err != nil {
-		t.Errorf("once it answers: %v", err)
+	if err := asks(); err != nil || healthy() != http.StatusOK {
+		t.Errorf("once it answers: %v, %d", err, healthy())
 	}
 }
