@@ -569,7 +569,7 @@ func TestDurableGone(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if n := strings.Count(log.String(), "remove the consumer, and add it again"); n != 1 {
+	if n := strings.Count(log.String(), "remove the consumer, and add another"); n != 1 {
 		t.Errorf("said %d times:\n%s", n, log)
 	}
 	if err := j.CreateDelivery(ctx, events.ConsumerCreated{Name: "siem", Stream: events.Access, Filter: "access.>"}); err != nil {

@@ -82,7 +82,7 @@ func deliver(ctx context.Context, c *conn, stream, durable string, most int, han
 	defer stop()
 	// First, because setting back what is not there is left unanswered.
 	if _, err := c.js.Consumer(reading, stream, durable); errors.Is(err, jetstream.ErrConsumerNotFound) {
-		return fmt.Errorf("how far it was is not known any more, because its durable was removed from the stream: remove the consumer, and add it again: %w", err)
+		return fmt.Errorf("how far it was is not known any more, because its durable was removed from the stream: remove the consumer, and add another: %w", err)
 	} else if err != nil {
 		return err
 	}
