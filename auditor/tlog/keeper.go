@@ -113,7 +113,12 @@ func KeepGit(dir string) Keeper {
 				return err
 			}
 		}
-		if _, err := git(ctx, "rev-parse", "--abbrev-ref", "@{upstream}"); err != nil {
+		// Not @{upstream}, which the clone of an empty repository has not yet.
+		branch, err := git(ctx, "symbolic-ref", "-q", "--short", "HEAD")
+		if err != nil {
+			return fmt.Errorf("nothing is pushed while it is on no branch: git -C %s switch BRANCH: %w", dir, err)
+		}
+		if _, err := git(ctx, "config", "--get", "branch."+strings.TrimSpace(branch)+".merge"); err != nil {
 			return nil // nowhere to push to
 		}
 		if _, err = git(ctx, "push", "-q"); err == nil {

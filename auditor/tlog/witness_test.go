@@ -212,6 +212,41 @@ func TestKeepGit(t *testing.T) {
 	}
 }
 
+// The clone of a repository in which there is nothing yet is pushed, too; one that is on no
+// branch, and could not be, says so.
+func TestKeepGitFirst(t *testing.T) {
+	if _, err := exec.LookPath("git"); err != nil {
+		t.Skip("needs git")
+	}
+	root, dir := t.TempDir(), t.TempDir()
+	git := func(args ...string) string {
+		t.Helper()
+		out, err := exec.Command("git", append([]string{"-C", root}, args...)...).CombinedOutput()
+		if err != nil {
+			t.Fatalf("git %v: %v: %s", args, err, out)
+		}
+		return string(out)
+	}
+	git("init", "-q", "--bare", "-b", "main", "bare")
+	git("clone", "-q", "bare", "work")
+	l, keep := open(t, dir), tlog.KeepGit(filepath.Join(root, "work"))
+	for _, to := range []uint64{3, 5} {
+		if err := l.Append(t.Context(), leaves(l.Size()+1, to)); err != nil {
+			t.Fatal(err)
+		}
+		if err := keep(t.Context(), []tlog.Checkpoint{settled(t, dir, to)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if log := git("-C", "bare", "log", "--format=%s", "main"); log != "checkpoints: AUDIT 5\ncheckpoints: AUDIT 3\n" {
+		t.Errorf("pushed:\n%s", log)
+	}
+	git("-C", "work", "switch", "-q", "--detach")
+	if err := keep(t.Context(), []tlog.Checkpoint{settled(t, dir, 5)}); err == nil || !strings.Contains(err.Error(), "on no branch") {
+		t.Errorf("on no branch: %v", err)
+	}
+}
+
 // What others push to the branch of a witness's repository stays, and stops no checkpoint;
 // of two auditors that push to one branch, the second is told what to do.
 func TestKeepGitBesideOthers(t *testing.T) {
