@@ -21,14 +21,17 @@ import (
 type Keeper func(ctx context.Context, cs []Checkpoint) error
 
 // KeepDir keeps each checkpoint in a file of its own, DIR/STREAM/SIZE, which is
-// never written again. Where that is another one, of an auditor that shares the directory or
+// never written again. DIR is there, or its disk is not. Where that is another one, of an auditor that shares the directory or
 // of a log that was made anew, it is DIR/STREAM/SIZE.HASH.
 func KeepDir(dir string) Keeper {
 	return func(_ context.Context, cs []Checkpoint) error {
 		for _, c := range cs {
 			name := filepath.Join(dir, c.Stream, fmt.Sprintf("%020d", c.Size))
-			err := os.MkdirAll(filepath.Dir(name), 0o755)
-			if err == nil {
+			err := os.Mkdir(filepath.Dir(name), 0o755)
+			switch {
+			case errors.Is(err, fs.ErrNotExist): // nor is it made: the copies would be on our own disk
+				err = fmt.Errorf("%w: mount its disk, or make it", err)
+			case err == nil, errors.Is(err, fs.ErrExist):
 				err = keepFile(name, c.Note)
 			}
 			if err != nil {
