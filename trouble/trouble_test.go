@@ -38,5 +38,7 @@ func TestSaid(t *testing.T) {
 		over(true)
 		over(false)
 		news(away, true)
+		news(errors.New("read 127.0.0.1:53910->127.0.0.1:9000: EOF"), true)
+		news(errors.New("read 127.0.0.1:53912->127.0.0.1:9000: EOF"), false)
 	})
 }
