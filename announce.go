@@ -8,6 +8,7 @@ import (
 
 	"github.com/posternhq/postern/broker"
 	"github.com/posternhq/postern/broker/api"
+	"github.com/posternhq/postern/trouble"
 )
 
 // announcer is a broker as a proxy sees it.
@@ -47,7 +48,7 @@ type announcement struct {
 	log    zerolog.Logger
 	ready  chan struct{} // closed after the first try
 
-	complaint complaint
+	said trouble.Said
 }
 
 // Ready is closed once the broker was told, or could not be.
@@ -82,12 +83,14 @@ func (a *announcement) announce(ctx context.Context) time.Duration {
 	defer cancel()
 	out, err := a.broker.Announce(try, a.says)
 	if err != nil {
-		if ctx.Err() == nil { // else it is told to stop
-			a.complaint.say(a.log.Warn().Err(err), err, "cannot announce this proxy to the broker yet; trying again")
+		if ctx.Err() == nil && a.said.News(err) { // else it is told to stop
+			a.log.Warn().Err(err).Msg("cannot announce this proxy to the broker yet; trying again")
 		}
 		return announceRetry
 	}
-	a.complaint = complaint{}
+	if a.said.Over() {
+		a.log.Info().Msg("this proxy is announced to the broker")
+	}
 	return min(max(time.Until(out.ExpiresAt)/3, announceRetry), announceAgain)
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/posternhq/postern/broker/api"
+	"github.com/posternhq/postern/trouble"
 )
 
 // toldBroker takes announcements, but the second.
@@ -76,7 +77,7 @@ func TestProxyCannotAnnounce(t *testing.T) {
 		ctx, stop := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
 		go func() { ended <- a.Run(ctx) }()
-		time.Sleep(sayAgain / 2)
+		time.Sleep(trouble.Again / 2)
 		stop()
 		if err := <-ended; err != nil {
 			t.Fatal(err)

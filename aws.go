@@ -348,6 +348,10 @@ func (c *cli) printEnvironment(env []local.Var) error {
 	case "json", "yaml":
 		m := map[string]string{}
 		for _, v := range env {
+			// ConvertFrom-Json of PowerShell refuses two names that differ in case alone.
+			if _, twice := m[strings.ToUpper(v.Name)]; twice && c.format == "json" {
+				continue
+			}
 			m[v.Name] = v.Value
 		}
 		return c.print(m, nil)

@@ -4,10 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"net"
 	"net/url"
 	"os"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -28,7 +30,7 @@ const leastAgentTTL = 10 * time.Second
 // check finds what the types can't: the key, dotted, and what is wrong.
 func (c *Config) check() (key, problem string) {
 	for _, part := range []func() (key, problem string){
-		c.checkLog, c.checkDataDir, c.checkNATS, c.checkListens, c.checkMetrics, c.checkApps, c.checkClickHouse, c.checkBroker, c.checkProxy, c.checkAuditor, c.checkPlaced,
+		c.checkLog, c.checkDataDir, c.checkNATS, c.checkListens, c.checkNames, c.checkMetrics, c.checkApps, c.checkClickHouse, c.checkBroker, c.checkProxy, c.checkAuditor, c.checkPlaced,
 	} {
 		if key, problem = part(); problem != "" {
 			return key, problem
@@ -118,6 +120,31 @@ func (c *Config) checkListens() (key, problem string) {
 			other, otherPort, err := net.SplitHostPort(before.addr)
 			if err == nil && n != 0 && otherPort == port && (host == other || everywhere(host) || everywhere(other)) {
 				return l.key, fmt.Sprintf("%s is taken by %s: give each a port of its own", l.addr, before.key)
+			}
+		}
+	}
+	return "", ""
+}
+
+// hostName is a host's name, or "*." and a domain's, as certificates have them.
+var hostName = regexp.MustCompile(`^(\*\.)?[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*\.?$`)
+
+// checkNames finds names that no certificate is good for.
+func (c *Config) checkNames() (key, problem string) {
+	of := map[string][]string{}
+	if c.Broker != nil {
+		of["broker"] = c.Broker.PublicNames
+	}
+	if c.Proxy != nil {
+		of["proxy"] = c.Proxy.PublicNames
+	}
+	if c.Auditor != nil {
+		of["auditor"] = c.Auditor.PublicNames
+	}
+	for _, service := range slices.Sorted(maps.Keys(of)) {
+		for i, n := range of[service] {
+			if net.ParseIP(n) == nil && !hostName.MatchString(n) {
+				return fmt.Sprintf("%s.public_names[%d]", service, i), fmt.Sprintf("%q must be a host name or an address, without scheme and port, as users reach it", n)
 			}
 		}
 	}

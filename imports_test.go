@@ -18,9 +18,10 @@ func TestImportDirections(t *testing.T) {
 		"events/ocsf":     {"events"},
 		"events/journal":  {"events", "events/signed"},
 		"schemas":         {},
-		"broker":          {"events", "events/journal", "events/ocsf", "events/signed"},
-		"proxy":           {"events", "events/journal", "events/signed"},
-		"auditor":         {"events", "events/journal", "events/ocsf", "events/signed"},
+		"trouble":         {},
+		"broker":          {"events", "events/journal", "events/ocsf", "events/signed", "trouble"},
+		"proxy":           {"events", "events/journal", "events/signed", "trouble"},
+		"auditor":         {"events", "events/journal", "events/ocsf", "events/signed", "trouble"},
 		"deploy/embedded": {},
 		"deploy/simaws":   {},
 	}

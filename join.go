@@ -24,6 +24,7 @@ import (
 	"github.com/posternhq/postern/broker/api"
 	"github.com/posternhq/postern/broker/client"
 	"github.com/posternhq/postern/broker/sealed"
+	"github.com/posternhq/postern/trouble"
 )
 
 // JoinConfig is how a service becomes part of a postern whose broker runs
@@ -97,13 +98,13 @@ type membership struct {
 	// returns nil.
 	renewed func(*given) error
 
-	given     atomic.Pointer[given]
-	answered  atomic.Int64 // which of the brokers did last
-	ready     chan struct{}
-	complaint complaint // of join, then of Run
+	given    atomic.Pointer[given]
+	answered atomic.Int64 // which of the brokers did last
+	ready    chan struct{}
+	said     trouble.Said // of join, then of Run
 	// unkept: what was given last is not in the file, as unkeptSaid says.
 	unkept     bool
-	unkeptSaid complaint
+	unkeptSaid trouble.Said
 }
 
 // given is what the broker gave, in one file, so that key and certificate are
@@ -150,9 +151,12 @@ func (m *membership) join(ctx context.Context) error {
 	for failed := 0; ; failed++ {
 		err := m.first(ctx, g)
 		if err == nil || !passing(err) {
+			m.said = trouble.Said{}
 			return err
 		}
-		m.complaint.say(m.log.Warn().Err(err), err, "cannot join yet; trying again")
+		if m.said.News(err) {
+			m.log.Warn().Err(err).Msg("cannot join yet; trying again")
+		}
 		select {
 		case <-ctx.Done():
 			return err
@@ -213,22 +217,6 @@ func (m *membership) refresh(ctx context.Context) error {
 		m.log.Warn().Err(err).Msg("going on with the certificate for the former names; trying again")
 	}
 	return nil
-}
-
-// complaint is said once, and again when it is another or after a while.
-type complaint struct {
-	last string
-	at   time.Time
-}
-
-const sayAgain = 5 * time.Minute
-
-func (c *complaint) say(e *zerolog.Event, err error, msg string) {
-	if err.Error() == c.last && time.Since(c.at) < sayAgain {
-		return
-	}
-	c.last, c.at = err.Error(), time.Now()
-	e.Msg(msg)
 }
 
 // first joins with the proof of the token's method. former is what was given before, or
@@ -351,14 +339,15 @@ func (m *membership) save() {
 	err := writePrivate(m.file, m.given.Load())
 	m.unkept = err != nil
 	if err == nil {
-		m.unkeptSaid = complaint{}
+		m.unkeptSaid = trouble.Said{}
 		return
 	}
 	if failed, ok := errors.AsType[*fs.PathError](err); ok {
 		err = failed.Err // the file has another name each time
 	}
-	m.unkeptSaid.say(m.log.Error().Err(err).Str("file", m.file), err,
-		"what the broker gave is used, but not kept: make room (df); this service, started again before that, goes on with what it was given before, or joins anew")
+	if m.unkeptSaid.News(err) {
+		m.log.Error().Err(err).Str("file", m.file).Msg("what the broker gave is used, but not kept: make room (df); this service, started again before that, goes on with what it was given before, or joins anew")
+	}
 }
 
 func (g *given) parse() error {
@@ -387,14 +376,16 @@ func (m *membership) Ready() <-chan struct{} { return m.ready }
 func (m *membership) Run(ctx context.Context) error {
 	used := m.given.Load()
 	pause := m.pause(false, 0, nil)
-	var unusable complaint
+	var unusable trouble.Said
 	for failed := 0; ; {
 		if g := m.given.Load(); g != used && m.renewed != nil {
 			if err := m.renewed(g); err != nil {
-				unusable.say(m.log.Warn().Err(err), err, "cannot use the new credentials yet; going on with the former ones")
+				if unusable.News(err) {
+					m.log.Warn().Err(err).Msg("cannot use the new credentials yet; going on with the former ones")
+				}
 				pause = min(pause, time.Second)
 			} else {
-				used, unusable = g, complaint{}
+				used, unusable = g, trouble.Said{}
 			}
 		}
 		select {
@@ -407,13 +398,15 @@ func (m *membership) Run(ctx context.Context) error {
 			return nil
 		}
 		if err == nil {
-			failed, m.complaint = 0, complaint{}
-		} else {
+			if failed = 0; m.said.Over() {
+				m.log.Info().Msg("the certificate can be renewed again")
+			}
+		} else if m.said.News(err) {
 			msg := "cannot renew the certificate; trying again"
 			if time.Now().After(m.given.Load().ExpiresAt) {
 				msg = "the certificate has expired and this service is cut off: it cannot join anew (a token of one use needs another: postern tokens add)"
 			}
-			m.complaint.say(m.log.Warn().Err(err).Time("expires_at", m.given.Load().ExpiresAt), err, msg)
+			m.log.Warn().Err(err).Time("expires_at", m.given.Load().ExpiresAt).Msg(msg)
 		}
 		pause = m.pause(used != m.given.Load(), failed, err)
 		if err != nil {

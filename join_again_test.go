@@ -13,7 +13,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -117,27 +116,6 @@ func TestPausesOfMembership(t *testing.T) {
 			t.Errorf("%s: %s, want %s", c.name, got, c.want)
 		}
 	}
-}
-
-// The same complaint is made once in a while.
-func TestComplaint(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var b bytes.Buffer
-		log, c := zerolog.New(&b), complaint{}
-		said := func(err error, want int) {
-			t.Helper()
-			b.Reset()
-			c.say(log.Warn().Err(err), err, "cannot")
-			if got := bytes.Count(b.Bytes(), []byte("cannot")); got != want {
-				t.Errorf("%v: said %d times, want %d", err, got, want)
-			}
-		}
-		said(errors.New("a"), 1)
-		said(errors.New("a"), 0)
-		said(errors.New("b"), 1)
-		time.Sleep(sayAgain)
-		said(errors.New("b"), 1)
-	})
 }
 
 // Credentials that cannot be used yet, because NATS is away, say, are tried again and again,

@@ -14,6 +14,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/posternhq/postern/deploy/embedded"
+	"github.com/posternhq/postern/trouble"
 )
 
 // connectNATS connects with a credentials file, for as long as the process
@@ -64,8 +65,8 @@ const refusedPause = 5 * time.Second
 // natsErrors logs what nats.go would else write to standard error in its own form. Where the
 // server refuses the credentials it says so once, and has it asked less often.
 func natsErrors(log zerolog.Logger) nats.Option {
-	var refused complaint // an error handler is called for one after the other
-	var last atomic.Int64 // when, in Unix nanoseconds
+	var refused trouble.Said // an error handler is called for one after the other
+	var last atomic.Int64    // when, in Unix nanoseconds
 	wait := nats.CustomReconnectDelay(func(int) time.Duration {
 		if time.Since(time.Unix(0, last.Load())) < 2*refusedPause {
 			return refusedPause
@@ -77,7 +78,9 @@ func natsErrors(log zerolog.Logger) nats.Option {
 		for _, no := range []error{nats.ErrAuthorization, nats.ErrAuthExpired, nats.ErrAuthRevoked, nats.ErrAccountAuthExpired} {
 			if errors.Is(err, no) {
 				last.Store(time.Now().UnixNano())
-				refused.say(e, err, "NATS does not take this service's credentials; trying again: look at nats.creds_file, and at the server's accounts")
+				if refused.News(err) {
+					e.Msg("NATS does not take this service's credentials; trying again: look at nats.creds_file, and at the server's accounts")
+				}
 				return
 			}
 		}

@@ -24,6 +24,7 @@ import (
 	"github.com/posternhq/postern/deploy/embedded"
 	"github.com/posternhq/postern/events/journal"
 	"github.com/posternhq/postern/proxy/sts"
+	"github.com/posternhq/postern/trouble"
 )
 
 // showing is what a server shows and whom it trusts at a moment.
@@ -202,13 +203,15 @@ func mutualTLS(show showing, auth tls.ClientAuthType, log zerolog.Logger) (*tls.
 		return nil, err
 	}
 	conf := first.Clone()
-	var refusing complaint
+	var said trouble.Said
 	conf.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 		c, err := now(hello)
 		if err != nil {
 			mu.Lock()
 			defer mu.Unlock()
-			refusing.say(log.Error().Err(err), err, "connections are refused: there is no certificate to show, or no CA to verify clients by")
+			if said.News(err) {
+				log.Error().Err(err).Msg("connections are refused: there is no certificate to show, or no CA to verify clients by")
+			}
 		}
 		return c, err
 	}

@@ -9,10 +9,17 @@ import (
 	"syscall"
 )
 
-// ifTaken says what to do about an address that another program has.
+// ifTaken says what to do about an address that can't be listened on, such as one that
+// another program has.
 func ifTaken(err error, instead string) error {
-	if errors.Is(err, syscall.EADDRINUSE) {
+	op, _ := errors.AsType[*net.OpError](err)
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
 		return fmt.Errorf("%w: stop what listens there, or choose %s", err, instead)
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return fmt.Errorf("%w: this machine has no such address: choose %s", err, instead)
+	case errors.Is(err, syscall.EACCES) && op != nil && op.Op == "listen":
+		return fmt.Errorf("%w: a port below 1024 takes the capability CAP_NET_BIND_SERVICE (systemd: AmbientCapabilities): give it, or choose %s", err, instead)
 	}
 	return err
 }

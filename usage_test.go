@@ -159,6 +159,15 @@ func TestDevAddress(t *testing.T) {
 	}
 }
 
+// PowerShell's ConvertFrom-Json takes no two names that differ in case alone.
+func TestEnvironmentForPowerShell(t *testing.T) {
+	env := []local.Var{{Name: "HTTPS_PROXY", Value: "http://127.0.0.1:1"}, {Name: "https_proxy", Value: "http://127.0.0.1:1"}, {Name: "A", Value: "1"}}
+	var out strings.Builder
+	if err := (&cli{format: "json", stdout: &out}).printEnvironment(env); err != nil || out.String() != `{"A":"1","HTTPS_PROXY":"http://127.0.0.1:1"}`+"\n" {
+		t.Errorf("%q, %v", out.String(), err)
+	}
+}
+
 // Each shell gets the values as they are, whatever is in them.
 func TestEnvironmentQuotes(t *testing.T) {
 	env := []local.Var{{Name: "A", Value: "/home/o'neill’s ‘files’"}}

@@ -32,10 +32,19 @@ const (
 	checksTime = time.Hour
 )
 
+// health tells whether questions can be answered: who may ask, ClickHouse says.
+func (a *Auditor) health(w http.ResponseWriter, r *http.Request) {
+	if err := a.readers.with(r.Context(), a, func(*readers) error { return nil }); err != nil {
+		writeError(w, http.StatusServiceUnavailable, Problem{Error: "the store does not answer"})
+		return
+	}
+	_, _ = io.WriteString(w, "ok\n")
+}
+
 // serve answers on the listener until ctx ends.
 func (a *Auditor) serve(ctx context.Context) error {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok\n") })
+	mux.HandleFunc("GET /healthz", a.health)
 	mux.HandleFunc("GET /v1/openapi.json", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		_, _ = w.Write(openAPI)

@@ -20,6 +20,7 @@ import (
 	"github.com/posternhq/postern/auditor/store"
 	"github.com/posternhq/postern/events"
 	"github.com/posternhq/postern/events/journal"
+	"github.com/posternhq/postern/trouble"
 )
 
 // MemoryGoal is what a process that is an auditor alone should keep to, in bytes:
@@ -269,15 +270,18 @@ func (a *Auditor) follow(ctx context.Context) error {
 func (a *Auditor) sink(ctx context.Context, stream string, held func() bool) error {
 	a.sinking[stream].Store(true)
 	defer a.sinking[stream].Store(false)
+	var said trouble.Said
 	for pause := 100 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
-		err := a.sinkOnce(ctx, stream, held)
+		err := a.sinkOnce(ctx, stream, held, &said)
 		if ctx.Err() != nil {
 			return nil
 		}
 		if errors.Is(err, journal.ErrWentBack) {
 			return a.wentBack(stream, err)
 		}
-		a.c.Log.Warn().Err(err).Str("stream", stream).Msg("sink stopped; starting again from what is stored")
+		if said.News(err) {
+			a.c.Log.Warn().Err(err).Str("stream", stream).Msg("sink stopped; starting again from what is stored")
+		}
 		if !sleep(ctx, pause) {
 			return nil
 		}
@@ -302,7 +306,7 @@ const (
 	followEvery       = time.Second
 )
 
-func (a *Auditor) sinkOnce(ctx context.Context, stream string, held func() bool) error {
+func (a *Auditor) sinkOnce(ctx context.Context, stream string, held func() bool, said *trouble.Said) error {
 	// What the other one's last insert brought shows only after it was taken over.
 	sink, err := a.store.TakeOver(ctx, stream, held)
 	if err != nil {
@@ -317,7 +321,6 @@ func (a *Auditor) sinkOnce(ctx context.Context, stream string, held func() bool)
 	if stream == events.CloudTrail {
 		bc.MaxEntries = batchRecords
 	}
-	var said trouble
 	return a.c.Journal.Batches(ctx, bc, func(ctx context.Context, entries []journal.Entry) error {
 		signatures, heads, err := v.verify(ctx, entries)
 		if err == nil { // first the findings: what is stored is not looked at again
@@ -329,12 +332,14 @@ func (a *Auditor) sinkOnce(ctx context.Context, stream string, held func() bool)
 			fresh, err = sink.Write(ctx, entries, signatures)
 		}
 		if err != nil {
-			if ctx.Err() == nil && said.news(err) {
+			if ctx.Err() == nil && said.News(err) {
 				a.c.Log.Warn().Err(err).Str("stream", stream).Msg("batch is not stored; trying again")
 			}
 			return err
 		}
-		said = trouble{}
+		if said.Over() {
+			a.c.Log.Info().Str("stream", stream).Msg("batches are stored again")
+		}
 		a.floors[stream].Store(sink.Floor())
 		a.meters.took(stream, fresh)
 		v.accept(heads)

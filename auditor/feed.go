@@ -2,13 +2,13 @@ package auditor
 
 import (
 	"context"
-	"fmt"
 	"sync"
 	"time"
 
 	"github.com/posternhq/postern/auditor/correlate"
 	"github.com/posternhq/postern/events"
 	"github.com/posternhq/postern/events/journal"
+	"github.com/posternhq/postern/trouble"
 )
 
 // judgedStreams are what verdicts follow from.
@@ -21,6 +21,7 @@ type feed struct {
 	mu      sync.Mutex // held by who hands over
 	started bool
 	at      uint64 // everything up to it was handed over
+	said    trouble.Said
 }
 
 // stop ends it: who hands over something at the time gets rid of it, as it is stored.
@@ -90,9 +91,6 @@ func (j *judge) take(ctx context.Context, stream string, entries []journal.Entry
 	}
 	if f.at < before {
 		if err := j.fill(ctx, f, stream, before); err != nil {
-			if ctx.Err() == nil {
-				j.a.c.Log.Warn().Err(err).Str("stream", stream).Msg("judge; trying again")
-			}
 			return nil // it is stored: follow reads it
 		}
 	}
@@ -161,20 +159,27 @@ func (j *judge) follow(ctx context.Context, stream string) {
 			continue
 		}
 		if f.started && f.at < floor {
-			if err := j.fill(ctx, f, stream, floor); err != nil && ctx.Err() == nil {
-				j.a.c.Log.Warn().Err(err).Str("stream", stream).Msg("judge; trying again")
-			}
+			_ = j.fill(ctx, f, stream, floor)
 		}
 		f.mu.Unlock()
 	}
 }
 
-// fill reads from the ledger what was not handed over, up to a sequence.
+// fill reads from the ledger what was not handed over, up to a sequence. It says why it
+// cannot; whoever calls it does again.
 func (j *judge) fill(ctx context.Context, f *feed, stream string, until uint64) error {
 	for f.at < until {
 		p, err := j.stored(ctx, stream, f.at, until)
+		switch log := &j.a.c.Log; {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case err != nil && f.said.News(err):
+			log.Warn().Err(err).Str("stream", stream).Msg("judge: what was stored cannot be read; trying again")
+		case err == nil && f.said.Over():
+			log.Info().Str("stream", stream).Msg("judge: what was stored is read again")
+		}
 		if err != nil {
-			return fmt.Errorf("read what was stored of %s: %w", stream, err)
+			return err
 		}
 		if !j.hand(ctx, f, p) {
 			return ctx.Err()

@@ -3,6 +3,7 @@ package auditor
 import (
 	"cmp"
 	"context"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -12,6 +13,7 @@ import (
 	"github.com/posternhq/postern/auditor/cloudtrail"
 	"github.com/posternhq/postern/auditor/correlate"
 	"github.com/posternhq/postern/events"
+	"github.com/posternhq/postern/trouble"
 )
 
 // judge feeds what is stored to package correlate and says on FINDINGS what
@@ -115,6 +117,7 @@ func (j *judge) run(ctx context.Context) error {
 	defer others.Wait()
 	defer close(j.ended)
 	others.Go(func() { j.say.run(ctx) })
+	var said trouble.Said
 	for pause := 100 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
 		err := j.start(ctx)
 		if err == nil {
@@ -123,7 +126,9 @@ func (j *judge) run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return nil
 		}
-		j.a.c.Log.Warn().Err(err).Msg("judge can't start; trying again")
+		if said.News(err) {
+			j.a.c.Log.Warn().Err(err).Msg("judge can't start; trying again")
+		}
 		if !sleep(ctx, pause) {
 			return nil
 		}
@@ -151,7 +156,11 @@ func (j *judge) run(ctx context.Context) error {
 				j.crowd()
 				continue
 			case <-tick.C:
-				if err := j.advance(ctx); err != nil && ctx.Err() == nil {
+				switch err := j.advance(ctx); {
+				case ctx.Err() != nil:
+				case err == nil && said.Over():
+					j.a.c.Log.Info().Msg("judge: it goes on")
+				case err != nil && said.News(err):
 					j.a.c.Log.Warn().Err(err).Msg("judge; trying again")
 				}
 				continue
@@ -335,7 +344,8 @@ func (j *judge) mark(ctx context.Context) error {
 	default:
 		return nil
 	}
-	for name, at := range j.marking.marks {
+	for _, name := range slices.Sorted(maps.Keys(j.marking.marks)) { // what fails is the same again
+		at := j.marking.marks[name]
 		if err := j.a.store.SetMark(ctx, name, at); err != nil {
 			return err
 		}

@@ -23,6 +23,9 @@ func TestWitnessHangs(t *testing.T) {
 	if out, err := exec.Command("git", "init", "-q", repo).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
+	if err := os.Mkdir(filepath.Join(dir, "witness"), 0o700); err != nil {
+		t.Fatal(err)
+	}
 	begun := filepath.Join(dir, "begun")
 	hook := "#!/bin/sh\ntouch '" + begun + "'\nexec sleep 30\n"
 	if err := os.WriteFile(filepath.Join(repo, ".git", "hooks", "pre-commit"), []byte(hook), 0o755); err != nil {

@@ -1,6 +1,7 @@
 package auditor
 
 import (
+	"cmp"
 	"context"
 	"crypto/x509"
 	"errors"
@@ -18,8 +19,10 @@ import (
 // far as the ledger has them. What no broker decided counts for nothing.
 type readers struct {
 	mu     sync.Mutex
-	at     time.Time // of the last look
-	after  uint64    // the ledger is read beyond this sequence
+	most   time.Duration // that a look takes; zero is lookTime
+	at     time.Time     // of the last look
+	err    error         // of the last look
+	after  uint64        // the ledger is read beyond this sequence
 	roles  map[string]*events.Role
 	tokens map[string]*events.AuditTokenCreated
 	locks  map[string]*events.LockPlaced
@@ -40,15 +43,22 @@ type holder struct {
 // deleted works on, besides the time that it takes to store events.
 const readersEvery = time.Second
 
-// with looks at the state, which is brought up to date first if it is old.
+// lookTime bounds a look: a store that hangs answers nobody, and all are told.
+const lookTime = 30 * time.Second
+
+// with looks at the state, which is brought up to date first if it is old. Who waited for a
+// look that failed is told what the first was.
 func (rs *readers) with(ctx context.Context, a *Auditor, look func(*readers) error) error {
 	rs.mu.Lock()
 	defer rs.mu.Unlock()
 	if time.Since(rs.at) >= readersEvery {
-		if err := rs.update(ctx, a); err != nil {
-			return fmt.Errorf("find out who may ask: %w", err)
-		}
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cmp.Or(rs.most, lookTime)) // for others, too
+		defer cancel()
+		rs.err = rs.update(ctx, a)
 		rs.at = time.Now()
+	}
+	if rs.err != nil {
+		return fmt.Errorf("find out who may ask: %w", rs.err)
 	}
 	return look(rs)
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/posternhq/postern/auditor/tlog"
 	"github.com/posternhq/postern/events"
 	"github.com/posternhq/postern/events/journal"
+	"github.com/posternhq/postern/trouble"
 )
 
 // NotaryConfig says how the transparency logs in the data directory are kept.
@@ -51,7 +52,7 @@ type notary struct {
 	keepers []tlog.Keeper
 	bucket  *logBucket // nil without one
 	// unsaid is why nothing is published, as far as it was said; for publish alone.
-	unsaid trouble
+	unsaid trouble.Said
 }
 
 // logBucket is where the logs are kept besides, as it is reached.
@@ -121,7 +122,7 @@ type streamLog struct {
 	// publishedAt is when, in Unix nanoseconds, or at first when this notary was made.
 	publishedAt atomic.Int64
 	// unsaid is why it is not published, as far as it was said; for publish alone.
-	unsaid trouble
+	unsaid trouble.Said
 
 	mu     sync.Mutex
 	broken error // why nothing is logged any more
@@ -166,7 +167,7 @@ var errDisputed = errors.New("the stream is not what was logged: run `postern au
 // keep logs one stream, from where its log ends.
 func (n *notary) keep(ctx context.Context, stream string) error {
 	l := n.logs[stream]
-	var said trouble
+	var said trouble.Said
 	for pause := 100 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
 		err := n.keepOnce(ctx, stream)
 		if ctx.Err() != nil {
@@ -186,7 +187,7 @@ func (n *notary) keep(ctx context.Context, stream string) error {
 		if last, err := n.a.c.Journal.Last(ctx, stream); err == nil && last > l.size.Load() {
 			l.worth.Store(last) // for who watches how much is not published
 		}
-		if said.news(err) {
+		if said.News(err) {
 			log.Warn().Err(err).Str("dir", n.tiles(stream)).Msg("transparency log stopped; opening it again: if its files are damaged, move the directory away, and the log is made anew from the stream (docs/evidence.md)")
 		}
 		if !sleep(ctx, pause) {
@@ -316,7 +317,7 @@ func (n *notary) publish(ctx context.Context) error {
 			if err == nil || ctx.Err() != nil {
 				return err == nil
 			}
-			if n.unsaid.news(err) {
+			if n.unsaid.News(err) {
 				log.Warn().Err(err).Msg("checkpoints are not published; trying again")
 			}
 			if !sleep(ctx, time.Second) {
@@ -369,7 +370,7 @@ func (n *notary) hands(ctx context.Context) (to []chan []tlog.Checkpoint, ended 
 		hand := make(chan []tlog.Checkpoint, 1)
 		to = append(to, hand)
 		keeping.Go(func() {
-			var said trouble
+			var said trouble.Said
 			for owed := ([]tlog.Checkpoint)(nil); ; {
 				var again <-chan time.Time
 				if owed != nil {
@@ -382,12 +383,12 @@ func (n *notary) hands(ctx context.Context) (to []chan []tlog.Checkpoint, ended 
 				case <-again:
 				}
 				if err := n.kept(ctx, keep, owed); err != nil {
-					if ctx.Err() == nil && said.news(err) {
+					if ctx.Err() == nil && said.News(err) {
 						n.a.c.Log.Warn().Err(err).Msg("a witness has not got the checkpoints; trying again")
 					}
 					continue
 				}
-				owed, said = nil, trouble{}
+				owed, said = nil, trouble.Said{}
 			}
 		})
 	}
@@ -417,12 +418,12 @@ func (n *notary) due(ctx context.Context) []tlog.Checkpoint {
 	}
 	if err := n.reach(ctx); err != nil {
 		n.fresh.Store(true)
-		if n.unsaid.news(err) {
+		if n.unsaid.News(err) {
 			n.a.c.Log.Warn().Err(err).Msg("checkpoints are not published; trying again")
 		}
 		return nil
 	}
-	n.unsaid = trouble{}
+	n.unsaid = trouble.Said{}
 	var out []tlog.Checkpoint
 	news := false
 	for _, stream := range events.Streams() {
@@ -439,12 +440,12 @@ func (n *notary) due(ctx context.Context) []tlog.Checkpoint {
 			n.fresh.Store(true)
 		}
 		if err != nil {
-			if !errors.Is(err, fs.ErrNotExist) && ctx.Err() == nil && l.unsaid.news(err) {
+			if !errors.Is(err, fs.ErrNotExist) && ctx.Err() == nil && l.unsaid.News(err) {
 				n.a.c.Log.Error().Err(err).Str("stream", stream).Msg("checkpoints of this log are not published; trying again")
 			}
 			continue
 		}
-		l.unsaid = trouble{}
+		l.unsaid = trouble.Said{}
 		was := n.published(stream).Size
 		news = news || was < c.Size && was < worth
 		out = append(out, c)

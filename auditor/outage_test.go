@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -43,17 +44,27 @@ func TestClickHouseAway(t *testing.T) {
 	stop := run()
 	w := &world{t: t, dsn: ch.DSN(embedded.Owner), nc: eventstest.Connect(t)}
 	w.j = eventstest.Open(t, w.nc)
-	quiet := func(c *auditor.Config) { c.Log = zerolog.Nop() }
-	w.start(quiet)
+	var log noted
+	w.start(func(c *auditor.Config) { c.Log = zerolog.New(&log).Level(zerolog.InfoLevel) })
 	const portion = 2_000
 	publishFrom(t, w.j, 0, portion)
 	w.until("some is stored", func() bool { return w.a.Floor(events.Audit) > 0 })
 	stop()
 	publishFrom(t, w.j, portion, 2*portion)
+	w.until("it is said", func() bool { return strings.Contains(log.String(), "batch is not stored") })
+	begun := time.Now()
+	w.until("it was tried several times", func() bool { return time.Since(begun) > 3*time.Second })
+	said := map[string]int{}
+	for line := range strings.Lines(log.String()) {
+		if said[line]++; said[line] == 2 {
+			t.Errorf("said again and again: %s", line)
+		}
+	}
 	ch = embeddedtest.NewClickHouse(t, config)
 	run()
 	w.conn = embeddedtest.Open(t, w.dsn)
 	w.check(2 * portion)
+	w.until("it is said that it is over", func() bool { return strings.Contains(log.String(), "batches are stored again") })
 }
 
 // The disk is full in the middle: nothing is stored until there is room, and all

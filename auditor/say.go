@@ -9,6 +9,7 @@ import (
 
 	"github.com/posternhq/postern/auditor/correlate"
 	"github.com/posternhq/postern/events"
+	"github.com/posternhq/postern/trouble"
 )
 
 // sayer appends judgements to FINDINGS, in their order, while the judge goes on.
@@ -105,6 +106,7 @@ func (s *sayer) run(ctx context.Context) {
 // append returns when all events are durable; false when ctx ended before. Their ids
 // follow from what they say, so saying one again, after an error, adds nothing.
 func (s *sayer) append(ctx context.Context, es []events.Event) bool {
+	var said trouble.Said
 	for pause := 100 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
 		for !s.held() { // lost, then ctx ends; or the server took long to say that it is not
 			if !sleep(ctx, 20*time.Millisecond) {
@@ -114,12 +116,17 @@ func (s *sayer) append(ctx context.Context, es []events.Event) bool {
 		last, failed, err := s.a.c.Journal.AppendAll(ctx, es...)
 		s.last.Store(max(s.last.Load(), last))
 		if len(failed) == 0 {
+			if said.Over() {
+				s.a.c.Log.Info().Msg("verdicts are on the stream")
+			}
 			return true
 		}
 		if ctx.Err() != nil {
 			return false
 		}
-		s.a.c.Log.Warn().Err(err).Str("event", failed[0].ID).Int("of", len(failed)).Msg("verdicts are not on the stream; trying again")
+		if said.News(err) {
+			s.a.c.Log.Warn().Err(err).Str("event", failed[0].ID).Int("of", len(failed)).Msg("verdicts are not on the stream; trying again")
+		}
 		if !sleep(ctx, pause) {
 			return false
 		}

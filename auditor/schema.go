@@ -8,10 +8,12 @@ import (
 
 	"github.com/posternhq/postern/auditor/store"
 	"github.com/posternhq/postern/events"
+	"github.com/posternhq/postern/trouble"
 )
 
 // migrate tries until ClickHouse is there, unless trying again can't help.
 func (a *Auditor) migrate(ctx context.Context) error {
+	var said trouble.Said
 	for pause := 100 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
 		err := a.migrateOnce(ctx)
 		if err == nil {
@@ -23,13 +25,18 @@ func (a *Auditor) migrate(ctx context.Context) error {
 		if err == nil {
 			err = a.retain(ctx)
 		}
+		if err == nil && said.Over() {
+			a.c.Log.Info().Msg("clickhouse is ready")
+		}
 		if err == nil || ctx.Err() != nil {
 			return err
 		}
 		if nextStep, lasting := store.Lasting(err); lasting {
 			return fmt.Errorf("auditor: clickhouse: %w; %s", err, nextStep)
 		}
-		a.c.Log.Warn().Err(err).Msg("clickhouse is not ready; trying again")
+		if said.News(err) {
+			a.c.Log.Warn().Err(err).Msg("clickhouse is not ready; trying again")
+		}
 		if !sleep(ctx, pause) {
 			return nil
 		}

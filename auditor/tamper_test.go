@@ -36,7 +36,7 @@ type archive struct {
 func newArchive(t testing.TB) *archive {
 	dir := t.TempDir()
 	a := &archive{world: &world{t: t, dsn: embeddedtest.ClickHouse(t)}, ca: newAuthority(t),
-		natsDir: filepath.Join(dir, "nats"), logDir: filepath.Join(dir, "auditor"), witness: filepath.Join(dir, "witness")}
+		natsDir: filepath.Join(dir, "nats"), logDir: filepath.Join(dir, "auditor"), witness: t.TempDir()}
 	a.conn = embeddedtest.Open(t, a.dsn)
 	a.up()
 	return a

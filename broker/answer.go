@@ -121,7 +121,7 @@ func (b *Broker) answer(w http.ResponseWriter, req *http.Request, v any) {
 
 func (b *Broker) fail(w http.ResponseWriter, req *http.Request, err error) {
 	e := asAPI(err)
-	if e.Status >= 500 {
+	if e.Status >= 500 && !errors.Is(err, errReading) {
 		b.log.Error().Err(err).Str("method", req.Method).Str("path", req.URL.Path).Msg("request failed")
 	}
 	body, merr := json.Marshal(api.ErrorBody{Error: e})

@@ -155,7 +155,7 @@ func (b *Broker) oidcCallback(v *visit) error {
 	if err != nil {
 		return b.notSignedIn(v.Context(), c.Kind, c.Name, p.User, v.addr(), err)
 	}
-	return b.signedOn(v, a.Flow, c, access.SignOn{User: p.User, Traits: p.Claims, ID: p.ID})
+	return b.signedOn(v, a.Flow, c, access.SignOn{User: p.User, Traits: p.Claims, Account: p.Subject, ID: p.ID})
 }
 
 func (b *Broker) samlResponse(v *visit) error {
@@ -220,24 +220,31 @@ func (b *Broker) samlKeys(ctx context.Context) (*saml.Keys, error) {
 
 // signedOn ends a sign-in at an identity provider in a browser.
 func (b *Broker) signedOn(v *visit, f flow, c *events.Connector, on access.SignOn) error {
-	on, err := b.pseudonymous(v.Context(), c, on)
+	user, err := b.signOn(v.Context(), f.TTL, c, on, v.addr())
 	if err != nil {
 		return err
 	}
-	if err := b.signOn(v.Context(), f.TTL, c, on, v.addr()); err != nil {
-		return err
-	}
-	p := proof{Flow: f, User: on.User, Method: c.Kind, Connector: c.Name}
+	p := proof{Flow: f, User: user, Method: c.Kind, Connector: c.Name}
 	b.ledger.read(func(s *access.State, _ time.Time) {
-		if u := s.Users[on.User]; u != nil {
+		if u := s.Users[user]; u != nil {
 			p.Since = u.CreatedSeq
 		}
 	})
 	return b.land(v, p)
 }
 
-// signOn makes the user what the provider says.
-func (b *Broker) signOn(ctx context.Context, asked time.Duration, c *events.Connector, on access.SignOn, addr string) error {
+// signOn makes the user what the provider says, and returns by which name they are known.
+func (b *Broker) signOn(ctx context.Context, asked time.Duration, c *events.Connector, on access.SignOn, addr string) (user string, err error) {
+	if on, err = b.pseudonymous(ctx, c, on); err == nil {
+		err = b.makeUser(ctx, asked, c, on, addr)
+	}
+	if _, refused := errors.AsType[*access.Error](err); refused {
+		err = b.notSignedIn(ctx, c.Kind, c.Name, on.User, addr, err)
+	}
+	return on.User, err
+}
+
+func (b *Broker) makeUser(ctx context.Context, asked time.Duration, c *events.Connector, on access.SignOn, addr string) error {
 	for _, user := range []string{"", on.User} {
 		if err := b.throttled(signinsBy(c.Name, user), addr); err != nil {
 			return err
@@ -251,10 +258,6 @@ func (b *Broker) signOn(ctx context.Context, asked time.Duration, c *events.Conn
 	_, err = b.ledger.grant(ctx, "connector/"+c.Name, func(s *access.State, env access.Env) ([]events.Event, error) {
 		return access.SignOnUser(s, env, on)
 	})
-	var refusal *access.Error
-	if errors.As(err, &refusal) {
-		return b.notSignedIn(ctx, c.Kind, c.Name, on.User, addr, err)
-	}
 	return err
 }
 

@@ -8,6 +8,7 @@ import (
 	"github.com/posternhq/postern/broker/access"
 	"github.com/posternhq/postern/events"
 	"github.com/posternhq/postern/events/journal"
+	"github.com/posternhq/postern/trouble"
 )
 
 const (
@@ -24,8 +25,9 @@ const (
 
 // followHolds makes an access request of every call that waits at a proxy.
 func (b *Broker) followHolds(ctx context.Context) {
+	var said trouble.Said
 	for ctx.Err() == nil {
-		if err := b.cfg.Journal.Work(ctx, events.Audit, holdWorkers, heldCalls, b.hold); err != nil {
+		if err := b.cfg.Journal.Work(ctx, events.Audit, holdWorkers, heldCalls, b.hold); err != nil && said.News(err) {
 			b.log.Warn().Err(err).Msg("lost sight of the calls that wait for their approval; trying again")
 		}
 		select {

@@ -4,11 +4,13 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/rs/zerolog"
 
 	"github.com/posternhq/postern/broker/api"
 	"github.com/posternhq/postern/events"
@@ -257,5 +259,20 @@ func TestRequestExpires(t *testing.T) {
 	b.sweep(ctx)
 	if got := find[*events.RequestExpired](history(t, j)); len(got) != 1 || got[0].RequestID != q.ID {
 		t.Errorf("expiries: %+v", got)
+	}
+}
+
+// Who comes before a broker has read its history, a probe that asks whether it is ready, say,
+// is told so; no fault is logged.
+func TestTooEarly(t *testing.T) {
+	log := &quietly{}
+	b := &Broker{log: zerolog.New(log), ledger: &ledger{ready: make(chan struct{})}}
+	w := httptest.NewRecorder()
+	b.serve(route{open: true, handle: b.getHealth}, nil, w, httptest.NewRequest("GET", "/v1/health", nil))
+	if w.Code != http.StatusServiceUnavailable || !strings.Contains(w.Body.String(), "still reading its history") {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+	if said := log.String(); said != "" {
+		t.Errorf("logged: %s", said)
 	}
 }

@@ -23,6 +23,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/posternhq/postern/broker/access"
 	"github.com/posternhq/postern/broker/api"
 	"github.com/posternhq/postern/events"
 )
@@ -413,10 +414,32 @@ func TestOpenIDRefuses(t *testing.T) {
 	// A local user's name is not the provider's to take; nor is a password theirs.
 	connector(t, b, "kind: user\nmetadata: {name: local@example.com}\nspec: {roles: [admin]}\n")
 	v, _ := byOpenID(t, b, issuer, "local@example.com")
-	v.sees(http.StatusConflict, "there is another user of that name")
+	v.sees(http.StatusConflict, "the user of that name has a password here")
+
+	// Nor is that of somebody who left, whose address the provider gave to another account.
+	corp, err := b.connector("corp")
+	if err != nil {
+		t.Fatal(err)
+	}
+	former := access.SignOn{User: "erin@example.com", Account: "7", Traits: map[string][]string{"sub": {"7"}, "groups": {"team-aws-reader"}}, ID: "former"}
+	if _, err := b.signOn(t.Context(), time.Hour, corp, former, "192.0.2.1"); err != nil {
+		t.Fatal(err)
+	}
+	v, _ = byOpenID(t, b, issuer, "erin@example.com")
+	v.sees(http.StatusConflict, "the user of that name is another account there: its sub differs")
+	if failed := find[*events.SigninFailed](history(t, j)); failed[len(failed)-1].User != "erin@example.com" {
+		t.Errorf("failed: %+v", failed)
+	}
+	if err := as(t, b, "admin").DeleteResource(t.Context(), "user", "erin@example.com"); err != nil {
+		t.Fatal(err)
+	}
+	v, finish := byOpenID(t, b, issuer, "erin@example.com")
+	if cert, err := finish(v.code("12345")); err != nil || cert.User != "erin@example.com" {
+		t.Errorf("once removed: %+v, %v", cert, err)
+	}
 
 	// What the provider said ends.
-	v, finish := byOpenID(t, b, issuer, "dana@example.com")
+	v, finish = byOpenID(t, b, issuer, "dana@example.com")
 	if _, err := finish(v.code("12345")); err != nil {
 		t.Fatal(err)
 	}

@@ -74,8 +74,9 @@ func (b *Broker) sweep(ctx context.Context) time.Duration {
 	failed := false
 	act := func(what, id string, decide decision) {
 		if _, err := l.do(ctx, itself, decide); err != nil && !errors.Is(err, context.Canceled) {
-			failed = true
-			b.log.Warn().Err(err).Str("id", id).Msg(what)
+			if failed = true; b.unswept.News(err) {
+				b.log.Warn().Err(err).Str("id", id).Msg(what)
+			}
 		}
 	}
 	for _, id := range sessions {
@@ -92,8 +93,9 @@ func (b *Broker) sweep(ctx context.Context) time.Duration {
 	}
 	for _, name := range lists {
 		if err := b.tellList(ctx, name); err != nil && !errors.Is(err, context.Canceled) {
-			failed = true
-			b.log.Warn().Err(err).Str("access_list", name).Msg("could not say what is due on an access list; trying again")
+			if failed = true; b.unswept.News(err) {
+				b.log.Warn().Err(err).Str("access_list", name).Msg("could not say what is due on an access list; trying again")
+			}
 		}
 	}
 	switch {
@@ -102,6 +104,10 @@ func (b *Broker) sweep(ctx context.Context) time.Duration {
 		l.touched = access.Touched{All: true}
 		l.mu.Unlock()
 		return time.Second
+	case b.unswept.Over():
+		b.log.Info().Msg("what was due is done")
+	}
+	switch {
 	case next.IsZero():
 		return sweepEvery
 	}

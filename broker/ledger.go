@@ -17,6 +17,7 @@ import (
 	"github.com/posternhq/postern/events"
 	"github.com/posternhq/postern/events/journal"
 	"github.com/posternhq/postern/events/signed"
+	"github.com/posternhq/postern/trouble"
 )
 
 const (
@@ -130,14 +131,20 @@ func (l *ledger) follow(ctx context.Context) error {
 	if caughtUp {
 		close(l.ready)
 	}
+	var said trouble.Said
 	for {
 		for e := range l.journal.FollowVerified(ctx, events.Access, l.unattestedSince(), keys) {
 			if errors.Is(e.Unread, journal.ErrWentBack) && e.Seq == 0 {
 				return fmt.Errorf("broker: %w; it ends, to read ACCESS anew when it is started again", l.lose(e.Unread))
 			}
 			if e.Seq == 0 {
-				l.log.Warn().Err(e.Unread).Uint64("seq", l.seq).Msg("lost the access stream; following again")
+				if said.News(e.Unread) {
+					l.log.Warn().Err(e.Unread).Uint64("seq", l.seq).Msg("lost the access stream; following again")
+				}
 				break
+			}
+			if said.Over() {
+				l.log.Info().Msg("the access stream is followed again")
 			}
 			if e.Seq <= l.seq { // the state has it, from the snapshot
 				l.note(e)

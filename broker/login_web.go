@@ -122,12 +122,10 @@ func (b *Broker) postDeviceFinish(c *call) (any, error) {
 	case err != nil:
 		return nil, b.notSignedIn(c.Context(), conn.Kind, conn.Name, p.User, c.clientAddr(), err)
 	}
-	on, err := b.pseudonymous(c.Context(), conn, access.SignOn{User: p.User, Traits: p.Claims, ID: p.ID})
+	on := access.SignOn{User: p.User, Traits: p.Claims, Account: p.Subject, ID: p.ID}
+	user, err := b.signOn(c.Context(), d.Flow.TTL, conn, on, c.clientAddr())
 	if err != nil {
 		return nil, err
 	}
-	if err := b.signOn(c.Context(), d.Flow.TTL, conn, on, c.clientAddr()); err != nil {
-		return nil, err
-	}
-	return b.certificateFor(c.Context(), proof{Flow: d.Flow, User: on.User, Method: conn.Kind, Connector: conn.Name}, c.clientAddr())
+	return b.certificateFor(c.Context(), proof{Flow: d.Flow, User: user, Method: conn.Kind, Connector: conn.Name}, c.clientAddr())
 }

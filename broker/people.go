@@ -34,7 +34,11 @@ func (b *Broker) pseudonymous(ctx context.Context, c *events.Connector, on acces
 		return on, nil
 	}
 	var err error
-	if on.User, err = b.people.Pseudonym(ctx, c.Name, on.User, b.now()); err != nil {
+	on.User, err = b.people.Of(ctx, c.Name, on.User, on.Account, b.now())
+	if errors.Is(err, people.ErrAnother) {
+		err = &access.Error{Code: access.Conflict, Message: fmt.Sprintf("%s gives this account the name of %s, which is another one there: its sub differs. Once whoever runs postern has had them forgotten (postern users forget), this account is a new user", c.Name, on.User)}
+	}
+	if err != nil {
 		return on, err
 	}
 	kept := map[string][]string{}

@@ -65,17 +65,19 @@ func TestForgetPerson(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	said := access.SignOn{User: name, ID: "1", Traits: map[string][]string{"groups": {"aws"}, "email": {name}, "name": {"Erin Example"}}}
-	on, err := b.pseudonymous(ctx, oidc, said)
-	if err == nil {
-		err = b.signOn(ctx, time.Hour, oidc, on, "192.0.2.1")
-	}
-	if err != nil || on.User == erin.Pseudonym || !people.IsPseudonym(on.User) {
-		t.Fatalf("signed on as %q, %v", on.User, err)
+	said := access.SignOn{User: name, Account: "hers", ID: "1", Traits: map[string][]string{"groups": {"aws"}, "email": {name}, "name": {"Erin Example"}}}
+	on, err := b.signOn(ctx, time.Hour, oidc, said, "192.0.2.1")
+	if err != nil || on == erin.Pseudonym || !people.IsPseudonym(on) {
+		t.Fatalf("signed on as %q, %v", on, err)
 	}
 	said.ID = "2"
-	if second, err := b.pseudonymous(ctx, oidc, said); err != nil || second.User != on.User {
-		t.Errorf("signed on as %q and as %q, %v", on.User, second.User, err)
+	if second, err := b.signOn(ctx, time.Hour, oidc, said, "192.0.2.1"); err != nil || second != on {
+		t.Errorf("signed on as %q and as %q, %v", on, second, err)
+	}
+	// An address that the provider gave to somebody else makes nobody her.
+	said.ID, said.Account = "3", "another"
+	if _, err := b.signOn(ctx, time.Hour, oidc, said, "192.0.2.1"); !strings.Contains(fmt.Sprint(err), "is another one there") || !strings.Contains(fmt.Sprint(err), "postern users forget") {
+		t.Errorf("another account of her address: %v", err)
 	}
 	_ = b.notSignedIn(ctx, "oidc", "idp", name, "192.0.2.1", errors.New("the address "+name+" is not verified"))
 	// What the provider says is read by whom it is about, and recorded by its code alone.
@@ -95,11 +97,11 @@ func TestForgetPerson(t *testing.T) {
 	}
 	before := history(t, j)
 	failed := find[*events.SigninFailed](before)
-	if len(failed) != 5 {
+	if len(failed) != 6 {
 		t.Fatalf("failed sign-ins %+v", failed)
 	}
 	for i, want := range []string{"access_denied; ", "invalid_grant; ", "what the identity provider"} {
-		if got := failed[2+i].Reason; !strings.HasPrefix(got, want) {
+		if got := failed[3+i].Reason; !strings.HasPrefix(got, want) {
 			t.Errorf("recorded %q, want %q", got, want)
 		}
 	}

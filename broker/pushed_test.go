@@ -17,6 +17,7 @@ import (
 
 	cloudevents "github.com/cloudevents/sdk-go/v2/event"
 	"github.com/google/go-cmp/cmp"
+	"github.com/rs/zerolog"
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 
 	"github.com/posternhq/postern/broker/api"
@@ -539,5 +540,45 @@ func fetchJSON(t *testing.T, b *Broker, path string, into any) {
 	defer resp.Body.Close()
 	if err := json.NewDecoder(resp.Body).Decode(into); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// That nothing can be sent, because the consumer's place in the stream is gone, is said once
+// and with what to do, however often it is tried; and that it can again.
+func TestDurableGone(t *testing.T) {
+	nc, c, ctx := eventstest.Connect(t), newClock(), t.Context()
+	j, log := eventstest.Open(t, nc), &quietly{}
+	b, _ := startIn(t, j, c, t.TempDir(), func(cfg *Config) { cfg.Log = zerolog.New(log) })
+	if _, err := b.Apply(ctx, "test", []byte(demo)); err != nil {
+		t.Fatal(err)
+	}
+	admin, r := as(t, b, "admin"), newReceiver(t)
+	if _, err := admin.NewConsumer(ctx, r.consumer("siem", "access.>")); err != nil {
+		t.Fatal(err)
+	}
+	came := len(r.until(func(got []request) bool { return len(got) > 0 }))
+	tries, err := nc.SubscribeSync("$JS.API.CONSUMER.INFO.ACCESS.siem")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := j.DeleteConsumer(ctx, events.Access, "siem"); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		if _, err := tries.NextMsg(time.Minute); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := strings.Count(log.String(), "remove the consumer, and add another"); n != 1 {
+		t.Errorf("said %d times:\n%s", n, log)
+	}
+	if err := j.CreateDelivery(ctx, events.ConsumerCreated{Name: "siem", Stream: events.Access, Filter: "access.>"}); err != nil {
+		t.Fatal(err)
+	}
+	r.until(func(got []request) bool { return len(got) > came })
+	for deadline := time.Now().Add(time.Minute); !strings.Contains(log.String(), "sending goes on"); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("that it goes on is not said:\n%s", log)
+		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/posternhq/postern/broker/push"
 	"github.com/posternhq/postern/events"
 	"github.com/posternhq/postern/events/journal"
+	"github.com/posternhq/postern/trouble"
 )
 
 const (
@@ -97,7 +98,9 @@ func (b *Broker) send(ctx context.Context, k *access.Consumer, held func() bool)
 		if ctx.Err() != nil || errors.Is(err, push.ErrSuspended) || !b.sendsAs(k) {
 			return
 		}
-		b.log.Warn().Err(err).Str("consumer", k.Name).Msg("could not go on sending; trying again")
+		if desk.said.News(err) {
+			b.log.Warn().Err(err).Str("consumer", k.Name).Msg("could not go on sending; trying again")
+		}
 		select {
 		case <-ctx.Done():
 		case <-time.After(pushPause):
@@ -134,7 +137,13 @@ func (b *Broker) sendOnce(ctx context.Context, k *access.Consumer, desk *desk) e
 			return err
 		}
 	}
-	return b.cfg.Consumers.Reader.Deliver(ctx, k.Stream, k.Name, to.Most(), to.Deliver)
+	return b.cfg.Consumers.Reader.Deliver(ctx, k.Stream, k.Name, to.Most(), func(ctx context.Context, es []journal.Entry) error {
+		err := to.Deliver(ctx, es)
+		if err == nil && desk.said.Over() {
+			b.log.Info().Str("consumer", k.Name).Msg("sending goes on")
+		}
+		return err
+	})
 }
 
 // unpolled sends what a receiver had not polled for, or not acknowledged, when it had
@@ -166,6 +175,7 @@ type desk struct {
 	b    *Broker
 	name string
 	held func() bool
+	said trouble.Said // of what is no endpoint's fault
 }
 
 func (d *desk) Held() bool { return d.held() }

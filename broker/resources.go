@@ -176,7 +176,7 @@ func partly(err error, done []resource.Document) error {
 }
 
 func decidePut(s *access.State, env access.Env, d resource.Document, replace bool) ([]events.Event, error) {
-	p := access.Put{Replace: replace, Revision: d.Revision}
+	p := access.Put{Replace: replace, Revision: d.Revision, FromDefault: d.FromDefault}
 	switch {
 	case d.Role != nil:
 		return access.PutRole(s, env, *d.Role, p)
@@ -303,7 +303,7 @@ func documents(s *access.State, now time.Time, kind, name string) []resource.Doc
 		if wanted(resource.SettingsName) {
 			settings := s.Settings.ClusterSettings
 			settings.SecondFactor = cmp.Or(settings.SecondFactor, access.FactorOptional)
-			out = append(out, resource.Document{Kind: kind, Name: resource.SettingsName, Revision: s.Settings.Revision, Settings: &settings})
+			out = append(out, resource.Document{Kind: kind, Name: resource.SettingsName, Revision: s.Settings.Revision, FromDefault: s.Settings.Revision == 0, Settings: &settings})
 		}
 	case resource.KindLock:
 		for _, n := range slices.Sorted(maps.Keys(s.Locks)) {

@@ -150,20 +150,21 @@ func (b *Broker) admit(c *call) (err error) {
 	return err
 }
 
+// errReading is what everybody is told who comes early, such as probes.
+var errReading = &api.Error{Status: http.StatusServiceUnavailable, Code: api.CodeUnavailable, Message: "the broker is still reading its history: try again in a moment"}
+
 // answers is why the API does not answer now, nil if it does.
 func (b *Broker) answers() error {
-	var why string
 	select {
 	case <-b.ledger.ready:
-		err := b.ledger.goneBack()
-		if err == nil {
-			return nil
-		}
-		why = "the broker ends, to read its history anew: that is not what it has read any more (" + err.Error() + ")"
 	default:
-		why = "the broker is still reading its history: try again in a moment"
+		return errReading
 	}
-	return &api.Error{Status: http.StatusServiceUnavailable, Code: api.CodeUnavailable, Message: why}
+	if err := b.ledger.goneBack(); err != nil {
+		return &api.Error{Status: http.StatusServiceUnavailable, Code: api.CodeUnavailable,
+			Message: "the broker ends, to read its history anew: that is not what it has read any more (" + err.Error() + ")"}
+	}
+	return nil
 }
 
 func (b *Broker) serve(r route, admit func(*call) error, w http.ResponseWriter, req *http.Request) {

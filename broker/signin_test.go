@@ -288,6 +288,27 @@ func TestLoginWithoutFactor(t *testing.T) {
 	}
 }
 
+// Of two who change the settings as they were before anybody did, the second is told.
+func TestSettingsOfTwo(t *testing.T) {
+	b, _, _ := demoBroker(t)
+	admin := as(t, b, "admin")
+	read, err := admin.ResourcesYAML(t.Context(), "cluster_settings", "cluster")
+	if err != nil {
+		t.Fatal(err)
+	}
+	change := func(to string) error {
+		text := strings.Replace(string(read), "second_factor: optional", `second_factor: "`+to+`"`, 1)
+		_, err := admin.Apply(t.Context(), "f", []byte(text), true)
+		return err
+	}
+	if err := change("required"); err != nil {
+		t.Fatal(err)
+	}
+	if err := change("off"); code(err) != api.CodeConflict {
+		t.Errorf("%v, by\n%s", err, read)
+	}
+}
+
 // Whom the broker no longer knows it refuses, however good the certificate.
 func TestCertificateOfThePast(t *testing.T) {
 	b, _, clk := demoBroker(t)

@@ -14,6 +14,7 @@ import (
 	"github.com/posternhq/postern/events"
 	"github.com/posternhq/postern/events/journal"
 	"github.com/posternhq/postern/events/signed"
+	"github.com/posternhq/postern/trouble"
 )
 
 const (
@@ -94,6 +95,7 @@ func (b *Broker) keepSigning(ctx context.Context) error {
 	look := time.NewTicker(keyLook)
 	defer look.Stop()
 	ca, rotated := b.ca.SHA256(), time.Now()
+	var said trouble.Said
 	for {
 		select {
 		case <-ctx.Done():
@@ -103,14 +105,14 @@ func (b *Broker) keepSigning(ctx context.Context) error {
 		switch signing := b.ca.SHA256(); {
 		case signing != ca:
 			if err := b.renewKeys(ctx); err == nil {
-				ca, rotated = signing, time.Now()
-			} else if ctx.Err() == nil {
+				ca, rotated, said = signing, time.Now(), trouble.Said{}
+			} else if ctx.Err() == nil && said.News(err) {
 				b.log.Error().Err(err).Msg("the new CA does not vouch for all signing keys; trying again")
 			}
 		case rotationDue(rotated, time.Now()):
 			if err := b.signing.rotate(ctx); err == nil {
-				rotated = time.Now()
-			} else if ctx.Err() == nil {
+				rotated, said = time.Now(), trouble.Said{}
+			} else if ctx.Err() == nil && said.News(err) {
 				b.log.Error().Err(err).Msg("the signing key is not renewed; trying again")
 			}
 		}

@@ -268,7 +268,7 @@ func (p *Proxy) noRoom(err *fs.PathError) {
 	why := fmt.Errorf("%s: %w", filepath.Dir(err.Path), err.Err) // the file has another name each time
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.full.news(why, time.Time{}, p.now()) {
+	if p.full.News(why) {
 		p.log.Error().Err(why).Msg("bodies that have to be hashed, of more than 1 MiB, cannot be kept there, and their calls are refused: make room (df)")
 	}
 }

@@ -29,7 +29,6 @@ const (
 // certain: what it was not told for too long, it refuses to decide. The error wraps
 // [journal.ErrWentBack] once the stream is no longer the one that was read.
 func (p *Proxy) follow(ctx context.Context) error {
-	var told told
 	for ctx.Err() == nil {
 		err := p.followOnce(ctx)
 		if ctx.Err() != nil {
@@ -38,7 +37,7 @@ func (p *Proxy) follow(ctx context.Context) error {
 		if errors.Is(err, journal.ErrWentBack) {
 			return err
 		}
-		if told.news(err, p.grants.HeardAt(), p.now()) {
+		if p.lost.News(err) {
 			p.log.Error().Err(err).Dur("strict_after", p.cfg.MaxSilence).Msg("following the ACCESS stream; trying again")
 		}
 		select {
@@ -47,25 +46,6 @@ func (p *Proxy) follow(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-// told is what was last said of a failure that comes again with each try.
-type told struct {
-	text string
-	at   time.Time
-}
-
-// sayAgain is after how long a failure that lasts is said again.
-const sayAgain = 5 * time.Minute
-
-// news tells whether a failure is to be said: another one than last time, one after the
-// stream was heard again, or one that has lasted.
-func (t *told) news(err error, heard, now time.Time) bool {
-	if err.Error() == t.text && !heard.After(t.at) && now.Sub(t.at) < sayAgain {
-		return false
-	}
-	t.text, t.at = err.Error(), now
-	return true
 }
 
 // followOnce applies events until the stream fails or falls silent.
@@ -186,10 +166,10 @@ func (p *Proxy) inOrder(e journal.Entry) error {
 // caughtUp says that all is here that the stream had at a moment.
 func (p *Proxy) caughtUp(asOf time.Time) {
 	p.grants.Heard(asOf)
-	p.readied.Do(func() {
-		close(p.ready)
-		p.log.Info().Uint64("sequence", p.grants.Seq()).Msg("proxy is ready")
-	})
+	if p.lost.Over() {
+		p.log.Info().Uint64("sequence", p.grants.Seq()).Msg("the ACCESS stream is heard again")
+	}
+	p.readied.Do(func() { close(p.read) })
 }
 
 // watch asks the stream again and again where it ends, as a majority of its nodes

@@ -1,11 +1,14 @@
 package proxy_test
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"io"
+	"net"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -106,8 +109,14 @@ func TestDeafProxyRefuses(t *testing.T) {
 		_, body := status()
 		return strings.Contains(body, "cannot tell who may do what")
 	})
+	if s, out := c.ask(t, "GET", "/healthz", ""); s != http.StatusServiceUnavailable {
+		t.Errorf("it refuses calls and says that it is well: %d %v", s, out)
+	}
 	back()
 	r.eventually("the proxy recovers", func() bool { s, _ := status(); return s == 200 })
+	if s, out := c.ask(t, "GET", "/healthz", ""); s != http.StatusOK {
+		t.Errorf("it serves calls and says that it does not: %d %v", s, out)
+	}
 	r.emit(&events.LockPlaced{LockID: "lock-1", Target: events.LockTarget{Kind: "user", Name: "alice"}, By: "admin"})
 	if s, body := status(); s != 403 || !strings.Contains(body, "lock-1") {
 		t.Errorf("%d %s", s, body)
@@ -278,4 +287,64 @@ func TestDeafProxyRefusesWhatItHasRead(t *testing.T) {
 	if d := payloads[*events.AWSRequestDenied](r.audit()); !slices.ContainsFunc(d, func(d *events.AWSRequestDenied) bool { return d.Operation == "GetItem" && d.Cause == "stale" }) {
 		t.Errorf("%s", shown(d))
 	}
+}
+
+// A proxy lets nobody in before it knows who may do what: who looks for one, a load balancer,
+// say, takes another meanwhile.
+func TestListensOnceItKnows(t *testing.T) {
+	server := embeddedtest.StartNATS(t) // without streams
+	j, err := journal.New(embeddedtest.Connect(t, server, "proxy", embedded.Proxy()), "/postern/proxy/test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &rig{t: t, ca: newAuthority(t), aws: ststest.Start(t)}
+	addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(embeddedtest.Port(t)))
+	tried := make(chan struct{}, 1)
+	p, err := proxy.New(r.config(func(c *proxy.Config) {
+		c.Journal, c.Listen, c.Log = j, addr, zerolog.New(tells{tried, "following the ACCESS stream"})
+	}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- p.Run(ctx) }()
+	defer func() {
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	}()
+	<-tried
+	if c, err := net.Dial("tcp", addr); err == nil {
+		c.Close()
+		t.Error("it listens")
+	}
+	admin := embeddedtest.Connect(t, server, "test", embedded.Admin())
+	if err := journal.Setup(ctx, admin, journal.StreamsConfig{}); err != nil {
+		t.Fatal(err)
+	}
+	newBroker(t, eventstest.Open(t, admin), r.ca)
+	<-p.Ready()
+	c, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Close()
+}
+
+// tells is a log that tells when something is said.
+type tells struct {
+	heard chan<- struct{}
+	what  string
+}
+
+func (l tells) Write(b []byte) (int, error) {
+	if strings.Contains(string(b), l.what) {
+		select {
+		case l.heard <- struct{}{}:
+		default:
+		}
+	}
+	return len(b), nil
 }

@@ -45,12 +45,11 @@ func (p *Proxy) endpoints() map[string]endpoint {
 }
 
 func (p *Proxy) health(w http.ResponseWriter, _ *http.Request, _ string) {
-	select {
-	case <-p.ready:
-		answer(w, http.StatusOK, map[string]string{"status": "ready"})
-	default:
-		problem(w, http.StatusServiceUnavailable, "the proxy has not read the ACCESS stream to its end yet")
+	if why := p.grants.Refuses(p.now()); why != "" {
+		problem(w, http.StatusServiceUnavailable, "the proxy refuses calls: "+why)
+		return
 	}
+	answer(w, http.StatusOK, map[string]string{"status": "ready"})
 }
 
 type consoleRequest struct {

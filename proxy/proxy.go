@@ -42,6 +42,7 @@ import (
 	"github.com/posternhq/postern/proxy/params"
 	"github.com/posternhq/postern/proxy/sigv4"
 	"github.com/posternhq/postern/proxy/sts"
+	"github.com/posternhq/postern/trouble"
 )
 
 // InternalHost is the host of the proxy's own endpoints.
@@ -148,11 +149,13 @@ type Proxy struct {
 	buffers  sync.Pool
 	holds    holds
 
-	ready    chan struct{}
+	read     chan struct{} // closed once all of ACCESS was read
 	readied  sync.Once
+	ready    chan struct{}
 	mu       sync.Mutex
 	listener net.Listener
-	full     told // of the directory for bodies
+	full     trouble.Said // of the directory for bodies
+	lost     trouble.Said // of the ACCESS stream, by who follows it
 }
 
 // Account returns the id of the AWS account that the proxy's own credentials
@@ -205,6 +208,7 @@ func New(cfg Config) (*Proxy, error) {
 		tunnels:   &tunnels{halfOpen: halfOpen},
 		revisions: map[string]uint64{},
 		buffers:   sync.Pool{New: func() any { b := make([]byte, 32<<10); return &b }},
+		read:      make(chan struct{}),
 		ready:     make(chan struct{}),
 	}
 	if p.tickets, err = newTickets(cfg.TicketKeys); err != nil {
@@ -265,7 +269,7 @@ func (p *Proxy) upstreamFor(c *call) *http.Transport {
 // Ready is closed once the proxy listens and knows all of the ACCESS stream.
 func (p *Proxy) Ready() <-chan struct{} { return p.ready }
 
-// Addr is where the proxy listens, "" before Run.
+// Addr is where the proxy listens, "" before it does.
 func (p *Proxy) Addr() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -275,7 +279,8 @@ func (p *Proxy) Addr() string {
 	return p.listener.Addr().String()
 }
 
-// Run serves until ctx ends. Then it lets running requests finish for up to 10 s,
+// Run serves until ctx ends, and listens once it knows all of the ACCESS stream: until then
+// whoever can choose takes another proxy. In the end it lets running requests finish for up to 10 s,
 // cuts the others and all tunnels, and waits up to 15 s until their events are recorded.
 // So it does, with an error that wraps [journal.ErrWentBack], once ACCESS is not the
 // stream that it decides by any more: another has to read it from the beginning, once
@@ -285,13 +290,12 @@ func (p *Proxy) Run(ctx context.Context) error {
 	if err := CheckWentBack(p.cfg.DataDir); err != nil {
 		return fmt.Errorf("proxy: %w", err)
 	}
-	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", p.cfg.Listen)
+	// An address that can't be had is said before a long history is read.
+	ln, err := p.listen(ctx)
 	if err != nil {
 		return fmt.Errorf("proxy: %w", err)
 	}
-	p.mu.Lock()
-	p.listener = ln
-	p.mu.Unlock()
+	_ = ln.Close()
 
 	requests, cut := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer cut(nil)
@@ -328,8 +332,22 @@ func (p *Proxy) Run(ctx context.Context) error {
 		wg.Go(func() { p.keepLocks(background) })
 	}
 	served := make(chan error, 1)
-	go func() { served <- srv.ServeTLS(ln, "", "") }()
-	p.log.Info().Str("addr", ln.Addr().String()).Msg("proxy listens")
+	select {
+	case <-p.read:
+		if ln, err = p.listen(ctx); err != nil {
+			served <- err
+			break
+		}
+		p.mu.Lock()
+		p.listener = ln
+		p.mu.Unlock()
+		go func() { served <- srv.ServeTLS(ln, "", "") }()
+		p.log.Info().Str("addr", ln.Addr().String()).Uint64("sequence", p.grants.Seq()).Msg("proxy listens")
+		close(p.ready)
+	case err = <-lost:
+		lost <- err
+	case <-ctx.Done():
+	}
 
 	select {
 	case err = <-served:
@@ -370,6 +388,10 @@ func (p *Proxy) Run(ctx context.Context) error {
 		return fmt.Errorf("proxy: serve: %w", err)
 	}
 	return nil
+}
+
+func (p *Proxy) listen(ctx context.Context) (net.Listener, error) {
+	return (&net.ListenConfig{}).Listen(ctx, "tcp", p.cfg.Listen)
 }
 
 // keepLocks takes locks to AWS, once all of them are known.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/posternhq/postern/events"
 	"github.com/posternhq/postern/events/journal"
+	"github.com/posternhq/postern/trouble"
 )
 
 const (
@@ -41,7 +42,7 @@ type recorder struct {
 
 	mu     sync.Mutex
 	failed []events.Event // to be tried again
-	full   told           // that events are dropped
+	full   trouble.Said   // that events are dropped
 }
 
 func newRecorder(j *journal.Journal, log zerolog.Logger) *recorder {
@@ -74,7 +75,7 @@ func (r *recorder) later(e events.Event, optional bool) {
 		r.meters.dropped.Inc()
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		if r.full.news(errFull, time.Time{}, time.Now()) {
+		if r.full.News(errFull) {
 			r.log.Error().Err(errFull).Str("first", e.ID).Str("type", string(e.Data.Type())).Msg("events of refused calls are dropped: look at NATS, and at events_dropped_total for how many")
 		}
 		return

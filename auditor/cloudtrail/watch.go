@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/posternhq/postern/trouble"
 )
 
 // Watcher takes in the log files that turn up in directories. What it has taken
@@ -23,8 +25,7 @@ type Watcher struct {
 	every    time.Duration
 	seen     map[string]mark
 
-	said   string // last, and when
-	saidAt time.Time
+	said trouble.Said
 }
 
 type mark struct{ size, changed int64 }
@@ -57,21 +58,14 @@ func (w *Watcher) Run(ctx context.Context) error {
 	}
 }
 
-// say logs what is wrong once, and again when it is another thing or after a while: it
-// is looked at every second.
 func (w *Watcher) say(err error) {
-	if err == nil {
-		w.said = ""
-		return
+	switch {
+	case err != nil && w.said.News(err):
+		w.ingester.log.Warn().Err(err).Msg("cloudtrail directory: not all of it can be read; trying again")
+	case err == nil && w.said.Over():
+		w.ingester.log.Info().Msg("cloudtrail directory: all of it can be read again")
 	}
-	if err.Error() == w.said && time.Since(w.saidAt) < sayAgain {
-		return
-	}
-	w.said, w.saidAt = err.Error(), time.Now()
-	w.ingester.log.Warn().Err(err).Msg("cloudtrail directory: not all of it can be read; trying again")
 }
-
-const sayAgain = 5 * time.Minute
 
 // Look takes in what is new since the last look, and returns how many files
 // that were. What can't be read, a directory or a file, is in the error and holds up

@@ -21,14 +21,17 @@ import (
 type Keeper func(ctx context.Context, cs []Checkpoint) error
 
 // KeepDir keeps each checkpoint in a file of its own, DIR/STREAM/SIZE, which is
-// never written again. Where that is another one, of an auditor that shares the directory or
+// never written again. DIR is there, or its disk is not. Where that is another one, of an auditor that shares the directory or
 // of a log that was made anew, it is DIR/STREAM/SIZE.HASH.
 func KeepDir(dir string) Keeper {
 	return func(_ context.Context, cs []Checkpoint) error {
 		for _, c := range cs {
 			name := filepath.Join(dir, c.Stream, fmt.Sprintf("%020d", c.Size))
-			err := os.MkdirAll(filepath.Dir(name), 0o755)
-			if err == nil {
+			err := os.Mkdir(filepath.Dir(name), 0o755)
+			switch {
+			case errors.Is(err, fs.ErrNotExist): // nor is it made: the copies would be on our own disk
+				err = fmt.Errorf("%w: mount its disk, or make it", err)
+			case err == nil, errors.Is(err, fs.ErrExist):
 				err = keepFile(name, c.Note)
 			}
 			if err != nil {
@@ -81,10 +84,11 @@ func writeOnce(name string, b []byte, mode fs.FileMode) error {
 const gitEnd = 3 * time.Second
 
 // KeepGit commits the checkpoints to the Git repository in a directory, a file a
-// stream, and pushes them where the branch has an upstream.
+// stream, and pushes them where the branch has an upstream. What others pushed there
+// stays: it is merged.
 func KeepGit(dir string) Keeper {
 	git := func(ctx context.Context, args ...string) (string, error) {
-		cmd := exec.CommandContext(ctx, "git", append([]string{"-C", dir, "-c", "user.name=postern", "-c", "user.email=postern@localhost", "-c", "commit.gpgsign=false"}, args...)...)
+		cmd := exec.CommandContext(ctx, "git", append([]string{"-C", dir, "-c", "user.name=postern", "-c", "user.email=postern@localhost", "-c", "commit.gpgsign=false", "-c", "push.default=upstream"}, args...)...)
 		cmd.Env = append(os.Environ(), "GIT_TERMINAL_PROMPT=0")
 		// At a signal it takes its locks away; what it started may keep its output open.
 		cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
@@ -117,8 +121,26 @@ func KeepGit(dir string) Keeper {
 				return err
 			}
 		}
-		if _, err := git(ctx, "rev-parse", "--abbrev-ref", "@{upstream}"); err != nil {
+		// Not @{upstream}, which the clone of an empty repository has not yet.
+		branch, err := git(ctx, "symbolic-ref", "-q", "--short", "HEAD")
+		if err != nil {
+			return fmt.Errorf("nothing is pushed while it is on no branch: git -C %s switch BRANCH: %w", dir, err)
+		}
+		if _, err := git(ctx, "config", "--get", "branch."+strings.TrimSpace(branch)+".merge"); err != nil {
 			return nil // nowhere to push to
+		}
+		if _, err = git(ctx, "push", "-q"); err == nil {
+			return nil
+		}
+		if _, away := git(ctx, "fetch", "-q"); away != nil {
+			return err
+		}
+		if theirs, _ := git(ctx, "rev-list", "-n1", "HEAD..@{upstream}"); theirs == "" {
+			return err // somebody else's commits are not why
+		}
+		if _, err := git(ctx, "merge", "-q", "--no-edit", "@{upstream}"); err != nil {
+			_, _ = git(context.WithoutCancel(ctx), "merge", "--abort")
+			return fmt.Errorf("what others pushed to its branch does not go with these checkpoints: those of another auditor need a branch of their own (git -C %s push -u origin HEAD:NAME): %w", dir, err)
 		}
 		_, err = git(ctx, "push", "-q")
 		return err

@@ -455,3 +455,18 @@ func TestLogDirectoryGone(t *testing.T) {
 		t.Errorf("opened what can't be written to: %v", err)
 	}
 }
+
+// A witness directory whose disk is not mounted is not made on the auditor's own.
+func TestKeepDirNotThere(t *testing.T) {
+	dir, absent := t.TempDir(), filepath.Join(t.TempDir(), "checkpoints")
+	if err := open(t, dir).Append(t.Context(), leaves(1, 5)); err != nil {
+		t.Fatal(err)
+	}
+	err := tlog.KeepDir(absent)(t.Context(), []tlog.Checkpoint{settled(t, dir, 5)})
+	if err == nil || !strings.Contains(err.Error(), absent) || !strings.Contains(err.Error(), "mount its disk, or make it") {
+		t.Errorf("%v", err)
+	}
+	if _, err := os.Stat(absent); !os.IsNotExist(err) {
+		t.Errorf("it was made: %v", err)
+	}
+}

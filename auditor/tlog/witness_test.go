@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/rand"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -208,5 +209,99 @@ func TestKeepGit(t *testing.T) {
 	}
 	if err := tlog.KeepGit(t.TempDir())(t.Context(), kept); err == nil {
 		t.Error("a folder that is no repository keeps checkpoints")
+	}
+}
+
+// The clone of a repository in which there is nothing yet is pushed, too; one that is on no
+// branch, and could not be, says so.
+func TestKeepGitFirst(t *testing.T) {
+	if _, err := exec.LookPath("git"); err != nil {
+		t.Skip("needs git")
+	}
+	root, dir := t.TempDir(), t.TempDir()
+	git := func(args ...string) string {
+		t.Helper()
+		out, err := exec.Command("git", append([]string{"-C", root}, args...)...).CombinedOutput()
+		if err != nil {
+			t.Fatalf("git %v: %v: %s", args, err, out)
+		}
+		return string(out)
+	}
+	git("init", "-q", "--bare", "-b", "main", "bare")
+	git("clone", "-q", "bare", "work")
+	l, keep := open(t, dir), tlog.KeepGit(filepath.Join(root, "work"))
+	for _, to := range []uint64{3, 5} {
+		if err := l.Append(t.Context(), leaves(l.Size()+1, to)); err != nil {
+			t.Fatal(err)
+		}
+		if err := keep(t.Context(), []tlog.Checkpoint{settled(t, dir, to)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if log := git("-C", "bare", "log", "--format=%s", "main"); log != "checkpoints: AUDIT 5\ncheckpoints: AUDIT 3\n" {
+		t.Errorf("pushed:\n%s", log)
+	}
+	git("-C", "work", "switch", "-q", "--detach")
+	if err := keep(t.Context(), []tlog.Checkpoint{settled(t, dir, 5)}); err == nil || !strings.Contains(err.Error(), "on no branch") {
+		t.Errorf("on no branch: %v", err)
+	}
+}
+
+// What others push to the branch of a witness's repository stays, and stops no checkpoint;
+// of two auditors that push to one branch, the second is told what to do.
+func TestKeepGitBesideOthers(t *testing.T) {
+	if _, err := exec.LookPath("git"); err != nil {
+		t.Skip("needs git")
+	}
+	root := t.TempDir()
+	git := func(clone string, args ...string) string {
+		t.Helper()
+		args = append([]string{"-C", filepath.Join(root, clone), "-c", "user.name=t", "-c", "user.email=t@localhost"}, args...)
+		out, err := exec.Command("git", args...).CombinedOutput()
+		if err != nil {
+			t.Fatalf("git %v: %v: %s", args, err, out)
+		}
+		return string(out)
+	}
+	git(".", "init", "-q", "--bare", "-b", "main", "bare")
+	for _, clone := range []string{"mine", "person", "other"} {
+		git(".", "clone", "-q", "bare", clone)
+		if clone == "mine" {
+			git(clone, "commit", "-q", "--allow-empty", "-m", "begin")
+			git(clone, "push", "-q", "-u", "origin", "HEAD")
+		}
+	}
+	dirs := map[string]string{"mine": t.TempDir(), "other": t.TempDir()}
+	logs := map[string]*tlog.Log{"mine": open(t, dirs["mine"]), "other": open(t, dirs["other"])}
+	keep := func(clone string, to uint64) error {
+		t.Helper()
+		l := logs[clone]
+		if err := l.Append(t.Context(), leaves(l.Size()+1, to)); err != nil {
+			t.Fatal(err)
+		}
+		return tlog.KeepGit(filepath.Join(root, clone))(t.Context(), []tlog.Checkpoint{settled(t, dirs[clone], to)})
+	}
+	git("person", "commit", "-q", "--allow-empty", "-m", "a person's")
+	git("person", "push", "-q")
+	if err := keep("mine", 3); err != nil {
+		t.Fatal(err)
+	}
+	if log := git("bare", "log", "--format=%s", "main"); !strings.Contains(log, "checkpoints: AUDIT 3\n") || !strings.Contains(log, "a person's\n") {
+		t.Errorf("pushed:\n%s", log)
+	}
+
+	for range 2 { // it is tried again and again
+		if err := keep("other", 5); err == nil || !strings.Contains(err.Error(), "need a branch of their own (git -C "+filepath.Join(root, "other")+" push -u origin HEAD:NAME)") {
+			t.Fatalf("two auditors push to one branch: %v", err)
+		}
+	}
+	git("other", "push", "-q", "-u", "origin", "HEAD:second")
+	if err := errors.Join(keep("other", 7), keep("mine", 4)); err != nil {
+		t.Fatal(err)
+	}
+	for branch, want := range map[string]string{"main": "AUDIT 4", "second": "AUDIT 7"} {
+		if log := git("bare", "log", "-1", "--format=%s", branch); log != "checkpoints: "+want+"\n" {
+			t.Errorf("%s ends in %q", branch, log)
+		}
 	}
 }

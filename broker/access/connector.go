@@ -187,10 +187,33 @@ func fitting(mappings []events.RoleMapping, traits map[string][]string) map[stri
 type SignOn struct {
 	Connector, User string
 	Traits          map[string][]string
+	// Account is the provider's own name for the account, which it gives to no other: sub in
+	// OpenID; "" where it has none.
+	Account string
 	// ID names the provider's word, such as an assertion's id: it counts once.
 	ID string
 	// TTL is how long it is believed.
 	TTL time.Duration
+}
+
+// isAnother says why who signs in is not the user of that name. Providers give names away
+// again, such as the address of who has left: what the former holder of one may do, is a
+// member of and owns is not the next one's.
+func (s *State) isAnother(old *User, c SignOn) error {
+	who := ""
+	switch account := old.Traits["sub"]; {
+	case old.Connector == "":
+		who = "has a password here"
+	case old.Connector != c.Connector && s.Connectors[old.Connector] == nil:
+		who = fmt.Sprintf("signed in with connector %s, which is no more", old.Connector)
+	case old.Connector != c.Connector:
+		who = fmt.Sprintf("signs in with connector %s", old.Connector)
+	case c.Account != "" && len(account) > 0 && !slices.Contains(account, c.Account):
+		who = "is another account there: its sub differs"
+	default:
+		return nil
+	}
+	return refuse(Conflict, "%s names %s, and the user of that name %s. Once whoever runs postern has removed them (postern users rm), this account is a new user", c.Connector, c.User, who)
 }
 
 // SignOnUser makes the user what the identity provider says, for a while.
@@ -203,8 +226,10 @@ func SignOnUser(s *State, env Env, c SignOn) ([]events.Event, error) {
 		return nil, refuse(Denied, "this answer of %s was used already", c.Connector)
 	}
 	old := s.Users[c.User]
-	if old != nil && old.Connector != c.Connector {
-		return nil, refuse(Conflict, "%s names %s, and there is another user of that name", c.Connector, c.User)
+	if old != nil {
+		if err := s.isAnother(old, c); err != nil {
+			return nil, err
+		}
 	}
 	until := env.Now.Add(c.TTL).UTC()
 	if old != nil && old.ExpiresAt != nil && old.ExpiresAt.After(until) {

@@ -17,6 +17,9 @@ type Put struct {
 	// Revision, if not 0, is the one that the change was made from: what was removed
 	// since is not made again by it.
 	Revision uint64
+	// FromDefault is in place of Revision where the change was made from what holds until
+	// somebody changes it, which has none.
+	FromDefault bool
 }
 
 // decide reports whether to write. revision is the resource's or, where none exists, the
@@ -37,7 +40,7 @@ func (p Put) decide(kind, name string, revision uint64, exists, same bool, fault
 		return false, nil
 	case !p.Replace:
 		return false, refuse(Exists, "%s %s exists already", kind, name)
-	case p.Revision != 0 && p.Revision != revision:
+	case (p.Revision != 0 || p.FromDefault) && p.Revision != revision:
 		return false, refuse(Conflict, "%s %s was changed since it was read: it is at revision %d, the change was made from %d", kind, name, revision, p.Revision)
 	}
 	return true, nil

@@ -54,6 +54,13 @@ func TestSignInDecisions(t *testing.T) {
 		}
 		return func(s *State, env Env) ([]events.Event, error) { return SignOnUser(s, env, c) }
 	}
+	account := func(u events.User, sub string) events.User {
+		u.Traits = map[string][]string{"groups": {"team-reader"}, "sub": {sub}}
+		return u
+	}
+	as := func(sub string) func(*SignOn) {
+		return func(c *SignOn) { c.Account, c.Traits = sub, account(events.User{}, sub).Traits }
+	}
 	remove := func(id string) decide {
 		return func(s *State, env Env) ([]events.Event, error) { return RemoveFactor(s, env, "alice", id) }
 	}
@@ -99,6 +106,11 @@ func TestSignInDecisions(t *testing.T) {
 		"by another's word":             {[]events.Payload{okta(), &events.UserCreated{User: ssoUser("erin", "okta", "S1")}}, 0, signOn(nil), nil, Denied},
 		"as a local user":               {[]events.Payload{okta()}, 0, signOn(func(c *SignOn) { c.User = "alice" }), nil, Conflict},
 		"as a user of another provider": {[]events.Payload{okta(), &events.UserCreated{User: ssoUser("dana", "adfs", "S0")}}, 0, signOn(nil), nil, Conflict},
+		"with the same account":         {[]events.Payload{okta(), &events.UserCreated{User: account(ssoUser("dana", "okta", "S0"), "42")}}, 0, signOn(as("42")), &events.UserUpdated{User: account(ssoUser("dana", "okta", "S1"), "42"), By: "connector/okta"}, ""},
+		"with another account":          {[]events.Payload{okta(), &events.UserCreated{User: account(ssoUser("dana", "okta", "S0"), "42")}}, 0, signOn(as("43")), nil, Conflict},
+		"with another, much later":      {[]events.Payload{okta(), &events.UserCreated{User: account(ssoUser("dana", "okta", "S0"), "42")}}, 1000 * time.Hour, signOn(as("43")), nil, Conflict},
+		"with another, once removed":    {[]events.Payload{okta(), &events.UserCreated{User: account(ssoUser("dana", "okta", "S0"), "42")}, &events.UserDeleted{Name: "dana"}}, 0, signOn(as("43")), &events.UserCreated{User: account(ssoUser("dana", "okta", "S1"), "43"), By: "connector/okta"}, ""},
+		"with the first account known":  {[]events.Payload{okta(), &events.UserCreated{User: ssoUser("dana", "okta", "S0")}}, 0, signOn(as("42")), &events.UserUpdated{User: account(ssoUser("dana", "okta", "S1"), "42"), By: "connector/okta"}, ""},
 		"without a role":                {[]events.Payload{okta()}, 0, signOn(func(c *SignOn) { c.Traits = nil }), nil, Denied},
 		"with a role that is not there": {[]events.Payload{okta()}, 0, signOn(func(c *SignOn) { c.Traits = map[string][]string{"groups": {"team-ghost"}} }), nil, Denied},
 		"with a picture": {[]events.Payload{okta()}, 0, signOn(func(c *SignOn) {
@@ -185,6 +197,22 @@ func TestCheckConnector(t *testing.T) {
 			t.Errorf("users named by %q: %v", name, faults)
 		}
 	}
+}
+
+// Of two who change the settings from what they read, the second is told, the first time
+// somebody does, too.
+func TestPutSettings(t *testing.T) {
+	s := company(t)
+	off, required := events.ClusterSettings{SecondFactor: FactorOff}, events.ClusterSettings{SecondFactor: FactorRequired}
+	es, err := PutSettings(s.state, s.env("root"), off, Put{Replace: true, FromDefault: true})
+	then(t, es, err, []events.Payload{&events.ClusterSettingsUpdated{ClusterSettings: off, By: "root"}}, "")
+	s.when(es, err)
+	es, err = PutSettings(s.state, s.env("root"), required, Put{Replace: true, FromDefault: true})
+	then(t, es, err, nil, "conflict: it is at revision 1, the change was made from 0")
+	es, err = PutSettings(s.state, s.env("root"), required, Put{Replace: true, Revision: 1})
+	then(t, es, err, []events.Payload{&events.ClusterSettingsUpdated{ClusterSettings: required, By: "root"}}, "")
+	es, err = PutSettings(s.state, s.env("root"), required, Put{Replace: true})
+	then(t, es, err, []events.Payload{&events.ClusterSettingsUpdated{ClusterSettings: required, By: "root"}}, "")
 }
 
 // A session ends with the sign-in by which it was started, and with no other.

@@ -18,6 +18,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/posternhq/postern/broker/sealed"
+	"github.com/posternhq/postern/trouble"
 )
 
 // CA is the certificate authority that users and postern's services trust, as
@@ -168,13 +169,17 @@ func (ca *CA) load(ctx context.Context) error {
 // Follow keeps up with what other brokers do to the CA, until ctx ends.
 func (ca *CA) Follow(ctx context.Context, log zerolog.Logger) error {
 	const pause = time.Second
+	var said trouble.Said
 	for {
 		err := ca.store.Watch(ctx, caName, func() {
-			if err := ca.load(ctx); err != nil && ctx.Err() == nil {
+			switch err := ca.load(ctx); {
+			case err != nil && ctx.Err() == nil:
 				log.Error().Err(err).Msg("cannot read the CA; going on with the former one")
+			case err == nil && said.Over():
+				log.Info().Msg("the CA is in sight again")
 			}
 		})
-		if err != nil {
+		if err != nil && said.News(err) {
 			log.Warn().Err(err).Msg("lost sight of the CA; looking again")
 		}
 		select {

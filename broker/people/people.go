@@ -25,8 +25,11 @@ type Person struct {
 	// Name is what they sign in by, or what Connector calls them.
 	Name string `json:"name"`
 	// Connector is "" for users with a password here.
-	Connector string    `json:"connector,omitempty"`
-	Since     time.Time `json:"since"`
+	Connector string `json:"connector,omitempty"`
+	// Account is the connector's own name for the account, which it gives to no other; ""
+	// where that is not known.
+	Account string    `json:"account,omitempty"`
+	Since   time.Time `json:"since"`
 }
 
 // pseudonymForm: 26 characters of base32 hold 130 bits.
@@ -37,6 +40,9 @@ func IsPseudonym(name string) bool { return pseudonymForm.MatchString(name) }
 
 // ErrUnknown is wrapped where nobody is known behind a pseudonym, or by a name.
 var ErrUnknown = errors.New("nobody is known by that")
+
+// ErrAnother is wrapped where a connector now calls another account by somebody's name.
+var ErrAnother = errors.New("another account has that name")
 
 // Register is the mapping. It is safe for concurrent use, by any number of brokers.
 type Register struct {
@@ -91,6 +97,33 @@ func (r *Register) Pseudonym(ctx context.Context, connector, name string, now ti
 		return r.Find(ctx, connector, name)
 	}
 	return p.Pseudonym, err
+}
+
+// Of is the pseudonym of an account of a connector, which calls it name. With an error that
+// wraps ErrAnother comes the pseudonym of the account that had the name before.
+func (r *Register) Of(ctx context.Context, connector, name, account string, now time.Time) (string, error) {
+	pseudonym, err := r.Pseudonym(ctx, connector, name, now)
+	if err != nil || account == "" {
+		return pseudonym, err
+	}
+	b, revision, err := r.store.Get(ctx, personPrefix+pseudonym)
+	var p Person
+	if err == nil {
+		err = json.Unmarshal(b, &p)
+	}
+	switch {
+	case err != nil:
+		return pseudonym, err
+	case p.Account == account:
+		return pseudonym, nil
+	case p.Account != "":
+		return pseudonym, fmt.Errorf("%w: %s", ErrAnother, pseudonym)
+	}
+	p.Account = account // the first, or of before accounts were kept
+	if b, err = json.Marshal(p); err == nil {
+		_, err = r.store.Update(ctx, personPrefix+pseudonym, b, revision)
+	}
+	return pseudonym, err
 }
 
 // Who returns who is behind a pseudonym; the error wraps ErrUnknown if nobody

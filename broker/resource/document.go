@@ -50,6 +50,8 @@ type Document struct {
 	Line       int
 	// Revision that the document was read at, 0 for none.
 	Revision uint64
+	// FromDefault is of settings that nobody had changed when they were read: revision 0.
+	FromDefault bool
 
 	Role *events.Role
 	App  *events.App
@@ -218,7 +220,7 @@ func (r *reader) document(n *yaml.Node) Document {
 		d.Connector = r.saml(spec, "spec", meta)
 		checked = access.CheckConnector(*d.Connector)
 	case d.Kind == KindSettings:
-		d.Settings = r.settings(spec, "spec")
+		d.Settings, d.FromDefault = r.settings(spec, "spec"), meta.revisionZero
 		checked = access.CheckSettings(*d.Settings)
 		if d.Name = cmp.Or(d.Name, SettingsName); d.Name != SettingsName {
 			r.faultAt("metadata.name", fmt.Errorf("there is one cluster_settings, and its name is %s", SettingsName))
@@ -241,6 +243,7 @@ type metadata struct {
 	name, description string
 	labels            map[string]string
 	revision          uint64
+	revisionZero      bool
 	expires           *time.Time
 }
 
@@ -255,6 +258,7 @@ func (r *reader) metadata(n *yaml.Node, path string) metadata {
 			if m.revision, err = strconv.ParseUint(r.text(n, at), 10, 64); err != nil {
 				r.warn(n, at, "is not a revision of postern's: it has no effect")
 			}
+			m.revisionZero = err == nil && m.revision == 0
 		},
 		"expires": func(n *yaml.Node, at string) {
 			t := r.time(n, at)

@@ -152,7 +152,7 @@ func JSON(d Document) (json.RawMessage, error) { return json.Marshal(write(d)) }
 
 func write(d Document) written {
 	w := written{Kind: d.Kind, Metadata: writtenMeta{Name: d.Name}}
-	if d.Revision != 0 {
+	if d.Revision != 0 || d.FromDefault {
 		w.Metadata.Revision = strconv.FormatUint(d.Revision, 10)
 	}
 	switch {

@@ -65,6 +65,10 @@ func (c *ClickHouse) keepCold() error {
 			now.Endpoint = cold.S3.Endpoint
 		}
 	}
+	// Without it the server would start all the same, and not show the rows that are there.
+	if info, err := os.Stat(now.Path); now.Path != "" && (err != nil || !info.IsDir()) {
+		return fmt.Errorf("the directory of volume %s, %s, is not there: mount its disk, or make it, owned by the user who runs this", now.Volume, now.Path)
+	}
 	path := filepath.Join(c.cfg.Dir, "cold.json")
 	switch data, err := os.ReadFile(path); {
 	case errors.Is(err, fs.ErrNotExist) && c.cfg.Cold == nil:

@@ -1,6 +1,7 @@
 package embedded_test
 
 import (
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -25,6 +26,17 @@ func TestColdVolumeStays(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), cold.Path) || !strings.Contains(err.Error(), filepath.Join(dir, "cold.json")) {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+	// A disk that is not mounted: without it the tables would seem to have lost rows.
+	away := filepath.Join(t.TempDir(), "away")
+	if err := os.Rename(cold.Path, away); err != nil {
+		t.Fatal(err)
+	}
+	if err := with(&cold).Run(t.Context()); err == nil || !strings.Contains(err.Error(), cold.Path+", is not there: mount its disk") {
+		t.Errorf("not mounted: %v", err)
+	}
+	if err := os.Rename(away, cold.Path); err != nil {
+		t.Fatal(err)
 	}
 	embeddedtest.Run(t, with(&cold))
 }

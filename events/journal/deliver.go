@@ -80,6 +80,12 @@ func (e *handleError) Error() string { return e.err.Error() }
 func deliver(ctx context.Context, c *conn, stream, durable string, most int, handle func(context.Context, []Entry) error) error {
 	reading, stop := untilGone(ctx, c)
 	defer stop()
+	// First, because setting back what is not there is left unanswered.
+	if _, err := c.js.Consumer(reading, stream, durable); errors.Is(err, jetstream.ErrConsumerNotFound) {
+		return fmt.Errorf("how far it was is not known any more, because its durable was removed from the stream: remove the consumer, and add another: %w", err)
+	} else if err != nil {
+		return err
+	}
 	if _, err := c.js.ResetConsumer(reading, stream, durable); err != nil {
 		return fmt.Errorf("set back to what is acknowledged: %w", err)
 	}

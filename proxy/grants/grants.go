@@ -178,6 +178,17 @@ func (g *Grants) Deaf(now time.Time) bool {
 	return g.broken != "" || g.heard.IsZero() || g.silence != 0 && g.quiet(now) > g.silence
 }
 
+// Refuses is why calls of sessions are refused whose roles do not say how strict to be, ""
+// if they are not.
+func (g *Grants) Refuses(now time.Time) string {
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	if g.broken != "" || g.heard.IsZero() || g.deafTo(nil, now) {
+		return g.deaf()
+	}
+	return ""
+}
+
 // Heard says that every event that the stream had at a moment has been applied.
 func (g *Grants) Heard(at time.Time) {
 	g.mu.Lock()

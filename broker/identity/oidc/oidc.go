@@ -47,6 +47,8 @@ var algorithms = []string{
 type Person struct {
 	User   string
 	Claims map[string][]string
+	// Subject is the account: the provider gives it to nobody else, as it may a name.
+	Subject string
 	// ID names the token that says so.
 	ID string
 }
@@ -247,7 +249,7 @@ func (c *Clients) person(ctx context.Context, o *events.OIDCConnector, p *oidc.P
 	}
 	claims := together(signed, info)
 	sum := sha256.Sum256([]byte(raw))
-	out := Person{Claims: traits(claims), ID: "oidc/" + hex.EncodeToString(sum[:])}
+	out := Person{Claims: traits(claims), Subject: id.Subject, ID: "oidc/" + hex.EncodeToString(sum[:])}
 	out.User, err = userName(o, claims)
 	return out, err
 }
