@@ -86,9 +86,12 @@ type Helper struct {
 	toProxy  *httputil.ReverseProxy // over upstream or duplex
 	toHost   *httputil.ReverseProxy // over direct
 	dialer   net.Dialer
-	proxies  []string     // ProxyAddr and the others
-	good     atomic.Int32 // the one of them that answered last
-	ahead    atomic.Int64 // how far AWS's clock was ahead of ours at its last answer, in ns
+	proxies  []string      // ProxyAddr and the others
+	good     atomic.Int32  // the one of them that answered last
+	ahead    atomic.Int64  // how far AWS's clock was ahead of ours at its last answer, in ns
+	step     time.Duration // silenceStep, but in tests
+	began    time.Time
+	pulse    pulse
 
 	intercepted *connListener // TLS connections to AWS hosts
 	tunnels     sync.WaitGroup
@@ -134,8 +137,8 @@ func New(c Config) (*Helper, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &Helper{cfg: c, proxies: proxies, log: c.Log, ca: ca, ready: make(chan struct{}), intercepted: newConnListener()}
-	h.dialer.Timeout = 30 * time.Second
+	h := &Helper{cfg: c, proxies: proxies, log: c.Log, ca: ca, began: time.Now(), ready: make(chan struct{}), intercepted: newConnListener()}
+	h.dialer.Timeout, h.dialer.KeepAliveConfig, h.step = 30*time.Second, keepAlive, silenceStep
 	h.newTransports()
 	for _, s := range c.Sessions {
 		if err := h.AddSession(s); err != nil {
@@ -192,8 +195,7 @@ func (h *Helper) Run(ctx context.Context) (err error) {
 	})
 	err = g.Wait()
 	h.tunnels.Wait()
-	h.upstream.CloseIdleConnections()
-	h.duplex.CloseIdleConnections()
+	h.letGo()
 	h.direct.CloseIdleConnections()
 	return err
 }
