@@ -170,6 +170,9 @@ func (h *Helper) Run(ctx context.Context) (err error) {
 	if err != nil {
 		return fmt.Errorf("local proxy: %w", err)
 	}
+	if !h.cfg.AllowRemote {
+		ln = Own(ln, h.log)
+	}
 	h.mu.Lock()
 	h.addr = ln.Addr().String()
 	h.mu.Unlock()
