@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -179,6 +180,11 @@ func (p *profile) begin(ctx context.Context, app, role, request string) (*appSes
 		return nil, err
 	}
 	a := &appSession{SessionID: s.ID, App: s.App, AWSRoleARN: s.AWSRoleARN, Account: s.Account, Region: s.Region, ExpiresAt: s.ExpiresAt, RealCredentials: s.RealCredentials, Proxies: s.ProxyAddrs}
+	if len(a.Proxies) == 0 { // for when the broker is away
+		if status, err := b.Status(ctx); err == nil {
+			a.Proxy = status.ProxyAddr
+		}
+	}
 	return a, p.saveApp(a)
 }
 
@@ -191,7 +197,7 @@ func (p *profile) session(ctx context.Context, b *client.Client, app string) (*a
 		return nil, err
 	}
 	if s != nil {
-		if over, err := lapsed(ctx, b, s); err != nil || !over {
+		if over, err := p.lapsed(ctx, b, s); err != nil || !over {
 			return s, err
 		}
 	}
@@ -240,17 +246,42 @@ func (p *profile) sessionAs(ctx context.Context, b *client.Client, app, role str
 
 // lapsed says whether a session is over because what it rested on is gone, or is none
 // that the broker knows; of another, it learns which proxies serve it by now. One that
-// somebody ended is over until its user says otherwise.
-func lapsed(ctx context.Context, b *client.Client, s *appSession) (bool, error) {
+// somebody ended is over until its user says otherwise. Where the broker is away, none is.
+func (p *profile) lapsed(ctx context.Context, b *client.Client, s *appSession) (bool, error) {
+	if p.absent.still() != nil {
+		return false, nil
+	}
 	now, err := b.Session(ctx, s.SessionID)
 	if no, ok := errors.AsType[*api.Error](err); ok && no.Code == api.CodeNotFound {
 		return true, nil
 	}
+	if p.absent.excuses(ctx, err, s) {
+		return false, nil
+	}
 	if err != nil {
 		return false, err
 	}
-	s.Proxies = now.ProxyAddrs
+	if !slices.Equal(s.Proxies, now.ProxyAddrs) {
+		s.Proxies = now.ProxyAddrs
+		if err := p.note(ctx, s); err != nil {
+			return false, err
+		}
+	}
 	return now.State == "ended" && now.EndedBy == "postern", nil
+}
+
+// note remembers what was learned of a session that goes on.
+func (p *profile) note(ctx context.Context, s *appSession) error {
+	held, err := lockDir(ctx, filepath.Join(p.dir, "apps"))
+	if err != nil {
+		return err
+	}
+	defer held.Close()
+	now, err := p.running(s.App)
+	if err != nil || now == nil || now.SessionID != s.SessionID { // of another by now
+		return err
+	}
+	return p.saveApp(s)
 }
 
 // running returns the session on app, or the only one, nil where there is none.
