@@ -190,3 +190,114 @@ func TestOddHTTP(t *testing.T) {
 		}
 	}
 }
+
+// An upload in signed chunks that ends before its last one, wherever, is never whole at AWS,
+// and what became of it is on record, once.
+func TestSignedChunksCut(t *testing.T) {
+	whole := make(chan bool, 8)
+	r := newRig(t, func(_ *proxy.Config, a *ststest.AWS) {
+		a.Serve = func(_ http.ResponseWriter, req *http.Request, k ststest.Key) {
+			_, err := unchunk(req, k.Secret)
+			if err == nil {
+				_, err = io.Copy(io.Discard, req.Body)
+			}
+			whole <- err == nil
+		}
+	})
+	helped, creds := r.helped(r.session())
+	const host = "bucket.s3.us-east-1.amazonaws.com"
+	signer := r.client(&events.SessionStarted{}).signer
+	big := strings.Repeat("x", 70_000)
+	// framed are the parts of a signed body: two chunks and the last one.
+	framed := func(req *http.Request) []string {
+		chain, parts := chunksOf(req, creds.SecretAccessKey), []string{}
+		for _, data := range []string{big, "hello", ""} {
+			parts = append(parts, fmt.Sprintf("%x;chunk-signature=%s\r\n%s\r\n", len(data), chain.next([]byte(data)), data))
+		}
+		return parts
+	}
+	length := 0
+	request := func(h1chunks bool) (*http.Request, []string) {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, "https://"+host+"/k", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("X-Amz-Content-Sha256", "STREAMING-AWS4-HMAC-SHA256-PAYLOAD")
+		req.Header.Set("X-Amz-Decoded-Content-Length", fmt.Sprint(len(big)+5))
+		if !h1chunks {
+			req.ContentLength = int64(length)
+		}
+		if err := signer.SignHTTP(t.Context(), creds, req, "STREAMING-AWS4-HMAC-SHA256-PAYLOAD", "s3", "us-east-1", time.Now()); err != nil {
+			t.Fatal(err)
+		}
+		return req, framed(req)
+	}
+	_, parts := request(true)
+	length = len(strings.Join(parts, ""))
+	cuts := 0
+	for _, chunked := range []bool{false, true} {
+		wrap := func(s string) string { return s }
+		if chunked {
+			wrap = func(s string) string { return fmt.Sprintf("%x\r\n%s\r\n", len(s), s) }
+		}
+		for name, cut := range map[string]func(parts []string) string{
+			"whole":               func(p []string) string { return wrap(p[0]) + wrap(p[1]) + wrap(p[2]) },
+			"within a chunk":      func(p []string) string { return wrap(p[0][:40_000]) },
+			"between chunks":      func(p []string) string { return wrap(p[0]) + wrap(p[1]) },
+			"within the last one": func(p []string) string { return wrap(p[0]) + wrap(p[1]) + wrap(p[2][:20]) },
+			"more than there is":  func(p []string) string { return wrap(p[0]) + wrap(p[1]) + wrap(p[2]) + wrap("5;") },
+		} {
+			for _, said := range []bool{false, true} { // the end of the body, though it is none
+				if said && !chunked || name == "whole" && !said || name == "more than there is" && !chunked {
+					continue
+				}
+				t.Run(fmt.Sprintf("%s, chunked %v, end said %v", name, chunked, said), func(t *testing.T) {
+					req, parts := request(chunked)
+					conn := r.rawly(helped, host)
+					var b strings.Builder
+					fmt.Fprintf(&b, "PUT /k HTTP/1.1\r\nHost: %s\r\n", host)
+					_ = req.Header.Write(&b) // a strings.Builder takes everything
+					if chunked {
+						b.WriteString("Transfer-Encoding: chunked\r\n\r\n")
+					} else {
+						fmt.Fprintf(&b, "Content-Length: %d\r\n\r\n", length)
+					}
+					b.WriteString(cut(parts))
+					if said {
+						b.WriteString("0\r\n\r\n")
+					}
+					if _, err := io.WriteString(conn, b.String()); err != nil {
+						t.Fatal(err)
+					}
+					status := 0
+					if said || name == "whole" {
+						resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+						if err != nil {
+							t.Fatal(err)
+						}
+						status = resp.StatusCode
+					}
+					conn.Close()
+					if got := <-whole; got != (name == "whole") {
+						t.Errorf("whole at AWS: %v", got)
+					}
+					if (status == http.StatusOK) != (name == "whole") || status >= 500 {
+						t.Errorf("status %d", status)
+					}
+					cuts++
+				})
+			}
+		}
+	}
+	r.clean()
+	es := r.audit()
+	ends := len(payloads[*events.AWSRequestCompleted](es)) + len(payloads[*events.AWSRequestFailed](es))
+	if n := len(payloads[*events.AWSRequestAdmitted](es)); n != cuts || ends != cuts {
+		t.Errorf("%d admitted, %d ended, of %d", n, ends, cuts)
+	}
+	for _, c := range payloads[*events.AWSRequestCompleted](es) {
+		if c.Status == 0 && c.Interrupted != "client_gone" {
+			t.Errorf("%+v", c)
+		}
+	}
+}
