@@ -301,3 +301,40 @@ func TestSignedChunksCut(t *testing.T) {
 		}
 	}
 }
+
+// Calls that share a connection, by HTTP/2, are not held up by one to whose body AWS does
+// not listen for now.
+func TestStalledStreamHoldsUpNone(t *testing.T) {
+	stalled, over := make(chan struct{}, 3), make(chan struct{})
+	r := newRig(t, func(_ *proxy.Config, a *ststest.AWS) {
+		a.Serve = func(w http.ResponseWriter, req *http.Request, _ ststest.Key) {
+			if req.URL.Path == "/stalled" {
+				stalled <- struct{}{}
+				<-over
+			}
+			n, err := io.Copy(io.Discard, req.Body)
+			fmt.Fprint(w, n, err)
+		}
+	})
+	cl := r.client(r.session())
+	tr := r.transport("alice")
+	tr.TLSClientConfig, tr.DialTLSContext, tr.DialContext = r.tls("alice"), nil, r.dial
+	tr.Protocols = new(http.Protocols)
+	tr.Protocols.SetHTTP2(true)
+	cl.Transport = tr
+	put := func(key string) *http.Request {
+		return cl.request(t, "PUT", "https://bucket.s3.us-east-1.amazonaws.com/"+key, strings.NewReader(strings.Repeat("x", 16<<20)))
+	}
+	var all sync.WaitGroup
+	for range 3 {
+		req := put("stalled")
+		all.Go(func() { cl.do(t, req) })
+		<-stalled
+	}
+	if resp, body := cl.do(t, put("key")); resp.ProtoMajor != 2 || body != "16777216 <nil>" {
+		t.Errorf("%s %s", resp.Proto, body)
+	}
+	close(over)
+	all.Wait()
+	r.clean()
+}

@@ -216,6 +216,9 @@ func (h *Helper) server(handler http.HandlerFunc) *http.Server {
 		ReadHeaderTimeout: 30 * time.Second,
 		IdleTimeout:       5 * time.Minute,
 		ErrorLog:          serverLog(h.log),
+		// What is sent of a body that nobody takes for now counts for its connection, too, which
+		// has room for that of all its streams: none holds up the others.
+		HTTP2: &http.HTTP2Config{MaxConcurrentStreams: 250, MaxReceiveBufferPerStream: 256 << 10, MaxReceiveBufferPerConnection: 250 * 256 << 10},
 	}
 }
 
