@@ -14,6 +14,7 @@ import (
 
 	"github.com/posternhq/postern/events"
 	"github.com/posternhq/postern/proxy"
+	"github.com/posternhq/postern/proxy/sigv4"
 	"github.com/posternhq/postern/proxy/sts/ststest"
 )
 
@@ -164,6 +165,31 @@ func TestOddHTTP(t *testing.T) {
 			}
 		})
 	}
+	// What HTTP/2 has room for, and a line of HTTP/1.1 has not.
+	t.Run("space in the target", func(t *testing.T) {
+		for _, target := range []string{"/k /hidden", "/k?a= HTTP/1.1"} {
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://"+host+"/", nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			path, query, _ := strings.Cut(target, "?")
+			req.URL.Opaque, req.URL.RawQuery = path, query
+			req.Header.Set("X-Amz-Content-Sha256", "UNSIGNED-PAYLOAD")
+			in := &sigv4.Authorization{Scope: sigv4.Scope{Region: "us-east-1", Service: "s3"}, Payload: sigv4.PayloadUnsigned, PayloadHash: "UNSIGNED-PAYLOAD"}
+			// An error is about sending it by HTTP/1.1.
+			_, _ = new(sigv4.Signer).Sign(req, sigv4.Credentials{AccessKeyID: creds.AccessKeyID, SecretAccessKey: creds.SecretAccessKey}, in, "", time.Now())
+			req.URL.Opaque, req.URL.RawQuery = path, query
+			resp, err := helped.Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			b, _ := io.ReadAll(resp.Body)
+			resp.Body.Close()
+			if resp.ProtoMajor != 2 || resp.StatusCode != http.StatusBadRequest || !strings.Contains(string(b), "has a space in it") {
+				t.Errorf("%s: %s %d %s", target, resp.Proto, resp.StatusCode, b)
+			}
+		}
+	})
 	// What is sent without waiting for answers is answered in its order.
 	t.Run("in a row", func(t *testing.T) {
 		conn := r.rawly(helped, host)
