@@ -13,6 +13,7 @@ import (
 
 	"github.com/posternhq/postern/broker/api"
 	"github.com/posternhq/postern/broker/client"
+	"github.com/posternhq/postern/deploy/embedded"
 )
 
 func (c *cli) apps() *cobra.Command {
@@ -263,25 +264,22 @@ func (p *profile) lapsed(ctx context.Context, b *client.Client, s *appSession) (
 	}
 	if !slices.Equal(s.Proxies, now.ProxyAddrs) {
 		s.Proxies = now.ProxyAddrs
-		if err := p.note(ctx, s); err != nil {
-			return false, err
-		}
+		p.note(s)
 	}
 	return now.State == "ended" && now.EndedBy == "postern", nil
 }
 
-// note remembers what was learned of a session that goes on.
-func (p *profile) note(ctx context.Context, s *appSession) error {
-	held, err := lockDir(ctx, filepath.Join(p.dir, "apps"))
+// note remembers what was learned of a session that goes on. Where somebody starts one right
+// now, or the home can't be written, the next command learns it anew.
+func (p *profile) note(s *appSession) {
+	held, err := embedded.LockDir(filepath.Join(p.dir, "apps"))
 	if err != nil {
-		return err
+		return
 	}
 	defer held.Close()
-	now, err := p.running(s.App)
-	if err != nil || now == nil || now.SessionID != s.SessionID { // of another by now
-		return err
+	if now, err := p.running(s.App); err == nil && now != nil && now.SessionID == s.SessionID { // no other by now
+		_ = p.saveApp(s)
 	}
-	return p.saveApp(s)
 }
 
 // running returns the session on app, or the only one, nil where there is none.

@@ -34,9 +34,7 @@ func (p *profile) reachable(ctx context.Context, b *client.Client, sessions []*a
 			switch {
 			case err == nil && s.Proxy != named:
 				s.Proxy = named
-				if err := p.note(ctx, s); err != nil {
-					return nil, err
-				}
+				p.note(s)
 			case err != nil && s.Proxy != "" && p.absent.excuses(ctx, err, s):
 				named = s.Proxy
 			}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -72,6 +73,12 @@ func TestBrokerAway(t *testing.T) {
 	is("reading its history", "named:1", true)
 	proxies.Store(&[]string{"serves:1"})
 	status.Store(http.StatusOK)
+	starts, err := lockDir(t.Context(), filepath.Join(dir, "apps"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	is("while another session is started", "serves:1", false)
+	starts.Close()
 	is("there again", "serves:1", false)
 	for _, refuses := range []int{http.StatusForbidden, http.StatusUnauthorized, http.StatusTooManyRequests} {
 		status.Store(int32(refuses))
