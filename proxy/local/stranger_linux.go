@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -46,7 +45,7 @@ func closed(c net.Conn) bool {
 }
 
 // ownerOf asks the kernel whose a TCP socket is, and whether it is open both ways
-// (sock_diag(7); struct inet_diag_req_v2, struct inet_diag_msg).
+// (sock_diag(7); struct nlmsghdr, struct inet_diag_req_v2, struct inet_diag_msg).
 func ownerOf(local, remote netip.AddrPort) (uid uint32, open bool, err error) {
 	s, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_SOCK_DIAG)
 	if err != nil {
@@ -58,7 +57,9 @@ func ownerOf(local, remote netip.AddrPort) (uid uint32, open bool, err error) {
 	}
 	const header, request, answer = unix.SizeofNlMsghdr, 56, 72
 	b := make([]byte, header+request)
-	*(*unix.NlMsghdr)(unsafe.Pointer(&b[0])) = unix.NlMsghdr{Len: uint32(len(b)), Type: unix.SOCK_DIAG_BY_FAMILY, Flags: unix.NLM_F_REQUEST}
+	binary.NativeEndian.PutUint32(b, uint32(len(b)))
+	binary.NativeEndian.PutUint16(b[4:], unix.SOCK_DIAG_BY_FAMILY)
+	binary.NativeEndian.PutUint16(b[6:], unix.NLM_F_REQUEST)
 	ask := b[header:]
 	ask[0], ask[1] = unix.AF_INET, unix.IPPROTO_TCP
 	if !local.Addr().Is4() {
