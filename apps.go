@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -12,6 +13,7 @@ import (
 
 	"github.com/posternhq/postern/broker/api"
 	"github.com/posternhq/postern/broker/client"
+	"github.com/posternhq/postern/deploy/embedded"
 )
 
 func (c *cli) apps() *cobra.Command {
@@ -179,6 +181,11 @@ func (p *profile) begin(ctx context.Context, app, role, request string) (*appSes
 		return nil, err
 	}
 	a := &appSession{SessionID: s.ID, App: s.App, AWSRoleARN: s.AWSRoleARN, Account: s.Account, Region: s.Region, ExpiresAt: s.ExpiresAt, RealCredentials: s.RealCredentials, Proxies: s.ProxyAddrs}
+	if len(a.Proxies) == 0 { // for when the broker is away
+		if status, err := b.Status(ctx); err == nil {
+			a.Proxy = status.ProxyAddr
+		}
+	}
 	return a, p.saveApp(a)
 }
 
@@ -191,7 +198,7 @@ func (p *profile) session(ctx context.Context, b *client.Client, app string) (*a
 		return nil, err
 	}
 	if s != nil {
-		if over, err := lapsed(ctx, b, s); err != nil || !over {
+		if over, err := p.lapsed(ctx, b, s); err != nil || !over {
 			return s, err
 		}
 	}
@@ -240,17 +247,39 @@ func (p *profile) sessionAs(ctx context.Context, b *client.Client, app, role str
 
 // lapsed says whether a session is over because what it rested on is gone, or is none
 // that the broker knows; of another, it learns which proxies serve it by now. One that
-// somebody ended is over until its user says otherwise.
-func lapsed(ctx context.Context, b *client.Client, s *appSession) (bool, error) {
+// somebody ended is over until its user says otherwise. Where the broker is away, none is.
+func (p *profile) lapsed(ctx context.Context, b *client.Client, s *appSession) (bool, error) {
+	if p.absent.still() != nil {
+		return false, nil
+	}
 	now, err := b.Session(ctx, s.SessionID)
 	if no, ok := errors.AsType[*api.Error](err); ok && no.Code == api.CodeNotFound {
 		return true, nil
 	}
+	if p.absent.excuses(ctx, err, s) {
+		return false, nil
+	}
 	if err != nil {
 		return false, err
 	}
-	s.Proxies = now.ProxyAddrs
+	if !slices.Equal(s.Proxies, now.ProxyAddrs) {
+		s.Proxies = now.ProxyAddrs
+		p.note(s)
+	}
 	return now.State == "ended" && now.EndedBy == "postern", nil
+}
+
+// note remembers what was learned of a session that goes on. Where somebody starts one right
+// now, or the home can't be written, the next command learns it anew.
+func (p *profile) note(s *appSession) {
+	held, err := embedded.LockDir(filepath.Join(p.dir, "apps"))
+	if err != nil {
+		return
+	}
+	defer held.Close()
+	if now, err := p.running(s.App); err == nil && now != nil && now.SessionID == s.SessionID { // no other by now
+		_ = p.saveApp(s)
+	}
 }
 
 // running returns the session on app, or the only one, nil where there is none.

@@ -12,19 +12,38 @@ import (
 	"slices"
 	"time"
 
+	"github.com/posternhq/postern/broker/api"
 	"github.com/posternhq/postern/broker/client"
 	"github.com/posternhq/postern/proxy"
 	"github.com/posternhq/postern/proxy/local"
 )
 
 // reachable are the proxies that serve all of some sessions, by what lapsed has learned
-// of these.
-func reachable(ctx context.Context, b *client.Client, sessions []*appSession) ([]string, error) {
-	status, err := b.Status(ctx)
-	if err != nil {
-		return nil, err
+// of these. Where the broker is away, they are those that it named last.
+func (p *profile) reachable(ctx context.Context, b *client.Client, sessions []*appSession) ([]string, error) {
+	named := ""
+	if !slices.ContainsFunc(sessions, func(s *appSession) bool { return len(s.Proxies) > 0 }) {
+		err := p.absent.still()
+		if err == nil {
+			var status api.Status
+			if status, err = b.Status(ctx); err == nil {
+				named = status.ProxyAddr
+			}
+		}
+		for _, s := range sessions {
+			switch {
+			case err == nil && s.Proxy != named:
+				s.Proxy = named
+				p.note(s)
+			case err != nil && s.Proxy != "" && p.absent.excuses(ctx, err, s):
+				named = s.Proxy
+			}
+		}
+		if err != nil && named == "" {
+			return nil, err
+		}
 	}
-	return proxiesOf(status.ProxyAddr, sessions...)
+	return proxiesOf(named, sessions...)
 }
 
 // proxiesOf are the proxies that serve all of some sessions: the one that the
@@ -64,11 +83,11 @@ func (p *profile) askProxy(ctx context.Context, session, path string, in, out an
 	}
 	sessions = slices.DeleteFunc(sessions, func(s *appSession) bool { return s.SessionID != session })
 	for _, s := range sessions {
-		if _, err := lapsed(ctx, b, s); err != nil { // if it did, the proxy says so
+		if _, err := p.lapsed(ctx, b, s); err != nil { // if it did, the proxy says so
 			return err
 		}
 	}
-	proxies, err := reachable(ctx, b, sessions)
+	proxies, err := p.reachable(ctx, b, sessions)
 	if err != nil {
 		return err
 	}

@@ -173,7 +173,7 @@ func (c *cli) withHelper(ctx context.Context, apps []string, port int, use func(
 		sessions = append(sessions, s)
 		configured = append(configured, local.Session{ID: s.SessionID, App: s.App, Region: s.Region})
 	}
-	proxies, err := reachable(ctx, b, sessions)
+	proxies, err := p.reachable(ctx, b, sessions)
 	if err != nil {
 		return err
 	}

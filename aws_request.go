@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -172,10 +171,7 @@ func (c *cli) awaitDecision(ctx context.Context, b *client.Client, id string) (a
 		if time.Since(asked) >= poll {
 			asked = time.Now()
 			r, err := b.Request(ctx, id)
-			// A broker that is out of reach, or reads its history, may come back; one that
-			// refuses has spoken.
-			no, said := errors.AsType[*api.Error](err)
-			if said && no.Status < http.StatusInternalServerError || err == nil && r.State != "pending" {
+			if err != nil && !away(err) || err == nil && r.State != "pending" {
 				if spin {
 					fmt.Fprint(c.stderr, erase)
 				}

@@ -14,7 +14,10 @@ import (
 	"runtime"
 	"time"
 
+	"github.com/rs/zerolog"
+
 	"github.com/posternhq/postern/broker/api"
+	"github.com/posternhq/postern/proxy/local"
 )
 
 // browserReturn is where a browser on this machine brings what it came to: a port
@@ -27,7 +30,7 @@ type browserReturn struct {
 	server              *http.Server
 }
 
-func newBrowserReturn(ctx context.Context) (*browserReturn, error) {
+func newBrowserReturn(ctx context.Context, log zerolog.Logger) (*browserReturn, error) {
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
@@ -48,7 +51,7 @@ func newBrowserReturn(ctx context.Context) (*browserReturn, error) {
 			"<body style='font:1.1rem system-ui;margin:15vh auto;max-width:27rem'><h1>Done</h1><p>Go back to the terminal; you can close this page.</p>")
 	})
 	b.server = &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
-	go func() { _ = b.server.Serve(listener) }() // ends with Close
+	go func() { _ = b.server.Serve(local.Own(listener, log)) }() // ends with Close
 	return b, nil
 }
 

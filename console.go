@@ -11,7 +11,10 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
+
+	"github.com/posternhq/postern/proxy/local"
 )
 
 // consoleLink is the proxy's answer to a wish for the console.
@@ -43,7 +46,7 @@ func (c *cli) console() *cobra.Command {
 				return c.print(link, func(w *tabwriter.Writer) { fmt.Fprintln(w, link.URL) })
 			}
 			c.say("Opening the console as %s until %s.", s.AWSRoleARN, until(link.ExpiresAt))
-			return openBrowser(cmd.Context(), link.URL)
+			return openBrowser(cmd.Context(), link.URL, c.warnings())
 		},
 	}
 	cmd.Flags().StringVar(&app, "app", "", "app whose session to use")
@@ -61,8 +64,8 @@ func (p *profile) consoleLink(ctx context.Context, session, destination string) 
 
 // openBrowser sends the desktop's browser to url. The link is a credential, and
 // arguments can be seen by others: the browser is started on a loopback address
-// that leads to it once.
-func openBrowser(ctx context.Context, url string) error {
+// that leads to it once, and no other user.
+func openBrowser(ctx context.Context, url string, log zerolog.Logger) error {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return err
@@ -86,7 +89,7 @@ func openBrowser(ctx context.Context, url string) error {
 			close(taken)
 		}),
 	}
-	go func() { _ = srv.Serve(l) }()
+	go func() { _ = srv.Serve(local.Own(l, log)) }()
 	defer func() { _ = srv.Shutdown(context.WithoutCancel(ctx)) }()
 
 	errNone := errors.New("no browser could be opened: use --print and open the link yourself")

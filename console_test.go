@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"syscall"
 	"testing"
+
+	"github.com/rs/zerolog"
 )
 
 // Of a browser that does not return, such as one that was not running before, the command
@@ -23,7 +25,7 @@ func TestConsoleLeavesTheBrowser(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Setenv("BROWSER", browser)
-	if err := openBrowser(t.Context(), "https://console.example.com/"); err != nil {
+	if err := openBrowser(t.Context(), "https://console.example.com/", zerolog.Nop()); err != nil {
 		t.Error(err)
 	}
 	w, err := os.OpenFile(pipe, os.O_WRONLY, 0) // it is still open, and closed now
@@ -34,7 +36,7 @@ func TestConsoleLeavesTheBrowser(t *testing.T) {
 
 	for _, none := range []string{"none", filepath.Join(dir, "absent"), "false"} {
 		t.Setenv("BROWSER", none)
-		if err := openBrowser(t.Context(), "https://console.example.com/"); err == nil {
+		if err := openBrowser(t.Context(), "https://console.example.com/", zerolog.Nop()); err == nil {
 			t.Errorf("BROWSER=%s opened one", none)
 		}
 	}

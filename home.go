@@ -137,6 +137,8 @@ type profile struct {
 	file string // of the identity; "" where it can't be read again
 	// prove adds a second factor to the wish for a session.
 	prove func(context.Context, *client.Client, *api.StartSession, *api.Error) error
+	// absent is what this process knows of the broker's absence.
+	absent *absence
 }
 
 func (h home) profileName(brokerURL, user string) string {
@@ -205,7 +207,7 @@ func (c *cli) profile() (*profile, error) {
 	if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() {
 		file, c.piped = "", id // a pipe: there is nothing more in it
 	}
-	return &profile{identity: id, dir: h.profileDir(id), file: file, prove: c.provesFactor(false)}, nil
+	return &profile{identity: id, dir: h.profileDir(id), file: file, prove: c.provesFactor(false), absent: c.absent}, nil
 }
 
 // serial is the serial of the user's certificate, in hex: which sign-in this is.
@@ -241,6 +243,8 @@ type appSession struct {
 	RealCredentials []string `json:"real_credentials,omitempty"`
 	// Proxies serve the app, the first to try first; none where there is one only.
 	Proxies []string `json:"proxies,omitempty"`
+	// Proxy is the one that the broker named last, where that is so.
+	Proxy string `json:"proxy,omitempty"`
 }
 
 func (p *profile) appFile(app string) string {

@@ -33,7 +33,8 @@ func lockDir(ctx context.Context, dir string) (*os.File, error) {
 }
 
 // ownDir makes the directory of a helper of this process, KIND-PID, after it has
-// removed those of helpers that were killed. free removes it.
+// removed those of helpers that were killed. free removes it. In another container a
+// process has the same id, most likely 1: then it is KIND-PID-2 and so on.
 func (p *profile) ownDir(ctx context.Context, kind string) (dir string, free func(), err error) {
 	held, err := lockDir(ctx, p.dir)
 	if err != nil {
@@ -43,8 +44,13 @@ func (p *profile) ownDir(ctx context.Context, kind string) (dir string, free fun
 	if err := p.sweep(); err != nil {
 		return "", nil, err
 	}
-	dir = filepath.Join(p.dir, fmt.Sprintf("%s-%d", kind, os.Getpid()))
+	own := filepath.Join(p.dir, fmt.Sprintf("%s-%d", kind, os.Getpid()))
+	dir = own
 	lock, err := embedded.LockDir(dir)
+	for i := 2; errors.Is(err, embedded.ErrInUse); i++ {
+		dir = fmt.Sprintf("%s-%d", own, i)
+		lock, err = embedded.LockDir(dir)
+	}
 	if err != nil {
 		return "", nil, err
 	}

@@ -71,9 +71,20 @@ func TestSweep(t *testing.T) {
 	if _, err := os.Stat(dir); err != nil {
 		t.Errorf("swept while it runs: %v", err)
 	}
+	// Of a helper in another container, which has the same id.
+	second, freeSecond, err := p.ownDir(t.Context(), "proxy")
+	if err != nil || second == dir {
+		t.Errorf("%s beside %s: %v", second, dir, err)
+	}
+	freeSecond()
+	if _, err := os.Stat(dir); err != nil {
+		t.Errorf("removed with the other: %v", err)
+	}
 	free()
-	if _, err := os.Stat(dir); err == nil {
-		t.Error("there when it is over")
+	for _, dir := range []string{dir, second} {
+		if _, err := os.Stat(dir); err == nil {
+			t.Errorf("%s is there when it is over", dir)
+		}
 	}
 }
 

@@ -160,7 +160,7 @@ func (c *cli) certificate(ctx context.Context, b *client.Client, in loginInput, 
 }
 
 func (c *cli) browserLogin(ctx context.Context, b *client.Client, in api.BrowserLogin) (api.Certificate, error) {
-	back, err := newBrowserReturn(ctx)
+	back, err := newBrowserReturn(ctx, c.warnings())
 	if err != nil {
 		return api.Certificate{}, err
 	}
@@ -221,7 +221,7 @@ func (c *cli) provesFactor(stdin bool) func(context.Context, *client.Client, *ap
 
 // factorInBrowser does with the user's second factors what in says.
 func (c *cli) factorInBrowser(ctx context.Context, b *client.Client, in api.BrowserProof) (code, verifier string, err error) {
-	back, err := newBrowserReturn(ctx)
+	back, err := newBrowserReturn(ctx, c.warnings())
 	if err != nil {
 		return "", "", err
 	}

@@ -34,6 +34,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	ctx, stop := untilSignal()
 	defer stop()
 	c := &cli{ctx: ctx, stdin: stdin, stdout: stdout, stderr: stderr}
+	c.absent = &absence{say: c.say}
 	root := c.root()
 	root.SetArgs(args)
 	root.SetIn(stdin)
@@ -69,6 +70,8 @@ type cli struct {
 	began bool // a command was understood and begun
 
 	piped *identity // what came through a pipe that --identity names
+
+	absent *absence // of the broker
 
 	// Global flags.
 	homeDir  string

@@ -72,6 +72,30 @@ func TestRedirectIsAnError(t *testing.T) {
 	}
 }
 
+// What the proxy says to the helper, nobody else does: whose API is behind a host of AWS's
+// has no role asked for by who uses `postern aws --request`, and ends no session.
+func TestAnswersSayNothingForPostern(t *testing.T) {
+	r := newRig(t, func(_ *proxy.Config, a *ststest.AWS) {
+		a.Serve = func(w http.ResponseWriter, r *http.Request, _ ststest.Key) {
+			for _, name := range []string{"Postern-Requestable-Role", "Postern-Access-Request", "Postern-Session-Over", "Postern-Unheard-Of"} {
+				w.Header().Set(name, "x")
+			}
+			w.Header().Set("X-Theirs", "x")
+			w.WriteHeader(http.StatusForbidden)
+		}
+	})
+	c := r.client(r.session())
+	resp, _ := c.do(t, c.request(t, "GET", object, nil)) // as if it were of one
+	for name := range resp.Header {
+		if strings.HasPrefix(name, "Postern-") {
+			t.Errorf("the helper gets %s", name)
+		}
+	}
+	if resp.StatusCode != http.StatusForbidden || resp.Header.Get("X-Theirs") != "x" {
+		t.Errorf("%d %v", resp.StatusCode, resp.Header)
+	}
+}
+
 // An answer that is none is a failure, and on record.
 func TestNoStatus(t *testing.T) {
 	r := newRig(t, func(_ *proxy.Config, a *ststest.AWS) {

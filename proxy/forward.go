@@ -123,8 +123,12 @@ func noSuchName(err error) bool {
 func (f *flight) refuse(what, detail string) {
 	f.w.Header().Set("Connection", "close")
 	e := awserr.Error{Code: awserr.AccessDenied(f.r), Message: "postern: " + detail, RequestID: f.about.RequestID}
-	if what == "upstream" {
+	switch what {
+	case "upstream":
 		e.Code, e.Status = "ServiceUnavailable", http.StatusServiceUnavailable
+	case "session_expired", "session_ended":
+		// Not overHeader: what was sent to AWS the helper must not send again.
+		e.Message += ". Run: postern apps login " + f.about.App
 	}
 	awserr.Write(f.w, f.r, e)
 }

@@ -308,6 +308,8 @@ func (p *Proxy) Run(ctx context.Context) error {
 		BaseContext:       func(net.Listener) context.Context { return requests },
 		ErrorLog:          serverLog(p.log),
 		Protocols:         new(http.Protocols),
+		// So much that a conversation to which AWS does not listen for now holds up no other.
+		HTTP2: &http.HTTP2Config{MaxConcurrentStreams: 250, MaxReceiveBufferPerStream: 256 << 10, MaxReceiveBufferPerConnection: 250 * 256 << 10},
 	}
 	srv.Protocols.SetHTTP1(true)
 	srv.Protocols.SetHTTP2(true)

@@ -82,11 +82,14 @@ var hopByHop = []string{
 	"Te", "Trailer", "Transfer-Encoding", "Upgrade",
 }
 
-// endToEnd copies headers without those of the connection.
+// endToEnd copies headers without those of the connection, and without what helper and
+// proxy alone say to one another: behind AWS's hosts are customers' own APIs, too.
 func endToEnd(h http.Header) http.Header {
 	out := make(http.Header, len(h)+2)
 	for name, v := range h {
-		out[name] = v
+		if !strings.HasPrefix(name, headerPrefix) {
+			out[name] = v
+		}
 	}
 	dropNamed(out)
 	trailers := strings.Contains(strings.ToLower(h.Get("Te")), "trailers")

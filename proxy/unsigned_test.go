@@ -3,6 +3,7 @@ package proxy_test
 import (
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
@@ -72,7 +73,7 @@ func TestUnsigned(t *testing.T) {
 	}{
 		"a role denies it":        {"POST", cognito, prefix + "SignUp", "{}", "role engineer denies cognito-idp:SignUp", nil},
 		"credentials of nobody's": {"POST", "https://sts.us-east-1.amazonaws.com/", "", sts, "sts:AssumeRoleWithWebIdentity hands out credentials", nil},
-		"a bearer token":          {"GET", s3 + "k", "", "", "", func(r *http.Request) { r.Header.Set("Authorization", "Bearer x") }},
+		"a bearer token":          {"GET", s3 + "k", "", "", "unset it (AWS_BEARER_TOKEN_BEDROCK", func(r *http.Request) { r.Header.Set("Authorization", "Bearer t0ken") }},
 		"version 2 in the query":  {"GET", "https://sdb.amazonaws.com/?Action=ListDomains&AWSAccessKeyId=AKIA&Signature=x", "", "", "is not signed", nil},
 		"version 2 in the body":   {"POST", "https://sdb.amazonaws.com/", "", "Action=ListDomains&AWSAccessKeyId=AKIA&Signature=x", "Signature Version 2", nil},
 		"a form for S3":           {"POST", s3, "", "x", "is not signed", func(r *http.Request) { r.Header.Set("Content-Type", "multipart/form-data; boundary=b") }},
@@ -98,6 +99,12 @@ func TestUnsigned(t *testing.T) {
 	}
 	if done := payloads[*events.AWSRequestCompleted](es); len(done) != 2 || done[0].AWSRequestID != "id-of-aws" {
 		t.Errorf("completed %+v", done)
+	}
+	denied := payloads[*events.AWSRequestDenied](es)
+	if all := shown(denied); !slices.ContainsFunc(denied, func(d *events.AWSRequestDenied) bool {
+		return d.Cause == "signature" && d.User == "alice" && strings.Contains(d.Reason, `"Bearer"`)
+	}) || strings.Contains(all, "t0ken") {
+		t.Errorf("denied %s", all)
 	}
 	if n := len(r.aws.Calls("AssumeRole")); n != 0 {
 		t.Errorf("%d roles assumed for what needs none", n)

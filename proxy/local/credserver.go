@@ -2,7 +2,9 @@ package local
 
 import (
 	"context"
+	"crypto/hmac"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/json"
 	"errors"
@@ -58,8 +60,6 @@ type CredentialServer struct {
 
 	mu   sync.Mutex
 	have Exported
-	// metadata tokens end at these times.
-	tokens map[string]time.Time
 }
 
 // renewal is how long before their end credentials are fetched anew: SDKs ask
@@ -77,7 +77,7 @@ func NewCredentialServer(c CredentialServerConfig) (*CredentialServer, error) {
 	if c.Fetch == nil || c.Dir == "" {
 		return nil, errors.New("credential server: no way to fetch credentials, or no directory for the token")
 	}
-	return &CredentialServer{cfg: c, token: rand.Text() + rand.Text(), ready: make(chan struct{}), have: c.Have, tokens: map[string]time.Time{}}, nil
+	return &CredentialServer{cfg: c, token: rand.Text() + rand.Text(), ready: make(chan struct{}), have: c.Have}, nil
 }
 
 // Ready is closed when it listens.
@@ -201,26 +201,24 @@ func (s *CredentialServer) metadataToken(w http.ResponseWriter, r *http.Request)
 		http.Error(w, metadataTTL+" must be from 1 to 21600", http.StatusBadRequest)
 		return
 	}
-	now := time.Now()
-	token := rand.Text() + rand.Text()
-	s.mu.Lock()
-	for t, end := range s.tokens {
-		if now.After(end) {
-			delete(s.tokens, t)
-		}
-	}
-	s.tokens[token] = now.Add(time.Duration(ttl) * time.Second)
-	s.mu.Unlock()
 	w.Header().Set(metadataTTL, strconv.Itoa(ttl))
-	fmt.Fprint(w, token)
+	fmt.Fprint(w, s.metadataUntil(time.Now().Unix()+int64(ttl)))
+}
+
+// metadataUntil is the metadata token that ends at a time. None is kept: whoever is on this
+// machine may ask for as many as they like.
+func (s *CredentialServer) metadataUntil(end int64) string {
+	mac := hmac.New(sha256.New, []byte(s.token))
+	fmt.Fprint(mac, end)
+	return fmt.Sprintf("%d.%x", end, mac.Sum(nil))
 }
 
 func (s *CredentialServer) withToken(next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		s.mu.Lock()
-		end := s.tokens[strings.TrimSpace(r.Header.Get(metadataHeader))]
-		s.mu.Unlock()
-		if !time.Now().Before(end) {
+		token := strings.TrimSpace(r.Header.Get(metadataHeader))
+		until, _, _ := strings.Cut(token, ".")
+		end, _ := strconv.ParseInt(until, 10, 64) // 0 is over
+		if time.Now().Unix() >= end || subtle.ConstantTimeCompare([]byte(token), []byte(s.metadataUntil(end))) != 1 {
 			http.Error(w, "Unauthorized", http.StatusUnauthorized)
 			return
 		}

@@ -157,6 +157,12 @@ func TestMetadataCredentials(t *testing.T) {
 	if status, _ := fetch(t, "GET", base+"/v1/credentials", with); status != 404 {
 		t.Errorf("the container's way: %d", status)
 	}
+	for _, other := range []string{"9" + token, "0." + token, token + "0", ""} {
+		token = other
+		if status, _ := fetch(t, "GET", base+roles, with); status != 401 {
+			t.Errorf("token %q: %d", other, status)
+		}
+	}
 }
 
 // Only loopback is listened on.

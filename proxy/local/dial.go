@@ -63,6 +63,9 @@ func (h *Helper) dialProxy(ctx context.Context, conf *tls.Config) (*tls.Conn, er
 	if err != nil {
 		return nil, err
 	}
+	if tcp, ok := c.NetConn().(*net.TCPConn); ok {
+		h.attend(tcp)
+	}
 	if i > 0 {
 		h.log.Warn().Str("proxy", addrs[i]).Str("instead_of", addrs[0]).Msg("another postern proxy takes over")
 		h.good.Store(int32((good + i) % len(h.proxies)))

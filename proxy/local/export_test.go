@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"net"
+	"time"
 )
 
 // ResolveWith has h look up hosts other than AWS's by r.
@@ -21,3 +22,7 @@ func (h *Helper) OnDial(made func(*tls.Conn)) {
 		return c, err
 	}
 }
+
+// SetSilenceStep has connections that h makes from now on be asked so often whether the other
+// end is still there.
+func (h *Helper) SetSilenceStep(d time.Duration) { h.step = d }

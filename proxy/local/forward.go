@@ -75,6 +75,9 @@ type links struct{ h *Helper }
 // Where the proxy says that the session is over and another has taken its place,
 // what can be sent again is.
 func (l links) RoundTrip(r *http.Request) (*http.Response, error) {
+	if now := time.Now(); l.h.pulse.slept(now, now.Sub(l.h.began)) {
+		l.h.letGo()
+	}
 	resp, err := l.send(r)
 	if err != nil {
 		return nil, err

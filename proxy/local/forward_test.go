@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -298,4 +299,33 @@ func TestTwoSessions(t *testing.T) {
 	if status := call(second); status != 403 || len(s.take()) != 0 || h.SessionEnv("01K0SESSION2") != nil {
 		t.Errorf("status %d after the session was removed", status)
 	}
+}
+
+// Calls of one client over HTTP/2 share a connection. One whose body is not taken for now,
+// as while it is held, holds up no other.
+func TestStalledUploadHoldsUpNone(t *testing.T) {
+	stalled, over := make(chan struct{}, 3), make(chan struct{})
+	h := pair(t, func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, "stalled") {
+			stalled <- struct{}{}
+			<-over
+			return
+		}
+		n, err := io.Copy(io.Discard, r.Body)
+		fmt.Fprint(w, n, err)
+	})
+	c := client(t, h.Env(), true)
+	put := func(key string) *http.Request {
+		return sign(t, request(t, "PUT", "https://s3.eu-central-1.amazonaws.com/bucket/"+key, strings.NewReader(strings.Repeat("x", 32<<20))), h.Env(), "s3", unsigned)
+	}
+	var all sync.WaitGroup
+	for range 3 {
+		all.Go(func() { do(t, c, put("stalled")) })
+		<-stalled
+	}
+	if resp, body := do(t, c, put("key")); resp.ProtoMajor != 2 || body != "33554432 <nil>" {
+		t.Errorf("%s %s", resp.Proto, body)
+	}
+	close(over)
+	all.Wait()
 }

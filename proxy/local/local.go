@@ -86,9 +86,12 @@ type Helper struct {
 	toProxy  *httputil.ReverseProxy // over upstream or duplex
 	toHost   *httputil.ReverseProxy // over direct
 	dialer   net.Dialer
-	proxies  []string     // ProxyAddr and the others
-	good     atomic.Int32 // the one of them that answered last
-	ahead    atomic.Int64 // how far AWS's clock was ahead of ours at its last answer, in ns
+	proxies  []string      // ProxyAddr and the others
+	good     atomic.Int32  // the one of them that answered last
+	ahead    atomic.Int64  // how far AWS's clock was ahead of ours at its last answer, in ns
+	step     time.Duration // silenceStep, but in tests
+	began    time.Time
+	pulse    pulse
 
 	intercepted *connListener // TLS connections to AWS hosts
 	tunnels     sync.WaitGroup
@@ -134,8 +137,8 @@ func New(c Config) (*Helper, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &Helper{cfg: c, proxies: proxies, log: c.Log, ca: ca, ready: make(chan struct{}), intercepted: newConnListener()}
-	h.dialer.Timeout = 30 * time.Second
+	h := &Helper{cfg: c, proxies: proxies, log: c.Log, ca: ca, began: time.Now(), ready: make(chan struct{}), intercepted: newConnListener()}
+	h.dialer.Timeout, h.dialer.KeepAliveConfig, h.step = 30*time.Second, keepAlive, silenceStep
 	h.newTransports()
 	for _, s := range c.Sessions {
 		if err := h.AddSession(s); err != nil {
@@ -167,6 +170,9 @@ func (h *Helper) Run(ctx context.Context) (err error) {
 	if err != nil {
 		return fmt.Errorf("local proxy: %w", err)
 	}
+	if !h.cfg.AllowRemote {
+		ln = Own(ln, h.log)
+	}
 	h.mu.Lock()
 	h.addr = ln.Addr().String()
 	h.mu.Unlock()
@@ -192,8 +198,7 @@ func (h *Helper) Run(ctx context.Context) (err error) {
 	})
 	err = g.Wait()
 	h.tunnels.Wait()
-	h.upstream.CloseIdleConnections()
-	h.duplex.CloseIdleConnections()
+	h.letGo()
 	h.direct.CloseIdleConnections()
 	return err
 }
@@ -211,6 +216,9 @@ func (h *Helper) server(handler http.HandlerFunc) *http.Server {
 		ReadHeaderTimeout: 30 * time.Second,
 		IdleTimeout:       5 * time.Minute,
 		ErrorLog:          serverLog(h.log),
+		// What is sent of a body that nobody takes for now counts for its connection, too, which
+		// has room for that of all its streams: none holds up the others.
+		HTTP2: &http.HTTP2Config{MaxConcurrentStreams: 250, MaxReceiveBufferPerStream: 256 << 10, MaxReceiveBufferPerConnection: 250 * 256 << 10},
 	}
 }
 

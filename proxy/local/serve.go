@@ -84,7 +84,7 @@ func (h *Helper) serveConnect(run context.Context, w http.ResponseWriter, r *htt
 // reach connects to a host that is none of AWS's: as the client would have, had
 // HTTPS_PROXY not become the helper's address.
 func (h *Helper) reach(ctx context.Context, host, addr string) (net.Conn, error) {
-	if h.cfg.Through != nil && !underAWS(host) {
+	if h.cfg.Through != nil {
 		by, err := h.cfg.Through(&http.Request{URL: &url.URL{Scheme: "https", Host: addr}})
 		if err == nil && by != nil && (by.Scheme == "http" || by.Scheme == "https") && by.Host != h.Addr() {
 			ctx, cancel := context.WithTimeout(ctx, h.dialer.Timeout)

@@ -63,10 +63,15 @@ func (h *Helper) session(c *credential) (string, error) {
 	if c.now.CompareAndSwap(now, &turn{Session: next}) {
 		h.log.Warn().Str("session", next.ID).Str("instead_of", now.ID).Str("app", next.App).Msg("another session takes over")
 		// Connections may have been made by a sign-in that is over, too.
-		h.upstream.CloseIdleConnections()
-		h.duplex.CloseIdleConnections()
+		h.letGo()
 	}
 	return c.now.Load().ID, nil
+}
+
+// letGo ends the connections to the proxy that nobody uses.
+func (h *Helper) letGo() {
+	h.upstream.CloseIdleConnections()
+	h.duplex.CloseIdleConnections()
 }
 
 // ended notes that the proxy takes a session for over.

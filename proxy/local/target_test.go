@@ -129,7 +129,7 @@ func TestUnsigned(t *testing.T) {
 	}
 	bearer := request(t, "GET", "https://bucket.s3.eu-central-1.amazonaws.com/key", nil)
 	bearer.Header.Set("Authorization", "Bearer x")
-	if resp, body := do(t, c, bearer); resp.StatusCode < 400 {
+	if resp, body := do(t, c, bearer); resp.StatusCode != 400 || !strings.Contains(body, "unset it (AWS_BEARER_TOKEN_BEDROCK") {
 		t.Errorf("a token of another kind: %d %s", resp.StatusCode, body)
 	}
 	signed := request(t, "GET", "https://bucket.s3.eu-central-1.amazonaws.com/key", nil)

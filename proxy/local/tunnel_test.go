@@ -168,12 +168,14 @@ func TestTunnelThroughTheUsersProxy(t *testing.T) {
 			return u, nil
 		}
 	})
-	_, br := connect(t, h.Addr(), "registry.example.com:443", "hello\n")
-	if b, err := io.ReadAll(br); err != nil || string(b) != "the other side" {
-		t.Errorf("%q, %v", b, err)
-	}
-	if r := <-asked; r.Method != http.MethodConnect || r.RequestURI != "registry.example.com:443" || r.Header.Get("Proxy-Authorization") != "Basic dTpw" {
-		t.Errorf("%s %s %v", r.Method, r.RequestURI, r.Header)
+	for _, host := range []string{"registry.example.com:443", "111122223333.dkr.ecr.us-east-1.amazonaws.com:443"} {
+		_, br := connect(t, h.Addr(), host, "hello\n")
+		if b, err := io.ReadAll(br); err != nil || string(b) != "the other side" {
+			t.Errorf("%q, %v", b, err)
+		}
+		if r := <-asked; r.Method != http.MethodConnect || r.RequestURI != host || r.Header.Get("Proxy-Authorization") != "Basic dTpw" {
+			t.Errorf("%s %s %v", r.Method, r.RequestURI, r.Header)
+		}
 	}
 	connect(t, h.Addr(), direct.Addr().String(), "")
 	c, err := direct.Accept()

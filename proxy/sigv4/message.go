@@ -81,6 +81,9 @@ func (m *message) target() string {
 // url.URL would otherwise encode some bytes anew, and S3 would see another key
 // than the one that was signed.
 func SetTarget(u *url.URL, target string) error {
+	if strings.IndexByte(target, ' ') >= 0 { // HTTP/2 has room for it; a request line would be in three parts
+		return fmt.Errorf("target %.200q has a space in it: percent-encode it", target)
+	}
 	path, query, mark := strings.Cut(target, "?")
 	u.RawQuery, u.ForceQuery, u.Fragment, u.RawFragment = query, mark && query == "", "", ""
 	dec, err := url.PathUnescape(path)

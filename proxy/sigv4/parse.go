@@ -86,7 +86,11 @@ func parseHeader(m *message, v string) (*Authorization, error) {
 	case algECDSA:
 		a.Algorithm = SigV4A
 	default:
-		return nil, &Error{Kind: ErrUnsupported, Detail: fmt.Sprintf("authorization scheme %s; use %s", scheme(alg), algHMAC)}
+		detail := fmt.Sprintf("authorization scheme %s; use %s", scheme(alg), algHMAC)
+		if strings.EqualFold(alg, "Bearer") {
+			detail = `authorization scheme "Bearer", of API keys and other tokens; unset it (AWS_BEARER_TOKEN_BEDROCK, for one), so that the client signs by ` + algHMAC
+		}
+		return nil, &Error{Kind: ErrUnsupported, Detail: detail}
 	}
 	bad := func(format string, args ...any) (*Authorization, error) {
 		return nil, &Error{Kind: ErrMalformed, Service: a.Service, Detail: "Authorization header: " + fmt.Sprintf(format, args...)}
