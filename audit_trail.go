@@ -133,7 +133,7 @@ func (c *cli) auditValidate() *cobra.Command {
 func (c *cli) auditDeadLetters() *cobra.Command {
 	var replay string
 	cmd := &cobra.Command{
-		Use: "dead-letters [--replay ID|all]", Short: "Files and queues' messages that were set aside, with the reason", Args: cobra.NoArgs,
+		Use: "dead-letters [--replay ID|all]", Short: "Files and queues' messages that were set aside, with the reason", Args: cobra.NoArgs, Annotations: knows(rowFormats),
 		PreRun: func(cmd *cobra.Command, _ []string) {
 			if replay != "" {
 				cmd.Annotations = nil // what comes of it are no rows
