@@ -127,6 +127,38 @@ func (c *cli) say(format string, args ...any) {
 	fmt.Fprintln(c.stderr, visible(fmt.Sprintf(format, args...)))
 }
 
+// visible is oneLine for text of several lines.
+func visible(s string) string {
+	lines := strings.Split(s, "\n")
+	for i := range lines {
+		lines[i] = oneLine(lines[i])
+	}
+	return strings.Join(lines, "\n")
+}
+
+// plain is visible without spaces at the ends of lines.
+func plain(s string) string {
+	lines := strings.Split(visible(s), "\n")
+	for i := range lines {
+		lines[i] = strings.TrimRight(lines[i], " ")
+	}
+	return strings.Join(lines, "\n")
+}
+
+// oneLine keeps text that somebody else wrote from forging lines, moving the cursor of a
+// terminal, or having it show what follows in another order.
+func oneLine(s string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r < ' ', r == 0x7f, r >= 0x80 && r < 0xa0,
+			r == '\u2028', r == '\u2029', // line and paragraph
+			r >= '\u202a' && r <= '\u202e', r >= '\u2066' && r <= '\u2069': // the order of what follows (UAX #9)
+			return ' '
+		}
+		return r
+	}, s)
+}
+
 // until writes a point in time for people: the clock and what is left.
 func until(t time.Time) string {
 	left := time.Until(t).Round(time.Second)

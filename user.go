@@ -256,3 +256,18 @@ func (p *profile) broker() (*client.Client, error) {
 	}
 	return client.New(p.BrokerURL, tlsConfig)
 }
+
+// withBroker gives a command a client that acts as the user.
+func (c *cli) withBroker(do func(cmd *cobra.Command, b *client.Client, args []string) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		p, err := c.profile()
+		if err != nil {
+			return err
+		}
+		b, err := p.broker()
+		if err != nil {
+			return err
+		}
+		return do(cmd, b, args)
+	}
+}
