@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -54,11 +55,17 @@ func (c *cli) requestShow() *cobra.Command {
 }
 
 func (c *cli) requestReview() *cobra.Command {
-	var deny bool
+	var approve, deny bool
 	var reason, list, ttl string
 	cmd := &cobra.Command{
 		Use: "review --approve|--deny|--promote LIST [--reason T] ID", Short: "Approve or deny a request, or make its asker a member of an access list", Args: cobra.ExactArgs(1),
 		Long: "Approve or deny a request, or make its asker a member of an access list. Until a request is decided, a reviewer may change their mind.",
+		PreRunE: func(*cobra.Command, []string) error {
+			if list == "" && approve == deny { // --deny=false is no verdict, and not the other one
+				return usageError{errors.New("what is it? give --approve, --deny or --promote LIST")}
+			}
+			return nil
+		},
 		RunE: c.withBroker(func(cmd *cobra.Command, b *client.Client, args []string) error {
 			if list != "" {
 				r, err := b.Promote(cmd.Context(), args[0], api.PromoteRequest{AccessList: list, TTL: ttl, Reason: reason})
@@ -78,7 +85,7 @@ func (c *cli) requestReview() *cobra.Command {
 			return c.printRequest(&r)
 		}),
 	}
-	cmd.Flags().Bool("approve", false, "approve it")
+	cmd.Flags().BoolVar(&approve, "approve", false, "approve it")
 	cmd.Flags().BoolVar(&deny, "deny", false, "deny it")
 	cmd.Flags().StringVar(&reason, "reason", "", "why")
 	cmd.Flags().StringVar(&list, "promote", "", "access list of yours that grants what is asked for: makes the asker a member")

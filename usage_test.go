@@ -79,6 +79,9 @@ func TestBadValues(t *testing.T) {
 		{"tokens add --type proxy --uses -1", "--uses=-1: must be positive"},
 		{"users add no-such --roles r --ttl 8d", "--ttl: a link holds 168h0m0s at most, not 8d"},
 		{"users reset no-such --ttl soon", `--ttl: "soon" is not a duration`},
+		{"request review --deny=false R", "give --approve, --deny or --promote LIST"},
+		{"request review --approve=false R", "give --approve, --deny or --promote LIST"},
+		{"request review --promote= R", "give --approve, --deny or --promote LIST"},
 		{"ca rotate --from x", `--from: "x" is no phase: want steady, introduced or switched`},
 	} {
 		var stdout, stderr strings.Builder
