@@ -163,9 +163,9 @@ func oneLine(s string) string {
 func until(t time.Time) string {
 	left := time.Until(t).Round(time.Second)
 	if left <= 0 {
-		return t.Local().Format("2006-01-02 15:04:05") + " (expired)"
+		return t.Local().Format(time.DateTime) + " (expired)"
 	}
-	return fmt.Sprintf("%s (%s left)", t.Local().Format("2006-01-02 15:04:05"), inDays(left))
+	return fmt.Sprintf("%s (%s left)", t.Local().Format(time.DateTime), inDays(left))
 }
 
 // inDays writes a duration; a long one in days and hours.
