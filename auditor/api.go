@@ -27,28 +27,29 @@ const (
 	checksTime = time.Hour
 )
 
-// question is what is answered whole, with JSON or rows; openapi.json describes each.
+// question is what is answered whole; openapi.json describes each.
 type question struct {
 	pattern string
 	to      power
+	rows    bool          // it is answered in the formats for rows, too
 	most    time.Duration // that the answer may take
 	answer  func(*http.Request) (any, error)
 }
 
 func (a *Auditor) questions() []question {
 	return []question{
-		{"GET /v1/audit/search", asks, questionTime, a.search},
-		{"GET /v1/audit/show/{id...}", asks, questionTime, a.show},
-		{"GET /v1/audit/why/{id...}", asks, questionTime, a.why},
-		{"GET /v1/audit/coverage", asks, questionTime, a.coverage},
-		{"GET /v1/audit/policy", asks, questionTime, a.policy},
-		{"GET /v1/audit/findings", asks, questionTime, a.findings},
-		{"GET /v1/audit/sql", asks, questionTime, a.sqlByQuery},
-		{"POST /v1/audit/sql", posts, questionTime, a.sqlByBody},
-		{"GET /v1/audit/log", asksAll, questionTime, a.logStatus},
-		{"GET /v1/audit/checks", asksAll, checksTime, a.ledgerChecks},
-		{"GET /v1/audit/dead-letters", asksAll, questionTime, a.deadLetters},
-		{"POST /v1/audit/dead-letters/replay", operates, questionTime, a.replay},
+		{"GET /v1/audit/search", asks, true, questionTime, a.search},
+		{"GET /v1/audit/show/{id...}", asks, true, questionTime, a.show},
+		{"GET /v1/audit/why/{id...}", asks, true, questionTime, a.why},
+		{"GET /v1/audit/coverage", asks, true, questionTime, a.coverage},
+		{"GET /v1/audit/policy", asks, true, questionTime, a.policy},
+		{"GET /v1/audit/findings", asks, true, questionTime, a.findings},
+		{"GET /v1/audit/sql", asks, true, questionTime, a.sqlByQuery},
+		{"POST /v1/audit/sql", posts, true, questionTime, a.sqlByBody},
+		{"GET /v1/audit/log", asksAll, false, questionTime, a.logStatus},
+		{"GET /v1/audit/checks", asksAll, false, checksTime, a.ledgerChecks},
+		{"GET /v1/audit/dead-letters", asksAll, false, questionTime, a.deadLetters},
+		{"POST /v1/audit/dead-letters/replay", operates, false, questionTime, a.replay},
 	}
 }
 
@@ -96,7 +97,7 @@ func (a *Auditor) ask(of question, w http.ResponseWriter, r *http.Request) {
 	r = r.WithContext(ctx)
 	q := r.URL.Query()
 	format := q.Get("format")
-	err := checkFormat(format, of.pattern)
+	err := of.checkFormat(format)
 	if err == nil && len(q["format"]) > 1 {
 		err = &query.BadInput{Field: "format", Reason: "is given more than once"}
 	}
