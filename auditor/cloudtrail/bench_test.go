@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	"github.com/klauspost/compress/gzip"
+
+	"github.com/posternhq/postern/internal/datatest"
 )
 
 // BenchmarkParse reads log files into normalised records, on one core, beside
@@ -71,11 +73,7 @@ func BenchmarkParse(b *testing.B) {
 
 // realRecords are those of the real log files, else a made-up one.
 func realRecords(tb testing.TB) [][]byte {
-	dir := os.Getenv("POSTERN_SHARED")
-	if dir == "" {
-		dir = filepath.Join("..", "..", "..", "shared")
-	}
-	files, err := filepath.Glob(filepath.Join(dir, "data", "cloudtrail", "invictus", "CloudTrail", "*.json.gz"))
+	files, err := filepath.Glob(datatest.Path("data/cloudtrail/invictus/CloudTrail/*.json.gz"))
 	if err != nil {
 		tb.Fatal(err)
 	}
