@@ -125,7 +125,7 @@ func TestRead(t *testing.T) {
 		{"a record without end", zipped(long), 0, "a record is longer than 4194304 bytes"},
 	} {
 		n := 0
-		err := Read(bytes.NewReader(x.file), func(int, []byte, *Record) error {
+		_, err := read(bytes.NewReader(x.file), nil, func(int, []byte, *Record) error {
 			n++
 			return nil
 		})
@@ -203,7 +203,7 @@ func FuzzRead(f *testing.F) {
 	f.Add([]byte(`{"Records":[{"eventName":"A"}]}}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		n := 0
-		err := Read(bytes.NewReader(b), func(position int, r []byte, _ *Record) error {
+		_, err := read(bytes.NewReader(b), nil, func(position int, r []byte, _ *Record) error {
 			if position < n {
 				t.Fatalf("record %d came as %d", n, position)
 			}
