@@ -33,30 +33,29 @@ type placement struct {
 
 // place gives a proxy or an auditor its journal and its server's TLS: from the
 // broker that it joins, from the one in this process, or from files.
-func (s *services) place(ctx context.Context, kind, name string, join *JoinConfig, files *TLSFiles, listen string, names []string) (out placement, err error) {
-	perms := agentPermissions[kind]
-	names = append(serverNames(listen), names...)
-	if join == nil {
-		if out.journal, err = s.journal(kind, perms); err != nil {
+func (s *services) place(ctx context.Context, of placed) (out placement, err error) {
+	names := append(serverNames(of.listen), of.names...)
+	if of.join == nil {
+		if out.journal, err = s.journal(of.kind, agentPermissions[of.kind]); err != nil {
 			return out, err
 		}
 		if s.broker != nil {
 			out.ticketKeys = s.broker.TicketKeys
-			out.broker = beside{s.broker, name}
+			out.broker = beside{s.broker, of.name}
 		}
-		show := fromFiles(files)
-		if files == nil {
+		show := fromFiles(of.tls)
+		if of.tls == nil {
 			show = s.broker.Server(names)
 		}
-		out.tls, err = mutualTLS(show, clientAuth[kind], s.log.With().Str("service", kind).Logger())
+		out.tls, err = mutualTLS(show, clientAuth[of.kind], s.log.With().Str("service", of.kind).Logger())
 		return out, err
 	}
-	m := s.membership(kind, name, join, names)
+	m := s.membership(of.kind, of.name, of.join, names)
 	if err := m.join(ctx); err != nil {
 		return out, err
 	}
 	out.broker = m
-	if kind == "proxy" {
+	if of.kind == "proxy" {
 		if len(m.given.Load().TicketKeys) == 0 { // what was given to an earlier version
 			if err := m.renew(ctx); err != nil {
 				return out, err
@@ -67,10 +66,10 @@ func (s *services) place(ctx context.Context, kind, name string, join *JoinConfi
 	if out.journal, err = s.joinedJournal(m); err != nil {
 		return out, err
 	}
-	if err := s.stack.start(ctx, kind+" membership", m); err != nil {
+	if err := s.stack.start(ctx, of.kind+" membership", m); err != nil {
 		return out, err
 	}
-	out.tls, err = mutualTLS(m.server, clientAuth[kind], m.log)
+	out.tls, err = mutualTLS(m.server, clientAuth[of.kind], m.log)
 	return out, err
 }
 
