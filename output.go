@@ -7,6 +7,7 @@ import (
 	"io"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -98,28 +99,55 @@ func asYAML(v any) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	var n yaml.Node
-	if err := yaml.Unmarshal(j, &n); err != nil { // JSON is YAML
+	d := json.NewDecoder(bytes.NewReader(j))
+	d.UseNumber()
+	n, err := yamlNode(d)
+	if err != nil {
 		return nil, err
 	}
-	blockStyle(&n)
 	var b bytes.Buffer
 	e := yaml.NewEncoder(&b)
 	e.SetIndent(2)
-	if err := e.Encode(&n); err != nil {
+	if err := e.Encode(n); err != nil {
 		return nil, err
 	}
 	return b.Bytes(), e.Close()
 }
 
-func blockStyle(n *yaml.Node) {
-	n.Style &^= yaml.FlowStyle
-	if n.Kind == yaml.ScalarNode && n.Tag == "!!str" {
-		n.Style = 0 // quoted again only where it must be
+// yamlNode reads one value. YAML's own parser would not do for it: it takes neither all of
+// the characters that JSON may have as they are, nor JSON's escapes of those beyond U+FFFF.
+func yamlNode(d *json.Decoder) (*yaml.Node, error) {
+	token, err := d.Token()
+	if err != nil {
+		return nil, err
 	}
-	for _, child := range n.Content {
-		blockStyle(child)
+	n := &yaml.Node{Kind: yaml.ScalarNode}
+	switch t := token.(type) {
+	case string:
+		n.Tag, n.Value = "!!str", t // quoted where it must be
+		return n, nil
+	case json.Number:
+		n.Value = t.String()
+		return n, nil
+	case bool:
+		n.Value = strconv.FormatBool(t)
+		return n, nil
+	case nil:
+		n.Value = "null"
+		return n, nil
 	}
+	if n.Kind = yaml.SequenceNode; token == json.Delim('{') {
+		n.Kind = yaml.MappingNode
+	}
+	for d.More() { // of a mapping, keys and values in turn
+		child, err := yamlNode(d)
+		if err != nil {
+			return nil, err
+		}
+		n.Content = append(n.Content, child)
+	}
+	_, err = d.Token()
+	return n, err
 }
 
 // say tells the user something on stderr; stdout is for data.
