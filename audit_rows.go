@@ -38,7 +38,7 @@ func (c *cli) printTable(t *query.Table) error {
 			for i, v := range row {
 				m[t.Columns[i].Name] = v
 			}
-			if err := writeJSON(c.stdout, m); err != nil {
+			if err := writeJSON(c.data(), m); err != nil {
 				return err
 			}
 		}
@@ -77,7 +77,7 @@ func (c *cli) printRows(v any, table func() *query.Table, more string, text func
 	if more != "" {
 		c.say("more: --cursor %s", more)
 	}
-	return write(table(), c.stdout)
+	return write(table(), c.data())
 }
 
 func cell(v any) string {

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 	"go.yaml.in/yaml/v3"
@@ -64,13 +65,13 @@ func (c *cli) print(v any, text func(w *tabwriter.Writer)) error {
 		_, err := io.WriteString(c.stdout, visible(b.String()))
 		return err
 	case "json":
-		return writeJSON(c.stdout, v)
+		return writeJSON(c.data(), v)
 	case "yaml":
 		b, err := asYAML(v)
 		if err != nil {
 			return err
 		}
-		_, err = c.stdout.Write(b)
+		_, err = c.data().Write(b)
 		return err
 	}
 	return c.checkFormat(plainFormats)
@@ -177,14 +178,55 @@ func plain(s string) string {
 // terminal, or having it show what follows in another order.
 func oneLine(s string) string {
 	return strings.Map(func(r rune) rune {
-		switch {
-		case r < ' ', r == 0x7f, r >= 0x80 && r < 0xa0,
-			r == '\u2028', r == '\u2029', // line and paragraph
-			r >= '\u202a' && r <= '\u202e', r >= '\u2066' && r <= '\u2069': // the order of what follows (UAX #9)
+		if steers(r) {
 			return ' '
 		}
 		return r
 	}, s)
+}
+
+// steers tells what a terminal, or a reader of lines, may take for more than a character.
+func steers(r rune) bool {
+	return r < ' ' || r == 0x7f || r >= 0x80 && r < 0xa0 ||
+		r == '\u2028' || r == '\u2029' || // line and paragraph
+		r >= '\u202a' && r <= '\u202e' || r >= '\u2066' && r <= '\u2069' // the order of what follows (UAX #9)
+}
+
+// data is where JSON, YAML, CSV and events are written: as they are, but for a terminal,
+// which what others wrote in them would steer.
+func (c *cli) data() io.Writer {
+	if isTerminal(c.stdout) {
+		return &shown{to: c.stdout}
+	}
+	return c.stdout
+}
+
+// shown writes what steers as JSON has it, such as \u001b.
+type shown struct {
+	to   io.Writer
+	part []byte // of a character
+}
+
+func (s *shown) Write(p []byte) (int, error) {
+	b := append(s.part, p...)
+	var out []byte
+	for utf8.FullRune(b) {
+		r, n := utf8.DecodeRune(b)
+		switch {
+		case r == utf8.RuneError && n == 1:
+			out = fmt.Appendf(out, `\x%02x`, b[0])
+		case steers(r) && r != '\n' && r != '\r' && r != '\t':
+			out = fmt.Appendf(out, `\u%04x`, r)
+		default:
+			out = append(out, b[:n]...)
+		}
+		b = b[n:]
+	}
+	s.part = bytes.Clone(b)
+	if _, err := s.to.Write(out); err != nil {
+		return 0, err
+	}
+	return len(p), nil
 }
 
 // until writes a point in time for people: the clock and what is left.
