@@ -81,6 +81,8 @@ func TestBadValues(t *testing.T) {
 		{"users reset no-such --ttl soon", `--ttl: "soon" is not a duration`},
 		{"request review --deny=false R", "give --approve, --deny or --promote LIST"},
 		{"request review --approve=false R", "give --approve, --deny or --promote LIST"},
+		{"lock --user alice --user bob", "--user is given twice: a lock is of one, so place another"},
+		{"lock --role=", "what to lock?"},
 		{"--identity= status", "--identity is empty"},
 		{"status --home=", "--home is empty"},
 		{"aws --identity= s3 ls", "--identity is empty"},
