@@ -24,7 +24,7 @@ func (c *cli) auditPolicy() *cobra.Command {
 	var f query.PolicyFilter
 	var granted []string
 	cmd := &cobra.Command{
-		Use: "policy --aws-role R", Short: "The least IAM policy that allows what was used of a role", Args: cobra.NoArgs,
+		Use: "policy --aws-role R", Short: "The least IAM policy that allows what was used of a role", Args: cobra.NoArgs, Annotations: knows(rowFormats),
 		Long: "The least IAM policy that allows what was used of an IAM role through postern:\n" +
 			"actions, resources and regions as they were recorded. Resources that lie in one\n" +
 			"place are named by it where they are more than five. Several policies, one JSON\n" +

@@ -32,7 +32,7 @@ func (c *cli) auditIngest() *cobra.Command {
 			if len(paths) > 0 && b != (client.Bucket{}) {
 				return usageError{fmt.Errorf("--since, --until, --account and --region are for buckets; %s is none", paths[0])}
 			}
-			return c.ingest(cmd, a, paths, buckets, b)
+			return c.ingest(cmd.Context(), a, paths, buckets, b)
 		}),
 	}
 	bucketFlags(cmd, &b)
@@ -45,42 +45,6 @@ func bucketFlags(cmd *cobra.Command, b *client.Bucket) {
 	f.StringVar(&b.Until, "until", "", "of a bucket: files delivered up to this time")
 	f.StringVar(&b.Account, "account", "", "of a bucket: AWS account id")
 	f.StringVar(&b.Region, "region", "", "of a bucket: AWS region")
-}
-
-// ingestBucket shows a bar on a terminal; its length is what is found so far.
-func (c *cli) ingestBucket(cmd *cobra.Command, a *client.Client, b client.Bucket, total *ingested) error {
-	tty := isTerminal(c.stderr)
-	p, err := a.IngestBucket(cmd.Context(), b, func(p client.BucketProgress) {
-		if p.Reason != "" {
-			c.say("%s: set aside: %s", p.File, p.Reason)
-		}
-		if tty {
-			fmt.Fprint(c.stderr, "\r\033[K"+bar(p))
-		}
-	})
-	if tty {
-		fmt.Fprint(c.stderr, "\r\033[K")
-	}
-	total.Files += p.Files
-	total.Known += p.Known
-	total.Rejected += p.Rejected
-	total.Records += p.Records
-	if err != nil {
-		return fmt.Errorf("%s: %w", b.Address, err)
-	}
-	return nil
-}
-
-// bar is one line of progress.
-func bar(p client.BucketProgress) string {
-	const width = 30
-	done, found := p.Files+p.Known, max(p.Found, 1)
-	full := min(width*done/found, width)
-	more := "+" // the listing goes on
-	if p.Listed {
-		more = ""
-	}
-	return fmt.Sprintf("[%s%s] %d of %d%s files, %d records", strings.Repeat("#", full), strings.Repeat(".", width-full), done, p.Found, more, p.Records)
 }
 
 func (c *cli) auditValidate() *cobra.Command {
@@ -133,7 +97,7 @@ func (c *cli) auditValidate() *cobra.Command {
 func (c *cli) auditDeadLetters() *cobra.Command {
 	var replay string
 	cmd := &cobra.Command{
-		Use: "dead-letters [--replay ID|all]", Short: "Files and queues' messages that were set aside, with the reason", Args: cobra.NoArgs,
+		Use: "dead-letters [--replay ID|all]", Short: "Files and queues' messages that were set aside, with the reason", Args: cobra.NoArgs, Annotations: knows(rowFormats),
 		PreRun: func(cmd *cobra.Command, _ []string) {
 			if replay != "" {
 				cmd.Annotations = nil // what comes of it are no rows

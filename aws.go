@@ -78,6 +78,9 @@ func (c *cli) ownFlags(args []string, own map[string]*string, plain map[string]*
 			}
 			value, args = args[1], args[1:]
 		}
+		if name = strings.TrimPrefix(name, "--"); value == "" && slices.Contains(saying, name) {
+			return nil, emptyFlag(name)
+		}
 		*target, args = value, args[1:]
 	}
 	return args, nil

@@ -284,19 +284,30 @@ func readConfig(path string) (*Config, error) {
 	return &c, nil
 }
 
+// placed is what the configuration says of a service that needs a place in a postern:
+// a proxy or an auditor.
 type placed struct {
-	key  string
-	tls  *TLSFiles
-	join *JoinConfig
+	kind         string // and its key
+	name, listen string
+	names        []string // besides those of listen
+	tls          *TLSFiles
+	join         *JoinConfig
 }
 
-// placed are the services that need a place in a postern.
+func (p *ProxyConfig) placed() placed {
+	return placed{"proxy", p.Name, p.Listen, p.PublicNames, p.TLS, p.Join}
+}
+
+func (a *AuditorConfig) placed() placed {
+	return placed{"auditor", a.Name, a.Listen, a.PublicNames, a.TLS, a.Join}
+}
+
 func (c *Config) placed() (out []placed) {
 	if c.Proxy != nil {
-		out = append(out, placed{"proxy", c.Proxy.TLS, c.Proxy.Join})
+		out = append(out, c.Proxy.placed())
 	}
 	if c.Auditor != nil {
-		out = append(out, placed{"auditor", c.Auditor.TLS, c.Auditor.Join})
+		out = append(out, c.Auditor.placed())
 	}
 	return out
 }

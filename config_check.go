@@ -270,15 +270,15 @@ func (c *Config) checkPlaced() (key, problem string) {
 	for _, one := range c.placed() {
 		switch {
 		case one.join != nil && c.Broker != nil:
-			return one.key + ".join", "the broker runs in this process: leave it out"
+			return one.kind + ".join", "the broker runs in this process: leave it out"
 		case one.join != nil && one.tls != nil:
-			return one.key + ".join", "tls: has files of somebody else's; give one or the other"
+			return one.kind + ".join", "tls: has files of somebody else's; give one or the other"
 		case one.join != nil:
 			if key, problem := one.join.check(); key != "" {
-				return one.key + ".join." + key, problem
+				return one.kind + ".join." + key, problem
 			}
 		case c.Broker == nil && one.tls == nil:
-			return one.key + ".join", "give broker, ca_pin and token_file (postern tokens add): the broker, which would issue a certificate, runs elsewhere"
+			return one.kind + ".join", "give broker, ca_pin and token_file (postern tokens add): the broker, which would issue a certificate, runs elsewhere"
 		}
 		if one.tls == nil {
 			continue
@@ -286,10 +286,10 @@ func (c *Config) checkPlaced() (key, problem string) {
 		files := []file{{"cert_file", one.tls.CertFile}, {"key_file", one.tls.KeyFile}, {"client_ca_file", one.tls.ClientCAFile}}
 		for _, f := range files {
 			if f.path == "" {
-				return one.key + ".tls." + f.key, "missing: give cert_file, key_file and client_ca_file"
+				return one.kind + ".tls." + f.key, "missing: give cert_file, key_file and client_ca_file"
 			}
 		}
-		if key, problem := firstMissing(one.key+".tls.", files); problem != "" {
+		if key, problem := firstMissing(one.kind+".tls.", files); problem != "" {
 			return key, problem
 		}
 	}

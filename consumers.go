@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"text/tabwriter"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -31,7 +32,7 @@ func (c *cli) consumers() *cobra.Command {
 				for _, k := range list {
 					last := k.Fault
 					if k.LastAck != nil {
-						last = k.LastAck.Local().Format("2006-01-02 15:04:05")
+						last = k.LastAck.Local().Format(time.DateTime)
 					}
 					fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%s %d\t%s\t%s\n", k.Name, k.Filter, k.Pending, k.Unacknowledged, k.Stream, k.AckedTo, orDash(last), orDash(sentTo(k)))
 				}
@@ -72,7 +73,7 @@ func sentTo(k api.Consumer) string {
 		return text + "; suspended: " + oneLine(k.Suspended)
 	}
 	if f := k.Failing; f != nil {
-		text += fmt.Sprintf("; failing since %s, %d tries, next %s: %s", f.Since.Local().Format("2006-01-02 15:04:05"), f.Tries, f.Next.Local().Format("15:04:05"), oneLine(f.Reason))
+		text += fmt.Sprintf("; failing since %s, %d tries, next %s: %s", f.Since.Local().Format(time.DateTime), f.Tries, f.Next.Local().Format("15:04:05"), oneLine(f.Reason))
 	}
 	return text
 }

@@ -101,7 +101,7 @@ func (p *eventPrinter) print(at events.Place, raw []byte) error {
 		p.c.say("postern: %s %d on %q is left out: %s", at.Stream, at.Sequence, at.Subject, oneLine(err.Error()))
 		return nil
 	}
-	_, err = p.c.stdout.Write(b)
+	_, err = p.c.data().Write(b)
 	return err
 }
 

@@ -12,7 +12,6 @@ import (
 	"sync"
 	"text/tabwriter"
 
-	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/posternhq/postern/auditor/client"
@@ -34,118 +33,30 @@ type ingested struct {
 // auditor has all of its records in its tables.
 const uploads = 32
 
+// ingestion is one run of `postern audit ingest`.
+type ingestion struct {
+	c       *cli
+	auditor *client.Client
+	tty     bool // stderr shows progress
+
+	mu    sync.Mutex // guards total and stderr
+	total ingested
+}
+
 // ingest sends CloudTrail files to the auditor and has it read buckets. A file
 // that it rejects, or that can't be read, is told of and does not stop the others.
-func (c *cli) ingest(cmd *cobra.Command, a *client.Client, paths, buckets []string, b client.Bucket) error {
-	var mu sync.Mutex // guards total and stderr
-	var total ingested
-	tty := isTerminal(c.stderr)
-	group, ctx := errgroup.WithContext(cmd.Context())
-	group.SetLimit(uploads)
-	fail := func(path string, err error) {
-		mu.Lock()
-		defer mu.Unlock()
-		total.Failed++
-		c.say("%s: could not be read: %v", path, causeOf(err))
-	}
-	one := func(path string) error {
-		f, err := openFile(ctx, path)
-		if err != nil {
-			if ctx.Err() != nil {
-				return context.Cause(ctx)
-			}
-			fail(path, err)
-			return nil
-		}
-		defer f.Close()
-		from := &upload{from: f}
-		got, err := a.Ingest(ctx, path, from, nil)
-		if err := from.failed(); err != nil && ctx.Err() == nil { // the file's fault, and none of the auditor's
-			fail(path, err)
-			return nil
-		}
-		if err != nil {
-			return fmt.Errorf("%s: %w", path, err)
-		}
-		mu.Lock()
-		defer mu.Unlock()
-		total.Files++
-		total.Records += int64(got.Records)
-		if tty {
-			fmt.Fprintf(c.stderr, "\r\033[K%d files, %d records: %s", total.Files, total.Records, oneLine(filepath.Base(path)))
-		}
-		if got.Rejected != "" {
-			total.Rejected++
-			c.say("%s: set aside: %s", path, got.Rejected)
-		}
-		return nil
-	}
-	passed := 0
-	for _, root := range paths {
-		info, err := os.Stat(root)
-		folder := root
-		if err == nil && info.IsDir() { // WalkDir follows no link, not even where it begins
-			folder, err = filepath.EvalSymlinks(root)
-		}
-		switch {
-		case err != nil:
-			fail(root, err)
-			continue
-		case !info.IsDir(): // a pipe, too, as a shell's <(…) is
-			group.Go(func() error { return one(root) })
-			continue
-		}
-		_ = filepath.WalkDir(folder, func(path string, d fs.DirEntry, err error) error {
-			switch {
-			case ctx.Err() != nil:
-				return fs.SkipAll
-			case err != nil:
-				fail(path, err)
-				return nil
-			case d.IsDir():
-				return nil
-			case !trailFile(path):
-				passed++
-				return nil
-			}
-			switch info, err := os.Stat(path); {
-			case err != nil:
-				fail(path, err)
-			case !info.Mode().IsRegular():
-				passed++
-			default:
-				group.Go(func() error { return one(path) })
-			}
-			return nil
-		})
-	}
-	if err := group.Wait(); err != nil {
+func (c *cli) ingest(ctx context.Context, a *client.Client, paths, buckets []string, b client.Bucket) error {
+	in := &ingestion{c: c, auditor: a, tty: isTerminal(c.stderr)}
+	if err := in.paths(ctx, paths); err != nil {
 		return err
 	}
-	total.PassedOver = passed
-	if err := cmd.Context().Err(); err != nil {
-		return context.Cause(cmd.Context())
-	}
-	if tty {
-		fmt.Fprint(c.stderr, "\r\033[K")
-	}
 	for _, b.Address = range buckets {
-		if err := c.ingestBucket(cmd, a, b, &total); err != nil {
+		if err := in.bucket(ctx, b); err != nil {
 			return err
 		}
 	}
-	if err := c.print(total, func(w *tabwriter.Writer) {
-		fmt.Fprintf(w, "%d files, %d records, %d files set aside\n", total.Files, total.Records, total.Rejected)
-		if total.Known > 0 {
-			fmt.Fprintf(w, "%d files were there\n", total.Known)
-		}
-		if total.PassedOver > 0 {
-			fmt.Fprintf(w, "%d passed over: of another name than *.json, *.ndjson, *.jsonl (.gz), no files, or folders behind links\n", total.PassedOver)
-		}
-		if total.Failed > 0 {
-			fmt.Fprintf(w, "%d could not be read\n", total.Failed)
-		}
-	}); err != nil {
+	total := &in.total
+	if err := c.print(total, func(w *tabwriter.Writer) { printIngested(w, total) }); err != nil {
 		return err
 	}
 	switch {
@@ -157,6 +68,153 @@ func (c *cli) ingest(cmd *cobra.Command, a *client.Client, paths, buckets []stri
 		return fmt.Errorf("nothing was found in %s: CloudTrail's files are called *.json, *.ndjson or *.jsonl, and may be gzipped (.gz)", strings.Join(paths, ", "))
 	}
 	return nil
+}
+
+func printIngested(w *tabwriter.Writer, total *ingested) {
+	fmt.Fprintf(w, "%d files, %d records, %d files set aside\n", total.Files, total.Records, total.Rejected)
+	if total.Known > 0 {
+		fmt.Fprintf(w, "%d files were there\n", total.Known)
+	}
+	if total.PassedOver > 0 {
+		fmt.Fprintf(w, "%d passed over: of another name than *.json, *.ndjson, *.jsonl (.gz), no files, or folders behind links\n", total.PassedOver)
+	}
+	if total.Failed > 0 {
+		fmt.Fprintf(w, "%d could not be read\n", total.Failed)
+	}
+}
+
+// paths sends files, and those in folders, several at once.
+func (in *ingestion) paths(ctx context.Context, roots []string) error {
+	group, sending := errgroup.WithContext(ctx)
+	group.SetLimit(uploads)
+	passed := 0
+	for _, root := range roots {
+		info, err := os.Stat(root)
+		folder := root
+		if err == nil && info.IsDir() { // WalkDir follows no link, not even where it begins
+			folder, err = filepath.EvalSymlinks(root)
+		}
+		switch {
+		case err != nil:
+			in.fail(root, err)
+			continue
+		case !info.IsDir(): // a pipe, too, as a shell's <(…) is
+			group.Go(func() error { return in.file(sending, root) })
+			continue
+		}
+		_ = filepath.WalkDir(folder, func(path string, d fs.DirEntry, err error) error {
+			switch {
+			case sending.Err() != nil:
+				return fs.SkipAll
+			case err != nil:
+				in.fail(path, err)
+				return nil
+			case d.IsDir():
+				return nil
+			case !trailFile(path):
+				passed++
+				return nil
+			}
+			switch info, err := os.Stat(path); {
+			case err != nil:
+				in.fail(path, err)
+			case !info.Mode().IsRegular():
+				passed++
+			default:
+				group.Go(func() error { return in.file(sending, path) })
+			}
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	in.total.PassedOver = passed
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if in.tty {
+		fmt.Fprint(in.c.stderr, "\r\033[K")
+	}
+	return nil
+}
+
+// fail tells of a file that can't be read here.
+func (in *ingestion) fail(path string, err error) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.total.Failed++
+	in.c.say("%s: could not be read: %v", path, causeOf(err))
+}
+
+// file sends one file. An error is of the auditor, and ends the run.
+func (in *ingestion) file(ctx context.Context, path string) error {
+	f, err := openFile(ctx, path)
+	if err != nil {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		in.fail(path, err)
+		return nil
+	}
+	defer f.Close()
+	from := &upload{from: f}
+	got, err := in.auditor.Ingest(ctx, path, from, nil)
+	if err := from.failed(); err != nil && ctx.Err() == nil { // the file's fault, and none of the auditor's
+		in.fail(path, err)
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.total.Files++
+	in.total.Records += int64(got.Records)
+	if in.tty {
+		fmt.Fprintf(in.c.stderr, "\r\033[K%d files, %d records: %s", in.total.Files, in.total.Records, oneLine(filepath.Base(path)))
+	}
+	if got.Rejected != "" {
+		in.total.Rejected++
+		in.c.say("%s: set aside: %s", path, got.Rejected)
+	}
+	return nil
+}
+
+// bucket has the auditor read a bucket, and shows a bar on a terminal; its length is what is
+// found so far.
+func (in *ingestion) bucket(ctx context.Context, b client.Bucket) error {
+	p, err := in.auditor.IngestBucket(ctx, b, func(p client.BucketProgress) {
+		if p.Reason != "" {
+			in.c.say("%s: set aside: %s", p.File, p.Reason)
+		}
+		if in.tty {
+			fmt.Fprint(in.c.stderr, "\r\033[K"+bar(p))
+		}
+	})
+	if in.tty {
+		fmt.Fprint(in.c.stderr, "\r\033[K")
+	}
+	in.total.Files += p.Files
+	in.total.Known += p.Known
+	in.total.Rejected += p.Rejected
+	in.total.Records += p.Records
+	if err != nil {
+		return fmt.Errorf("%s: %w", b.Address, err)
+	}
+	return nil
+}
+
+// bar is one line of progress.
+func bar(p client.BucketProgress) string {
+	const width = 30
+	done, found := p.Files+p.Known, max(p.Found, 1)
+	full := min(width*done/found, width)
+	more := "+" // the listing goes on
+	if p.Listed {
+		more = ""
+	}
+	return fmt.Sprintf("[%s%s] %d of %d%s files, %d records", strings.Repeat("#", full), strings.Repeat(".", width-full), done, p.Found, more, p.Records)
 }
 
 // openFile opens a file; of a pipe, whose writer may never come, not for longer than

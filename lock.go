@@ -6,6 +6,7 @@ import (
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/posternhq/postern/broker/api"
 	"github.com/posternhq/postern/broker/client"
@@ -24,19 +25,37 @@ var lockKinds = []struct{ flag, kind, help string }{
 	{"device", "device", "a machine, by its id in postern sessions ls --all"},
 }
 
+// counted is the value of a flag that knows how often it was given.
+type counted struct {
+	pflag.Value
+	times int
+}
+
+func (v *counted) Set(s string) error {
+	v.times++
+	return v.Value.Set(s)
+}
+
 func (c *cli) lock() *cobra.Command {
 	var in api.CreateLock
 	cmd := &cobra.Command{
 		Use: "lock --user|--role|--session|--app|--aws-role|--account|--request|--agent|--device X", Short: "Identity locks: stop at once, running requests included", Args: cobra.NoArgs,
-		RunE: c.withBroker(func(cmd *cobra.Command, b *client.Client, _ []string) error {
+		PreRunE: func(cmd *cobra.Command, _ []string) error {
 			for _, k := range lockKinds {
-				if f := cmd.Flags().Lookup(k.flag); f.Changed {
+				f := cmd.Flags().Lookup(k.flag)
+				if f.Changed {
 					in.Target = api.LockTarget{Kind: k.kind, Name: f.Value.String()}
+				}
+				if f.Value.(*counted).times > 1 { // or the last alone would be locked
+					return usageError{fmt.Errorf("--%s is given twice: a lock is of one, so place another for the other", k.flag)}
 				}
 			}
 			if in.Target.Name == "" {
 				return usageError{errors.New("what to lock? give --user, --role, --session, --app, --aws-role, --account, --request, --agent or --device")}
 			}
+			return nil
+		},
+		RunE: c.withBroker(func(cmd *cobra.Command, b *client.Client, _ []string) error {
 			l, err := b.PlaceLock(cmd.Context(), in)
 			var unknown *api.Error
 			if in.Target.Kind == "user" && errors.As(err, &unknown) && unknown.Code == api.CodeNotFound {
@@ -63,6 +82,8 @@ func (c *cli) lock() *cobra.Command {
 	flags := make([]string, len(lockKinds))
 	for i, k := range lockKinds {
 		cmd.Flags().String(k.flag, "", k.help)
+		f := cmd.Flags().Lookup(k.flag)
+		f.Value = &counted{Value: f.Value}
 		flags[i] = k.flag
 	}
 	cmd.MarkFlagsMutuallyExclusive(flags...)

@@ -2,12 +2,7 @@ package main
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"os"
@@ -81,15 +76,7 @@ func (c *cli) runLogin(ctx context.Context, in loginInput) error {
 	if err != nil {
 		return err
 	}
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return err
-	}
-	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		return err
-	}
-	der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, key)
+	key, csr, err := newRequest()
 	if err != nil {
 		return err
 	}
@@ -97,7 +84,6 @@ func (c *cli) runLogin(ctx context.Context, in loginInput) error {
 	if err != nil {
 		return err
 	}
-	csr := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: der}))
 	machine, err := h.prove(csr)
 	if err != nil {
 		return err
@@ -109,7 +95,7 @@ func (c *cli) runLogin(ctx context.Context, in loginInput) error {
 	id := &identity{BrokerURL: url, Auth: in.auth, Identity: api.Identity{
 		User:      cert.User,
 		ExpiresAt: cert.ExpiresAt,
-		KeyPEM:    pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER}),
+		KeyPEM:    []byte(key),
 		CertPEM:   []byte(cert.Certificate),
 		CAPEM:     []byte(cert.CA),
 	}}

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/posternhq/postern/deploy/embedded"
 )
@@ -183,7 +184,7 @@ func unknownCommand(cmd *cobra.Command, name string) error {
 func (c *cli) noteBegin(cmd *cobra.Command) {
 	if do := cmd.RunE; do != nil {
 		cmd.RunE = func(cmd *cobra.Command, args []string) error {
-			if err := c.settleFormat(cmd); err != nil {
+			if err := errors.Join(refuseEmpty(cmd.Flags()), c.settleFormat(cmd)); err != nil {
 				return err
 			}
 			c.began = true
@@ -193,6 +194,25 @@ func (c *cli) noteBegin(cmd *cobra.Command) {
 	for _, sub := range cmd.Commands() {
 		c.noteBegin(sub)
 	}
+}
+
+// saying are the flags by which a user says as whom a command acts, what it trusts, and for
+// how long something holds. One that is given and empty, as of a variable that is not set,
+// must not leave that to what there is besides: another sign-in, the system's roots, a
+// server's own word, for ever.
+var saying = []string{"identity", "home", "ca-pin", "ca-file", "key", "ttl"}
+
+func refuseEmpty(flags *pflag.FlagSet) error {
+	for _, name := range saying {
+		if f := flags.Lookup(name); f != nil && f.Changed && f.Value.String() == "" {
+			return emptyFlag(name)
+		}
+	}
+	return nil
+}
+
+func emptyFlag(name string) error {
+	return usageError{fmt.Errorf("--%s is empty: give a value, or leave it out", name)}
 }
 
 // usageError is a command line that can't be understood: exit code 2.

@@ -11,8 +11,7 @@ import (
 )
 
 func (c *cli) mfa() *cobra.Command {
-	cmd := &cobra.Command{Use: "mfa", Short: "Your second factors: list, add, remove", Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
+	cmd := &cobra.Command{Use: "mfa", Short: "Your second factors: list, add, remove"}
 	list := &cobra.Command{
 		Use: "ls", Short: "List your second factors", Args: cobra.NoArgs,
 		RunE: c.withBroker(func(cmd *cobra.Command, b *client.Client, _ []string) error {

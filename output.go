@@ -7,9 +7,11 @@ import (
 	"io"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 	"go.yaml.in/yaml/v3"
@@ -63,13 +65,13 @@ func (c *cli) print(v any, text func(w *tabwriter.Writer)) error {
 		_, err := io.WriteString(c.stdout, visible(b.String()))
 		return err
 	case "json":
-		return writeJSON(c.stdout, v)
+		return writeJSON(c.data(), v)
 	case "yaml":
 		b, err := asYAML(v)
 		if err != nil {
 			return err
 		}
-		_, err = c.stdout.Write(b)
+		_, err = c.data().Write(b)
 		return err
 	}
 	return c.checkFormat(plainFormats)
@@ -98,28 +100,55 @@ func asYAML(v any) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	var n yaml.Node
-	if err := yaml.Unmarshal(j, &n); err != nil { // JSON is YAML
+	d := json.NewDecoder(bytes.NewReader(j))
+	d.UseNumber()
+	n, err := yamlNode(d)
+	if err != nil {
 		return nil, err
 	}
-	blockStyle(&n)
 	var b bytes.Buffer
 	e := yaml.NewEncoder(&b)
 	e.SetIndent(2)
-	if err := e.Encode(&n); err != nil {
+	if err := e.Encode(n); err != nil {
 		return nil, err
 	}
 	return b.Bytes(), e.Close()
 }
 
-func blockStyle(n *yaml.Node) {
-	n.Style &^= yaml.FlowStyle
-	if n.Kind == yaml.ScalarNode && n.Tag == "!!str" {
-		n.Style = 0 // quoted again only where it must be
+// yamlNode reads one value. YAML's own parser would not do for it: it takes neither all of
+// the characters that JSON may have as they are, nor JSON's escapes of those beyond U+FFFF.
+func yamlNode(d *json.Decoder) (*yaml.Node, error) {
+	token, err := d.Token()
+	if err != nil {
+		return nil, err
 	}
-	for _, child := range n.Content {
-		blockStyle(child)
+	n := &yaml.Node{Kind: yaml.ScalarNode}
+	switch t := token.(type) {
+	case string:
+		n.Tag, n.Value = "!!str", t // quoted where it must be
+		return n, nil
+	case json.Number:
+		n.Value = t.String()
+		return n, nil
+	case bool:
+		n.Value = strconv.FormatBool(t)
+		return n, nil
+	case nil:
+		n.Value = "null"
+		return n, nil
 	}
+	if n.Kind = yaml.SequenceNode; token == json.Delim('{') {
+		n.Kind = yaml.MappingNode
+	}
+	for d.More() { // of a mapping, keys and values in turn
+		child, err := yamlNode(d)
+		if err != nil {
+			return nil, err
+		}
+		n.Content = append(n.Content, child)
+	}
+	_, err = d.Token()
+	return n, err
 }
 
 // say tells the user something on stderr; stdout is for data.
@@ -127,13 +156,86 @@ func (c *cli) say(format string, args ...any) {
 	fmt.Fprintln(c.stderr, visible(fmt.Sprintf(format, args...)))
 }
 
+// visible is oneLine for text of several lines.
+func visible(s string) string {
+	lines := strings.Split(s, "\n")
+	for i := range lines {
+		lines[i] = oneLine(lines[i])
+	}
+	return strings.Join(lines, "\n")
+}
+
+// plain is visible without spaces at the ends of lines.
+func plain(s string) string {
+	lines := strings.Split(visible(s), "\n")
+	for i := range lines {
+		lines[i] = strings.TrimRight(lines[i], " ")
+	}
+	return strings.Join(lines, "\n")
+}
+
+// oneLine keeps text that somebody else wrote from forging lines, moving the cursor of a
+// terminal, or having it show what follows in another order.
+func oneLine(s string) string {
+	return strings.Map(func(r rune) rune {
+		if steers(r) {
+			return ' '
+		}
+		return r
+	}, s)
+}
+
+// steers tells what a terminal, or a reader of lines, may take for more than a character.
+func steers(r rune) bool {
+	return r < ' ' || r == 0x7f || r >= 0x80 && r < 0xa0 ||
+		r == '\u2028' || r == '\u2029' || // line and paragraph
+		r >= '\u202a' && r <= '\u202e' || r >= '\u2066' && r <= '\u2069' // the order of what follows (UAX #9)
+}
+
+// data is where JSON, YAML, CSV and events are written: as they are, but for a terminal,
+// which what others wrote in them would steer.
+func (c *cli) data() io.Writer {
+	if isTerminal(c.stdout) {
+		return &shown{to: c.stdout}
+	}
+	return c.stdout
+}
+
+// shown writes what steers as JSON has it, such as \u001b.
+type shown struct {
+	to   io.Writer
+	part []byte // of a character
+}
+
+func (s *shown) Write(p []byte) (int, error) {
+	b := append(s.part, p...)
+	var out []byte
+	for utf8.FullRune(b) {
+		r, n := utf8.DecodeRune(b)
+		switch {
+		case r == utf8.RuneError && n == 1:
+			out = fmt.Appendf(out, `\x%02x`, b[0])
+		case steers(r) && r != '\n' && r != '\r' && r != '\t':
+			out = fmt.Appendf(out, `\u%04x`, r)
+		default:
+			out = append(out, b[:n]...)
+		}
+		b = b[n:]
+	}
+	s.part = bytes.Clone(b)
+	if _, err := s.to.Write(out); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
 // until writes a point in time for people: the clock and what is left.
 func until(t time.Time) string {
 	left := time.Until(t).Round(time.Second)
 	if left <= 0 {
-		return t.Local().Format("2006-01-02 15:04:05") + " (expired)"
+		return t.Local().Format(time.DateTime) + " (expired)"
 	}
-	return fmt.Sprintf("%s (%s left)", t.Local().Format("2006-01-02 15:04:05"), inDays(left))
+	return fmt.Sprintf("%s (%s left)", t.Local().Format(time.DateTime), inDays(left))
 }
 
 // inDays writes a duration; a long one in days and hours.

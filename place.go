@@ -1,14 +1,11 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"net"
-	"net/http"
 	"os"
 	"strings"
 	"sync"
@@ -17,13 +14,8 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/rs/zerolog"
 
-	"github.com/posternhq/postern/broker"
-	"github.com/posternhq/postern/broker/api"
-	"github.com/posternhq/postern/broker/joining"
-	"github.com/posternhq/postern/broker/sealed"
 	"github.com/posternhq/postern/deploy/embedded"
 	"github.com/posternhq/postern/events/journal"
-	"github.com/posternhq/postern/proxy/sts"
 	"github.com/posternhq/postern/trouble"
 )
 
@@ -42,30 +34,29 @@ type placement struct {
 
 // place gives a proxy or an auditor its journal and its server's TLS: from the
 // broker that it joins, from the one in this process, or from files.
-func (s *services) place(ctx context.Context, kind, name string, join *JoinConfig, files *TLSFiles, listen string, names []string) (out placement, err error) {
-	perms := agentPermissions[kind]
-	names = append(serverNames(listen), names...)
-	if join == nil {
-		if out.journal, err = s.journal(kind, perms); err != nil {
+func (s *services) place(ctx context.Context, of placed) (out placement, err error) {
+	names := append(serverNames(of.listen), of.names...)
+	if of.join == nil {
+		if out.journal, err = s.journal(of.kind, agentPermissions[of.kind]); err != nil {
 			return out, err
 		}
 		if s.broker != nil {
 			out.ticketKeys = s.broker.TicketKeys
-			out.broker = beside{s.broker, name}
+			out.broker = beside{s.broker, of.name}
 		}
-		show := fromFiles(files)
-		if files == nil {
+		show := fromFiles(of.tls)
+		if of.tls == nil {
 			show = s.broker.Server(names)
 		}
-		out.tls, err = mutualTLS(show, clientAuth[kind], s.log.With().Str("service", kind).Logger())
+		out.tls, err = mutualTLS(show, clientAuth[of.kind], s.log.With().Str("service", of.kind).Logger())
 		return out, err
 	}
-	m := s.membership(kind, name, join, names)
+	m := s.membership(of.kind, of.name, of.join, names)
 	if err := m.join(ctx); err != nil {
 		return out, err
 	}
 	out.broker = m
-	if kind == "proxy" {
+	if of.kind == "proxy" {
 		if len(m.given.Load().TicketKeys) == 0 { // what was given to an earlier version
 			if err := m.renew(ctx); err != nil {
 				return out, err
@@ -76,10 +67,10 @@ func (s *services) place(ctx context.Context, kind, name string, join *JoinConfi
 	if out.journal, err = s.joinedJournal(m); err != nil {
 		return out, err
 	}
-	if err := s.stack.start(ctx, kind+" membership", m); err != nil {
+	if err := s.stack.start(ctx, of.kind+" membership", m); err != nil {
 		return out, err
 	}
-	out.tls, err = mutualTLS(m.server, clientAuth[kind], m.log)
+	out.tls, err = mutualTLS(m.server, clientAuth[of.kind], m.log)
 	return out, err
 }
 
@@ -220,113 +211,4 @@ func mutualTLS(show showing, auth tls.ClientAuthType, log zerolog.Logger) (*tls.
 
 func sameLeaf(c *tls.Config, cert *tls.Certificate) bool {
 	return string(c.Certificates[0].Certificate[0]) == string(cert.Certificate[0])
-}
-
-// joining is how others join the broker of this process.
-func (s *services) joining() (broker.Joining, error) {
-	b := s.cfg.Broker
-	out := broker.Joining{AgentTTL: b.AgentTTL, EC2: joining.EC2{MaxAge: b.EC2MaxAge}}
-	link := sts.Link{Dial: b.AWS.Dial}
-	var err error
-	if b.AWS.CAFile != "" {
-		if link.RootCAs, err = sts.RootsWith(b.AWS.CAFile); err != nil {
-			return out, fmt.Errorf("broker.aws.ca_file: %w", err)
-		}
-	}
-	t := http.DefaultTransport.(*http.Transport).Clone()
-	link.Apply(t)
-	out.STS = &http.Client{Transport: t, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
-	for _, file := range b.EC2Certificates {
-		text, err := os.ReadFile(file)
-		if err != nil {
-			return out, fmt.Errorf("broker.ec2_certificates: %w", err)
-		}
-		certs, err := joining.ParseCertificates(text)
-		if err != nil {
-			return out, fmt.Errorf("broker.ec2_certificates: %s: %w", file, err)
-		}
-		out.EC2.Certificates = append(out.EC2.Certificates, certs...)
-	}
-	var mint func(name string, perms embedded.Permissions, ttl time.Duration) ([]byte, error)
-	url := s.publicNATS()
-	switch file := s.cfg.NATS.AccountSeedFile; {
-	case s.authority != nil:
-		mint = s.authority.Mint
-	case file != "":
-		seed, err := sealed.ReadPrivate(file)
-		if err != nil {
-			return out, fmt.Errorf("nats.account_seed_file: %w", err)
-		}
-		m, err := embedded.NewMinter(seed, s.cfg.NATS.Account)
-		if err != nil {
-			return out, fmt.Errorf("nats.account_seed_file: %s: %w", file, err)
-		}
-		mint = m.Mint
-	default:
-		return out, nil
-	}
-	out.NATS = func(kind, name string, ttl time.Duration) (api.NATSAccess, error) {
-		creds, err := mint(name, agentPermissions[kind], ttl)
-		return api.NATSAccess{URL: url, Creds: string(creds)}, err
-	}
-	return out, nil
-}
-
-// publicNATS is where others reach NATS, "" where that is not known.
-func (s *services) publicNATS() string {
-	url := s.cfg.NATS.PublicURL
-	if url != "" || s.authority == nil {
-		return withoutUser(cmp.Or(url, s.cfg.NATS.URL))
-	}
-	host, _, _ := net.SplitHostPort(s.cfg.NATS.Listen)
-	if ip := net.ParseIP(host); host != "" && (ip == nil || !ip.IsUnspecified()) {
-		url = s.natsURL
-	}
-	return url
-}
-
-// withoutUser is the addresses of NATS servers without user names and passwords: those
-// are the broker's own.
-func withoutUser(urls string) string {
-	all := strings.Split(urls, ",")
-	for i, one := range all {
-		one = strings.TrimSpace(one)
-		scheme, host := 0, strings.LastIndex(one, "@")+1
-		if at := strings.Index(one, "://"); at >= 0 {
-			scheme = at + len("://")
-		}
-		all[i] = one[:scheme] + one[max(scheme, host):]
-	}
-	return strings.Join(all, ",")
-}
-
-// consumers is how the broker lets others read the streams. Only of an embedded
-// server do we hold the key of the account in which their credentials live.
-func (s *services) consumers() (broker.Consumers, error) {
-	nc, err := s.connectAs("consumers", embedded.Consumers(), cmp.Or(s.cfg.NATS.ConsumersCredsFile, s.cfg.NATS.CredsFile))
-	if err != nil {
-		return broker.Consumers{}, err
-	}
-	j, err := journal.New(nc, "/postern/consumers")
-	if err != nil {
-		return broker.Consumers{}, err
-	}
-	nc, err = s.connectAs("push", embedded.Push(), cmp.Or(s.cfg.NATS.PushCredsFile, s.cfg.NATS.CredsFile))
-	if err != nil {
-		return broker.Consumers{}, err
-	}
-	reader, err := journal.New(nc, "/postern/push")
-	if err != nil {
-		return broker.Consumers{}, err
-	}
-	out := broker.Consumers{Journal: j, Reader: reader, Allowed: func(name, stream string) (publish, subscribe []string) {
-		return embedded.Consumer(name, stream).Pub, []string{embedded.InboxPrefix(name) + ".>"}
-	}}
-	if s.authority != nil {
-		out.Mint = func(name, stream string) (api.NATSAccess, error) {
-			creds, err := s.authority.Mint(name, embedded.Consumer(name, stream), 0)
-			return api.NATSAccess{URL: s.publicNATS(), Creds: string(creds)}, err
-		}
-	}
-	return out, nil
 }

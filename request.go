@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -13,41 +14,35 @@ import (
 	"github.com/posternhq/postern/broker/client"
 )
 
-// withBroker gives a command a client that acts as the user.
-func (c *cli) withBroker(do func(cmd *cobra.Command, b *client.Client, args []string) error) func(*cobra.Command, []string) error {
-	return func(cmd *cobra.Command, args []string) error {
-		p, err := c.profile()
-		if err != nil {
-			return err
-		}
-		b, err := p.broker()
-		if err != nil {
-			return err
-		}
-		return do(cmd, b, args)
-	}
-}
-
 func (c *cli) request() *cobra.Command {
 	cmd := &cobra.Command{Use: "request", Short: "Access requests: ask, look, review"}
+	cmd.AddCommand(c.requestCreate(), c.requestList(), c.requestShow(), c.requestReview(), c.requestDrop(), c.requestRevoke())
+	return cmd
+}
 
-	ls := &cobra.Command{
+func (c *cli) requestList() *cobra.Command {
+	var state string
+	cmd := &cobra.Command{
 		Use: "ls", Short: "Requests that are yours or that you may review", Args: cobra.NoArgs,
-	}
-	state := ls.Flags().String("state", "", "pending, approved, denied, expired, dropped, promoted or revoked")
-	ls.RunE = c.withBroker(func(cmd *cobra.Command, b *client.Client, _ []string) error {
-		rs, err := b.Requests(cmd.Context(), *state)
-		if err != nil {
-			return err
-		}
-		return c.print(rs, func(w *tabwriter.Writer) {
-			fmt.Fprintln(w, "ID\tUSER\tASKS FOR\tSTATE\tCREATED\tREASON")
-			for _, r := range rs {
-				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", r.ID, r.User, asks(&r), stateOf(&r), r.CreatedAt.Local().Format(time.DateTime), oneLine(r.Reason))
+		RunE: c.withBroker(func(cmd *cobra.Command, b *client.Client, _ []string) error {
+			rs, err := b.Requests(cmd.Context(), state)
+			if err != nil {
+				return err
 			}
-		})
-	})
-	show := &cobra.Command{
+			return c.print(rs, func(w *tabwriter.Writer) {
+				fmt.Fprintln(w, "ID\tUSER\tASKS FOR\tSTATE\tCREATED\tREASON")
+				for _, r := range rs {
+					fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", r.ID, r.User, asks(&r), stateOf(&r), r.CreatedAt.Local().Format(time.DateTime), oneLine(r.Reason))
+				}
+			})
+		}),
+	}
+	cmd.Flags().StringVar(&state, "state", "", "pending, approved, denied, expired, dropped, promoted or revoked")
+	return cmd
+}
+
+func (c *cli) requestShow() *cobra.Command {
+	return &cobra.Command{
 		Use: "show ID", Short: "One request", Args: cobra.ExactArgs(1),
 		RunE: c.withBroker(func(cmd *cobra.Command, b *client.Client, args []string) error {
 			r, err := b.Request(cmd.Context(), args[0])
@@ -57,11 +52,20 @@ func (c *cli) request() *cobra.Command {
 			return c.printRequest(&r)
 		}),
 	}
+}
+
+func (c *cli) requestReview() *cobra.Command {
 	var approve, deny bool
 	var reason, list, ttl string
-	review := &cobra.Command{
+	cmd := &cobra.Command{
 		Use: "review --approve|--deny|--promote LIST [--reason T] ID", Short: "Approve or deny a request, or make its asker a member of an access list", Args: cobra.ExactArgs(1),
 		Long: "Approve or deny a request, or make its asker a member of an access list. Until a request is decided, a reviewer may change their mind.",
+		PreRunE: func(*cobra.Command, []string) error {
+			if list == "" && approve == deny { // --deny=false is no verdict, and not the other one
+				return usageError{errors.New("what is it? give --approve, --deny or --promote LIST")}
+			}
+			return nil
+		},
 		RunE: c.withBroker(func(cmd *cobra.Command, b *client.Client, args []string) error {
 			if list != "" {
 				r, err := b.Promote(cmd.Context(), args[0], api.PromoteRequest{AccessList: list, TTL: ttl, Reason: reason})
@@ -81,14 +85,18 @@ func (c *cli) request() *cobra.Command {
 			return c.printRequest(&r)
 		}),
 	}
-	review.Flags().BoolVar(&approve, "approve", false, "approve it")
-	review.Flags().BoolVar(&deny, "deny", false, "deny it")
-	review.Flags().StringVar(&reason, "reason", "", "why")
-	review.Flags().StringVar(&list, "promote", "", "access list of yours that grants what is asked for: makes the asker a member")
-	review.Flags().StringVar(&ttl, "ttl", "", "end of the membership by itself, such as 90d")
-	review.MarkFlagsOneRequired("approve", "deny", "promote")
-	review.MarkFlagsMutuallyExclusive("approve", "deny", "promote")
-	drop := &cobra.Command{
+	cmd.Flags().BoolVar(&approve, "approve", false, "approve it")
+	cmd.Flags().BoolVar(&deny, "deny", false, "deny it")
+	cmd.Flags().StringVar(&reason, "reason", "", "why")
+	cmd.Flags().StringVar(&list, "promote", "", "access list of yours that grants what is asked for: makes the asker a member")
+	cmd.Flags().StringVar(&ttl, "ttl", "", "end of the membership by itself, such as 90d")
+	cmd.MarkFlagsOneRequired("approve", "deny", "promote")
+	cmd.MarkFlagsMutuallyExclusive("approve", "deny", "promote")
+	return cmd
+}
+
+func (c *cli) requestDrop() *cobra.Command {
+	return &cobra.Command{
 		Use: "drop ID", Short: "Give a request, or the access it gave, up", Args: cobra.ExactArgs(1),
 		RunE: c.withBroker(func(cmd *cobra.Command, b *client.Client, args []string) error {
 			if err := b.DropRequest(cmd.Context(), args[0]); err != nil {
@@ -98,19 +106,21 @@ func (c *cli) request() *cobra.Command {
 			return nil
 		}),
 	}
-	var why string
-	revoke := &cobra.Command{
+}
+
+func (c *cli) requestRevoke() *cobra.Command {
+	var in api.RevokeRequest
+	cmd := &cobra.Command{
 		Use: "revoke [--reason T] ID", Short: "Take granted access back, which ends its sessions (a reviewer)", Args: cobra.ExactArgs(1),
 		RunE: c.withBroker(func(cmd *cobra.Command, b *client.Client, args []string) error {
-			r, err := b.RevokeRequest(cmd.Context(), args[0], api.RevokeRequest{Reason: why})
+			r, err := b.RevokeRequest(cmd.Context(), args[0], in)
 			if err != nil {
 				return err
 			}
 			return c.printRequest(&r)
 		}),
 	}
-	revoke.Flags().StringVar(&why, "reason", "", "why")
-	cmd.AddCommand(c.requestCreate(), ls, show, review, drop, revoke)
+	cmd.Flags().StringVar(&in.Reason, "reason", "", "why")
 	return cmd
 }
 
@@ -217,36 +227,4 @@ func writeCall(w *tabwriter.Writer, call *api.HeldCall) {
 			fmt.Fprintf(w, "%s:\t%s\n", line[0], oneLine(line[1]))
 		}
 	}
-}
-
-// visible is oneLine for text of several lines.
-func visible(s string) string {
-	lines := strings.Split(s, "\n")
-	for i := range lines {
-		lines[i] = oneLine(lines[i])
-	}
-	return strings.Join(lines, "\n")
-}
-
-// plain is visible without spaces at the ends of lines.
-func plain(s string) string {
-	lines := strings.Split(visible(s), "\n")
-	for i := range lines {
-		lines[i] = strings.TrimRight(lines[i], " ")
-	}
-	return strings.Join(lines, "\n")
-}
-
-// oneLine keeps text that somebody else wrote from forging lines, moving the cursor of a
-// terminal, or having it show what follows in another order.
-func oneLine(s string) string {
-	return strings.Map(func(r rune) rune {
-		switch {
-		case r < ' ', r == 0x7f, r >= 0x80 && r < 0xa0,
-			r == '\u2028', r == '\u2029', // line and paragraph
-			r >= '\u202a' && r <= '\u202e', r >= '\u2066' && r <= '\u2069': // the order of what follows (UAX #9)
-			return ' '
-		}
-		return r
-	}, s)
 }

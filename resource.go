@@ -83,18 +83,13 @@ func (c *cli) get() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				for _, d := range docs.Resources {
-					if _, err := fmt.Fprintf(c.stdout, "%s\n", d); err != nil {
-						return err
-					}
-				}
-				return nil
+				return writeJSON(c.data(), docs.Resources)
 			}
 			doc, err := b.ResourcesYAML(cmd.Context(), kind, name)
 			if err != nil {
 				return err
 			}
-			_, err = c.stdout.Write(doc)
+			_, err = c.data().Write(doc)
 			return err
 		}),
 	}

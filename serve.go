@@ -164,68 +164,8 @@ func (s *services) start(ctx context.Context) error {
 		}
 	}
 	if s.cfg.Broker != nil {
-		j, err := s.journal("broker", embedded.Broker())
-		if err != nil {
+		if err := s.startBroker(ctx); err != nil {
 			return err
-		}
-		secrets, err := s.secrets(ctx)
-		if err != nil {
-			return err
-		}
-		joining, err := s.joining()
-		if err != nil {
-			return err
-		}
-		consumers, err := s.consumers()
-		if err != nil {
-			return err
-		}
-		b := s.cfg.Broker
-		s.proxyAt.configured, s.auditorAt.configured = b.ProxyAddr, b.AuditorAddr
-		publicURL := ""
-		if b.PublicAddr != "" {
-			publicURL = "https://" + b.PublicAddr
-		}
-		places, err := b.places()
-		if err != nil {
-			return err
-		}
-		proxyName := ""
-		if s.cfg.Proxy != nil {
-			proxyName = s.cfg.Proxy.Name
-		}
-		s.broker, err = broker.New(broker.Config{
-			ProxyName:   proxyName,
-			Proxies:     places,
-			PublicURL:   publicURL,
-			Listen:      b.Listen,
-			DataDir:     filepath.Join(s.cfg.DataDir, "broker"),
-			Journal:     j,
-			Secrets:     secrets,
-			Joining:     joining,
-			Consumers:   consumers,
-			PublicNames: append([]string{}, b.PublicNames...),
-			ProxyAddr:   s.proxyAt.addr,
-			AuditorAddr: s.auditorAt.addr,
-			Log:         s.log.With().Str("service", "broker").Logger(),
-		})
-		if err != nil {
-			return err
-		}
-		show := showing(s.broker.Server(append(serverNames(s.cfg.NATS.Listen), b.PublicNames...)))
-		s.natsShows.Store(&show)
-		if err := s.stack.start(ctx, "broker", s.broker); err != nil {
-			return err
-		}
-		s.log.Info().Str("service", "broker").Str("addr", s.broker.Addr()).Msg("broker listens")
-		if b.Apps != nil {
-			apps, err := b.resources()
-			if err == nil {
-				err = s.broker.Configure(ctx, "postern.yaml", apps)
-			}
-			if err != nil {
-				return fmt.Errorf("broker.apps: %w", err)
-			}
 		}
 	}
 	if s.cfg.Auditor != nil {

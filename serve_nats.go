@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -8,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/nats-io/nats.go"
 
@@ -150,4 +152,32 @@ func (s *services) journal(name string, perms embedded.Permissions) (*journal.Jo
 		instance = host
 	}
 	return journal.New(nc, "/postern/"+name+"/"+instance)
+}
+
+// publicNATS is where others reach NATS, "" where that is not known.
+func (s *services) publicNATS() string {
+	url := s.cfg.NATS.PublicURL
+	if url != "" || s.authority == nil {
+		return withoutUser(cmp.Or(url, s.cfg.NATS.URL))
+	}
+	host, _, _ := net.SplitHostPort(s.cfg.NATS.Listen)
+	if ip := net.ParseIP(host); host != "" && (ip == nil || !ip.IsUnspecified()) {
+		url = s.natsURL
+	}
+	return url
+}
+
+// withoutUser is the addresses of NATS servers without user names and passwords: those
+// are the broker's own.
+func withoutUser(urls string) string {
+	all := strings.Split(urls, ",")
+	for i, one := range all {
+		one = strings.TrimSpace(one)
+		scheme, host := 0, strings.LastIndex(one, "@")+1
+		if at := strings.Index(one, "://"); at >= 0 {
+			scheme = at + len("://")
+		}
+		all[i] = one[:scheme] + one[max(scheme, host):]
+	}
+	return strings.Join(all, ",")
 }

@@ -51,7 +51,7 @@ func scope() embedded.Scope {
 
 func (s *services) startProxy(ctx context.Context) error {
 	p := s.cfg.Proxy
-	at, err := s.place(ctx, "proxy", p.Name, p.Join, p.TLS, p.Listen, p.PublicNames)
+	at, err := s.place(ctx, p.placed())
 	if err != nil {
 		return fmt.Errorf("proxy: %w", err)
 	}
@@ -121,7 +121,7 @@ func operations(t *awsreq.Table) query.Operations {
 
 func (s *services) startAuditor(ctx context.Context) error {
 	a := s.cfg.Auditor
-	at, err := s.place(ctx, "auditor", a.Name, a.Join, a.TLS, a.Listen, a.PublicNames)
+	at, err := s.place(ctx, a.placed())
 	if err != nil {
 		return fmt.Errorf("auditor: %w", err)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"text/tabwriter"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -12,7 +13,7 @@ import (
 	"github.com/posternhq/postern/broker/client"
 )
 
-// session is a sign-in, or the use of an AWS role, as `sessions ls` shows it.
+// sessionRow is a sign-in, or the use of an AWS role, as `sessions ls` shows it.
 type sessionRow struct {
 	ID   string `json:"id"`
 	Kind string `json:"kind"`
@@ -28,8 +29,7 @@ type sessionRow struct {
 }
 
 func (c *cli) sessions() *cobra.Command {
-	cmd := &cobra.Command{Use: "sessions", Short: "Sign-ins and sessions on AWS apps: list, end", Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
+	cmd := &cobra.Command{Use: "sessions", Short: "Sign-ins and sessions on AWS apps: list, end"}
 	var user string
 	var all bool
 	list := &cobra.Command{
@@ -89,7 +89,6 @@ func (c *cli) sessions() *cobra.Command {
 }
 
 func sessionRows(ctx context.Context, b *client.Client, user string) ([]sessionRow, error) {
-	const form = "2006-01-02T15:04:05Z07:00"
 	signins, err := b.Signins(ctx, user)
 	if err != nil {
 		return nil, err
@@ -101,7 +100,7 @@ func sessionRows(ctx context.Context, b *client.Client, user string) ([]sessionR
 			what += " " + s.Connector
 		}
 		rows = append(rows, sessionRow{ID: s.Serial, Kind: "signin", User: s.User, What: what, Addr: s.ClientAddr, Device: s.Device, DeviceName: s.DeviceName,
-			Since: s.SignedInAt.Format(form), ExpiresAt: s.ExpiresAt.Format(form), Current: s.Current})
+			Since: s.SignedInAt.Format(time.RFC3339), ExpiresAt: s.ExpiresAt.Format(time.RFC3339), Current: s.Current})
 	}
 	running, err := b.Sessions(ctx, user, "")
 	if err != nil {
@@ -109,7 +108,7 @@ func sessionRows(ctx context.Context, b *client.Client, user string) ([]sessionR
 	}
 	for _, s := range running {
 		rows = append(rows, sessionRow{ID: s.ID, Kind: "app", User: s.User, What: s.App + " as " + s.AWSRoleARN, Device: s.Device,
-			Since: s.StartedAt.Format(form), ExpiresAt: s.ExpiresAt.Format(form)})
+			Since: s.StartedAt.Format(time.RFC3339), ExpiresAt: s.ExpiresAt.Format(time.RFC3339)})
 	}
 	return rows, nil
 }

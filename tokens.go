@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -98,7 +99,7 @@ func (c *cli) ca() *cobra.Command {
 	cmd := &cobra.Command{Use: "ca", Short: "The certificate authority, and its rotation", Args: cobra.NoArgs}
 	text := func(ca api.CA) func(*tabwriter.Writer) {
 		return func(w *tabwriter.Writer) {
-			fmt.Fprintf(w, "Phase:\t%s since %s\n", ca.Phase, ca.Since.Local().Format("2006-01-02 15:04:05"))
+			fmt.Fprintf(w, "Phase:\t%s since %s\n", ca.Phase, ca.Since.Local().Format(time.DateTime))
 			for _, a := range ca.Authorities {
 				what := "trusted"
 				if a.Signing {

@@ -1,16 +1,8 @@
 package main
 
 import (
-	"bufio"
-	"context"
-	"crypto/sha256"
-	"crypto/tls"
-	"crypto/x509"
-	"encoding/hex"
-	"encoding/pem"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -18,129 +10,10 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"github.com/posternhq/postern/broker/api"
 	"github.com/posternhq/postern/broker/client"
 )
-
-// trust finds the CA that the broker's certificate must be of: a file, a
-// fingerprint, a former login, the system's roots, or the user's own eyes.
-func (c *cli) trust(ctx context.Context, h home, url string, in loginInput) (*x509.CertPool, error) {
-	pool := x509.NewCertPool()
-	if in.ca != "" {
-		b, err := os.ReadFile(in.ca)
-		if err != nil {
-			return nil, fmt.Errorf("--ca-file: %w", err)
-		}
-		if !pool.AppendCertsFromPEM(b) {
-			return nil, fmt.Errorf("--ca-file %s: no certificate in it", in.ca)
-		}
-		return pool, nil
-	}
-	if in.pin == "" {
-		if pool.AppendCertsFromPEM(h.knownCA(url)) {
-			_, err := fetchCA(ctx, url, &tls.Config{RootCAs: pool})
-			if errors.As(err, new(*tls.CertificateVerificationError)) {
-				err = fmt.Errorf("%s does not prove to be the one of your last sign-in: if whoever runs postern says that its CA is another one now, give --ca-file FILE or --ca-pin sha256:FINGERPRINT (%w)", url, err)
-			}
-			return pool, err
-		}
-		_, err := fetchCA(ctx, url, &tls.Config{})
-		if err == nil {
-			return nil, nil // the system's roots know it
-		}
-		if !errors.As(err, new(*tls.CertificateVerificationError)) {
-			return nil, err
-		}
-	}
-	if in.pin != "" {
-		pinned, err := client.Pinned(strings.Fields(in.pin)...)
-		if err != nil {
-			return nil, fmt.Errorf("--ca-pin: %w", err)
-		}
-		ca, err := fetchCA(ctx, url, pinned)
-		if err != nil {
-			return nil, fmt.Errorf("--ca-pin: %w", err)
-		}
-		if !pool.AppendCertsFromPEM([]byte(ca.CA)) {
-			return nil, fmt.Errorf("%s sent no CA certificate", url)
-		}
-		return pool, nil
-	}
-	// Nothing of what comes over this connection is believed but the certificate
-	// whose fingerprint has been compared.
-	ca, err := fetchCA(ctx, url, &tls.Config{InsecureSkipVerify: true})
-	if err != nil {
-		return nil, err
-	}
-	block, _ := pem.Decode([]byte(ca.CA))
-	if block == nil || !pool.AppendCertsFromPEM(pem.EncodeToMemory(block)) {
-		return nil, fmt.Errorf("%s sent no CA certificate", url)
-	}
-	sum := sha256.Sum256(block.Bytes)
-	fingerprint := hex.EncodeToString(sum[:])
-	if !isTerminal(c.stdin) {
-		return nil, fmt.Errorf("the CA of %s is not known here: give --ca-file FILE or --ca-pin sha256:FINGERPRINT, from whoever runs postern", url)
-	}
-	c.say("The CA of %s is not known here. Its fingerprint is\n  sha256:%s", url, fingerprint)
-	fmt.Fprint(c.stderr, "Is that what whoever runs postern told you? (yes/no) ")
-	answer, err := c.line()
-	if c.ctx.Err() != nil {
-		return nil, err
-	}
-	if strings.TrimSpace(answer) != "yes" {
-		return nil, errors.New("not signed in: the CA was not trusted")
-	}
-	return pool, nil
-}
-
-func fetchCA(ctx context.Context, url string, cfg *tls.Config) (api.CA, error) {
-	b, err := client.New(url, cfg)
-	if err != nil {
-		return api.CA{}, err
-	}
-	return b.CA(ctx)
-}
-
-// password reads one line without showing it, or from stdin where that is no
-// terminal. It is never an argument: those can be seen by others.
-func (c *cli) password(prompt string) (string, error) {
-	if f, ok := c.stdin.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		shown, err := term.GetState(int(f.Fd()))
-		if err != nil {
-			return "", err
-		}
-		fmt.Fprint(c.stderr, prompt)
-		b, err := orSignal(c.ctx, func() ([]byte, error) { return term.ReadPassword(int(f.Fd())) })
-		if c.ctx.Err() != nil { // it is still read, and what is typed not shown
-			err = errors.Join(err, term.Restore(int(f.Fd()), shown))
-		}
-		fmt.Fprintln(c.stderr)
-		return string(b), err
-	}
-	line, err := c.line()
-	if err != nil && !errors.Is(err, io.EOF) {
-		return "", err
-	}
-	if line = strings.TrimRight(line, "\r\n"); line == "" {
-		return "", errors.New("nothing to read on stdin: a password, or a code")
-	}
-	return line, nil
-}
-
-// line reads one line from stdin. What follows is there for the next.
-func (c *cli) line() (string, error) {
-	if c.lines == nil {
-		c.lines = bufio.NewReader(io.LimitReader(c.stdin, 16<<10))
-	}
-	return orSignal(c.ctx, func() (string, error) { return c.lines.ReadString('\n') })
-}
-
-func isTerminal(r any) bool {
-	f, ok := r.(*os.File)
-	return ok && term.IsTerminal(int(f.Fd()))
-}
 
 func (c *cli) logout() *cobra.Command {
 	return &cobra.Command{
@@ -255,4 +128,19 @@ func (p *profile) broker() (*client.Client, error) {
 		return nil, err
 	}
 	return client.New(p.BrokerURL, tlsConfig)
+}
+
+// withBroker gives a command a client that acts as the user.
+func (c *cli) withBroker(do func(cmd *cobra.Command, b *client.Client, args []string) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		p, err := c.profile()
+		if err != nil {
+			return err
+		}
+		b, err := p.broker()
+		if err != nil {
+			return err
+		}
+		return do(cmd, b, args)
+	}
 }

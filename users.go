@@ -17,8 +17,7 @@ import (
 )
 
 func (c *cli) users() *cobra.Command {
-	cmd := &cobra.Command{Use: "users", Short: "Users: add, invite anew, list, remove", Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
+	cmd := &cobra.Command{Use: "users", Short: "Users: add, invite anew, list, remove"}
 	var roles, traits []string
 	var ttl string
 	var pseudonym bool

@@ -2,7 +2,6 @@ package auditor_test
 
 import (
 	"encoding/json"
-	"errors"
 	"os"
 	"path/filepath"
 	"testing"
@@ -19,6 +18,7 @@ import (
 	"github.com/posternhq/postern/events"
 	"github.com/posternhq/postern/events/eventstest"
 	"github.com/posternhq/postern/events/journal"
+	"github.com/posternhq/postern/internal/datatest"
 )
 
 // world is an auditor with real stores beside it.
@@ -108,20 +108,6 @@ func (w *world) exact(stream string) {
 	}
 }
 
-// shared is a file of the folder beside the tree that tests may read.
-func shared(t testing.TB, path string) string {
-	t.Helper()
-	dir := os.Getenv("POSTERN_SHARED")
-	if dir == "" {
-		dir = filepath.Join("..", "..", "shared")
-	}
-	p := filepath.Join(dir, path)
-	if _, err := os.Stat(p); errors.Is(err, os.ErrNotExist) {
-		t.Skipf("needs %s, which is not part of the tree (set POSTERN_SHARED)", p)
-	}
-	return p
-}
-
 // raw puts any bytes on a subject.
 func (w *world) raw(subject, body string) {
 	w.t.Helper()
@@ -137,7 +123,7 @@ func ingester(w *world) *cloudtrail.Ingester {
 // The log files of a real account: every record is there once, however often
 // they are taken in, and says who it was.
 func TestRealLogFiles(t *testing.T) {
-	dir := shared(t, "data/cloudtrail/invictus")
+	dir := datatest.File(t, "data/cloudtrail/invictus")
 	w := newWorld(t, nil)
 	for round := range 2 {
 		records, files := 0, 0

@@ -2,21 +2,16 @@ package auditor
 
 import (
 	"net/http"
-	"slices"
-	"strings"
 
 	"github.com/posternhq/postern/auditor/query"
 )
 
 // checkFormat refuses what a question can't be answered in.
-func checkFormat(format, pattern string) error {
-	_, question, _ := strings.Cut(pattern, "/v1/audit/")
-	question, _, _ = strings.Cut(question, "/")
-	rows := slices.Contains([]string{"search", "show", "why", "coverage", "policy", "findings", "sql"}, question)
+func (q *question) checkFormat(format string) error {
 	switch {
-	case format == "", format == "json", rows && (format == "csv" || format == "parquet"):
+	case format == "", format == "json", q.rows && (format == "csv" || format == "parquet"):
 		return nil
-	case rows:
+	case q.rows:
 		return &query.BadInput{Field: "format", Reason: "must be json, csv or parquet"}
 	}
 	return &query.BadInput{Field: "format", Reason: "must be json"}

@@ -191,7 +191,7 @@ func (rs *readers) scope(user string, roles, everything []string) ([]string, err
 	}
 	switch {
 	case !any:
-		return nil, forbidden("user %s holds none of the roles that may read the audit trail: those with a rule for it (resources: [audit], verbs: [read]), and %s", user, strings.Join(everything, ", "))
+		return nil, forbidden("user %s holds none of the roles that may read the audit trail: those with a rule for it (resources: [audit], verbs: [read]), and %s; roles by access lists and requests do not count here", user, strings.Join(everything, ", "))
 	case all:
 		return nil, nil
 	}

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/posternhq/postern/events"
+	"github.com/posternhq/postern/internal/datatest"
 )
 
 // either is the verdict of two records of which one is the call's own and the other like it.
@@ -80,12 +81,8 @@ func (o *outside) one(list ...string) string { return list[o.r.IntN(len(list))] 
 
 // templates are records of real accounts, of which what is not said otherwise stays.
 func templates(t testing.TB) []map[string]any {
-	names, err := filepath.Glob(filepath.Join(shared(t, "data/cloudtrail/invictus"), "*"))
-	if err != nil || len(names) == 0 {
-		t.Fatal(names, err)
-	}
 	var out []map[string]any
-	_ = filepath.Walk(shared(t, "data/cloudtrail/invictus"), func(name string, info os.FileInfo, err error) error {
+	_ = filepath.Walk(datatest.File(t, "data/cloudtrail/invictus"), func(name string, info os.FileInfo, err error) error {
 		if err != nil || info.IsDir() {
 			return err
 		}

@@ -191,38 +191,8 @@ func (c *call) serve() {
 		return
 	}
 	rec := c.recognize()
-	if c.unsigned && bytes.Contains(c.body.head, []byte("AWSAccessKeyId=")) {
-		c.deny(denial{cause: "signature", reason: "the request is signed in its body, by Signature Version 2, which postern does not take"})
+	if !c.unambiguous(&rec) || !c.allowed(&rec, watch) {
 		return
-	}
-	if !rec.Ambiguous {
-		var ok bool
-		if rec.Ambiguous, ok = c.namesAnother(&rec); !ok {
-			return
-		} else if rec.Ambiguous {
-			rec.Doubt = "names its operation several times"
-		}
-	}
-	if rec.Ambiguous {
-		c.deny(denial{cause: "signature", reason: "the request " + rec.Doubt + "; AWS and postern might read it differently"})
-		return
-	}
-	what := c.p.asked(&rec)
-	decision := c.p.grants.Check(c.id, c.user, what, c.p.now())
-	if roles := decision.Approvers(&what); len(roles) > 0 {
-		if !c.approved(roles, watch) {
-			return
-		}
-		what.Approved = true
-		decision = c.p.grants.Check(c.id, c.user, what, c.p.now())
-	}
-	if !decision.Allowed {
-		c.refused(&decision, &what)
-		return
-	}
-	c.role, c.dryRun = decision.Role(), decision.DryRun(&what)
-	if what.Among(c.p.cfg.RecordParameters) {
-		c.params = c.parameters()
 	}
 	var creds sigv4.Credentials
 	if !c.unsigned {
@@ -248,6 +218,51 @@ func (c *call) serve() {
 		return
 	}
 	c.forward(out)
+}
+
+// unambiguous refuses what AWS might read otherwise than postern does.
+func (c *call) unambiguous(rec *awsreq.Request) bool {
+	if c.unsigned && bytes.Contains(c.body.head, []byte("AWSAccessKeyId=")) {
+		c.deny(denial{cause: "signature", reason: "the request is signed in its body, by Signature Version 2, which postern does not take"})
+		return false
+	}
+	if !rec.Ambiguous {
+		another, ok := c.namesAnother(rec)
+		if !ok {
+			return false
+		}
+		if another {
+			rec.Ambiguous, rec.Doubt = true, "names its operation several times"
+		}
+	}
+	if rec.Ambiguous {
+		c.deny(denial{cause: "signature", reason: "the request " + rec.Doubt + "; AWS and postern might read it differently"})
+		return false
+	}
+	return true
+}
+
+// allowed decides the call, and waits where somebody has to approve it. It keeps what of
+// the decision is recorded.
+func (c *call) allowed(rec *awsreq.Request, watch *grants.Watch) bool {
+	what := c.p.asked(rec)
+	decision := c.p.grants.Check(c.id, c.user, what, c.p.now())
+	if roles := decision.Approvers(&what); len(roles) > 0 {
+		if !c.approved(roles, watch) {
+			return false
+		}
+		what.Approved = true
+		decision = c.p.grants.Check(c.id, c.user, what, c.p.now())
+	}
+	if !decision.Allowed {
+		c.refused(&decision, &what)
+		return false
+	}
+	c.role, c.dryRun = decision.Role(), decision.DryRun(&what)
+	if what.Among(c.p.cfg.RecordParameters) {
+		c.params = c.parameters()
+	}
+	return true
 }
 
 // parameters is what the call says, without secrets.

@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	"github.com/klauspost/compress/gzip"
+
+	"github.com/posternhq/postern/internal/datatest"
 )
 
 // BenchmarkParse reads log files into normalised records, on one core, beside
@@ -61,7 +63,10 @@ func BenchmarkParse(b *testing.B) {
 			r.Identity.RoleSession()
 			return nil
 		}
-		run("rows", func(r io.Reader) error { return Read(r, normalised) })
+		run("rows", func(r io.Reader) error {
+			_, err := read(r, nil, normalised)
+			return err
+		})
 		run("rows-and-hash", func(r io.Reader) error {
 			_, err := read(r, sha256.New(), normalised)
 			return err
@@ -71,11 +76,7 @@ func BenchmarkParse(b *testing.B) {
 
 // realRecords are those of the real log files, else a made-up one.
 func realRecords(tb testing.TB) [][]byte {
-	dir := os.Getenv("POSTERN_SHARED")
-	if dir == "" {
-		dir = filepath.Join("..", "..", "..", "shared")
-	}
-	files, err := filepath.Glob(filepath.Join(dir, "data", "cloudtrail", "invictus", "CloudTrail", "*.json.gz"))
+	files, err := filepath.Glob(datatest.Path("data/cloudtrail/invictus/CloudTrail/*.json.gz"))
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -85,7 +86,7 @@ func realRecords(tb testing.TB) [][]byte {
 		if err != nil {
 			tb.Fatal(err)
 		}
-		if err := Read(f, func(_ int, raw []byte, _ *Record) error { out = append(out, bytes.Clone(raw)); return nil }); err != nil {
+		if _, err := read(f, nil, func(_ int, raw []byte, _ *Record) error { out = append(out, bytes.Clone(raw)); return nil }); err != nil {
 			tb.Fatal(err)
 		}
 		_ = f.Close()

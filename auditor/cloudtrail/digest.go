@@ -51,7 +51,6 @@ type digest struct {
 	Fingerprint    string      `json:"digestPublicKeyFingerprint"`
 	PreviousBucket *string     `json:"previousDigestS3Bucket"`
 	PreviousKey    *string     `json:"previousDigestS3Object"`
-	PreviousHash   *string     `json:"previousDigestHashValue"`
 	PreviousSigned *string     `json:"previousDigestSignature"`
 	Logs           []digestLog `json:"logFiles"`
 

@@ -19,21 +19,17 @@ import (
 // large events; a file that goes far beyond it is not one of CloudTrail's.
 const maxRecord = 4 << 20
 
-// Read calls each for every record of a log file, gzipped or plain, in order,
+// read calls each for every record of a log file, gzipped or plain, in order,
 // holding one record and 256 KB in memory. The bytes are valid during the call
 // only.
 //
 // An error of each ends it and is returned as it is, and so is one of r's own; every other
 // error is a *FileError and says what is wrong with the file.
-func Read(r io.Reader, each func(position int, raw []byte, record *Record) error) error {
-	_, err := read(r, nil, each)
-	return err
-}
-
-// read is Read, and gives content what a digest file vouches for: all of a plain
+//
+// content, nil for none, is given what a digest file vouches for: all of a plain
 // file, the first member of a gzipped one, to its end whatever stands there. It
-// is false when that end was not reached.
-func read(r io.Reader, content hash.Hash, each func(int, []byte, *Record) error) (whole bool, err error) {
+// is not whole when that end was not reached.
+func read(r io.Reader, content hash.Hash, each func(position int, raw []byte, record *Record) error) (whole bool, err error) {
 	from := &source{Reader: r}
 	whole, err = readFrom(from, content, each)
 	if _, bad := errors.AsType[*FileError](err); from.err != nil && (err == nil || bad) {
@@ -396,7 +392,7 @@ func (w *window) lookedUp() ([]byte, *Record, error) {
 	return text, r, err
 }
 
-// explain makes the error that Read returns.
+// explain makes the error that read returns.
 func (w *window) explain(n int, err error) error {
 	if e, ok := errors.AsType[eachError](err); ok {
 		return e.error

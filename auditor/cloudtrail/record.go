@@ -161,9 +161,3 @@ func parseTime(s string) time.Time {
 	}
 	return time.Unix(0, 0).UTC()
 }
-
-// Service is the first label of the event source: "s3" of "s3.amazonaws.com".
-func (r *Record) Service() string {
-	s, _, _ := strings.Cut(r.EventSource, ".")
-	return s
-}

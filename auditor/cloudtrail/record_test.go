@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/posternhq/postern/internal/datatest"
 )
 
 // Who is behind an identity, in every form that AWS documents
@@ -123,7 +125,7 @@ func TestRead(t *testing.T) {
 		{"a record without end", zipped(long), 0, "a record is longer than 4194304 bytes"},
 	} {
 		n := 0
-		err := Read(bytes.NewReader(x.file), func(int, []byte, *Record) error {
+		_, err := read(bytes.NewReader(x.file), nil, func(int, []byte, *Record) error {
 			n++
 			return nil
 		})
@@ -147,15 +149,7 @@ func flip(b []byte, i int) []byte {
 
 // Single records of other collections, some of them invented: all are read.
 func TestOtherCollections(t *testing.T) {
-	dir := os.Getenv("POSTERN_SHARED")
-	if dir == "" {
-		dir = filepath.Join("..", "..", "..", "shared")
-	}
-	files, err := filepath.Glob(filepath.Join(dir, "data", "cloudtrail", "*.ndjson.gz"))
-	if err != nil || len(files) == 0 {
-		t.Skipf("needs data/cloudtrail/*.ndjson.gz in %s, which is not part of the tree (set POSTERN_SHARED)", dir)
-	}
-	for _, name := range files {
+	for _, name := range datatest.Glob(t, "data/cloudtrail/*.ndjson.gz") {
 		f, err := os.Open(name)
 		if err != nil {
 			t.Fatal(err)
@@ -209,7 +203,7 @@ func FuzzRead(f *testing.F) {
 	f.Add([]byte(`{"Records":[{"eventName":"A"}]}}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		n := 0
-		err := Read(bytes.NewReader(b), func(position int, r []byte, _ *Record) error {
+		_, err := read(bytes.NewReader(b), nil, func(position int, r []byte, _ *Record) error {
 			if position < n {
 				t.Fatalf("record %d came as %d", n, position)
 			}

@@ -14,7 +14,6 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"regexp"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -35,11 +34,6 @@ const (
 	idBytes = 16
 	maxName = 64
 )
-
-var idForm = regexp.MustCompile(`^[0-9a-f]{32}$`)
-
-// IsID reports whether a text has the form of an id.
-func IsID(s string) bool { return idForm.MatchString(s) }
 
 // NewKey makes a device's key, as the PEM file that the machine keeps.
 func NewKey() ([]byte, error) {

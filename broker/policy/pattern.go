@@ -91,14 +91,6 @@ func templateEnd(s string) int {
 // String returns the pattern as it was written.
 func (p Pattern) String() string { return p.raw }
 
-// Literal returns the pattern's text where it stands for nothing but itself.
-func (p Pattern) Literal() (string, bool) {
-	if p.re != nil || p.template != nil || len(p.before) != 1 {
-		return "", false
-	}
-	return p.raw, true
-}
-
 // Match reports whether the pattern, for a user with those traits, covers v.
 func (p Pattern) Match(v string, traits map[string][]string) bool {
 	if p.re != nil {

@@ -204,15 +204,6 @@ func (s *Sim) CreateAccessKey(account, userName string) (AccessKey, error) {
 	return AccessKey{k.ID, k.Secret}, d.save()
 }
 
-// DeleteAccessKey ends a key at once.
-func (s *Sim) DeleteAccessKey(id string) error {
-	d := s.iam
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	delete(d.state.Keys, id)
-	return d.save()
-}
-
 // PutRole creates or updates a role. Its sessions keep working.
 func (s *Sim) PutRole(r Role) error {
 	_, service, _, account, resource, ok := splitARN(r.ARN)

@@ -228,30 +228,6 @@ func at(v any, path ...string) any {
 	return v
 }
 
-// shared is a file of the data that comes with the project, or a skip.
-func shared(t *testing.T, path string) string {
-	t.Helper()
-	root := os.Getenv("POSTERN_SHARED")
-	if root == "" {
-		dir, err := os.Getwd()
-		if err != nil {
-			t.Fatal(err)
-		}
-		for dir != filepath.Dir(dir) {
-			if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
-				break
-			}
-			dir = filepath.Dir(dir)
-		}
-		root = filepath.Join(dir, "..", "shared")
-	}
-	full := filepath.Join(root, path)
-	if _, err := os.Stat(full); err != nil {
-		t.Skipf("shared data is not here (%v); set POSTERN_SHARED", err)
-	}
-	return full
-}
-
 func readAll(t *testing.T, r io.ReadCloser) string {
 	t.Helper()
 	defer r.Close()

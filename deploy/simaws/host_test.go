@@ -2,12 +2,12 @@ package simaws
 
 import (
 	"bufio"
-	"compress/gzip"
-	"os"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/posternhq/postern/internal/datatest"
 )
 
 func TestParseHost(t *testing.T) {
@@ -61,16 +61,7 @@ func TestParseHost(t *testing.T) {
 // TestEndpoints: every host of botocore's endpoint rules leads to the name and
 // region that its service signs with.
 func TestEndpoints(t *testing.T) {
-	f, err := os.Open(shared(t, "data/aws-endpoints.tsv.gz"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	zip, err := gzip.NewReader(f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	lines := bufio.NewScanner(zip)
+	lines := bufio.NewScanner(datatest.Gunzip(t, "data/aws-endpoints.tsv.gz"))
 	lines.Scan()
 	col := map[string]int{}
 	for i, name := range strings.Split(lines.Text(), "\t") {

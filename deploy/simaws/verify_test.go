@@ -2,7 +2,6 @@ package simaws
 
 import (
 	"bufio"
-	"compress/gzip"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -16,6 +15,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/posternhq/postern/internal/datatest"
 )
 
 // The SigV4 suite's credentials.
@@ -69,12 +70,8 @@ func (discardResponse) WriteHeader(int)             {}
 // TestSuite verifies AWS's own SigV4 test suite, header and query signed, and
 // that no request of it passes with its signature changed.
 func TestSuite(t *testing.T) {
-	dirs, err := filepath.Glob(filepath.Join(shared(t, "data/sigv4/v4"), "*"))
-	if err != nil || len(dirs) == 0 {
-		t.Fatalf("no cases: %v", err)
-	}
 	s := offline(t, suiteKey, suiteSecret, time.Date(2015, 8, 30, 12, 36, 0, 0, time.UTC))
-	for _, dir := range dirs {
+	for _, dir := range datatest.Glob(t, "data/sigv4/v4/*") {
 		for _, kind := range []string{"header", "query"} {
 			t.Run(filepath.Base(dir)+"/"+kind, func(t *testing.T) {
 				raw, err := os.ReadFile(filepath.Join(dir, kind+"-signed-request.txt"))
@@ -142,16 +139,7 @@ func suiteRequest(t *testing.T, s *Sim, raw string) error {
 // TestBotocore verifies thousands of requests of all services as botocore
 // signs them; their hosts must lead to the signing name and region used.
 func TestBotocore(t *testing.T) {
-	f, err := os.Open(shared(t, "data/aws-requests-sample.ndjson.gz"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	zip, err := gzip.NewReader(f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	dec := json.NewDecoder(zip)
+	dec := json.NewDecoder(datatest.Gunzip(t, "data/aws-requests-sample.ndjson.gz"))
 	sims := map[string]*Sim{}
 	verified, unsigned := 0, 0
 	for {

@@ -18,22 +18,15 @@ import (
 
 	"github.com/posternhq/postern/events"
 	"github.com/posternhq/postern/events/ocsf"
+	"github.com/posternhq/postern/internal/datatest"
 )
 
 // classes compiles OCSF's own schemas by class id; without them the test is
 // skipped.
 func classes(t *testing.T) map[int]*jsonschema.Schema {
 	t.Helper()
-	shared := os.Getenv("POSTERN_SHARED")
-	if shared == "" {
-		shared = "../../../shared"
-	}
-	files, err := filepath.Glob(filepath.Join(shared, "data", "ocsf", "*.schema.json.gz"))
-	if err != nil || len(files) == 0 {
-		t.Skipf("the JSON Schemas of OCSF are not at %s/data/ocsf; set POSTERN_SHARED", shared)
-	}
 	out := map[int]*jsonschema.Schema{}
-	for _, name := range files {
+	for _, name := range datatest.Glob(t, "data/ocsf/*.schema.json.gz") {
 		f, err := os.Open(name)
 		if err != nil {
 			t.Fatal(err)
@@ -185,12 +178,8 @@ func TestEveryFieldMissing(t *testing.T) {
 // The records of real trails.
 func TestCloudTrailRecords(t *testing.T) {
 	schemas := classes(t)
-	shared := os.Getenv("POSTERN_SHARED")
-	if shared == "" {
-		shared = "../../../shared"
-	}
 	n := 0
-	err := filepath.WalkDir(filepath.Join(shared, "data", "cloudtrail"), func(path string, _ os.DirEntry, err error) error {
+	err := filepath.WalkDir(datatest.File(t, "data/cloudtrail"), func(path string, _ os.DirEntry, err error) error {
 		if err != nil || filepath.Ext(path) != ".gz" && filepath.Ext(path) != ".json" {
 			return err
 		}

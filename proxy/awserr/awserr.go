@@ -8,7 +8,6 @@
 package awserr
 
 import (
-	"fmt"
 	"net/http"
 	"strconv"
 	"strings"
@@ -25,9 +24,6 @@ type Error struct {
 	// RequestID is what clients print as the request id.
 	RequestID string
 }
-
-// Error makes an Error usable as a Go error.
-func (e Error) Error() string { return fmt.Sprintf("%s: %s", e.Code, e.Message) }
 
 // Write answers r with e in r's protocol. It reads nothing of r's body, so that
 // a client which waits for "100 Continue" never sends it. The answer to HEAD

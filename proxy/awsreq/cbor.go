@@ -36,9 +36,6 @@ type cbor struct {
 	bad   bool
 }
 
-// maxCBORDepth bounds nesting.
-const maxCBORDepth = 64
-
 // peek is the major type of the next item, 8 for the "break" of an open one.
 func (c *cbor) peek() int {
 	switch {

@@ -31,8 +31,19 @@ type params struct {
 
 type param struct{ name, value string }
 
-// maxParams bounds what is looked at in one request.
-const maxParams = 512
+// Bounds of what is read of one request. What is beyond them makes it doubtful, or leaves
+// its body unread: nothing of it is passed over in silence.
+const (
+	maxParams = 512
+	// maxLists bounds how deep lists of JSON are in one another: each is read anew for
+	// those in it.
+	maxLists = 8
+	// maxPath bounds, in bytes, the path of an element of XML: each below it has all of it.
+	maxPath = 1024
+	// maxXMLDepth and maxCBORDepth bound nesting.
+	maxXMLDepth  = 32
+	maxCBORDepth = 64
+)
 
 func (t *Table) collect(in *Input, o *operation, caps *captures) params {
 	p := params{o: o, seen: map[string]bool{}}

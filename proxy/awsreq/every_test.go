@@ -6,12 +6,14 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/posternhq/postern/internal/datatest"
 )
 
 // tsv reads a gzipped table without its heading.
 func tsv(t testing.TB, name string) [][]string {
 	var out [][]string
-	s := bufio.NewScanner(gunzip(t, name))
+	s := bufio.NewScanner(datatest.Gunzip(t, "data/"+name))
 	for s.Scan() {
 		out = append(out, strings.Split(s.Text(), "\t"))
 	}

@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/posternhq/postern/internal/datatest"
 )
 
 // Each action has its own level, and what a request asks for besides counts.
@@ -78,7 +80,7 @@ func TestSecretsBehindParameters(t *testing.T) {
 func TestLevelsOfIAM(t *testing.T) {
 	tab := newTable(t)
 	iam := map[string]AccessLevel{}
-	for sc := bufio.NewScanner(gunzip(t, "iam-actions.tsv.gz")); sc.Scan(); {
+	for sc := bufio.NewScanner(datatest.Gunzip(t, "data/iam-actions.tsv.gz")); sc.Scan(); {
 		f := strings.Split(sc.Text(), "\t")
 		level, _, _ := strings.Cut(f[2], ",")
 		iam[f[0]+":"+f[1]] = AccessLevel(level)

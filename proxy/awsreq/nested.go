@@ -31,9 +31,6 @@ func (p *params) putDeep(path, value string) {
 	}
 }
 
-// maxLists bounds how deep lists are in one another: each is read anew for those in it.
-const maxLists = 8
-
 // addNested reads what a structure in JSON, or a list of such, holds; lists is in how many
 // lists that is in a row.
 func (p *params) addNested(raw json.RawMessage, path string, lists int) {
@@ -72,9 +69,6 @@ func listless(name string) string {
 	return strings.Join(path, ".")
 }
 
-// maxPath bounds, in bytes, the path of an element: each below it has all of it.
-const maxPath = 1024
-
 // addXML reads a document: the texts right below its root, the lists of such, and those
 // in structures. One that may be read otherwise is not read: with names of several
 // namespaces, with comments inside, declarations of its own, or texts around elements.
@@ -110,7 +104,7 @@ func (p *params) addXML(body []byte) {
 				open[len(open)-1].inner = true
 			}
 			open = append(open, e)
-			ok = ok && len(open) < 32 && len(e.path) < maxPath
+			ok = ok && len(open) < maxXMLDepth && len(e.path) < maxPath
 		case xml.EndElement:
 			if ok = len(open) > 0 && open[len(open)-1].name == tok.Name.Local && tok.Name.Space == space; ok {
 				e := open[len(open)-1]

@@ -2,42 +2,13 @@ package awsreq
 
 import (
 	"bufio"
-	"compress/gzip"
 	"encoding/json"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/posternhq/postern/internal/datatest"
 )
-
-// sharedData finds a file of the shared data folder beside the module, or skips.
-func sharedData(t testing.TB, name string) string {
-	t.Helper()
-	root := os.Getenv("POSTERN_SHARED")
-	if root == "" {
-		root = filepath.Join("..", "..", "..", "shared")
-	}
-	p := filepath.Join(root, "data", name)
-	if _, err := os.Stat(p); err != nil {
-		t.Skipf("shared data is absent (set POSTERN_SHARED): %v", err)
-	}
-	return p
-}
-
-func gunzip(t testing.TB, name string) *gzip.Reader {
-	t.Helper()
-	f, err := os.Open(sharedData(t, name))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { f.Close() })
-	z, err := gzip.NewReader(f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return z
-}
 
 func newTable(t testing.TB) *Table {
 	t.Helper()
@@ -57,7 +28,7 @@ type sampleRequest struct {
 
 func sample(t testing.TB) []sampleRequest {
 	var out []sampleRequest
-	for dec := json.NewDecoder(gunzip(t, "aws-requests-sample.ndjson.gz")); dec.More(); {
+	for dec := json.NewDecoder(datatest.Gunzip(t, "data/aws-requests-sample.ndjson.gz")); dec.More(); {
 		var s sampleRequest
 		if err := dec.Decode(&s); err != nil {
 			t.Fatal(err)
@@ -141,7 +112,7 @@ func TestEveryEndpoint(t *testing.T) {
 	type scope struct{ name, region string }
 	want := map[string][]scope{}
 	first := true
-	for sc := bufio.NewScanner(gunzip(t, "aws-endpoints.tsv.gz")); sc.Scan(); {
+	for sc := bufio.NewScanner(datatest.Gunzip(t, "data/aws-endpoints.tsv.gz")); sc.Scan(); {
 		if first {
 			first = false
 			continue

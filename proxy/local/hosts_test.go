@@ -2,12 +2,10 @@ package local
 
 import (
 	"bufio"
-	"compress/gzip"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/posternhq/postern/internal/datatest"
 	"github.com/posternhq/postern/proxy/awsreq"
 )
 
@@ -55,20 +53,7 @@ func TestIsAWS(t *testing.T) {
 
 // Every host at which AWS's clients look for an API is intercepted.
 func TestIsAWSEndpoints(t *testing.T) {
-	shared := os.Getenv("POSTERN_SHARED")
-	if shared == "" {
-		shared = "../../../shared"
-	}
-	f, err := os.Open(filepath.Join(shared, "data/aws-endpoints.tsv.gz"))
-	if err != nil {
-		t.Skipf("the table of AWS's endpoints is not here: %v", err)
-	}
-	defer f.Close()
-	z, err := gzip.NewReader(f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := bufio.NewScanner(z)
+	s := bufio.NewScanner(datatest.Gunzip(t, "data/aws-endpoints.tsv.gz"))
 	h := testHelper(t)
 	hosts := 0
 	for s.Scan() {

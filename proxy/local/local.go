@@ -38,7 +38,7 @@ type Config struct {
 	// TLS 1.3 is demanded whatever MinVersion says; ServerName is the host of
 	// each proxy's address where empty.
 	ProxyTLS *tls.Config
-	// Sessions to serve from the start; see AddSession.
+	// Sessions to serve, each with credentials of its own.
 	Sessions []Session
 	// KeySeed, if set, is a secret of the user's from which the sessions' keys are
 	// made, so that a URL presigned through one helper is good through the next.
@@ -140,10 +140,8 @@ func New(c Config) (*Helper, error) {
 	h := &Helper{cfg: c, proxies: proxies, log: c.Log, ca: ca, began: time.Now(), ready: make(chan struct{}), intercepted: newConnListener()}
 	h.dialer.Timeout, h.dialer.KeepAliveConfig, h.step = 30*time.Second, keepAlive, silenceStep
 	h.newTransports()
-	for _, s := range c.Sessions {
-		if err := h.AddSession(s); err != nil {
-			return nil, err
-		}
+	if h.keys, err = h.newKeyring(c.Sessions); err != nil {
+		return nil, err
 	}
 	return h, nil
 }

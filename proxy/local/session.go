@@ -8,7 +8,6 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"sync"
 	"sync/atomic"
 )
 
@@ -81,60 +80,35 @@ func (c *credential) ended(id string) {
 	}
 }
 
-// keyring finds sessions by access key id. The zero value is empty.
+// keyring finds the sessions that a helper was made with, in that order, which has none
+// twice.
 type keyring struct {
-	mu    sync.RWMutex
 	byKey map[string]*credential
-	order []*credential // as added
+	order []*credential
 }
 
-// AddSession serves one more session, with credentials of its own. The error
-// says that the session is there already or has no id.
-func (h *Helper) AddSession(s Session) error {
-	if s.ID == "" {
-		return errors.New("local proxy: session without an id")
-	}
-	c := h.newCredential(s)
-	k := &h.keys
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	for _, other := range k.order {
-		if other.ID == s.ID {
-			return fmt.Errorf("local proxy: session %s is served already", s.ID)
+// newKeyring makes credentials for each session. The error says that one has no id, or
+// that of another.
+func (h *Helper) newKeyring(sessions []Session) (keyring, error) {
+	k := keyring{byKey: map[string]*credential{}}
+	for _, s := range sessions {
+		if s.ID == "" {
+			return k, errors.New("local proxy: session without an id")
 		}
-	}
-	if k.byKey == nil {
-		k.byKey = make(map[string]*credential)
-	}
-	k.byKey[c.accessKeyID] = c
-	k.order = append(k.order, c)
-	return nil
-}
-
-// RemoveSession makes the session's credentials unknown. Requests that run go on.
-func (h *Helper) RemoveSession(id string) {
-	k := &h.keys
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	for i, c := range k.order {
-		if c.ID == id {
-			delete(k.byKey, c.accessKeyID)
-			k.order = append(k.order[:i:i], k.order[i+1:]...)
-			return
+		if k.session(s.ID) != nil {
+			return k, fmt.Errorf("local proxy: session %s is served already", s.ID)
 		}
+		c := h.newCredential(s)
+		k.byKey[c.accessKeyID] = c
+		k.order = append(k.order, c)
 	}
+	return k, nil
 }
 
-func (k *keyring) find(accessKeyID string) *credential {
-	k.mu.RLock()
-	defer k.mu.RUnlock()
-	return k.byKey[accessKeyID]
-}
+func (k *keyring) find(accessKeyID string) *credential { return k.byKey[accessKeyID] }
 
-// first is the session that was added first, nil if there is none.
+// first is the first session, nil if there is none.
 func (k *keyring) first() *credential {
-	k.mu.RLock()
-	defer k.mu.RUnlock()
 	if len(k.order) == 0 {
 		return nil
 	}
@@ -142,8 +116,6 @@ func (k *keyring) first() *credential {
 }
 
 func (k *keyring) session(id string) *credential {
-	k.mu.RLock()
-	defer k.mu.RUnlock()
 	for _, c := range k.order {
 		if c.ID == id || c.now.Load().ID == id {
 			return c

@@ -3,33 +3,18 @@ package sigv4
 import (
 	"bufio"
 	"bytes"
-	"compress/gzip"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
-)
 
-// sharedData finds a file of the shared data folder beside the module, or skips.
-func sharedData(t testing.TB, name string) string {
-	t.Helper()
-	root := os.Getenv("POSTERN_SHARED")
-	if root == "" {
-		root = filepath.Join("..", "..", "..", "shared")
-	}
-	p := filepath.Join(root, "data", name)
-	if _, err := os.Stat(p); err != nil {
-		t.Skipf("shared data is absent (set POSTERN_SHARED): %v", err)
-	}
-	return p
-}
+	"github.com/posternhq/postern/internal/datatest"
+)
 
 const (
 	sampleKey    = "AKIAEXAMPLEPOSTERN01"
@@ -44,17 +29,8 @@ type sampleRequest struct {
 
 // sample reads the requests that boto3 signed.
 func sample(t testing.TB) []sampleRequest {
-	f, err := os.Open(sharedData(t, "aws-requests-sample.ndjson.gz"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	z, err := gzip.NewReader(f)
-	if err != nil {
-		t.Fatal(err)
-	}
 	var out []sampleRequest
-	for dec := json.NewDecoder(z); dec.More(); {
+	for dec := json.NewDecoder(datatest.Gunzip(t, "data/aws-requests-sample.ndjson.gz")); dec.More(); {
 		var s sampleRequest
 		if err := dec.Decode(&s); err != nil {
 			t.Fatal(err)

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/posternhq/postern/internal/datatest"
 )
 
 // suiteContext is a case's context.json (aws-c-auth, tests/aws-signing-test-suite).
@@ -138,13 +140,8 @@ func signAgain(t *testing.T, r *http.Request, a *Authorization, hash string, ctx
 }
 
 func TestSuite(t *testing.T) {
-	root := sharedData(t, "sigv4/v4")
-	dirs, err := os.ReadDir(root)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, d := range dirs {
-		t.Run(d.Name(), func(t *testing.T) { suiteCase(t, filepath.Join(root, d.Name())) })
+	for _, dir := range datatest.Glob(t, "data/sigv4/v4/*") {
+		t.Run(filepath.Base(dir), func(t *testing.T) { suiteCase(t, dir) })
 	}
 }
 

@@ -7,20 +7,13 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/posternhq/postern/internal/datatest"
 )
 
 // TestTablesAreFresh: the committed tables are what the generator makes now.
 func TestTablesAreFresh(t *testing.T) {
-	root := os.Getenv("POSTERN_SHARED")
-	if root == "" {
-		root = filepath.Join("..", "..", "..", "..", "..", "shared")
-	}
-	data := filepath.Join(root, "data")
-	for _, name := range []string{"aws-operations.tsv.gz", "aws-endpoints.tsv.gz", "iam-actions.tsv.gz", "iam-resources.tsv.gz"} {
-		if _, err := os.Stat(filepath.Join(data, name)); err != nil {
-			t.Skipf("shared data is absent (set POSTERN_SHARED): %v", err)
-		}
-	}
+	data := datatest.File(t, "data")
 	out, names := t.TempDir(), []string{"hosts.tsv", "operations.tsv", "resources.tsv"}
 	models, err := exec.Command("python3", "-c", "import botocore, os; assert botocore.__version__.startswith('1.43.'); print(os.path.join(os.path.dirname(botocore.__file__), 'data'))").Output()
 	if err == nil {
