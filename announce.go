@@ -8,7 +8,7 @@ import (
 
 	"github.com/posternhq/postern/broker"
 	"github.com/posternhq/postern/broker/api"
-	"github.com/posternhq/postern/trouble"
+	"github.com/posternhq/postern/events/trouble"
 )
 
 // announcer is a broker as a proxy sees it.

@@ -18,10 +18,9 @@ func TestImportDirections(t *testing.T) {
 		"events/ocsf":     {"events"},
 		"events/journal":  {"events", "events/signed"},
 		"schemas":         {},
-		"trouble":         {},
-		"broker":          {"events", "events/journal", "events/ocsf", "events/signed", "trouble"},
-		"proxy":           {"events", "events/journal", "events/signed", "trouble"},
-		"auditor":         {"events", "events/journal", "events/ocsf", "events/signed", "trouble"},
+		"broker":          {"events", "events/journal", "events/ocsf", "events/signed", "events/trouble"},
+		"proxy":           {"events", "events/journal", "events/signed", "events/trouble"},
+		"auditor":         {"events", "events/journal", "events/ocsf", "events/signed", "events/trouble"},
 		"deploy/embedded": {},
 		"deploy/simaws":   {},
 	}

@@ -24,7 +24,7 @@ import (
 	"github.com/posternhq/postern/broker/api"
 	"github.com/posternhq/postern/broker/client"
 	"github.com/posternhq/postern/broker/sealed"
-	"github.com/posternhq/postern/trouble"
+	"github.com/posternhq/postern/events/trouble"
 )
 
 // JoinConfig is how a service becomes part of a postern whose broker runs

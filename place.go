@@ -16,7 +16,7 @@ import (
 
 	"github.com/posternhq/postern/deploy/embedded"
 	"github.com/posternhq/postern/events/journal"
-	"github.com/posternhq/postern/trouble"
+	"github.com/posternhq/postern/events/trouble"
 )
 
 // showing is what a server shows and whom it trusts at a moment.

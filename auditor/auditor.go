@@ -20,7 +20,7 @@ import (
 	"github.com/posternhq/postern/auditor/store"
 	"github.com/posternhq/postern/events"
 	"github.com/posternhq/postern/events/journal"
-	"github.com/posternhq/postern/trouble"
+	"github.com/posternhq/postern/events/trouble"
 )
 
 // MemoryGoal is what a process that is an auditor alone should keep to, in bytes:

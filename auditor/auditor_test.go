@@ -17,8 +17,8 @@ import (
 	"github.com/posternhq/postern/deploy/embedded/embeddedtest"
 	"github.com/posternhq/postern/events"
 	"github.com/posternhq/postern/events/eventstest"
+	"github.com/posternhq/postern/events/eventstest/datatest"
 	"github.com/posternhq/postern/events/journal"
-	"github.com/posternhq/postern/internal/datatest"
 )
 
 // world is an auditor with real stores beside it.

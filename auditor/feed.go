@@ -8,7 +8,7 @@ import (
 	"github.com/posternhq/postern/auditor/correlate"
 	"github.com/posternhq/postern/events"
 	"github.com/posternhq/postern/events/journal"
-	"github.com/posternhq/postern/trouble"
+	"github.com/posternhq/postern/events/trouble"
 )
 
 // judgedStreams are what verdicts follow from.

@@ -13,7 +13,7 @@ import (
 	"github.com/posternhq/postern/auditor/cloudtrail"
 	"github.com/posternhq/postern/auditor/correlate"
 	"github.com/posternhq/postern/events"
-	"github.com/posternhq/postern/trouble"
+	"github.com/posternhq/postern/events/trouble"
 )
 
 // judge feeds what is stored to package correlate and says on FINDINGS what

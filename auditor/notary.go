@@ -18,7 +18,7 @@ import (
 	"github.com/posternhq/postern/auditor/tlog"
 	"github.com/posternhq/postern/events"
 	"github.com/posternhq/postern/events/journal"
-	"github.com/posternhq/postern/trouble"
+	"github.com/posternhq/postern/events/trouble"
 )
 
 // NotaryConfig says how the transparency logs in the data directory are kept.

@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"github.com/posternhq/postern/events"
-	"github.com/posternhq/postern/internal/datatest"
+	"github.com/posternhq/postern/events/eventstest/datatest"
 )
 
 // either is the verdict of two records of which one is the call's own and the other like it.

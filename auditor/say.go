@@ -9,7 +9,7 @@ import (
 
 	"github.com/posternhq/postern/auditor/correlate"
 	"github.com/posternhq/postern/events"
-	"github.com/posternhq/postern/trouble"
+	"github.com/posternhq/postern/events/trouble"
 )
 
 // sayer appends judgements to FINDINGS, in their order, while the judge goes on.

@@ -8,7 +8,7 @@ import (
 
 	"github.com/posternhq/postern/auditor/store"
 	"github.com/posternhq/postern/events"
-	"github.com/posternhq/postern/trouble"
+	"github.com/posternhq/postern/events/trouble"
 )
 
 // migrate tries until ClickHouse is there, unless trying again can't help.

@@ -34,7 +34,7 @@ import (
 	"github.com/posternhq/postern/broker/web"
 	"github.com/posternhq/postern/events"
 	"github.com/posternhq/postern/events/journal"
-	"github.com/posternhq/postern/trouble"
+	"github.com/posternhq/postern/events/trouble"
 )
 
 // Config of a broker.

@@ -10,7 +10,7 @@ import (
 	"github.com/posternhq/postern/broker/push"
 	"github.com/posternhq/postern/events"
 	"github.com/posternhq/postern/events/journal"
-	"github.com/posternhq/postern/trouble"
+	"github.com/posternhq/postern/events/trouble"
 )
 
 const (

@@ -14,7 +14,7 @@ import (
 	"github.com/posternhq/postern/events"
 	"github.com/posternhq/postern/events/journal"
 	"github.com/posternhq/postern/events/signed"
-	"github.com/posternhq/postern/trouble"
+	"github.com/posternhq/postern/events/trouble"
 )
 
 const (

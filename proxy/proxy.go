@@ -36,13 +36,13 @@ import (
 
 	"github.com/posternhq/postern/events"
 	"github.com/posternhq/postern/events/journal"
+	"github.com/posternhq/postern/events/trouble"
 	"github.com/posternhq/postern/proxy/awslock"
 	"github.com/posternhq/postern/proxy/awsreq"
 	"github.com/posternhq/postern/proxy/grants"
 	"github.com/posternhq/postern/proxy/params"
 	"github.com/posternhq/postern/proxy/sigv4"
 	"github.com/posternhq/postern/proxy/sts"
-	"github.com/posternhq/postern/trouble"
 )
 
 // InternalHost is the host of the proxy's own endpoints.

@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/posternhq/postern/internal/datatest"
+	"github.com/posternhq/postern/events/eventstest/datatest"
 )
 
 // Who is behind an identity, in every form that AWS documents

@@ -12,7 +12,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/posternhq/postern/trouble"
+	"github.com/posternhq/postern/events/trouble"
 )
 
 // Watcher takes in the log files that turn up in directories. What it has taken

@@ -16,7 +16,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/posternhq/postern/internal/datatest"
+	"github.com/posternhq/postern/events/eventstest/datatest"
 )
 
 // The SigV4 suite's credentials.

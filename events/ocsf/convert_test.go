@@ -17,8 +17,8 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
 	"github.com/posternhq/postern/events"
+	"github.com/posternhq/postern/events/eventstest/datatest"
 	"github.com/posternhq/postern/events/ocsf"
-	"github.com/posternhq/postern/internal/datatest"
 )
 
 // classes compiles OCSF's own schemas by class id; without them the test is

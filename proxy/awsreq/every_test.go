@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/posternhq/postern/internal/datatest"
+	"github.com/posternhq/postern/events/eventstest/datatest"
 )
 
 // tsv reads a gzipped table without its heading.

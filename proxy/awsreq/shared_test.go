@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/posternhq/postern/internal/datatest"
+	"github.com/posternhq/postern/events/eventstest/datatest"
 )
 
 func newTable(t testing.TB) *Table {

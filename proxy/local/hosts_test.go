@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/posternhq/postern/internal/datatest"
+	"github.com/posternhq/postern/events/eventstest/datatest"
 	"github.com/posternhq/postern/proxy/awsreq"
 )
 

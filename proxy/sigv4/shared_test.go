@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/posternhq/postern/internal/datatest"
+	"github.com/posternhq/postern/events/eventstest/datatest"
 )
 
 const (

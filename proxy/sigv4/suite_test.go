@@ -12,7 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/posternhq/postern/internal/datatest"
+	"github.com/posternhq/postern/events/eventstest/datatest"
 )
 
 // suiteContext is a case's context.json (aws-c-auth, tests/aws-signing-test-suite).

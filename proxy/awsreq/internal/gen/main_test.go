@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/posternhq/postern/internal/datatest"
+	"github.com/posternhq/postern/events/eventstest/datatest"
 )
 
 // TestTablesAreFresh: the committed tables are what the generator makes now.
