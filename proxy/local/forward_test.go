@@ -256,17 +256,20 @@ func TestExpectContinue(t *testing.T) {
 		r.Header.Set("Expect", "100-continue")
 		return r
 	}
-	if resp, body := do(t, client(t, h.Env(), false), put("/denied", poisoned{t})); resp.StatusCode != 403 || body != "no\n" {
-		t.Errorf("%d %q", resp.StatusCode, body)
-	}
-	if resp, body := do(t, client(t, h.Env(), false), put("/admitted", strings.NewReader(strings.Repeat("x", 1<<20)))); resp.StatusCode != 200 || body != "1048576 <nil>" {
-		t.Errorf("%d %q", resp.StatusCode, body)
-	}
-	// A wrong signature is answered by the helper in the same way.
-	r := put("/never", poisoned{t})
-	r.Header.Set("X-Amz-Content-Sha256", emptyHash)
-	if resp, body := do(t, client(t, h.Env(), false), r); resp.StatusCode != 403 || !strings.Contains(body, "SignatureDoesNotMatch") {
-		t.Errorf("%d %q", resp.StatusCode, body)
+	for _, http2 := range []bool{false, true} {
+		c := client(t, h.Env(), http2)
+		if resp, body := do(t, c, put("/denied", poisoned{t})); resp.StatusCode != 403 || body != "no\n" || (resp.ProtoMajor == 2) != http2 {
+			t.Errorf("%s %d %q", resp.Proto, resp.StatusCode, body)
+		}
+		if resp, body := do(t, c, put("/admitted", strings.NewReader(strings.Repeat("x", 1<<20)))); resp.StatusCode != 200 || body != "1048576 <nil>" {
+			t.Errorf("%s %d %q", resp.Proto, resp.StatusCode, body)
+		}
+		// A wrong signature is answered by the helper in the same way.
+		r := put("/never", poisoned{t})
+		r.Header.Set("X-Amz-Content-Sha256", emptyHash)
+		if resp, body := do(t, c, r); resp.StatusCode != 403 || !strings.Contains(body, "SignatureDoesNotMatch") {
+			t.Errorf("%s %d %q", resp.Proto, resp.StatusCode, body)
+		}
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"strings"
 
+	"github.com/posternhq/postern/proxy/awsreq"
 	"github.com/posternhq/postern/proxy/sigv4"
 	"github.com/posternhq/postern/proxy/through"
 )
@@ -220,6 +221,9 @@ func (h *Helper) readdress(r *http.Request, v *verified) error {
 	if _, ok := r.Header["Content-Length"]; ok && r.ContentLength == 0 {
 		r.TransferEncoding = []string{"identity"} // net/http's way to send it with any method
 	}
+	if r.ProtoMajor == 2 && h.waits(r) {
+		r.Header["Expect"] = []string{"100-continue"}
+	}
 	if v.body != nil {
 		r.Body, r.ContentLength, r.TransferEncoding = io.NopCloser(v.body.Reader()), v.body.Size, nil
 		delete(r.Header, "Expect") // the body is here already
@@ -228,6 +232,20 @@ func (h *Helper) readdress(r *http.Request, v *verified) error {
 		r.Header["Postern-Chunk-Sha256"] = []string{"1"}
 	}
 	return nil
+}
+
+// longUpload is the length from which on AWS's clients may wait for leave to upload, in bytes.
+const longUpload = 1 << 20
+
+// waits says whether a request over HTTP/2 may be one that waits for leave to upload. That it
+// said so net/http keeps to itself: it gives leave once the body is read, which is not to be
+// before the proxy gives it. AWS's clients wait for S3 alone, and others are not kept waiting.
+func (h *Helper) waits(r *http.Request) bool {
+	if r.ContentLength >= 0 && r.ContentLength < longUpload {
+		return false
+	}
+	host, err := h.cfg.Table.ParseHost(relative(bareHost(r.Host)))
+	return err == nil && host.S3 != awsreq.NotS3
 }
 
 // requestTarget is path and query as the client sent them, without the scheme
