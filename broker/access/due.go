@@ -25,6 +25,8 @@ func (t *Touched) Add(p events.Payload) bool {
 		note(&t.users, d.Name)
 	case *events.UserDeleted:
 		note(&t.users, d.Name)
+	case *events.RoleCreated: // there may be who holds it by name already
+		note(&t.roles, d.Name)
 	case *events.RoleUpdated:
 		note(&t.roles, d.Name)
 	case *events.RoleDeleted:

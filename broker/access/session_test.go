@@ -264,3 +264,17 @@ func TestRoleSessionName(t *testing.T) {
 		}
 	}
 }
+
+// A role that its holders have had in name alone, since it was removed while it was given
+// to them, may deny when it is made again.
+func TestUnfoundedByRoleMadeAgain(t *testing.T) {
+	s := company(t).given(&events.UserUpdated{User: events.User{Name: "alice", Roles: []string{"reader", "guard"}}})
+	s.when(Start(s.state, s.env("alice"), StartSession{User: "alice", App: "prod", AWSRole: readerARN, NotAfter: at.Add(8 * time.Hour)}))
+	guard := role("guard", func(r *events.Role) { r.Deny.AWSRoleARNs = []string{readerARN} })
+	var touched Touched
+	touched.Add(guard)
+	s.given(guard)
+	if ids := Unfounded(s.state, at, touched); len(ids) != 1 {
+		t.Errorf("unfounded: %v", ids)
+	}
+}
