@@ -1,6 +1,10 @@
 package auditor
 
-import "time"
+import (
+	"strings"
+	"time"
+	"unicode"
+)
 
 // trouble is what was said of a failure that comes again with each try.
 type trouble struct {
@@ -12,10 +16,17 @@ type trouble struct {
 const sayAgain = 5 * time.Minute
 
 // news tells whether a failure is to be said: another one than last time, or one that lasts.
+// One that differs by its numbers alone is no other: a temporary file has another with each try.
 func (t *trouble) news(err error) bool {
-	if err.Error() == t.text && time.Since(t.at) < sayAgain {
+	text := strings.Map(func(r rune) rune {
+		if unicode.IsDigit(r) {
+			return -1
+		}
+		return r
+	}, err.Error())
+	if text == t.text && time.Since(t.at) < sayAgain {
 		return false
 	}
-	t.text, t.at = err.Error(), time.Now()
+	t.text, t.at = text, time.Now()
 	return true
 }
