@@ -275,6 +275,9 @@ func (s *State) byKeyNameTime(c Clock, records []*record) (out, wait []*record) 
 		if x.req.paired() || x.rec.verdict != "" {
 			continue
 		}
+		if x.rec.RequestID != "" && !x.rec.doubted { // the request of that id may be in the store alone
+			continue
+		}
 		if (x.req.Outcome == InFlight || copied(x.req, x.rec)) && !s.lost(x.req, x.rec, c) {
 			continue
 		}
@@ -283,7 +286,7 @@ func (s *State) byKeyNameTime(c Clock, records []*record) (out, wait []*record) 
 	for _, rec := range records {
 		switch {
 		case rec.verdict != "":
-		case s.mayBeInFlight(rec, c) || s.mayBeCopy(rec, c):
+		case s.requestOf(rec) != nil || s.mayBeInFlight(rec, c) || s.mayBeCopy(rec, c): // of one that just got its id
 			s.pending = append(s.pending, rec)
 		case s.waitsForCaller(rec, c):
 			wait = append(wait, rec)

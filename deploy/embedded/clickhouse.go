@@ -206,6 +206,9 @@ func (c *ClickHouse) run(ctx context.Context) error {
 // once runs one engine to its end. The result is nil only if it ended because
 // ctx did; it is a *startError if it never took a connection.
 func (c *ClickHouse) once(ctx context.Context, first bool) error {
+	if err := c.dropEmpty(); err != nil {
+		return &startError{err}
+	}
 	p, err := startProcess(ctx, c.cfg)
 	if err != nil {
 		return err

@@ -20,7 +20,24 @@ var clickhouseFiles embed.FS
 
 // systemDatabase seeds an on-disk system database: the engine's own is in
 // memory, where the query log can't live. The UUID is any fixed one.
-const systemDatabase = "ATTACH DATABASE _ UUID '5cc00000-0000-4000-8000-000000000001' ENGINE = Atomic\n"
+const (
+	systemDatabase = "ATTACH DATABASE _ UUID '" + systemUUID + "' ENGINE = Atomic\n"
+	systemUUID     = "5cc00000-0000-4000-8000-000000000001"
+)
+
+// dropEmpty removes definitions of the query log that have nothing in them, as a full disk
+// leaves them: with one the engine never starts again, and without makes a log anew.
+func (c *ClickHouse) dropEmpty() error {
+	dir := filepath.Join(c.dataDir(), "store", systemUUID[:3], systemUUID)
+	files, err := fs.Glob(os.DirFS(dir), "*.sql")
+	for _, name := range files {
+		if info, statErr := os.Stat(filepath.Join(dir, name)); statErr == nil && info.Size() == 0 {
+			c.cfg.Log.Warn().Str("file", filepath.Join(dir, name)).Msg("the engine's own log has an empty definition, which is removed: the disk was full")
+			err = errors.Join(err, os.Remove(filepath.Join(dir, name)))
+		}
+	}
+	return err
+}
 
 // readerMemory is the most that one of the reader's queries may use, in bytes.
 const readerMemory = 1 << 30
