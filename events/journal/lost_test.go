@@ -17,30 +17,27 @@ import (
 	"github.com/posternhq/postern/events/journal"
 )
 
-// dying are connections to NATS. By the last one nothing comes back any more once it is
-// deaf, until it is closed.
-type dying struct {
-	deaf atomic.Bool
-	last atomic.Pointer[dyingConn]
-}
+// dying are connections to NATS, of which the last one is at hand.
+type dying struct{ last atomic.Pointer[dyingConn] }
 
+// dyingConn is one by which nothing comes back any more once it is deaf.
 type dyingConn struct {
 	net.Conn
-	of     *dying
+	deaf   atomic.Bool
 	once   sync.Once
 	closed chan struct{}
 }
 
 func (d *dying) Dial(network, addr string) (net.Conn, error) {
 	conn, err := net.Dial(network, addr)
-	c := &dyingConn{Conn: conn, of: d, closed: make(chan struct{})}
+	c := &dyingConn{Conn: conn, closed: make(chan struct{})}
 	d.last.Store(c)
 	return c, err
 }
 
 func (c *dyingConn) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
-	if c.of.deaf.Load() {
+	if c.deaf.Load() {
 		<-c.closed
 		return 0, net.ErrClosed
 	}
@@ -86,7 +83,7 @@ func TestConnectionLost(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		d.deaf.Store(true)
+		d.last.Load().deaf.Store(true)
 		appended := make(chan error, 1)
 		go func() { appended <- do(j) }()
 		for {
@@ -98,7 +95,6 @@ func TestConnectionLost(t *testing.T) {
 				break // it is stored, and was acknowledged to a connection that hears nothing
 			}
 		}
-		d.deaf.Store(false)
 		d.last.Load().Close()
 		if err := <-appended; !errors.Is(err, journal.ErrLost) {
 			t.Errorf("%s: %v", name, err)
