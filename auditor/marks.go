@@ -14,14 +14,16 @@ import (
 // markSettles bounds the wait until ClickHouse has the verdicts that a mark is about.
 const markSettles = 10 * time.Second
 
-// What the judge's marks may not be past: requests that wait for their record, and records
-// of roles that postern had used by then, each of which is judged.
+// What the judge's marks may not be past, by its sequence: requests that wait for their
+// record, of which the judge may have read the end alone, and records of roles that postern
+// had used by then, each of which is judged.
 const (
-	openRequests = `SELECT seq FROM events WHERE stream = 'AUDIT' AND event_id IN (SELECT admitted_event_id FROM requests WHERE verdict = 'awaiting' AND admitted_event_id != '')`
-	openRecords  = `SELECT seq FROM events
+	openRequests = `SELECT max(seq) AS at FROM events WHERE stream = 'AUDIT' AND thing IN (SELECT concat('aws-request/', request_id) FROM requests WHERE verdict = 'awaiting')
+		GROUP BY thing HAVING max(stored_at) >= %s`
+	openRecords = `SELECT seq AS at FROM events
 		INNER JOIN (SELECT concat('cloudtrail/', recipient_account_id, '/', event_id) AS record, issuer_arn FROM cloudtrail WHERE verdict = '' AND issuer_arn IN (SELECT aws_role_arn FROM sessions)) AS open ON events.thing = open.record
 		INNER JOIN (SELECT aws_role_arn, min(started_at) AS used FROM sessions GROUP BY aws_role_arn) AS ours ON open.issuer_arn = ours.aws_role_arn
-		WHERE stream = 'CLOUDTRAIL' AND stored_at > used + INTERVAL 10 MINUTE`
+		WHERE stream = 'CLOUDTRAIL' AND stored_at > used + INTERVAL 10 MINUTE AND stored_at >= %s`
 )
 
 // markFaults names what the judge's marks call settled and is not. A start looks for what
@@ -35,10 +37,13 @@ func (a *Auditor) markFaults(ctx context.Context, since time.Time) ([]evidence.F
 		if err != nil {
 			return nil, err
 		}
+		if at == 0 {
+			continue // of a judge that has said nothing
+		}
 		if known, err := a.verdictsStored(ctx); err != nil || !known {
 			return nil, err // that they are missing is a fault of its own
 		}
-		rows, err := a.store.Conn().Query(ctx, open+fmt.Sprintf(` AND seq <= ? AND stored_at >= %s ORDER BY seq LIMIT %d`, store.Timestamp(since), mostFaults), at)
+		rows, err := a.store.Conn().Query(ctx, fmt.Sprintf(`SELECT at FROM (`+open+`) WHERE at <= ? ORDER BY at LIMIT %d`, store.Timestamp(since), mostFaults), at)
 		if err != nil {
 			return nil, fmt.Errorf("check of %s: %w", mark, err)
 		}

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -38,8 +39,8 @@ func (s *Store) insertTaken(ctx context.Context, entries []journal.Entry, take f
 	for _, r := range requests {
 		_ = add(insertRequest, r.values()...)
 	}
-	for insert, rows := range tables {
-		if err := s.insertTable(ctx, insert, rows); err != nil {
+	for _, insert := range slices.Sorted(maps.Keys(tables)) { // what fails is the same again
+		if err := s.insertTable(ctx, insert, tables[insert]); err != nil {
 			return fmt.Errorf("%s: %w", tableOf(insert), err)
 		}
 	}
