@@ -34,7 +34,6 @@ import (
 	"github.com/posternhq/postern/broker/web"
 	"github.com/posternhq/postern/events"
 	"github.com/posternhq/postern/events/journal"
-	"github.com/posternhq/postern/events/trouble"
 )
 
 // Config of a broker.
@@ -104,10 +103,8 @@ type Broker struct {
 	closing chan struct{} // closed when it is to end
 	addr    net.Addr      // set before ready is closed
 
-	// When the janitor last had the state forget, and last looked what is due; and what it
-	// said that it could not do.
+	// When the janitor last had the state forget, and last looked what is due.
 	forgotten, swept time.Time
-	unswept          trouble.Said
 
 	certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error) // the API's own
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/posternhq/postern/broker/api"
 	"github.com/posternhq/postern/events"
+	"github.com/posternhq/postern/events/trouble"
 )
 
 // Bad requests are refused with the place and the reason, as JSON.
@@ -247,7 +248,7 @@ func TestRequestExpires(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.sweep(ctx)
+	b.sweep(ctx, new(trouble.Said))
 	if n := len(find[*events.RequestExpired](history(t, j))); n != 0 {
 		t.Fatalf("expired %d times before its time", n)
 	}
@@ -255,8 +256,8 @@ func TestRequestExpires(t *testing.T) {
 	if got, err := alice.Request(ctx, q.ID); err != nil || got.State != "expired" {
 		t.Errorf("read after its time: %+v, %v", got, err)
 	}
-	b.sweep(ctx)
-	b.sweep(ctx)
+	b.sweep(ctx, new(trouble.Said))
+	b.sweep(ctx, new(trouble.Said))
 	if got := find[*events.RequestExpired](history(t, j)); len(got) != 1 || got[0].RequestID != q.ID {
 		t.Errorf("expiries: %+v", got)
 	}

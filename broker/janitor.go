@@ -7,6 +7,7 @@ import (
 
 	"github.com/posternhq/postern/broker/access"
 	"github.com/posternhq/postern/events"
+	"github.com/posternhq/postern/events/trouble"
 )
 
 const (
@@ -24,8 +25,9 @@ const (
 // expired, records that locks have, announces reviews of access lists and suspends those without. Every broker does;
 // the stream takes the first.
 func (b *Broker) janitor(ctx context.Context) error {
+	var said trouble.Said
 	for {
-		next := b.sweep(ctx)
+		next := b.sweep(ctx, &said)
 		timer := time.NewTimer(next)
 		select {
 		case <-ctx.Done():
@@ -39,8 +41,8 @@ func (b *Broker) janitor(ctx context.Context) error {
 }
 
 // sweep does what is due now and returns how long nothing more will be, unless
-// something changes.
-func (b *Broker) sweep(ctx context.Context) time.Duration {
+// something changes. said is what was said of what could not be done.
+func (b *Broker) sweep(ctx context.Context, said *trouble.Said) time.Duration {
 	l := b.ledger
 	l.mu.Lock()
 	touched := l.touched
@@ -74,7 +76,7 @@ func (b *Broker) sweep(ctx context.Context) time.Duration {
 	failed := false
 	act := func(what, id string, decide decision) {
 		if _, err := l.do(ctx, itself, decide); err != nil && !errors.Is(err, context.Canceled) {
-			if failed = true; b.unswept.News(err) {
+			if failed = true; said.News(err) {
 				b.log.Warn().Err(err).Str("id", id).Msg(what)
 			}
 		}
@@ -93,7 +95,7 @@ func (b *Broker) sweep(ctx context.Context) time.Duration {
 	}
 	for _, name := range lists {
 		if err := b.tellList(ctx, name); err != nil && !errors.Is(err, context.Canceled) {
-			if failed = true; b.unswept.News(err) {
+			if failed = true; said.News(err) {
 				b.log.Warn().Err(err).Str("access_list", name).Msg("could not say what is due on an access list; trying again")
 			}
 		}
@@ -104,11 +106,10 @@ func (b *Broker) sweep(ctx context.Context) time.Duration {
 		l.touched = access.Touched{All: true}
 		l.mu.Unlock()
 		return time.Second
-	case b.unswept.Over():
+	case said.Over():
 		b.log.Info().Msg("what was due is done")
 	}
-	switch {
-	case next.IsZero():
+	if next.IsZero() {
 		return sweepEvery
 	}
 	return min(sweepEvery, max(0, next.Sub(now)))

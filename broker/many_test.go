@@ -16,6 +16,7 @@ import (
 	"github.com/posternhq/postern/events"
 	"github.com/posternhq/postern/events/eventstest"
 	"github.com/posternhq/postern/events/journal"
+	"github.com/posternhq/postern/events/trouble"
 )
 
 // Several brokers serve at once with no leader. Every command that was
@@ -208,8 +209,8 @@ func TestManyJanitors(t *testing.T) {
 			break
 		}
 	}
-	first.sweep(ctx)
-	second.sweep(ctx)
+	first.sweep(ctx, new(trouble.Said))
+	second.sweep(ctx, new(trouble.Said))
 	if n := len(find[*events.SessionEnded](history(t, first.cfg.Journal))); n != 5 {
 		t.Errorf("5 sessions ended %d times", n)
 	}
