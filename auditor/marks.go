@@ -30,39 +30,51 @@ const (
 // is open behind them only: who moved one could have a call around postern, or one that AWS
 // has no record of, never judged.
 func (a *Auditor) markFaults(ctx context.Context, since time.Time) ([]evidence.Fault, error) {
+	requests, err := a.store.Mark(ctx, auditMark)
+	if err != nil {
+		return nil, err
+	}
+	records, err := a.store.Mark(ctx, trailMark)
+	if err != nil {
+		return nil, err
+	}
+	if known, err := a.verdictsStored(ctx); err != nil || !known {
+		return nil, err // that they are missing is a fault of its own
+	}
+	out, err := a.unjudged(ctx, auditMark, requests, openRequests, since)
+	if err != nil {
+		return nil, err
+	}
+	more, err := a.unjudged(ctx, trailMark, records, openRecords, since)
+	return append(out, more...), err
+}
+
+// unjudged names what is open of that up to a mark.
+func (a *Auditor) unjudged(ctx context.Context, mark string, at uint64, open string, since time.Time) ([]evidence.Fault, error) {
+	if at == 0 {
+		return nil, nil // the judge has said nothing
+	}
+	fail := func(err error) ([]evidence.Fault, error) { return nil, fmt.Errorf("check of %s: %w", mark, err) }
+	rows, err := a.store.Conn().Query(ctx, fmt.Sprintf(`SELECT at FROM (`+open+`) WHERE at <= ? ORDER BY at LIMIT %d`, store.Timestamp(since), mostFaults), at)
+	if err != nil {
+		return fail(err)
+	}
+	defer rows.Close()
 	var out []evidence.Fault
-	for _, mark := range []string{auditMark, trailMark} {
-		open := map[string]string{auditMark: openRequests, trailMark: openRecords}[mark]
-		at, err := a.store.Mark(ctx, mark)
-		if err != nil {
-			return nil, err
+	for rows.Next() {
+		f := evidence.Fault{Stream: strings.TrimPrefix(mark, "judge/"), Place: evidence.InLedger, Kind: "unjudged", Detail: "the mark " + mark + " says that it was judged"}
+		if err := rows.Scan(&f.First); err != nil {
+			return fail(err)
 		}
-		if at == 0 {
-			continue // of a judge that has said nothing
+		f.Last = f.First
+		if n := len(out); n > 0 && out[n-1].Last+1 == f.First {
+			out[n-1].Last = f.First
+		} else {
+			out = append(out, f)
 		}
-		if known, err := a.verdictsStored(ctx); err != nil || !known {
-			return nil, err // that they are missing is a fault of its own
-		}
-		rows, err := a.store.Conn().Query(ctx, fmt.Sprintf(`SELECT at FROM (`+open+`) WHERE at <= ? ORDER BY at LIMIT %d`, store.Timestamp(since), mostFaults), at)
-		if err != nil {
-			return nil, fmt.Errorf("check of %s: %w", mark, err)
-		}
-		defer rows.Close()
-		for rows.Next() {
-			f := evidence.Fault{Stream: strings.TrimPrefix(mark, "judge/"), Place: evidence.InLedger, Kind: "unjudged", Detail: "the mark " + mark + " says that it was judged"}
-			if err := rows.Scan(&f.First); err != nil {
-				return nil, fmt.Errorf("check of %s: %w", mark, err)
-			}
-			f.Last = f.First
-			if n := len(out); n > 0 && out[n-1].Stream == f.Stream && out[n-1].Last+1 == f.First {
-				out[n-1].Last = f.First
-			} else {
-				out = append(out, f)
-			}
-		}
-		if err := rows.Err(); err != nil {
-			return nil, fmt.Errorf("check of %s: %w", mark, err)
-		}
+	}
+	if err := rows.Err(); err != nil {
+		return fail(err)
 	}
 	return out, nil
 }

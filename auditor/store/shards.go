@@ -257,14 +257,12 @@ func (s *Store) shard(ctx context.Context) error {
 		return nil
 	}
 	for _, name := range []string{s.tablesDatabase(), s.Database()} { // of a shard that was added
-		if have, err := s.haveAll(ctx, name, ""); err != nil || have {
-			if err != nil {
-				return fmt.Errorf("shards: %w", err)
-			}
-			continue
+		have, err := s.haveAll(ctx, name, "")
+		if err == nil && !have {
+			err = s.createOnCluster(ctx, s.tables.Exec, name)
 		}
-		if err := s.createOnCluster(ctx, s.tables.Exec, name); err != nil {
-			return err
+		if err != nil {
+			return fmt.Errorf("shards: %w", err)
 		}
 	}
 	d := dialect{cluster: s.cluster}
